@@ -1,0 +1,187 @@
+//! One error type: what went wrong, where (file, field, byte offset) and what to do about it.
+
+use core::fmt;
+
+/// The class of an error; each has its exit code (BSD `sysexits.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line or an argument of the API is wrong.
+    Usage,
+    /// The content of a file or text is wrong.
+    Data,
+    /// An input does not exist or cannot be opened.
+    NoInput,
+    /// This CPU lacks what was asked for.
+    Unavailable,
+    /// Memory, threads or another resource is missing.
+    Resources,
+    /// An output cannot be created.
+    Create,
+    /// Reading or writing failed.
+    Io,
+    /// The user interrupted the work.
+    Interrupted,
+}
+
+impl Kind {
+    /// The process exit code of this class.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Usage => 64,
+            Kind::Data => 65,
+            Kind::NoInput => 66,
+            Kind::Unavailable => 69,
+            Kind::Resources => 71,
+            Kind::Create => 73,
+            Kind::Io => 74,
+            Kind::Interrupted => 130,
+        }
+    }
+
+    /// The stable name of this class, as printed in `error[NAME]`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Usage => "usage",
+            Kind::Data => "data",
+            Kind::NoInput => "no-input",
+            Kind::Unavailable => "unavailable",
+            Kind::Resources => "resources",
+            Kind::Create => "create",
+            Kind::Io => "io",
+            Kind::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// An error with its place. `Display` gives one line: `FILE: FIELD at byte 0x1f: MESSAGE (HINT)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Error(Box<Detail>);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Detail {
+    kind: Kind,
+    file: Option<String>,
+    field: Option<String>,
+    offset: Option<u64>,
+    message: String,
+    hint: Option<String>,
+}
+
+/// The result of everything in whit that can fail.
+pub type Result<T> = core::result::Result<T, Error>;
+
+impl Error {
+    /// An error of class `kind` that says `message`.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Error(Box::new(Detail { kind, file: None, field: None, offset: None, message: message.into(), hint: None }))
+    }
+
+    /// Wrong content: [`Kind::Data`].
+    pub fn data(message: impl Into<String>) -> Self {
+        Self::new(Kind::Data, message)
+    }
+
+    /// A wrong argument: [`Kind::Usage`].
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// Names the file, unless a deeper layer already did.
+    pub fn in_file(mut self, file: impl Into<String>) -> Self {
+        self.0.file.get_or_insert(file.into());
+        self
+    }
+
+    /// Names the field (section, tensor, key), unless a deeper layer already did.
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.0.field.get_or_insert(field.into());
+        self
+    }
+
+    /// Names the byte offset in the file, unless a deeper layer already did.
+    pub fn at(mut self, offset: u64) -> Self {
+        self.0.offset.get_or_insert(offset);
+        self
+    }
+
+    /// Says what to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint.get_or_insert(hint.into());
+        self
+    }
+
+    /// The class of this error.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The byte offset this error names.
+    pub fn offset(&self) -> Option<u64> {
+        self.0.offset
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Detail { file, field, offset, message, hint, .. } = &*self.0;
+        if let Some(file) = file {
+            write!(f, "{}: ", printable(file))?;
+        }
+        match (field, offset) {
+            (Some(field), Some(offset)) => write!(f, "{} at byte {offset:#x}: ", printable(field))?,
+            (Some(field), None) => write!(f, "{}: ", printable(field))?,
+            (None, Some(offset)) => write!(f, "byte {offset:#x}: ")?,
+            (None, None) => {}
+        }
+        write!(f, "{message}")?;
+        match hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// `text` with control characters and direction overrides escaped, cut to 120 bytes: foreign names are shown
+/// through this and can neither move the cursor nor fill the screen.
+pub fn printable(text: &str) -> String {
+    const SHOWN: usize = 120;
+    let mut out = String::new();
+    for c in text.chars() {
+        if out.len() >= SHOWN {
+            out.push('…');
+            break;
+        }
+        let direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || direction {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_as_one_line_with_its_place() {
+        let error =
+            Error::data("ends past the end").field("tensor \"q\"").at(31).in_file("m.whit").hint("copy it again");
+        assert_eq!(error.to_string(), "m.whit: tensor \"q\" at byte 0x1f: ends past the end (copy it again)");
+    }
+
+    #[test]
+    fn the_deepest_place_wins() {
+        assert_eq!(Error::data("x").at(1).at(2).offset(), Some(1));
+    }
+
+    #[test]
+    fn foreign_names_are_escaped_and_cut() {
+        assert_eq!(printable("a\x1b[2J\n\u{202e}"), "a\\u{1b}[2J\\n\\u{202e}");
+        assert!(printable(&"x".repeat(1000)).len() < 130);
+    }
+}

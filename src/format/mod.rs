@@ -1,0 +1,3 @@
+//! The flat file.
+
+pub mod cursor;

@@ -1,0 +1,10 @@
+//! whit: a GPT in the smallest space.
+
+pub mod error;
+pub mod format;
+pub mod model;
+pub mod quant;
+mod token;
+
+pub use error::{Error, Result};
+pub use token::TokenId;

@@ -1,0 +1,3 @@
+//! The `whit` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Reads published checkpoints and writes them as one flat `.whit` file.
