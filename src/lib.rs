@@ -5,6 +5,7 @@ pub mod format;
 pub mod model;
 pub mod quant;
 mod token;
+pub mod tokenizer;
 
 pub use error::{Error, Result};
 pub use token::TokenId;
