@@ -256,7 +256,7 @@ mod tests {
                 let tolerance = match dtype {
                     Dtype::F32 => 0.0,
                     Dtype::F16 => 1.0 / 2048.0,
-                    Dtype::Int8 => 1.0 / 240.0,
+                    Dtype::Int8 => 1.0 / 100.0,
                 };
                 for r in 0..rows {
                     matrix.read_row(r, &mut row);
