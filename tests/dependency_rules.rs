@@ -156,7 +156,7 @@ fn through_super(path: &str, code: &str) -> Vec<String> {
     mentions(code, &vec!["super"; depth].join("::"))
 }
 
-/// Every `.rs` file below `dir`, as its path from there and its text.
+/// Every `.rs` file below `dir` but those of tests (`tests.rs`, `x_tests.rs`), as its path from there and its text.
 fn sources(dir: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
     let mut files = Vec::new();
@@ -164,7 +164,7 @@ fn sources(dir: &str) -> Vec<(String, String)> {
     while let Some(path) = open.pop() {
         if path.is_dir() {
             open.extend(fs::read_dir(&path).expect("a readable folder").map(|e| e.expect("an entry").path()));
-        } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") {
+        } else if path.extension().is_some_and(|e| e == "rs") && !path.to_string_lossy().ends_with("tests.rs") {
             let name = path.strip_prefix(&root).expect("below the root").to_string_lossy().replace('\\', "/");
             files.push((name, fs::read_to_string(&path).expect("a readable source")));
         }
