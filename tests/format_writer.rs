@@ -235,7 +235,8 @@ fn partial_files_of_others_are_reported() {
 fn only_regular_files_are_replaced_and_links_stay() {
     use std::os::unix::fs::symlink;
     let directory = Directory::new("targets");
-    for (target, what) in [("/dev/null", "device"), ("/", "directory"), (&*directory.0.to_string_lossy(), "directory")] {
+    for (target, what) in [("/dev/null", "device"), ("/", "directory"), (&*directory.0.to_string_lossy(), "directory")]
+    {
         let error = create(target.as_ref(), true).expect_err(what);
         assert_eq!(error.kind(), Kind::Create);
         assert!(error.to_string().contains(what), "{error}");
