@@ -6,6 +6,7 @@ pub mod model;
 pub mod os;
 pub mod quant;
 mod token;
+pub mod tokenizer;
 
 pub use error::{Error, Result};
 pub use token::TokenId;
