@@ -1,9 +1,13 @@
 //! whit: a GPT in the smallest space.
 
+pub mod compute;
 pub mod error;
 pub mod format;
+pub mod kernels;
 pub mod model;
+pub mod ops;
 pub mod quant;
+pub mod threads;
 mod token;
 
 pub use error::{Error, Result};
