@@ -6,6 +6,7 @@ pub mod format;
 pub mod kernels;
 pub mod model;
 pub mod ops;
+pub mod os;
 pub mod quant;
 pub mod threads;
 mod token;
