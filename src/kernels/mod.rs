@@ -7,6 +7,8 @@
 //!
 //! To add a backend: one file with its functions, one static and one line of [`table`](self) with what it needs.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 pub mod lanes;
 pub mod math;
 pub mod scalar;

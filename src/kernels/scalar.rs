@@ -1,7 +1,7 @@
 //! The truth: every kernel in plain Rust. What another backend computes has these bits.
 
 use super::lanes::{LANES, tree, widen};
-use super::streams::{Inner, attend};
+use super::streams::attend;
 use super::{Group, Heads, PanelOut, TILE};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 
@@ -168,39 +168,34 @@ fn float_matmul<const BYTES: usize>(
 
 /// See [`Kernels::attend_f16`](super::Kernels::attend_f16).
 pub fn attend_f16(heads: &Heads<'_, u16>, out: &mut [f32]) {
-    attend(heads, out, &Plain(widen));
+    attend(heads, out, |q, k| dot(q, k, widen), |out, p, v| add_weighted(out, p, v, widen));
 }
 
 /// See [`Kernels::attend_f32`](super::Kernels::attend_f32).
 pub fn attend_f32(heads: &Heads<'_, f32>, out: &mut [f32]) {
-    attend(heads, out, &Plain(|v: f32| v));
+    attend(heads, out, |q, k| dot(q, k, |k| k), |out, p, v| add_weighted(out, p, v, |v| v));
 }
 
-/// The inner loops of attention over any element that widens to f32.
-pub(super) struct Plain<W>(pub W);
-
-impl<E: Copy, W: Fn(E) -> f32> Inner<E> for Plain<W> {
-    #[inline(always)]
-    fn dot(&self, q: &[f32], k: &[E]) -> f32 {
-        let mut lanes = [0.0; LANES];
-        let ((q, q_tail), (k, k_tail)) = (q.as_chunks::<LANES>(), k.as_chunks::<LANES>());
-        for (q, k) in q.iter().zip(k) {
-            for l in 0..LANES {
-                lanes[l] += q[l] * self.0(k[l]);
-            }
+#[inline(always)]
+fn dot<E: Copy>(q: &[f32], k: &[E], widen: impl Fn(E) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let ((q, q_tail), (k, k_tail)) = (q.as_chunks::<LANES>(), k.as_chunks::<LANES>());
+    for (q, k) in q.iter().zip(k) {
+        for l in 0..LANES {
+            lanes[l] += q[l] * widen(k[l]);
         }
-        for ((lane, &q), &k) in lanes.iter_mut().zip(q_tail).zip(k_tail) {
-            *lane += q * self.0(k);
-        }
-        tree(lanes)
     }
+    for ((lane, &q), &k) in lanes.iter_mut().zip(q_tail).zip(k_tail) {
+        *lane += q * widen(k);
+    }
+    tree(lanes)
+}
 
-    #[inline(always)]
-    fn add_weighted(&self, out: &mut [f32], p: &[f32], v: &[E]) {
-        for (&p, v) in p.iter().zip(v.chunks_exact(out.len())) {
-            for (y, &v) in out.iter_mut().zip(v) {
-                *y += p * self.0(v);
-            }
+#[inline(always)]
+fn add_weighted<E: Copy>(out: &mut [f32], p: &[f32], v: &[E], widen: impl Fn(E) -> f32) {
+    for (&p, v) in p.iter().zip(v.chunks_exact(out.len())) {
+        for (y, &v) in out.iter_mut().zip(v) {
+            *y += p * widen(v);
         }
     }
 }

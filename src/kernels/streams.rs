@@ -24,17 +24,18 @@ pub struct Heads<'a, E> {
     pub visible: Range<usize>,
 }
 
-/// The two inner loops, which differ in how they widen `E` and in the instructions they use, never in order.
-pub(super) trait Inner<E> {
-    /// Sum of `q[i] * k[i]` in the 16-lane order.
-    fn dot(&self, q: &[f32], k: &[E]) -> f32;
-    /// `out[i] += p[j] * v[j][i]` for each `j` in order; `v` is (p.len(), out.len()).
-    fn add_weighted(&self, out: &mut [f32], p: &[f32], v: &[E]);
-}
-
 /// Writes softmax(q k^T / sqrt(head_dim)) v for each head into `out` (n_heads, head_dim).
+///
+/// The two inner loops differ between backends in how they widen `E` and in instructions, never in order:
+/// `dot(q, k)` is the sum of `q[i] * k[i]` in the 16-lane order; `add_weighted(out, p, v)`, with `v` of shape
+/// (p.len(), out.len()), adds `p[j] * v[j][i]` to `out[i]` for each `j` in order.
 #[inline(always)]
-pub(super) fn attend<E>(heads: &Heads<'_, E>, out: &mut [f32], inner: &impl Inner<E>) {
+pub(super) fn attend<E>(
+    heads: &Heads<'_, E>,
+    out: &mut [f32],
+    dot: impl Fn(&[f32], &[E]) -> f32,
+    add_weighted: impl Fn(&mut [f32], &[f32], &[E]),
+) {
     let Heads { q, k, v, head_dim, ref visible } = *heads;
     assert!(head_dim > 0 && q.len().is_multiple_of(head_dim) && q.len() == out.len(), "queries and outputs");
     assert!(visible.start < visible.end && visible.end <= k.len() / head_dim && k.len() == v.len(), "positions");
@@ -54,7 +55,7 @@ pub(super) fn attend<E>(heads: &Heads<'_, E>, out: &mut [f32], inner: &impl Inne
                 let seen = &mut p[start % BLOCK..][..end - start];
                 let before = *max;
                 for (score, k) in seen.iter_mut().zip(k.chunks_exact(head_dim)) {
-                    *score = inner.dot(q, k) * scale;
+                    *score = dot(q, k) * scale;
                     *max = if *score > *max { *score } else { *max };
                 }
                 for p in &mut p {
@@ -65,7 +66,7 @@ pub(super) fn attend<E>(heads: &Heads<'_, E>, out: &mut [f32], inner: &impl Inne
                 for y in out.iter_mut() {
                     *y *= correction;
                 }
-                inner.add_weighted(out, &p[start % BLOCK..][..end - start], v);
+                add_weighted(out, &p[start % BLOCK..][..end - start], v);
             }
             start = end;
         }

@@ -1,6 +1,8 @@
 //! The tables of functions, what each needs of the CPU, and the only calls into code that needs it.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
 use super::{Kernels, scalar};
 
 /// A backend and the CPU features without which it must not run.
@@ -42,8 +44,47 @@ pub(super) static SCALAR: Kernels = Kernels {
     attend_f32: scalar::attend_f32,
 };
 
+/// A function of an ISA file as a table's entry: the one call into code that needs features of the CPU.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! entry {
+    ($isa:ident::$kernel:ident($($argument:ident),*)) => {
+        |$($argument),*| {
+            // SAFETY: a table other than SCALAR is reached only through BACKENDS, and `available` and `by_name`, which
+            // read it, give out a table only where no feature that it lists, and these are all that its functions
+            // enable, is missing. The functions are safe otherwise.
+            unsafe { $isa::$kernel($($argument),*) }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+static AVX2: Kernels = Kernels {
+    name: "avx2",
+    quantize: entry!(avx2::quantize(x, cols, out)),
+    int8_matvec: entry!(avx2::int8_matvec(panels, cols, x, out)),
+    int8_matmul: entry!(avx2::int8_matmul(panel, cols, x, out)),
+    f16_matvec: entry!(avx2::f16_matvec(panels, x, out)),
+    f16_matmul: entry!(avx2::f16_matmul(panel, cols, x, out)),
+    f32_matvec: entry!(avx2::f32_matvec(panels, x, out)),
+    f32_matmul: entry!(avx2::f32_matmul(panel, cols, x, out)),
+    attend_f16: entry!(avx2::attend_f16(heads, out)),
+    attend_f32: entry!(avx2::attend_f32(heads, out)),
+};
+
 /// The backends of this architecture, from the plainest to the best.
-pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, features: &[] }];
+#[cfg(target_arch = "x86_64")]
+pub(super) static BACKENDS: &[Backend] = &[
+    Backend { kernels: &SCALAR, features: &[] },
+    Backend {
+        kernels: &AVX2,
+        features: &[
+            ("avx2", || is_x86_feature_detected!("avx2")),
+            ("fma", || is_x86_feature_detected!("fma")),
+            ("f16c", || is_x86_feature_detected!("f16c")),
+        ],
+    },
+];
 
 /// The backends of other architectures.
-pub(super) const ELSEWHERE: &[(&str, &str)] = &[];
+#[cfg(target_arch = "x86_64")]
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[("neon", "aarch64"), ("dotprod", "aarch64")];
