@@ -3,8 +3,10 @@
 pub mod error;
 pub mod format;
 pub mod model;
+pub mod os;
 pub mod quant;
 mod token;
+pub mod tokenizer;
 
 pub use error::{Error, Result};
 pub use token::TokenId;
