@@ -30,6 +30,6 @@ done
 for cpu in "${cpus[@]}"; do
   begin=$SECONDS
   echo "arm: $cpu ..."
-  QEMU_CPU=$cpu cargo +deb test --release --target "$target" -p whit --lib --bins "${tests[@]}"
+  QEMU_CPU=$cpu cargo +deb test --no-fail-fast --release --target "$target" -p whit --lib --bins "${tests[@]}"
   echo "arm: $cpu: ok, $((SECONDS - begin)) s"
 done
