@@ -1,8 +1,9 @@
 """Train a small GPT-2 on short stories and export it as a Hugging Face directory.
 
 The text is UTF-8 with stories parted by `<|endoftext|>`. The vocabulary is a byte-level BPE
-learned from the training text. The learning rate falls to zero exactly when the budget (seconds
-or steps) ends, and a checkpoint lets a stopped run go on where it was.
+learned from the training text. The learning rate falls to zero exactly when the budget ends, be
+it seconds of processor time or steps. A checkpoint lets a stopped run go on where it was, under
+another budget if wished.
 """
 
 import argparse
@@ -192,10 +193,10 @@ def train(args):
     print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
 
     feed = batches(stories, args.rows, args.seed + step)
-    begun, last_saved = time.monotonic() - spent, time.monotonic()
+    begun, last_saved = time.process_time() - spent, spent
     mean = None
     while True:
-        spent = time.monotonic() - begun
+        spent = time.process_time() - begun
         progress = step / args.steps if args.steps else spent / args.seconds
         if progress >= 1:
             break
@@ -215,8 +216,8 @@ def train(args):
         if step % 20 == 0:
             tokens = step * args.rows * args.accumulate * CONTEXT
             print(f"step {step} {spent:.0f} s {tokens} tokens loss {mean:.4f}", flush=True)
-        if time.monotonic() - last_saved > args.save_every:
-            last_saved = time.monotonic()
+        if spent - last_saved > args.save_every:
+            last_saved = spent
             state = {
                 "model": model.state_dict(),
                 "workers": [worker.state_dict() for worker in workers],
@@ -258,9 +259,9 @@ def main():
     parser.add_argument("--accumulate", type=int, default=4, help="passes a step")
     parser.add_argument("--muon-lr", type=float, default=0.01)
     parser.add_argument("--adam-lr", type=float, default=0.002)
-    parser.add_argument("--seconds", type=float, default=2700, help="budget of wall-clock time")
+    parser.add_argument("--seconds", type=float, default=2700, help="budget of processor time")
     parser.add_argument("--steps", type=int, help="budget of steps, in place of seconds")
-    parser.add_argument("--save-every", type=float, default=180, help="seconds")
+    parser.add_argument("--save-every", type=float, default=120, help="seconds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     train(parser.parse_args())
