@@ -1,11 +1,16 @@
 //! whit: a GPT in the smallest space.
 
+pub mod compute;
 pub mod error;
 pub mod format;
+pub mod kernels;
 pub mod model;
+pub mod ops;
 pub mod os;
 pub mod quant;
+pub mod threads;
 mod token;
+pub mod tokenizer;
 
 pub use error::{Error, Result};
 pub use token::TokenId;
