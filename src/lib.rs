@@ -10,6 +10,7 @@ pub mod os;
 pub mod quant;
 pub mod threads;
 mod token;
+pub mod tokenizer;
 
 pub use error::{Error, Result};
 pub use token::TokenId;
