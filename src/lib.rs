@@ -4,6 +4,7 @@ pub mod error;
 pub mod format;
 pub mod model;
 pub mod quant;
+pub mod sampler;
 mod token;
 
 pub use error::{Error, Result};
