@@ -3,6 +3,7 @@
 pub mod error;
 pub mod format;
 pub mod model;
+pub mod os;
 pub mod quant;
 pub mod sampler;
 mod token;
