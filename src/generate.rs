@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::Session;
 use crate::sampler::Sampler;
 use crate::token::TokenId;
-use crate::tokenizer::{Decoder, Tokenizer};
+use crate::tokenizer::{Decoder, TokenKind, Tokenizer};
 
 /// Why a text ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ enum Next {
 /// Writes a text token by token. Allocates nothing after [`Generator::new`].
 pub struct Generator<'g, 'm, 'a> {
     session: &'g mut Session<'m, 'a>,
-    tokenizer: &'m Tokenizer<'a>,
+    tokenizer: Tokenizer<'a>,
     sampler: Sampler,
     decoder: Decoder,
     stops: Stops,
@@ -86,7 +86,7 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
     /// A generator that continues what is in `session`.
     pub fn new(
         session: &'g mut Session<'m, 'a>,
-        tokenizer: &'m Tokenizer<'a>,
+        tokenizer: Tokenizer<'a>,
         sampler: Sampler,
         mut limits: Limits,
     ) -> Self {
@@ -94,7 +94,7 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
         let longest = (0..vocab_size).map(|id| tokenizer.bytes(id).len()).max().unwrap_or(0);
         // A byte that is no character becomes U+FFFD, three bytes; up to three come from the tokens before.
         let stops = Stops::new(std::mem::take(&mut limits.stops), 3 * (longest + 4));
-        let decoder = Decoder::default();
+        let decoder = Decoder::new(&tokenizer);
         let (next, n_generated, reason) = (Next::Prompt, 0, None);
         Generator { session, tokenizer, sampler, decoder, stops, limits, next, n_generated, reason }
     }
@@ -104,6 +104,9 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
     pub fn prefill(&mut self, prompt: &[TokenId], batch: usize, go_on: &mut dyn FnMut() -> bool) -> Result<()> {
         if prompt.is_empty() {
             return Err(Error::usage("a prompt needs at least one token").field("prompt"));
+        }
+        if prompt.iter().any(|token| self.tokenizer.kind(*token) != TokenKind::Control) {
+            self.decoder = Decoder::continuing(&self.tokenizer);
         }
         let n_batches = prompt.len().div_ceil(batch.max(1));
         for (i, tokens) in prompt.chunks(batch.max(1)).enumerate() {
@@ -162,7 +165,7 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
     fn show(&mut self, token: TokenId) -> Piece<'_> {
         self.sampler.accept(token);
         self.n_generated += 1;
-        self.stops.push(self.decoder.push(self.tokenizer, token));
+        self.stops.push(self.decoder.push(&self.tokenizer, token));
         self.reason = if self.stops.found() {
             Some(StopReason::StopString)
         } else if self.limits.n_tokens.is_some_and(|n| self.n_generated >= n) {

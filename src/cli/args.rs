@@ -167,10 +167,10 @@ pub(crate) struct Eval {
     /// Text to predict; `-` is standard input
     #[arg(value_name = "TEXT_FILE", value_hint = ValueHint::FilePath)]
     pub(crate) text: PathBuf,
-    /// Tokens a window, 2 to 1048576
-    #[arg(long, value_name = "N", default_value_t = 512, allow_negative_numbers = true)]
+    /// Tokens a window, 2 to 1048576 [default: 512, or what the model holds if that is less]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
-    pub(crate) window: u32,
+    pub(crate) window: Option<u32>,
     /// Stop after this many windows
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]

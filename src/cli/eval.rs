@@ -15,6 +15,8 @@ use whit::tokenizer::Specials;
 
 /// Positions computed at a time; with a reference, its logits are kept for so many.
 const BATCH: usize = 32;
+/// Tokens a window.
+const DEFAULT_WINDOW: usize = 512;
 
 pub(super) fn run(args: &Eval) -> Outcome<()> {
     let source = Source::open(args.model.model.as_deref())?;
@@ -26,10 +28,9 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
         (Some(source), Some(file)) => Some(source.model(file)?),
         _ => None,
     };
-    check_models(args, &model, reference.as_ref())?;
     let text = input::text(&args.text)?;
+    let window = window(args, &model, reference.as_ref())?;
     let tokens = encode(&source, &model, &text)?;
-    let window = args.window as usize;
     let n_windows = (tokens.len() / window).min(args.windows.map_or(usize::MAX, |n| n as usize));
     if n_windows == 0 {
         let message = format!("{} tokens are fewer than a window of {window}", tokens.len());
@@ -37,7 +38,7 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
     }
 
     let compute = compute(&args.compute)?;
-    let options = || SessionOptions { context_length: window, kv: args.compute.kv.into(), batch: BATCH };
+    let options = || SessionOptions { context_length: window, kv: args.compute.kv.into(), batch: BATCH, logit_rows: BATCH };
     let mut run = Run {
         session: Session::new(&model, &compute, options())?,
         reference: reference.as_ref().map(|model| Session::new(model, &compute, options())).transpose()?,
@@ -64,7 +65,7 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
     reference_source.as_ref().map_or(Ok(()), Source::check_unchanged)?;
     if n_done > 0 {
         let mut out = Output::new();
-        report(args, &mut run.tally, n_done as usize, &compute, &mut out)?;
+        report(args, &mut run.tally, (n_done as usize, window), &compute, &mut out)?;
     }
     if (n_done as usize) < n_windows {
         note(format_args!("whit: interrupted after {n_done} of {n_windows} windows"));
@@ -73,22 +74,23 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
     Ok(())
 }
 
-fn check_models(args: &Eval, model: &Model<'_>, reference: Option<&Model<'_>>) -> Result<()> {
-    let window = args.window as usize;
-    for model in [Some(model), reference].into_iter().flatten() {
-        let most = model.config().context_length;
-        if window > most {
-            let message = format!("{window} is above the {most} positions that the model was made for");
-            return Err(Error::usage(message).field("window"));
-        }
+/// The window's length, which both models hold; an error too where their vocabularies differ.
+fn window(args: &Eval, model: &Model<'_>, reference: Option<&Model<'_>>) -> Result<usize> {
+    if let Some(n) = reference.map(|r| r.config().vocab_size).filter(|n| *n != model.config().vocab_size) {
+        let message = format!("the reference has {n} tokens, the model {}", model.config().vocab_size);
+        return Err(Error::data(message).field("against"));
     }
-    match reference.map(|r| r.config().vocab_size) {
-        Some(n) if n != model.config().vocab_size => {
-            let message = format!("the reference has {n} tokens, the model {}", model.config().vocab_size);
-            Err(Error::data(message).field("against"))
-        }
-        _ => Ok(()),
+    let lengths = [Some(model), reference].into_iter().flatten().map(|model| model.config().context_length);
+    let most = lengths.min().unwrap_or(0);
+    let window = args.window.map_or(most.min(DEFAULT_WINDOW), |window| window as usize);
+    if window > most {
+        let message = format!("{window} is above the {most} positions that the model was made for");
+        return Err(Error::usage(message).field("window"));
     }
+    if window < 2 {
+        return Err(Error::data("a context of one position predicts nothing").field("context_length"));
+    }
+    Ok(window)
 }
 
 /// The text's tokens, without BOS.
@@ -126,8 +128,8 @@ impl Run<'_, '_> {
     fn window(&mut self, tokens: &[TokenId]) -> Result<bool> {
         let Run { session, reference, kept, scored, tally } = self;
         let before = (tally.nll.len(), tally.n_same_top);
-        session.reset();
-        reference.iter_mut().for_each(Session::reset);
+        session.rewind(0);
+        reference.iter_mut().for_each(|session| session.rewind(0));
         // The last token is only predicted.
         let inputs = &tokens[..tokens.len() - 1];
         for (batch, start) in inputs.chunks(BATCH).zip((0..).step_by(BATCH)) {
@@ -174,7 +176,13 @@ impl Tally {
     }
 }
 
-fn report(args: &Eval, tally: &mut Tally, n_windows: usize, compute: &Compute, out: &mut Output) -> Outcome<()> {
+fn report(
+    args: &Eval,
+    tally: &mut Tally,
+    (n_windows, window): (usize, usize),
+    compute: &Compute,
+    out: &mut Output,
+) -> Outcome<()> {
     let (perplexity, reference) = tally.perplexity();
     let n = tally.nll.len();
     let error = Summary::of(&mut tally.nll).map_or(f64::NAN, |summary| summary.error * perplexity);
@@ -183,7 +191,7 @@ fn report(args: &Eval, tally: &mut Tally, n_windows: usize, compute: &Compute, o
     if args.json {
         let mut object = Object::default()
             .raw("windows", n_windows)
-            .raw("window", args.window)
+            .raw("window", window)
             .raw("positions", n)
             .number("perplexity", perplexity)
             .number("perplexity_error", error)
@@ -203,7 +211,7 @@ fn report(args: &Eval, tally: &mut Tally, n_windows: usize, compute: &Compute, o
         out.line(&object.line())?;
         return out.flush();
     }
-    out.line(&format!("windows      {n_windows} x {} tokens, {n} positions", args.window))?;
+    out.line(&format!("windows      {n_windows} x {window} tokens, {n} positions"))?;
     out.line(&format!("perplexity   {perplexity:.4} +- {error:.4}"))?;
     if let Some(kl) = kl {
         let change = 100.0 * (perplexity / reference - 1.0);

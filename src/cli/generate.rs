@@ -36,7 +36,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let seed = options.seed;
     let sampler = Sampler::new(options, model.config().vocab_size)?;
     let compute = compute(&args.compute)?;
-    let session_options = SessionOptions { context_length, kv: args.compute.kv.into(), batch: BATCH };
+    let session_options = SessionOptions { context_length, kv: args.compute.kv.into(), batch: BATCH, logit_rows: 1 };
     let mut session = Session::new(&model, &compute, session_options)?;
     let private = session.private_bytes();
     if args.verbose {

@@ -59,6 +59,9 @@ fn exit_code(outcome: Outcome<()>) -> u8 {
 
 /// The message of a parser's error as one line: its paragraphs without the usage.
 fn usage(error: &clap::Error) -> Error {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Error::usage("no command is given").hint("see whit --help");
+    }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let said: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();

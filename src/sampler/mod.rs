@@ -23,13 +23,9 @@ pub use options::{MAX_REPEAT_LAST_N, SamplerOptions};
 pub use rng::Rng;
 
 use crate::error::{Error, Result};
+use crate::ops::math::exp;
 use crate::token::TokenId;
 use history::History;
-
-/// e^x.
-fn exp(x: f32) -> f32 {
-    x.exp()
-}
 
 /// A chain of filters with its memory: random state, recent tokens and room for the candidates. Allocates nothing
 /// after [`Sampler::new`].
