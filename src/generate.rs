@@ -75,6 +75,8 @@ pub struct Generator<'g, 'm, 'a> {
     tokenizer: Tokenizer<'a>,
     sampler: Sampler,
     decoder: Decoder,
+    /// Takes over where a prompt has text, which the output continues.
+    continuing: Option<Decoder>,
     stops: Stops,
     limits: Limits,
     next: Next,
@@ -94,9 +96,18 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
         let longest = (0..vocab_size).map(|id| tokenizer.bytes(id).len()).max().unwrap_or(0);
         // A byte that is no character becomes U+FFFD, three bytes; up to three come from the tokens before.
         let stops = Stops::new(std::mem::take(&mut limits.stops), 3 * (longest + 4));
-        let decoder = Decoder::new(&tokenizer);
-        let (next, n_generated, reason) = (Next::Prompt, 0, None);
-        Generator { session, tokenizer, sampler, decoder, stops, limits, next, n_generated, reason }
+        Generator {
+            session,
+            tokenizer,
+            sampler,
+            decoder: Decoder::new(&tokenizer),
+            continuing: Some(Decoder::continuing(&tokenizer)),
+            stops,
+            limits,
+            next: Next::Prompt,
+            n_generated: 0,
+            reason: None,
+        }
     }
 
     /// Puts `prompt` into the context, `batch` tokens at a time as long as `go_on` says so, and chooses the first
@@ -105,8 +116,9 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
         if prompt.is_empty() {
             return Err(Error::usage("a prompt needs at least one token").field("prompt"));
         }
-        if prompt.iter().any(|token| self.tokenizer.kind(*token) != TokenKind::Control) {
-            self.decoder = Decoder::continuing(&self.tokenizer);
+        let has_text = prompt.iter().any(|token| self.tokenizer.kind(*token) != TokenKind::Control);
+        if let Some(decoder) = self.continuing.take_if(|_| has_text) {
+            self.decoder = decoder;
         }
         let n_batches = prompt.len().div_ceil(batch.max(1));
         for (i, tokens) in prompt.chunks(batch.max(1)).enumerate() {

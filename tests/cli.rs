@@ -340,7 +340,9 @@ fn the_files_defaults_are_used_and_the_template_is_hinted_at() {
 fn json_value(text: &str) -> Option<&str> {
     let text = text.trim_start();
     match text.chars().next()? {
-        '{' => json_items(&text[1..], '}', |item| json_value(json_string(item.trim_start())?.trim_start().strip_prefix(':')?)),
+        '{' => json_items(&text[1..], '}', |item| {
+            json_value(json_string(item.trim_start())?.trim_start().strip_prefix(':')?)
+        }),
         '[' => json_items(&text[1..], ']', json_value),
         '"' => json_string(text),
         _ => {
@@ -438,7 +440,9 @@ fn eval_of_a_model_against_itself_is_zero() {
 fn a_reader_that_goes_away_ends_the_program_quietly() {
     let folder = Folder::new("cli-pipe");
     let model = written(&folder, "m.whit", &TinyModel { has_end: false, ..TinyModel::llama() });
-    for args in [&["generate", "-m", &model, "abc"][..], &["inspect", "-m", &model], &["completions", "bash"], &["--help"]] {
+    for args in
+        [&["generate", "-m", &model, "abc"][..], &["inspect", "-m", &model], &["completions", "bash"], &["--help"]]
+    {
         let mut child =
             whit().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         drop(child.stdout.take());

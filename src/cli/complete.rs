@@ -27,9 +27,8 @@ pub(super) fn man(args: &Man) -> Outcome<()> {
 
 fn page(command: &Command, name: &str, dir: &Path) -> Result<()> {
     let path = dir.join(format!("{name}.1"));
-    let failed = |error: std::io::Error| {
-        Error::new(Kind::Create, error.to_string()).in_file(path.display().to_string())
-    };
+    let failed =
+        |error: std::io::Error| Error::new(Kind::Create, error.to_string()).in_file(path.display().to_string());
     let mut text = Vec::new();
     clap_mangen::Man::new(command.clone()).title(name).render(&mut text).map_err(failed)?;
     fs::write(&path, text).map_err(failed)

@@ -38,7 +38,8 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
     }
 
     let compute = compute(&args.compute)?;
-    let options = || SessionOptions { context_length: window, kv: args.compute.kv.into(), batch: BATCH, logit_rows: BATCH };
+    let options =
+        || SessionOptions { context_length: window, kv: args.compute.kv.into(), batch: BATCH, logit_rows: BATCH };
     let mut run = Run {
         session: Session::new(&model, &compute, options())?,
         reference: reference.as_ref().map(|model| Session::new(model, &compute, options())).transpose()?,
@@ -95,9 +96,9 @@ fn window(args: &Eval, model: &Model<'_>, reference: Option<&Model<'_>>) -> Resu
 
 /// The text's tokens, without BOS.
 fn encode(source: &Source, model: &Model<'_>, text: &str) -> Result<Vec<TokenId>> {
-    let tokenizer = model.tokenizer().ok_or_else(|| {
-        Error::data("this model has no tokenizer, so no text can be read").in_file(source.name())
-    })?;
+    let tokenizer = model
+        .tokenizer()
+        .ok_or_else(|| Error::data("this model has no tokenizer, so no text can be read").in_file(source.name()))?;
     let mut tokens = Vec::new();
     tokenizer.encode(text, Specials::AsText, &mut tokens);
     Ok(tokens)

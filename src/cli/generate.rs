@@ -250,7 +250,8 @@ impl Report {
     }
 
     fn tell(&self) {
-        let rate = |n: usize, rate: f64| if n > 0 && rate.is_finite() { format!(", {rate:.1}/s") } else { String::new() };
+        let rate =
+            |n: usize, rate: f64| if n > 0 && rate.is_finite() { format!(", {rate:.1}/s") } else { String::new() };
         note(format_args!(
             "whit: prompt {} tokens in {:.3} s{}; generated {} tokens in {:.3} s{}",
             self.n_prompt,

@@ -86,7 +86,8 @@ fn generation_fields(model: &Model<'_>) -> Vec<(&'static str, String)> {
         ("min_p", defaults.min_p),
         ("repeat_penalty", defaults.repeat_penalty),
     ];
-    let mut fields: Vec<_> = floats.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?.to_string()))).collect();
+    let mut fields: Vec<_> =
+        floats.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?.to_string()))).collect();
     fields.extend(defaults.top_k.map(|k| ("top_k", k.to_string())));
     fields
 }
@@ -135,9 +136,8 @@ fn section_name(id: SectionId) -> String {
 
 fn sections(page: &mut String, file: &File<'_>) {
     title(page, "sections");
-    let rows = file.sections().map(|(id, offset, length)| {
-        vec![section_name(id), format!("{offset:#x}"), length.to_string()]
-    });
+    let rows =
+        file.sections().map(|(id, offset, length)| vec![section_name(id), format!("{offset:#x}"), length.to_string()]);
     page.push_str(&table(&["id", "offset", "bytes"], rows.collect()));
 }
 
