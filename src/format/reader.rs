@@ -1,5 +1,7 @@
 //! Opens a file: everything but the weights is checked once, then borrowed views are handed out.
 
+use core::fmt;
+
 use super::cast;
 use super::check;
 use super::directory::{self, TensorEntry};
@@ -12,7 +14,7 @@ use crate::quant::Matrix;
 const VERIFY_STEP: usize = 1 << 20;
 
 /// An opened file: a view of its bytes, wherever they lie.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct File<'a> {
     bytes: &'a [u8],
     header: Header,
@@ -213,5 +215,13 @@ impl<'a> File<'a> {
             Error::data("the text is not UTF-8").field(format!("section {id}")).at(at)
         })?;
         Ok(Some(text))
+    }
+}
+
+impl fmt::Debug for File<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("File");
+        out.field("header", &self.header).field("sections", &self.sections).field("tensors", &self.tensors.len());
+        out.finish_non_exhaustive()
     }
 }

@@ -1,5 +1,6 @@
 //! Writes a file in one pass over the weights; it appears whole or not at all.
 
+use core::fmt;
 use std::path::Path;
 
 use super::cursor::Encoder;
@@ -36,7 +37,6 @@ pub struct TensorPlan {
 /// writer.finish()
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Writer {
     file: AtomicFile,
     kind: FileKind,
@@ -51,7 +51,6 @@ pub struct Writer {
     hasher: blake3::Hasher,
 }
 
-#[derive(Debug)]
 struct Planned {
     plan: TensorPlan,
     offset: u64,
@@ -182,6 +181,14 @@ impl Writer {
 
     fn weights(&self) -> Section {
         self.sections[self.sections.len() - 1]
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Writer");
+        out.field("file", &self.file.target()).field("sections", &self.sections).field("current", &self.current);
+        out.finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,79 @@
+//! Tokens to text as they come: only whole characters leave, whatever the tokens cut apart.
+
+use super::{TokenKind, Tokenizer};
+use crate::token::TokenId;
+
+/// Turns tokens into text one by one. What is no UTF-8 becomes U+FFFD, one for each maximal part that could have begun a
+/// character (Unicode 16, section 3.9, table 3-8), as in [`String::from_utf8_lossy`].
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    /// Bytes that wait for the rest of their character: at most 3 between calls.
+    bytes: Vec<u8>,
+    text: String,
+    /// Whether the next text token is the first, whose leading space is the tokenizer's.
+    strip_space: bool,
+    /// Whether tokens that are no text show as their names.
+    control: bool,
+}
+
+impl Decoder {
+    /// A decoder at the start of a text: where the tokenizer puts a space before a text, that space is taken off again.
+    pub fn new(tokenizer: &Tokenizer) -> Self {
+        let strip_space = tokenizer.adds_space();
+        Decoder { bytes: Vec::with_capacity(64), text: String::with_capacity(64), strip_space, control: false }
+    }
+
+    /// A decoder that goes on in the middle of a text and keeps the first space.
+    pub fn continuing(tokenizer: &Tokenizer) -> Self {
+        Decoder { strip_space: false, ..Self::new(tokenizer) }
+    }
+
+    /// Whether control, unknown and unused tokens show as their names; they do not unless asked.
+    pub fn with_control(self, control: bool) -> Self {
+        Decoder { control, ..self }
+    }
+
+    /// The text that token `id` completes, which may be none.
+    pub fn push(&mut self, tokenizer: &Tokenizer, id: TokenId) -> &str {
+        self.text.clear();
+        let spoken = matches!(tokenizer.kind(id), TokenKind::Normal | TokenKind::Byte | TokenKind::UserDefined);
+        if spoken || self.control {
+            let bytes = tokenizer.bytes(id);
+            let strip = core::mem::take(&mut self.strip_space) && bytes.first() == Some(&b' ');
+            self.bytes.extend_from_slice(&bytes[usize::from(strip)..]);
+            self.drain();
+        }
+        &self.text
+    }
+
+    /// What is left at the end of the text: a character that never came whole is U+FFFD.
+    pub fn finish(&mut self) -> &str {
+        self.text.clear();
+        if !self.bytes.is_empty() {
+            self.bytes.clear();
+            self.text.push(char::REPLACEMENT_CHARACTER);
+        }
+        &self.text
+    }
+
+    /// Moves whole characters from the bytes to the text.
+    fn drain(&mut self) {
+        let mut done = 0;
+        for chunk in self.bytes.utf8_chunks() {
+            self.text.push_str(chunk.valid());
+            done += chunk.valid().len();
+            let open = chunk.invalid().len();
+            let at_end = done + open == self.bytes.len();
+            if open > 0 && !(at_end && may_go_on(chunk.invalid())) {
+                self.text.push(char::REPLACEMENT_CHARACTER);
+                done += open;
+            }
+        }
+        self.bytes.drain(..done);
+    }
+}
+
+/// Whether more bytes could make `bytes` a character.
+fn may_go_on(bytes: &[u8]) -> bool {
+    core::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
+}

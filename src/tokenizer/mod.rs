@@ -1,0 +1,165 @@
+//! Text to tokens and back. [`Tokenizer`] borrows the tables of a section and encodes; [`Decoder`] turns tokens into
+//! text as they come; [`Vocabulary`] writes a section.
+#![doc = ""]
+#![doc = include_str!("SECTION.md")]
+
+mod added;
+mod bpe;
+mod build;
+mod decode;
+mod merge;
+mod normalize;
+mod pretokenize;
+mod sentencepiece;
+mod tables;
+mod unicode;
+mod unicode_tables;
+
+#[cfg(test)]
+mod tests;
+
+pub use build::{Token, Vocabulary, VocabularyModel, byte_level_decode, byte_token};
+pub use decode::Decoder;
+pub use pretokenize::PreTokenizer;
+
+use crate::error::Result;
+use crate::token::TokenId;
+use added::FirstBytes;
+use bpe::ByteLevel;
+use merge::Merger;
+use sentencepiece::SentencePiece;
+use tables::{Model, Tables};
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TokenKind {
+    /// A piece of text that merges make.
+    Normal,
+    /// One byte, the fallback for a character that is no piece.
+    Byte,
+    /// A mark that only the program sets: begin, end, role.
+    Control,
+    /// A piece of text that is always one token.
+    UserDefined,
+    /// Stands for text that the vocabulary cannot spell.
+    Unknown,
+    /// A number without a meaning.
+    Unused,
+}
+
+impl TokenKind {
+    const ALL: [TokenKind; 6] = [
+        TokenKind::Normal,
+        TokenKind::Byte,
+        TokenKind::Control,
+        TokenKind::UserDefined,
+        TokenKind::Unknown,
+        TokenKind::Unused,
+    ];
+
+    fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
+/// What the names of control tokens mean in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Specials {
+    /// Text like any other: the choice for all that a user or a file says.
+    AsText,
+    /// The tokens they name: for templates that the program fills.
+    Parse,
+}
+
+/// A tokenizer whose tables lie in the section it was opened from. Copies are cheap.
+#[derive(Debug, Clone, Copy)]
+pub struct Tokenizer<'a> {
+    tables: Tables<'a>,
+    /// By [`Specials`].
+    first_bytes: [FirstBytes; 2],
+}
+
+impl<'a> Tokenizer<'a> {
+    /// Checks every table of `section` once, in linear time and without heap memory, and borrows them.
+    pub fn open(section: &'a [u8]) -> Result<Tokenizer<'a>> {
+        let tables = Tables::read(section)?;
+        let first_bytes = [Specials::AsText, Specials::Parse].map(|specials| FirstBytes::of(&tables, specials));
+        Ok(Tokenizer { tables, first_bytes })
+    }
+
+    /// The number of tokens; ids are below it.
+    pub fn vocab_size(&self) -> usize {
+        self.tables.len()
+    }
+
+    /// Appends the tokens of `text` to `out`, without BOS. O(n log n) in its length, without recursion.
+    pub fn encode(&self, text: &str, specials: Specials, out: &mut Vec<TokenId>) {
+        self.encode_with(text, specials, &mut Merger::default(), out);
+    }
+
+    fn encode_with(&self, text: &str, specials: Specials, merger: &mut Merger, out: &mut Vec<TokenId>) {
+        let first = &self.first_bytes[specials as usize];
+        let mut rest = text;
+        while let Some((span, id)) = added::next(&self.tables, first, specials, rest) {
+            self.encode_plain(&rest[..span.start], merger, out);
+            out.push(id);
+            rest = &rest[span.end..];
+        }
+        self.encode_plain(rest, merger, out);
+    }
+
+    /// Encodes text without added tokens, at the start of the whole or after one.
+    fn encode_plain(&self, text: &str, merger: &mut Merger, out: &mut Vec<TokenId>) {
+        let tables = &self.tables;
+        match tables.model {
+            Model::ByteLevel { pre, buckets, merges, words } => {
+                ByteLevel { tables, pre, buckets, merges, words }.encode(text, merger, out);
+            }
+            Model::SentencePiece { space_prefix, buckets, pieces, scores, longest } => {
+                let model = SentencePiece { tables, space_prefix, buckets, pieces, scores, longest };
+                model.encode(text, merger, out);
+            }
+        }
+    }
+
+    /// The token that begins a text.
+    pub fn bos(&self) -> Option<TokenId> {
+        self.tables.bos
+    }
+
+    /// The token that ends a text.
+    pub fn eos(&self) -> Option<TokenId> {
+        self.tables.eos
+    }
+
+    /// The token for what the vocabulary cannot spell.
+    pub fn unk(&self) -> Option<TokenId> {
+        self.tables.unk
+    }
+
+    /// Whether a fresh text starts with BOS.
+    pub fn adds_bos(&self) -> bool {
+        self.tables.add_bos && self.tables.bos.is_some()
+    }
+
+    /// Whether a text gets a space in front, which decoding takes off again.
+    pub fn adds_space(&self) -> bool {
+        matches!(self.tables.model, Model::SentencePiece { space_prefix: true, .. })
+    }
+
+    /// The raw bytes of token `id` in a text, which need not be UTF-8: a byte token is its byte, a control token its
+    /// name. Empty for an id that does not exist.
+    pub fn bytes(&self, id: TokenId) -> &'a [u8] {
+        self.tables.bytes(id)
+    }
+
+    /// What token `id` is for; [`TokenKind::Unused`] for an id that does not exist.
+    pub fn kind(&self, id: TokenId) -> TokenKind {
+        self.tables.kind(id)
+    }
+
+    /// The control, user-defined or unknown token of this name.
+    pub fn special(&self, name: &str) -> Option<TokenId> {
+        self.tables.find(self.tables.added, name.as_bytes())
+    }
+}

@@ -1,0 +1,91 @@
+//! SentencePiece-style BPE: characters to pieces, merge by score, bytes for what is no piece.
+
+use super::merge::{MAX_PIECE_BYTES, Merger};
+use super::tables::{ABSENT, Buckets, ID_BITS, Tables, Words, piece_hash, piece_id};
+use crate::token::TokenId;
+
+/// U+2581, by which SentencePiece writes a space.
+pub(super) const SPACE_MARK: char = '\u{2581}';
+
+/// The tables of SentencePiece-style BPE.
+pub(super) struct SentencePiece<'t, 'a> {
+    pub(super) tables: &'t Tables<'a>,
+    pub(super) space_prefix: bool,
+    pub(super) buckets: Buckets<'a>,
+    pub(super) pieces: Words<'a>,
+    pub(super) scores: Words<'a>,
+    /// Bytes of the longest piece.
+    pub(super) longest: usize,
+}
+
+impl SentencePiece<'_, '_> {
+    /// Appends the tokens of `text`, which holds no added token and stands at the start of the whole or after one.
+    pub(super) fn encode(&self, text: &str, merger: &mut Merger, out: &mut Vec<TokenId>) {
+        let mut spaced = String::with_capacity(text.len() + 1);
+        if self.space_prefix && !text.is_empty() {
+            spaced.push(' ');
+        }
+        spaced.extend(text.chars().map(|c| if c == SPACE_MARK { ' ' } else { c }));
+        let mut rest = spaced.as_str();
+        while !rest.is_empty() {
+            let (part, tail) = rest.split_at(rest.floor_char_boundary(MAX_PIECE_BYTES));
+            self.merge(part, merger, out);
+            rest = tail;
+        }
+    }
+
+    fn merge(&self, text: &str, merger: &mut Merger, out: &mut Vec<TokenId>) {
+        let piece = |bytes: &[u8]| self.piece(bytes);
+        let symbols = text.char_indices().map(|(at, c)| {
+            let bytes = &text.as_bytes()[at..at + c.len_utf8()];
+            (at, piece(bytes).unwrap_or(ABSENT))
+        });
+        merger.merge(symbols, text.len(), |pair| {
+            let id = piece(&text.as_bytes()[pair.span])?;
+            Some((priority(f32::from_bits(self.scores.at(id as usize))), id))
+        });
+        let mut unknown = false;
+        for (span, id) in merger.tokens() {
+            let bytes = &text.as_bytes()[span];
+            let fallback = || bytes.iter().map(|byte| self.tables.byte_id(*byte));
+            let whole = id != ABSENT || fallback().all(|id| id.is_some());
+            match id {
+                ABSENT if whole => out.extend(fallback().flatten()),
+                ABSENT if unknown => {}
+                ABSENT => out.extend(self.tables.unk),
+                id => out.push(id),
+            }
+            unknown = !whole;
+        }
+    }
+
+    /// The id of the piece with exactly these bytes.
+    fn piece(&self, bytes: &[u8]) -> Option<TokenId> {
+        if bytes.len() > self.longest {
+            return None;
+        }
+        let (hash, tag) = piece_hash(bytes);
+        let mut bucket = self.buckets.range(hash).map(|i| self.pieces.at(i));
+        bucket.find(|entry| entry >> ID_BITS == tag && self.tables.bytes(piece_id(*entry)) == bytes).map(piece_id)
+    }
+}
+
+/// Scores in descending order as numbers in ascending order. No score is `u32::MAX`, as none is NaN.
+fn priority(score: f32) -> u32 {
+    // -0.0 + 0.0 is 0.0: the two zeros are one score.
+    let bits = (score + 0.0).to_bits();
+    if bits >> 31 == 0 { !(bits | 1 << 31) } else { bits }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn higher_scores_come_first() {
+        let scores = [f32::INFINITY, 1e30, 1.0, f32::MIN_POSITIVE, 0.0, -1e-40, -1.0, -31740.0, f32::NEG_INFINITY];
+        assert!(scores.windows(2).all(|pair| priority(pair[0]) < priority(pair[1])));
+        assert_eq!(priority(0.0), priority(-0.0));
+        assert!(priority(f32::NEG_INFINITY) < u32::MAX);
+    }
+}
