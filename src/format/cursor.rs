@@ -8,12 +8,23 @@ pub struct Cursor<'a> {
     bytes: &'a [u8],
     position: usize,
     section: &'static str,
+    base: u64,
 }
 
 impl<'a> Cursor<'a> {
     /// A cursor at the start of `bytes`; `section` names them in errors.
     pub fn new(bytes: &'a [u8], section: &'static str) -> Self {
-        Cursor { bytes, position: 0, section }
+        Cursor { bytes, position: 0, section, base: 0 }
+    }
+
+    /// A cursor whose errors count bytes from the start of a file in which `bytes` starts at `base`.
+    pub fn based(bytes: &'a [u8], section: &'static str, base: u64) -> Self {
+        Cursor { bytes, position: 0, section, base }
+    }
+
+    /// Offset of the next byte as errors give it: in the file for a cursor made by [`Cursor::based`].
+    pub fn offset(&self) -> u64 {
+        self.base.saturating_add(self.position as u64)
     }
 
     /// Bytes not yet read.
@@ -31,7 +42,7 @@ impl<'a> Cursor<'a> {
         let end = self.position.checked_add(n).filter(|end| *end <= self.bytes.len());
         let Some(end) = end else {
             let message = format!("{n} bytes needed, {} left", self.left());
-            return Err(Error::data(message).field(format!("{} {field}", self.section)).at(self.position as u64));
+            return Err(Error::data(message).field(format!("{} {field}", self.section)).at(self.offset()));
         };
         let taken = &self.bytes[self.position..end];
         self.position = end;
@@ -67,11 +78,11 @@ impl<'a> Cursor<'a> {
     /// The next u32 as a number of elements of `element_bytes` each, checked against the bytes left before anybody
     /// multiplies or allocates.
     pub fn count(&mut self, element_bytes: usize, field: &'static str) -> Result<usize> {
-        let at = self.position;
+        let at = self.offset();
         let n = self.u32(field)? as usize;
         if n > self.left() / element_bytes.max(1) {
             let message = format!("{n} elements of {element_bytes} bytes, {} bytes left", self.left());
-            return Err(Error::data(message).field(format!("{} {field}", self.section)).at(at as u64));
+            return Err(Error::data(message).field(format!("{} {field}", self.section)).at(at));
         }
         Ok(n)
     }
@@ -82,7 +93,7 @@ impl<'a> Cursor<'a> {
             return Ok(());
         }
         let message = format!("{} unexpected bytes at the end", self.left());
-        Err(Error::data(message).field(self.section).at(self.position as u64))
+        Err(Error::data(message).field(self.section).at(self.offset()))
     }
 }
 

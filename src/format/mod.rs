@@ -1,3 +1,20 @@
-//! The flat file.
+#![doc = include_str!("FORMAT.md")]
 
+pub mod cast;
+mod check;
 pub mod cursor;
+mod directory;
+mod foreign;
+mod layout;
+mod provenance;
+mod reader;
+pub mod writer;
+
+pub use directory::{TensorEntry, TensorErrors};
+pub use foreign::{Foreign, recognise};
+pub use layout::{
+    ALIGNMENT, ENDIANNESS, ENTRY_BYTES, FileKind, HEADER_BYTES, MAGIC, MAJOR, MAX_DIM, MAX_NAME_BYTES, MAX_SECTIONS,
+    MAX_TENSORS, MINOR, SectionId, WEIGHTS_ALIGNMENT,
+};
+pub use provenance::{MAX_SOURCES, Provenance, Source};
+pub use reader::File;

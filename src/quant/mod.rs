@@ -14,7 +14,7 @@
 
 mod int8;
 
-pub use int8::encode_group;
+pub use int8::{MAX_INT8_WEIGHT, encode_group};
 
 /// Rows of a panel.
 pub const PANEL_ROWS: usize = 16;

@@ -1,0 +1,155 @@
+//! Files mapped for reading.
+#![allow(unsafe_code)]
+
+use core::ops::Deref;
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::failed;
+use crate::error::{Error, Kind, Result};
+
+/// A regular file, mapped for reading: its pages are read when they are touched and given back when memory is short.
+#[derive(Debug)]
+pub struct Mapping {
+    map: memmap2::Mmap,
+    file: File,
+    path: PathBuf,
+    stamp: Stamp,
+}
+
+/// What tells one state of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Mapping {
+    /// Maps the file at `path`. Directories, pipes, sockets and devices are refused by name, without waiting for them.
+    pub fn open(path: impl AsRef<Path>) -> Result<Mapping> {
+        let path = path.as_ref();
+        let no_input = |error| failed(Kind::NoInput, path, "cannot open", &error);
+        let metadata = fs::metadata(path).map_err(|error| match fs::symlink_metadata(path) {
+            Ok(link) if link.is_symlink() && error.kind() == std::io::ErrorKind::NotFound => {
+                refuse(path, "a symbolic link to a file that does not exist")
+            }
+            _ => no_input(error),
+        })?;
+        check_type(path, metadata.file_type())?;
+        let file = open(path).map_err(no_input)?;
+        // The name may lead elsewhere by now.
+        let metadata = file.metadata().map_err(no_input)?;
+        check_type(path, metadata.file_type())?;
+        let stamp = Stamp::of(&metadata);
+        if stamp.bytes == 0 {
+            let error = Error::data("the file is empty").in_file(path.display().to_string());
+            return Err(error.hint("copy it again"));
+        }
+        if isize::try_from(stamp.bytes).is_err() {
+            let message = format!("{} bytes cannot be mapped by a {}-bit program", stamp.bytes, usize::BITS);
+            let error = Error::new(Kind::Resources, message).in_file(path.display().to_string());
+            return Err(error.hint("use a 64-bit system"));
+        }
+        // SAFETY: the map is read-only, so nothing in this process writes to it, and it lives as long as its slice. That
+        // nobody else changes or cuts the file meanwhile is what every mapping asks of its user; `check_unchanged`
+        // finds it afterwards. Should it happen, it changes numbers, not what memory is read: weights are plain
+        // numbers of which every bit pattern is valid, and whatever is an index or a length is checked where it is used.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| failed(Kind::Io, path, "cannot map", &error))?;
+        Ok(Mapping { map, file, path: path.to_owned(), stamp })
+    }
+
+    /// The path the file was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The state of the file when it was opened.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// Refuses to go on where the file was changed or cut since it was opened. A cut file reads as zeros up to the
+    /// end of its last page, so this is asked before results are believed.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let now = self.file.metadata().map_err(|error| failed(Kind::Io, &self.path, "cannot look at", &error))?;
+        let now = Stamp::of(&now);
+        if now == self.stamp {
+            return Ok(());
+        }
+        let message = match now.bytes.checked_sub(self.stamp.bytes) {
+            Some(0) => "the file was changed while it was in use".to_owned(),
+            _ => format!("the file went from {} to {} bytes while it was in use", self.stamp.bytes, now.bytes),
+        };
+        Err(Error::new(Kind::Io, message).in_file(self.path.display().to_string()).hint("start again"))
+    }
+}
+
+impl Deref for Mapping {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        #[cfg(unix)]
+        let (device, inode) = {
+            use std::os::unix::fs::MetadataExt;
+            (metadata.dev(), metadata.ino())
+        };
+        #[cfg(not(unix))]
+        let (device, inode) = (0, 0);
+        Stamp { device, inode, bytes: metadata.len(), modified: metadata.modified().ok() }
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // A pipe that took the file's place since it was looked at must not hang us.
+        options.custom_flags(libc::O_NONBLOCK);
+    }
+    options.open(path)
+}
+
+fn refuse(path: &Path, what: &str) -> Error {
+    let error = Error::new(Kind::NoInput, format!("this is {what}, not a regular file"));
+    error.in_file(path.display().to_string())
+}
+
+fn check_type(path: &Path, file_type: FileType) -> Result<()> {
+    match super::type_name(file_type) {
+        None => Ok(()),
+        Some(what) => Err(refuse(path, what)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::test_directory;
+
+    #[test]
+    fn a_mapped_file_reads_as_written_and_its_changes_are_found() {
+        let directory = test_directory("map");
+        let path = directory.join("file");
+        fs::write(&path, vec![7; 5000]).expect("write");
+        let mapping = Mapping::open(&path).expect("regular file");
+        assert_eq!(&mapping[..], &[7; 5000]);
+        mapping.check_unchanged().expect("unchanged");
+        // Longer, not shorter: the test does not touch pages that are gone.
+        fs::write(&path, vec![7; 6000]).expect("write");
+        let error = mapping.check_unchanged().expect_err("changed");
+        assert!(error.to_string().contains("from 5000 to 6000"), "{error}");
+        assert_eq!(error.kind(), Kind::Io);
+        fs::remove_dir_all(directory).expect("clean up");
+    }
+}

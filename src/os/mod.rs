@@ -1,0 +1,68 @@
+//! What the operating system gives: mapped files, atomic replacement, memory, cores, clocks.
+
+pub mod atomic;
+pub mod clock;
+pub mod cpu;
+pub mod memory;
+mod mmap;
+mod sys;
+
+pub use mmap::{Mapping, Stamp};
+
+use std::fs::FileType;
+use std::io;
+use std::path::Path;
+
+use crate::error::{Error, Kind};
+
+/// The error for `path` when `action` failed with `error`.
+pub(crate) fn failed(kind: Kind, path: &Path, action: &str, error: &io::Error) -> Error {
+    let (message, hint) = match error.kind() {
+        io::ErrorKind::NotFound => ("it does not exist".to_owned(), None),
+        io::ErrorKind::PermissionDenied => {
+            ("permission denied".to_owned(), Some("check the rights of file and directory"))
+        }
+        io::ErrorKind::StorageFull => ("no space is left on the device".to_owned(), Some("free some space")),
+        io::ErrorKind::QuotaExceeded => ("the disk quota is used up".to_owned(), Some("free some space")),
+        io::ErrorKind::ReadOnlyFilesystem => ("the file system is read-only".to_owned(), None),
+        _ => (error.to_string(), None),
+    };
+    let error = Error::new(kind, format!("{action}: {message}")).in_file(path.display().to_string());
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// What a file that is not a regular one is, with its article.
+fn type_name(file_type: FileType) -> Option<&'static str> {
+    if file_type.is_file() {
+        return None;
+    }
+    if file_type.is_dir() {
+        return Some("a directory");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if file_type.is_fifo() {
+            return Some("a pipe");
+        }
+        if file_type.is_socket() {
+            return Some("a socket");
+        }
+        if file_type.is_char_device() || file_type.is_block_device() {
+            return Some("a device");
+        }
+    }
+    Some("something special")
+}
+
+/// A new directory for the test called `name`.
+#[cfg(test)]
+fn test_directory(name: &str) -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("whit-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).expect("temporary directory");
+    path
+}

@@ -1,0 +1,51 @@
+//! The calls that std does not have.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+
+/// Bytes free for this user on the file system of `file`; `None` where it cannot be told.
+#[cfg(unix)]
+pub(super) fn free_bytes(file: &File) -> Option<u64> {
+    use std::os::fd::AsRawFd;
+    let mut status = core::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: the descriptor is open for as long as `file` lives, and `status` is writable and of the type asked for.
+    let code = unsafe { libc::fstatvfs(file.as_raw_fd(), status.as_mut_ptr()) };
+    if code != 0 {
+        return None;
+    }
+    // SAFETY: all fields are integers, for which zero is valid, and the call has filled them.
+    let status = unsafe { status.assume_init() };
+    #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+    (status.f_bavail as u64).checked_mul(status.f_frsize as u64)
+}
+
+/// Bytes free for this user on the file system of `file`; `None` where it cannot be told.
+#[cfg(not(unix))]
+pub(super) fn free_bytes(_file: &File) -> Option<u64> {
+    None
+}
+
+/// Gives `file` its final length, with the blocks for it where the file system can reserve them.
+pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if bytes > 0
+        && let Ok(length) = libc::off_t::try_from(bytes)
+    {
+        use std::os::fd::AsRawFd;
+        loop {
+            // SAFETY: the descriptor is open for as long as `file` lives; the call takes no pointers.
+            if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, length) } == 0 {
+                return Ok(());
+            }
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                // Not every file system reserves: the length alone then.
+                Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL) => break,
+                _ => return Err(error),
+            }
+        }
+    }
+    file.set_len(bytes)
+}

@@ -1,0 +1,87 @@
+//! What holds for the repository as a whole: how many crates the runtime pulls in, and that its pages link to files
+//! that exist.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The crates linked into the runtime; it and the macros run by the compiler are not counted.
+fn runtime_crates(features: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "-p", "whit", "-e", "normal,no-proc-macro", "--prefix", "none"])
+        .args(features)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let name_and_version = |line: &str| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    text.lines().map(name_and_version).filter(|c| !c.is_empty() && !c.starts_with("whit ")).collect()
+}
+
+#[test]
+fn few_crates_are_linked_into_the_runtime() {
+    for (features, most) in [(&[][..], 50), (&["--no-default-features"][..], 12)] {
+        let crates = runtime_crates(features);
+        assert!(!crates.is_empty(), "cargo tree named no crate");
+        assert!(crates.len() <= most, "{} crates, at most {most}: {crates:#?}", crates.len());
+    }
+}
+
+/// The targets of Markdown links outside code, as written.
+fn links(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut fenced = false;
+    for line in text.lines() {
+        fenced ^= line.trim_start().starts_with("```");
+        if fenced {
+            continue;
+        }
+        for prose in line.split('`').step_by(2) {
+            let targets = prose.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+            found.extend(targets);
+        }
+    }
+    found
+}
+
+/// The links of a page that name no file; `exists` is asked for paths beside the page.
+fn dead_links<'a>(text: &'a str, exists: impl Fn(&str) -> bool) -> Vec<&'a str> {
+    let is_relative = |link: &&str| !link.contains("://") && !link.starts_with("mailto:") && !link.starts_with('#');
+    let path = |link: &'a str| link.split('#').next().unwrap_or(link);
+    links(text).into_iter().filter(is_relative).filter(|link| !exists(path(link))).collect()
+}
+
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut open: Vec<PathBuf> =
+        ["docs", "src", "models", "tools", "tests", "benches"].map(|dir| root.join(dir)).into();
+    open.extend(fs::read_dir(root).expect("the root").flatten().map(|e| e.path()).filter(|p| p.is_file()));
+    let mut found = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).expect("a readable folder").flatten().map(|e| e.path()));
+        } else if path.extension().is_some_and(|e| e == "md") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn every_relative_link_of_a_page_leads_somewhere() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a readable page");
+        let folder = page.parent().expect("a page lies in a folder");
+        let dead = dead_links(&text, |path| folder.join(path).exists());
+        assert!(dead.is_empty(), "{}: no file at {dead:?}", page.display());
+    }
+}
+
+#[test]
+fn a_dead_link_is_named() {
+    let text = "[a](there.md) and [b](gone.md#part), [c](https://example.org/gone.md), [d](#here)\n\
+                `[e](code.md)` ![f](gone.png \"title\")\n```\n[g](fenced.md)\n```\n[h](gone/)";
+    assert_eq!(dead_links(text, |path| path == "there.md"), ["gone.md#part", "gone.png", "gone/"]);
+}

@@ -1,0 +1,245 @@
+//! A Hugging Face directory: config.json, safetensors (one file, or shards with an index), tokenizer, generation
+//! defaults, chat template, licence.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use whit::error::{Error, Kind, Result, printable};
+use whit::model::Family;
+
+use super::hf_config::{self, HfConfig};
+use super::json::{Json, Value};
+use super::{Location, MAX_TENSORS, OpenOptions, Source, SourceFile, SourceFormat, SourceTensor, safetensors};
+
+/// Bytes of a configuration, at most.
+const MAX_CONFIG: u64 = 16 << 20;
+/// Bytes of an index, at most.
+const MAX_INDEX: u64 = 64 << 20;
+const MAX_SHARDS: usize = 1024;
+/// Problems of an index that one message lists.
+const LISTED: usize = 10;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const LICENCES: [&str; 6] = ["LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING"];
+
+/// Opens the directory.
+pub(super) fn open(dir: &Path, _options: &OpenOptions) -> Result<Source> {
+    let Some(config_file) = optional(dir, "config.json", MAX_CONFIG)? else {
+        let error = Error::new(Kind::NoInput, "no config.json: not a Hugging Face checkpoint");
+        return Err(error.in_file(dir.display().to_string()));
+    };
+    let HfConfig { config, eos, dtype, mut notes, .. } = with_object(&config_file, hf_config::parse)?;
+    let mut files = vec![config_file];
+    let mut generation = whit::model::GenerationDefaults::default();
+    if let Some(file) = optional(dir, "generation_config.json", MAX_CONFIG)? {
+        generation = with_object(&file, |object| hf_config::generation(object, config.vocab_size))?;
+        files.push(file);
+    }
+    if generation.eos.is_empty() {
+        generation.eos = eos.unwrap_or_default();
+    }
+    let (tensors, locations) = weights(dir, config.family, &mut files, &mut notes)?;
+    if let Some(note) = dtype.and_then(|dtype| differing_dtype(&dtype, &tensors)) {
+        notes.push(note);
+    }
+    let mut licence = None;
+    for name in LICENCES {
+        if let Some(file) = optional(dir, name, 1 << 20)? {
+            licence = Some(String::from_utf8_lossy(&file.map).into_owned());
+            files.push(file);
+            break;
+        }
+    }
+    let name = dir.canonicalize().ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
+    let mut source = Source {
+        format: SourceFormat::HuggingFace,
+        config,
+        name: name.unwrap_or_default(),
+        chat_template: None,
+        generation,
+        licence,
+        interleaved_rope: false,
+        files,
+        tensors,
+        notes,
+        locations,
+    };
+    let embedding = match source.config.family {
+        Family::Gpt2 => "wte.weight",
+        Family::Llama => "model.embed_tokens.weight",
+    };
+    source.tie("lm_head.weight", embedding);
+    Ok(source)
+}
+
+/// The file `name` of the directory, if there is one.
+fn optional(dir: &Path, name: &str, limit: u64) -> Result<Option<SourceFile>> {
+    let path = dir.join(name);
+    if std::fs::symlink_metadata(&path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    let file = SourceFile::open(&path)?;
+    if file.bytes > limit {
+        return Err(file.error(Error::data(format!("{} bytes, the limit is {limit}", file.bytes)).at(limit)));
+    }
+    Ok(Some(file))
+}
+
+/// What `read` makes of the JSON object in `file`.
+fn with_object<T>(file: &SourceFile, read: impl FnOnce(Value<'_>) -> Result<T>) -> Result<T> {
+    let json = Json::parse(&file.map, 0).map_err(|e| file.error(e))?;
+    json.object().and_then(read).map_err(|e| file.error(e))
+}
+
+type Weights = (Vec<SourceTensor>, Vec<Location>);
+
+fn weights(dir: &Path, family: Family, files: &mut Vec<SourceFile>, notes: &mut Vec<String>) -> Result<Weights> {
+    let mut weights = (Vec::new(), Vec::new());
+    if let Some(file) = optional(dir, SINGLE, u64::MAX)? {
+        if dir.join(INDEX).exists() {
+            notes.push(format!("both {SINGLE} and {INDEX} are present: {SINGLE} is used"));
+        }
+        add_file(file, family, files, &mut weights)?;
+    } else if let Some(index) = optional(dir, INDEX, MAX_INDEX)? {
+        shards(dir, index, family, files, &mut weights)?;
+    } else {
+        let error = Error::new(Kind::NoInput, format!("neither {SINGLE} nor {INDEX}"));
+        let error = error.in_file(dir.display().to_string());
+        return Err(if dir.join("pytorch_model.bin").exists() || dir.join("pytorch_model.bin.index.json").exists() {
+            error.hint("pytorch_model.bin is a pickle, which runs code when loaded: save the model as safetensors")
+        } else {
+            error
+        });
+    }
+    let mut names: Vec<_> = weights.0.iter().map(|t: &SourceTensor| &t.name).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        let error = Error::data("appears twice, with and without prefix").field(format!("tensor \"{}\"", pair[0]));
+        return Err(error.in_file(dir.display().to_string()));
+    }
+    Ok(weights)
+}
+
+/// Tables and masks that follow from the configuration.
+fn ignored(family: Family, name: &str) -> bool {
+    match family {
+        Family::Gpt2 => name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"),
+        Family::Llama => name.ends_with("rotary_emb.inv_freq"),
+    }
+}
+
+/// The name without the prefix of GPT-2's head model, with the one of Llama's.
+fn normal_name(family: Family, name: String) -> String {
+    match family {
+        Family::Gpt2 => name.strip_prefix("transformer.").map_or(name.clone(), str::to_string),
+        Family::Llama if ["layers.", "embed_tokens.", "norm."].iter().any(|p| name.starts_with(p)) => {
+            format!("model.{name}")
+        }
+        Family::Llama => name,
+    }
+}
+
+/// Adds all tensors of a safetensors file; returns their names as they are in the file.
+fn add_file(file: SourceFile, family: Family, files: &mut Vec<SourceFile>, out: &mut Weights) -> Result<Vec<String>> {
+    let parsed = safetensors::parse(&file.map, |name| ignored(family, name)).map_err(|e| file.error(e))?;
+    let mut names = Vec::with_capacity(parsed.len());
+    for entry in parsed {
+        let safetensors::Entry { name, encoding, shape, start } = entry;
+        let bytes = encoding.bytes(shape.iter().product()).unwrap_or(0);
+        names.push(name.clone());
+        out.0.push(SourceTensor { name: normal_name(family, name), shape, dtype: encoding.name() });
+        out.1.push(Location { file: files.len(), offset: start, bytes, encoding });
+    }
+    files.push(file);
+    Ok(names)
+}
+
+/// Adds the shards that the index names, and holds the index against them.
+fn shards(dir: &Path, index: SourceFile, family: Family, files: &mut Vec<SourceFile>, out: &mut Weights) -> Result<()> {
+    let map = with_object(&index, weight_map)?;
+    let mut problems = Vec::new();
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    let shown = index.path.display().to_string();
+    for (shard, tensors) in &map {
+        let path = dir.join(shard);
+        match std::fs::symlink_metadata(&path) {
+            Err(_) => {
+                problems.push(format!("shard {shard} is missing"));
+                continue;
+            }
+            Ok(metadata) if metadata.is_symlink() => {
+                let error = Error::data(format!("shard {shard} is a symbolic link")).field("weight_map");
+                return Err(index.error(error.hint("copy the directory with its links resolved, as `cp -rL` does")));
+            }
+            Ok(_) => {}
+        }
+        let present = add_file(SourceFile::open(&path)?, family, files, out)?;
+        let present: BTreeSet<String> = present.into_iter().collect();
+        for name in tensors.iter().filter(|name| !present.contains(*name) && !ignored(family, name)) {
+            problems.push(format!("tensor \"{}\" is not in {shard}", printable(name)));
+        }
+        for name in present {
+            if !tensors.contains(&name) {
+                problems.push(format!("{shard} holds \"{}\", which the index does not place there", printable(&name)));
+            }
+            if let Some(other) = seen.insert(name.clone(), shard) {
+                problems.push(format!("tensor \"{}\" is in {other} and in {shard}", printable(&name)));
+            }
+        }
+    }
+    if !problems.is_empty() {
+        let more = problems.len().saturating_sub(LISTED);
+        problems.truncate(LISTED);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        let error = Error::data(format!("{}{more}", problems.join("; "))).field("weight_map").in_file(shown);
+        return Err(error.hint("the directory is incomplete or mixed: copy it again"));
+    }
+    files.push(index);
+    Ok(())
+}
+
+/// The tensors of each shard.
+fn weight_map(object: Value<'_>) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let field = "weight_map";
+    let map = object.get(field).ok_or_else(|| object.error("missing: weight_map", field))?;
+    let mut shards: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (n, (tensor, value)) in map.entries(field)?.enumerate() {
+        if n == MAX_TENSORS {
+            return Err(value.error(format!("more than {MAX_TENSORS} tensors"), field));
+        }
+        super::check_name(&tensor).map_err(|message| value.error(message, field))?;
+        let shard = value.str(&format!("{field} \"{tensor}\""))?;
+        if !is_base_name(&shard) {
+            let message =
+                format!("\"{}\" is no plain name of a .safetensors file in this directory", printable(&shard));
+            return Err(value.error(message, &format!("{field} \"{tensor}\"")));
+        }
+        shards.entry(shard.into_owned()).or_default().insert(tensor.into_owned());
+        if shards.len() > MAX_SHARDS {
+            return Err(value.error(format!("more than {MAX_SHARDS} shards"), field));
+        }
+    }
+    if shards.is_empty() {
+        return Err(map.error("no tensors", field));
+    }
+    Ok(shards)
+}
+
+/// True for names that cannot lead out of the directory, on any system.
+fn is_base_name(name: &str) -> bool {
+    let plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | ':');
+    name.ends_with(".safetensors") && !name.starts_with('.') && name.len() <= 255 && name.chars().all(plain)
+}
+
+/// What to say where config.json announces another dtype than the weights have.
+fn differing_dtype(announced: &str, tensors: &[SourceTensor]) -> Option<String> {
+    let expected = match announced.trim_start_matches("torch.") {
+        "float32" => "F32",
+        "float16" => "F16",
+        "bfloat16" => "BF16",
+        _ => return None,
+    };
+    let other = tensors.iter().find(|t| t.dtype != expected)?;
+    Some(format!("config.json says {announced}, \"{}\" is {}: the weights count", other.name, other.dtype))
+}

@@ -1,0 +1,519 @@
+//! JSON with places: every error names the byte it is about, duplicate keys and deep nesting are refused, and a
+//! document costs 16 bytes a value however long its strings are.
+
+use std::borrow::Cow;
+
+use whit::error::{Error, Result, printable};
+
+/// Containers within containers, at most.
+const MAX_DEPTH: usize = 64;
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Type {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+impl Type {
+    fn name(self) -> &'static str {
+        match self {
+            Type::Null => "null",
+            Type::Bool => "a boolean",
+            Type::Number => "a number",
+            Type::String => "a string",
+            Type::Array => "an array",
+            Type::Object => "an object",
+        }
+    }
+}
+
+/// A value of the document: `start..end` is its text (of a string, without the quotes), `next` the node after it
+/// and all that it contains. In an object keys and values alternate.
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    kind: Type,
+    start: u32,
+    end: u32,
+    next: u32,
+}
+
+/// A parsed document over its text.
+#[derive(Debug)]
+pub(crate) struct Json<'a> {
+    text: &'a str,
+    base: u64,
+    nodes: Vec<Node>,
+}
+
+impl<'a> Json<'a> {
+    /// Parses `bytes`, which begin at offset `base` of their file.
+    pub(crate) fn parse(bytes: &'a [u8], base: u64) -> Result<Self> {
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            return Err(Error::data("UTF-16 text, JSON is UTF-8").at(base));
+        }
+        if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
+            return Err(Error::data("starts with a byte order mark").at(base).hint("remove the first three bytes"));
+        }
+        if bytes.is_empty() {
+            return Err(Error::data("empty, expected JSON").at(base));
+        }
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(Error::data(format!("{} bytes of JSON, too many", bytes.len())).at(base));
+        }
+        let text = std::str::from_utf8(bytes)
+            .map_err(|e| Error::data("not UTF-8, expected JSON").at(base + e.valid_up_to() as u64))?;
+        let mut parser = Parser { bytes, text, at: 0, base, nodes: Vec::new() };
+        parser.value(0)?;
+        parser.space();
+        if parser.at < bytes.len() {
+            return Err(parser.error(parser.at, "unexpected text after the end of the value"));
+        }
+        Ok(Json { text, base, nodes: parser.nodes })
+    }
+
+    /// The whole document.
+    pub(crate) fn root(&self) -> Value<'_> {
+        Value { json: self, node: 0 }
+    }
+
+    /// The document, which has to be an object.
+    pub(crate) fn object(&self) -> Result<Value<'_>> {
+        let root = self.root();
+        if root.kind() == Type::Object { Ok(root) } else { Err(root.expected("an object", "document")) }
+    }
+}
+
+struct Parser<'a> {
+    bytes: &'a [u8],
+    text: &'a str,
+    at: usize,
+    base: u64,
+    nodes: Vec<Node>,
+}
+
+impl Parser<'_> {
+    fn error(&self, at: usize, message: &str) -> Error {
+        place(self.text, at, self.base, message)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn open(&mut self, kind: Type) -> usize {
+        let start = self.at as u32;
+        self.nodes.push(Node { kind, start, end: start, next: 0 });
+        self.nodes.len() - 1
+    }
+
+    fn close(&mut self, node: usize) {
+        self.nodes[node].end = self.at as u32;
+        self.nodes[node].next = self.nodes.len() as u32;
+    }
+
+    fn value(&mut self, depth: usize) -> Result<()> {
+        self.space();
+        match self.peek() {
+            Some(b'{' | b'[') if depth == MAX_DEPTH => {
+                Err(self.error(self.at, &format!("nested more than {MAX_DEPTH} deep")))
+            }
+            Some(b'{') => self.object(depth + 1),
+            Some(b'[') => self.array(depth + 1),
+            Some(b'"') => self.string(),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.literal("true", Type::Bool),
+            Some(b'f') => self.literal("false", Type::Bool),
+            Some(b'n') => self.literal("null", Type::Null),
+            _ => Err(self.unexpected("a value")),
+        }
+    }
+
+    fn unexpected(&self, wanted: &str) -> Error {
+        match self.text[self.at..].chars().next() {
+            None => self.error(self.at, &format!("ends where {wanted} should be")).hint("copy the file again"),
+            Some(c) => {
+                let found = printable(c.encode_utf8(&mut [0; 4]));
+                self.error(self.at, &format!("expected {wanted}, found '{found}'"))
+            }
+        }
+    }
+
+    fn literal(&mut self, word: &str, kind: Type) -> Result<()> {
+        if !self.bytes[self.at..].starts_with(word.as_bytes()) {
+            return Err(self.unexpected("a value"));
+        }
+        let node = self.open(kind);
+        self.at += word.len();
+        self.close(node);
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<()> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.unexpected("a digit")) } else { Ok(()) }
+    }
+
+    fn number(&mut self) -> Result<()> {
+        let node = self.open(Type::Number);
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        let first = self.at;
+        self.digits()?;
+        if self.bytes[first] == b'0' && self.at > first + 1 {
+            return Err(self.error(first, "a number with a leading zero"));
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        self.close(node);
+        Ok(())
+    }
+
+    fn string(&mut self) -> Result<()> {
+        let quote = self.at;
+        self.at += 1;
+        let node = self.open(Type::String);
+        loop {
+            match self.peek() {
+                None => return Err(self.error(quote, "a string without an end").hint("copy the file again")),
+                Some(b'"') => break,
+                Some(b'\\') => self.escape()?,
+                Some(0..=0x1f) => return Err(self.error(self.at, "a raw control character in a string")),
+                Some(_) => self.at += 1,
+            }
+        }
+        self.close(node);
+        self.at += 1;
+        Ok(())
+    }
+
+    fn escape(&mut self) -> Result<()> {
+        let start = self.at;
+        match self.bytes.get(start + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
+            Some(b'u') => {
+                let (_, length) = unicode(&self.bytes[start..]).ok_or_else(|| self.error(start, "a bad \\u escape"))?;
+                self.at += length;
+            }
+            _ => return Err(self.error(start, "an unknown escape")),
+        }
+        Ok(())
+    }
+
+    fn array(&mut self, depth: usize) -> Result<()> {
+        let node = self.open(Type::Array);
+        self.at += 1;
+        self.space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            self.close(node);
+            return Ok(());
+        }
+        loop {
+            self.value(depth)?;
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => break,
+                _ => return Err(self.unexpected("',' or ']'")),
+            }
+        }
+        self.at += 1;
+        self.close(node);
+        Ok(())
+    }
+
+    fn object(&mut self, depth: usize) -> Result<()> {
+        let node = self.open(Type::Object);
+        self.at += 1;
+        self.space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            self.close(node);
+            return Ok(());
+        }
+        loop {
+            self.space();
+            if self.peek() != Some(b'"') {
+                return Err(self.unexpected("a key"));
+            }
+            self.string()?;
+            self.space();
+            if self.peek() != Some(b':') {
+                return Err(self.unexpected("':'"));
+            }
+            self.at += 1;
+            self.value(depth)?;
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => break,
+                _ => return Err(self.unexpected("',' or '}'")),
+            }
+        }
+        self.at += 1;
+        self.close(node);
+        self.refuse_duplicates(node)
+    }
+
+    fn refuse_duplicates(&self, object: usize) -> Result<()> {
+        let end = self.nodes[object].next as usize;
+        let mut keys: Vec<(Cow<'_, str>, u32)> = Vec::new();
+        let mut key = object + 1;
+        while key < end {
+            let Node { start, end, .. } = self.nodes[key];
+            keys.push((unescape(&self.text[start as usize..end as usize]), start));
+            key = self.nodes[key + 1].next as usize;
+        }
+        keys.sort_unstable();
+        match keys.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            None => Ok(()),
+            Some(pair) => {
+                let field = format!("key \"{}\"", pair[1].0);
+                Err(self.error(pair[1].1 as usize, "appears twice").field(field))
+            }
+        }
+    }
+}
+
+/// The character of a `\uXXXX` escape (two of them for a surrogate pair) at the start of `bytes`, and its length.
+fn unicode(bytes: &[u8]) -> Option<(char, usize)> {
+    let unit = |at: usize| -> Option<u32> {
+        let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        digits.iter().try_fold(0, |n, d| Some(n * 16 + (*d as char).to_digit(16)?))
+    };
+    let first = unit(0)?;
+    if !(0xd800..0xdc00).contains(&first) {
+        return Some((char::from_u32(first)?, 6));
+    }
+    let second = unit(6).filter(|u| (0xdc00..0xe000).contains(u))?;
+    Some((char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00))?, 12))
+}
+
+/// The meaning of a string's text; escapes were checked by the parser.
+fn unescape(raw: &str) -> Cow<'_, str> {
+    let Some(first) = raw.find('\\') else { return Cow::Borrowed(raw) };
+    let mut out = String::with_capacity(raw.len());
+    out.push_str(&raw[..first]);
+    let mut rest = &raw[first..];
+    while let Some(escape) = rest.as_bytes().get(1) {
+        let (c, length) = match escape {
+            b'u' => unicode(rest.as_bytes()).unwrap_or((char::REPLACEMENT_CHARACTER, rest.len())),
+            b'b' => ('\u{8}', 2),
+            b'f' => ('\u{c}', 2),
+            b'n' => ('\n', 2),
+            b'r' => ('\r', 2),
+            b't' => ('\t', 2),
+            other => (*other as char, 2),
+        };
+        out.push(c);
+        rest = &rest[length..];
+        let plain = rest.find('\\').unwrap_or(rest.len());
+        out.push_str(&rest[..plain]);
+        rest = &rest[plain..];
+    }
+    Cow::Owned(out)
+}
+
+fn place(text: &str, at: usize, base: u64, message: &str) -> Error {
+    let before = &text.as_bytes()[..at];
+    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
+    Error::data(format!("{message} (line {line} column {column})")).at(base + at as u64)
+}
+
+/// One value of a document.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Value<'j> {
+    json: &'j Json<'j>,
+    node: u32,
+}
+
+impl<'j> Value<'j> {
+    fn inner(self) -> Node {
+        self.json.nodes[self.node as usize]
+    }
+
+    fn raw(self) -> &'j str {
+        let Node { start, end, .. } = self.inner();
+        &self.json.text[start as usize..end as usize]
+    }
+
+    /// What this value is.
+    pub(crate) fn kind(self) -> Type {
+        self.inner().kind
+    }
+
+    /// True for `null`.
+    pub(crate) fn is_null(self) -> bool {
+        self.kind() == Type::Null
+    }
+
+    /// An error about this value, which is called `field`.
+    pub(crate) fn error(self, message: impl AsRef<str>, field: &str) -> Error {
+        place(self.json.text, self.inner().start as usize, self.json.base, message.as_ref()).field(field)
+    }
+
+    /// The error of a value of the wrong type.
+    pub(crate) fn expected(self, what: &str, field: &str) -> Error {
+        let found = match self.kind() {
+            Type::Bool | Type::Number => printable(self.raw()),
+            Type::String => format!("\"{}\"", printable(&unescape(self.raw()))),
+            other => other.name().to_string(),
+        };
+        self.error(format!("expected {what}, found {found}"), field)
+    }
+
+    /// The text of a string.
+    pub(crate) fn str(self, field: &str) -> Result<Cow<'j, str>> {
+        if self.kind() == Type::String { Ok(unescape(self.raw())) } else { Err(self.expected("a string", field)) }
+    }
+
+    /// A whole number that is not negative, written without fraction or exponent.
+    pub(crate) fn u64(self, field: &str) -> Result<u64> {
+        let value = if self.kind() == Type::Number { self.raw().parse().ok() } else { None };
+        value.ok_or_else(|| self.expected("a whole number from 0 to 2^64 - 1", field))
+    }
+
+    /// A whole number that fits a token id.
+    pub(crate) fn u32(self, field: &str) -> Result<u32> {
+        u32::try_from(self.u64(field)?).map_err(|_| self.expected("a number below 2^32", field))
+    }
+
+    /// A finite number.
+    pub(crate) fn f64(self, field: &str) -> Result<f64> {
+        let value = if self.kind() == Type::Number { self.raw().parse().ok() } else { None };
+        value.filter(|v: &f64| v.is_finite()).ok_or_else(|| self.expected("a finite number", field))
+    }
+
+    /// A boolean.
+    pub(crate) fn bool(self, field: &str) -> Result<bool> {
+        if self.kind() == Type::Bool { Ok(self.raw() == "true") } else { Err(self.expected("true or false", field)) }
+    }
+
+    /// The elements of an array.
+    pub(crate) fn items(self, field: &str) -> Result<impl Iterator<Item = Value<'j>> + Clone + use<'j>> {
+        if self.kind() != Type::Array {
+            return Err(self.expected("an array", field));
+        }
+        let (json, end) = (self.json, self.inner().next);
+        let first = Some(self.node + 1).filter(|n| *n < end);
+        Ok(std::iter::successors(first, move |n| Some(json.nodes[*n as usize].next).filter(|n| *n < end))
+            .map(move |node| Value { json, node }))
+    }
+
+    /// The keys and values of an object, in the order of the text.
+    pub(crate) fn entries(self, field: &str) -> Result<impl Iterator<Item = (Cow<'j, str>, Value<'j>)> + use<'j>> {
+        if self.kind() != Type::Object {
+            return Err(self.expected("an object", field));
+        }
+        let (json, end) = (self.json, self.inner().next);
+        let first = Some(self.node + 1).filter(|n| *n < end);
+        Ok(std::iter::successors(first, move |n| Some(json.nodes[*n as usize + 1].next).filter(|n| *n < end))
+            .map(move |node| (unescape(Value { json, node }.raw()), Value { json, node: node + 1 })))
+    }
+
+    /// The value of `key`, unless it is absent or `null`.
+    pub(crate) fn get(self, key: &str) -> Option<Value<'j>> {
+        let mut entries = self.entries("").ok()?;
+        entries.find(|(name, _)| name == key).map(|(_, value)| value).filter(|value| !value.is_null())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fails(text: &str) -> Error {
+        Json::parse(text.as_bytes(), 0).expect_err(text)
+    }
+
+    #[test]
+    fn values_come_out_as_they_went_in() {
+        let text = r#" {"a": [1, -2.5e1, "x\n\u00e9\ud83d\ude00", true, null], "b": {"c": {}}, "\u0064": []} "#;
+        let json = Json::parse(text.as_bytes(), 0).expect("valid");
+        let a: Vec<_> = json.root().get("a").expect("a").items("a").expect("array").collect();
+        assert_eq!(a.len(), 5);
+        assert_eq!(a[0].u64("").ok(), Some(1));
+        assert_eq!(a[1].f64("").ok(), Some(-25.0));
+        assert_eq!(a[2].str("").ok().as_deref(), Some("x\né😀"));
+        assert_eq!(a[3].bool("").ok(), Some(true));
+        assert!(a[4].is_null());
+        let keys: Vec<_> = json.root().entries("").expect("object").map(|(k, _)| k).collect();
+        assert_eq!(keys, ["a", "b", "d"]);
+        assert!(json.root().get("b").and_then(|b| b.get("c")).is_some());
+    }
+
+    #[test]
+    fn bad_text_is_refused_with_its_place() {
+        for text in [
+            "",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "{a:1}",
+            "01",
+            "1.",
+            "-",
+            "nul",
+            "\"\\x\"",
+            "\"\\ud800\"",
+            "\"\u{1}\"",
+            "[1] 2",
+            "NaN",
+            "// c\n1",
+            "\"abc",
+            "[1 2]",
+            "{\"a\" 1}",
+            "1e",
+            "\u{feff}1",
+        ] {
+            assert!(fails(text).offset().is_some(), "{text}");
+        }
+        assert!(fails("{\n \"a\": x}").to_string().contains("line 2 column 7"));
+    }
+
+    #[test]
+    fn duplicate_keys_are_refused_however_they_are_spelt() {
+        assert!(fails(r#"{"a":1,"b":2,"\u0061":3}"#).to_string().contains("key \"a\""));
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        assert!(Json::parse(nested(64).as_bytes(), 0).is_ok());
+        assert!(fails(&nested(65)).to_string().contains("deep"));
+        assert!(fails(&"[".repeat(1_000_000)).to_string().contains("deep"));
+    }
+
+    #[test]
+    fn integers_are_integers() {
+        for text in ["-1", "1.0", "1e3", "18446744073709551616", "\"4\"", "true"] {
+            let json = Json::parse(text.as_bytes(), 0).expect("valid");
+            assert!(json.root().u64("n").is_err(), "{text}");
+        }
+    }
+}
