@@ -11,6 +11,8 @@
 mod avx2;
 pub mod lanes;
 pub mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub mod scalar;
 mod streams;
 mod table;

@@ -3,6 +3,8 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::{Kernels, scalar};
 
 /// A backend and the CPU features without which it must not run.
@@ -87,4 +89,37 @@ pub(super) static BACKENDS: &[Backend] = &[
 
 /// The backends of other architectures.
 #[cfg(target_arch = "x86_64")]
-pub(super) const ELSEWHERE: &[(&str, &str)] = &[("neon", "aarch64"), ("dotprod", "aarch64")];
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[("neon", "aarch64")];
+
+#[cfg(target_arch = "aarch64")]
+static NEON: Kernels = Kernels {
+    name: "neon",
+    quantize: entry!(neon::quantize(x, cols, out)),
+    int8_matvec: entry!(neon::int8_matvec(panels, cols, x, out)),
+    int8_matmul: entry!(neon::int8_matmul(panel, cols, x, out)),
+    f16_matvec: entry!(neon::f16_matvec(panels, x, out)),
+    f16_matmul: entry!(neon::f16_matmul(panel, cols, x, out)),
+    f32_matvec: entry!(neon::f32_matvec(panels, x, out)),
+    f32_matmul: entry!(neon::f32_matmul(panel, cols, x, out)),
+    attend_f16: entry!(neon::attend_f16(heads, out)),
+    attend_f32: entry!(neon::attend_f32(heads, out)),
+};
+
+/// The backends of this architecture, from the plainest to the best.
+#[cfg(target_arch = "aarch64")]
+pub(super) static BACKENDS: &[Backend] = &[
+    Backend { kernels: &SCALAR, features: &[] },
+    Backend { kernels: &NEON, features: &[("neon", || std::arch::is_aarch64_feature_detected!("neon"))] },
+];
+
+/// The backends of other architectures.
+#[cfg(target_arch = "aarch64")]
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[("avx2", "x86-64")];
+
+/// The backends of this architecture, from the plainest to the best.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, features: &[] }];
+
+/// The backends of other architectures.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[("avx2", "x86-64"), ("neon", "aarch64")];

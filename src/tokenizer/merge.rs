@@ -40,7 +40,7 @@ pub(super) struct Merger {
     first: usize,
     /// priority * 2^32 + position: equal priorities merge from left to right.
     queue: BinaryHeap<Reverse<u64>>,
-    /// Lookups and queue removals so far: the measure of work.
+    /// Symbols, lookups and queue removals so far: the measure of work.
     pub(super) steps: u64,
 }
 
@@ -93,6 +93,7 @@ impl Merger {
         self.first = end;
         let mut previous = NEVER;
         for (at, id) in symbols {
+            self.steps += 1;
             match self.symbols.get_mut(previous as usize) {
                 Some(symbol) => symbol.next = at as u32,
                 None => self.first = at,
