@@ -118,6 +118,31 @@ fn sampling_options_out_of_range_are_named() {
 }
 
 #[test]
+fn kernels_of_another_cpu_are_unavailable() {
+    let folder = Folder::new("cli-kernels");
+    let model = written(&folder, "m.whit", &TinyModel::llama());
+    let foreign = if cfg!(any(target_arch = "x86_64", target_arch = "x86")) { "neon" } else { "avx2" };
+    assert_error(
+        &run(&["generate", "-m", &model, "--kernels", foreign, "--no-echo", "abc"]),
+        69,
+        "unavailable",
+        foreign,
+    );
+}
+
+#[test]
+fn without_a_model_the_embedded_one_tells_a_story() {
+    let prompt = "Once upon a time there was a";
+    let output = run(&["generate", prompt, "-s", "1", "-n", "40"]);
+    if whit::default_model().is_none() {
+        return assert_error(&output, 64, "usage", "-m FILE");
+    }
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.starts_with(prompt) && text.split_whitespace().count() > 15, "{text}");
+}
+
+#[test]
 fn help_and_version_go_to_standard_output() {
     for args in [&["--help"][..], &["-V"], &["generate", "--help"], &["help", "eval"]] {
         let output = run(args);

@@ -108,16 +108,19 @@ fn network(page: &mut String, model: &Model<'_>) {
         field(page, "eos", &id(tokenizer.eos()));
         field(page, "chat template", if model.chat_template().is_some() { "yes" } else { "none" });
     }
-    title(page, "generation");
-    for (name, value) in generation_fields(model) {
+    let mut generation = generation_fields(model);
+    let ends: Vec<String> = model.generation().eos.iter().map(u32::to_string).collect();
+    generation.extend((!ends.is_empty()).then(|| ("end tokens", ends.join(" "))));
+    if !generation.is_empty() {
+        title(page, "generation");
+    }
+    for (name, value) in generation {
         field(page, name, &value);
     }
-    let ends: Vec<String> = model.generation().eos.iter().map(u32::to_string).collect();
-    field(page, "end tokens", &ends.join(" "));
 }
 
 fn origin(page: &mut String, file: &File<'_>) {
-    title(page, "provenance");
+    title(page, "origin");
     if let Some(provenance) = file.provenance() {
         field(page, "converter", &printable(&provenance.converter));
         field(page, "source format", &printable(&provenance.source_format));

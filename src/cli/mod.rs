@@ -82,9 +82,17 @@ fn compute(args: &ComputeArgs) -> Result<Compute> {
         Some(name) => kernels::by_name(name)?,
         None => kernels::detect(),
     };
-    let most = whit::threads::MAX_THREADS;
-    let n_threads = args.threads.map_or_else(|| os::cpu::available_cores().clamp(1, most), usize::from);
-    Compute::new(kernels, n_threads)
+    if let Some(n) = args.threads {
+        return Compute::new(kernels, n.into());
+    }
+    let mut n = os::cpu::available_cores().clamp(1, whit::threads::MAX_THREADS);
+    loop {
+        match Compute::new(kernels, n) {
+            // Nobody asked for so many: a system that is short of threads gets by with fewer.
+            Err(error) if error.kind() == Kind::Resources && n > 1 => n /= 2,
+            done => return done,
+        }
+    }
 }
 
 impl From<Kv> for KvDtype {
