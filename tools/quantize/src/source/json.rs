@@ -438,7 +438,8 @@ impl<'j> Value<'j> {
 
     /// The value of `key`, unless it is absent or `null`.
     pub(crate) fn get(self, key: &str) -> Option<Value<'j>> {
-        let mut entries = self.entries("").ok()?;
+        // An error would look for its line, and costs what lies before it.
+        let mut entries = if self.kind() == Type::Object { self.entries(key).ok()? } else { return None };
         entries.find(|(name, _)| name == key).map(|(_, value)| value).filter(|value| !value.is_null())
     }
 }
