@@ -24,8 +24,15 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 /// Narrower than its floor: all that the module may see.
 const ONLY: &[(&str, &[&str])] = &[("quant", &["error"]), ("kernels", &["quant", "error"]), ("os", &["error"])];
-/// Wider than its floor.
-const ALSO: &[(&str, &str)] = &[("token", "error"), ("cli", "os"), ("generate", "os"), ("main", "os")];
+/// Wider than its floor; a path stands for that file alone.
+const ALSO: &[(&str, &str)] = &[
+    ("model", "tokenizer"),
+    ("token", "error"),
+    ("main", "os"),
+    ("cli", "os"),
+    ("generate", "os"),
+    ("format/writer.rs", "os"),
+];
 /// Names the crate root re-exports, and the module each comes from.
 const ROOT_NAMES: &[(&str, &str)] = &[("Error", "error"), ("Result", "error"), ("TokenId", "token")];
 /// What the converter may see of the library.
@@ -44,7 +51,7 @@ fn complaints(path: &str, text: &str) -> Vec<String> {
     if module != "lib" {
         for name in mentions(&code, "crate").into_iter().chain(through_super(path, &code)) {
             let target = ROOT_NAMES.iter().find(|(n, _)| *n == name).map_or(name.as_str(), |(_, m)| m);
-            if !may_see(module, target) {
+            if !may_see(module, target) && !ALSO.contains(&(path, target)) {
                 found.push(format!("{path}: {module} must not use {target}"));
             }
         }
@@ -156,7 +163,7 @@ fn through_super(path: &str, code: &str) -> Vec<String> {
     mentions(code, &vec!["super"; depth].join("::"))
 }
 
-/// Every `.rs` file below `dir`, as its path from there and its text.
+/// Every `.rs` file below `dir` but those of tests (`tests.rs`, `x_tests.rs`), as its path from there and its text.
 fn sources(dir: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
     let mut files = Vec::new();
@@ -164,7 +171,7 @@ fn sources(dir: &str) -> Vec<(String, String)> {
     while let Some(path) = open.pop() {
         if path.is_dir() {
             open.extend(fs::read_dir(&path).expect("a readable folder").map(|e| e.expect("an entry").path()));
-        } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") {
+        } else if path.extension().is_some_and(|e| e == "rs") && !path.to_string_lossy().ends_with("tests.rs") {
             let name = path.strip_prefix(&root).expect("below the root").to_string_lossy().replace('\\', "/");
             files.push((name, fs::read_to_string(&path).expect("a readable source")));
         }
@@ -201,6 +208,7 @@ fn a_source_that_breaks_a_rule_is_named() {
         ("sampler/mod.rs", "use crate::tokenizer::Tokenizer;", "sampler must not use tokenizer"),
         ("tokenizer/mod.rs", "use crate::sampler;", "tokenizer must not use sampler"),
         ("tokenizer/mod.rs", "use crate::model::Config;", "tokenizer must not use model"),
+        ("inspect/lens.rs", "use crate::generate::Stop;", "inspect must not use generate"),
         ("sampler/mod.rs", "use crate::model::Config;", "sampler must not use model"),
         ("quant/mod.rs", "use crate::format::cursor;", "quant must not use format"),
         ("quant/mod.rs", "use crate::TokenId;", "quant must not use token"),
@@ -211,6 +219,7 @@ fn a_source_that_breaks_a_rule_is_named() {
         ("os/mod.rs", "use crate::format;", "os must not use format"),
         ("cli/mod.rs", "use crate::attic;", "cli must not use attic"),
         ("attic.rs", "use crate::error;", "attic must not use error"),
+        ("format/reader.rs", "use crate::os::mmap;", "format must not use os"),
         ("format/reader.rs", "use std::{collections::BTreeMap, fs::File};", "format must not use std::fs"),
         ("generate.rs", "let t = std::time::Instant::now();", "generate must not use std::time"),
         ("kernels/scalar.rs", "use std::env;", "kernels must not use std::env"),
@@ -237,6 +246,7 @@ fn a_source_that_keeps_the_rules_passes() {
         ("model/forward/llama.rs", "use super::super::config::Config;\nuse crate::{compute::Compute, format, ops};"),
         ("kernels/mod.rs", "use std::env;\n#[cfg(target_arch = \"x86_64\")]\nmod avx2;"),
         ("threads.rs", "use std::thread;"),
+        ("format/writer.rs", "use crate::os::atomic::AtomicFile;"),
         ("error.rs", "// see crate::cli and println!\nuse std::fmt;"),
         ("sampler/mod.rs", "#[cfg(test)]\nmod tests {\n    use crate::model::Config;\n}\n"),
         ("sampler/mod.rs", "pub(crate) fn fingerprint(x: u8) {}\nfn search() { fingerprint!(1) }"),

@@ -15,7 +15,6 @@ use super::layout::ALIGNMENT;
 pub struct Aligned<T: ?Sized>(pub T);
 
 /// Bytes on the heap that start at a multiple of 64.
-#[derive(Debug)]
 pub struct AlignedBytes {
     buffer: Vec<u8>,
     start: usize,
@@ -45,6 +44,12 @@ impl core::ops::Deref for AlignedBytes {
 impl core::ops::DerefMut for AlignedBytes {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start..]
+    }
+}
+
+impl core::fmt::Debug for AlignedBytes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "AlignedBytes({})", self.len())
     }
 }
 

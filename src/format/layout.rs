@@ -255,7 +255,10 @@ pub(crate) fn check_name(name: &[u8]) -> core::result::Result<&str, String> {
     if name.is_empty() || name.len() > MAX_NAME_BYTES {
         return Err(format!("name of {} bytes, not 1..={MAX_NAME_BYTES}", name.len()));
     }
-    let text = core::str::from_utf8(name).map_err(|_| format!("name \"{}\" is not UTF-8", name.escape_ascii()))?;
+    let text = core::str::from_utf8(name).map_err(|_| {
+        let name = crate::error::printable(&String::from_utf8_lossy(name));
+        format!("name \"{name}\" is not UTF-8")
+    })?;
     let direction = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     match text.chars().find(|c| c.is_control() || direction(*c)) {
         None => Ok(text),

@@ -1,5 +1,7 @@
 //! Opens a file: everything but the weights is checked once, then borrowed views are handed out.
 
+use core::fmt;
+
 use super::cast;
 use super::check;
 use super::directory::{self, TensorEntry};
@@ -12,7 +14,7 @@ use crate::quant::Matrix;
 const VERIFY_STEP: usize = 1 << 20;
 
 /// An opened file: a view of its bytes, wherever they lie.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct File<'a> {
     bytes: &'a [u8],
     header: Header,
@@ -40,6 +42,9 @@ impl<'a> File<'a> {
         let required = |id| sections.iter().find(|section| section.id == id).ok_or_else(|| check::missing(id));
         let weights = *required(SectionId::WGTS)?;
         let directory = *required(SectionId::TDIR)?;
+        if header.kind == FileKind::LanguageModel {
+            required(SectionId::CONF)?;
+        }
 
         let mut hashes = Vec::with_capacity(sections.len());
         for section in sections.iter().filter(|section| section.id != SectionId::WGTS) {
@@ -213,5 +218,13 @@ impl<'a> File<'a> {
             Error::data("the text is not UTF-8").field(format!("section {id}")).at(at)
         })?;
         Ok(Some(text))
+    }
+}
+
+impl fmt::Debug for File<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("File");
+        out.field("header", &self.header).field("sections", &self.sections).field("tensors", &self.tensors.len());
+        out.finish_non_exhaustive()
     }
 }

@@ -1,5 +1,6 @@
 //! Writes a file in one pass over the weights; it appears whole or not at all.
 
+use core::fmt;
 use std::path::Path;
 
 use super::cursor::Encoder;
@@ -36,7 +37,6 @@ pub struct TensorPlan {
 /// writer.finish()
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Writer {
     file: AtomicFile,
     kind: FileKind,
@@ -51,7 +51,6 @@ pub struct Writer {
     hasher: blake3::Hasher,
 }
 
-#[derive(Debug)]
 struct Planned {
     plan: TensorPlan,
     offset: u64,
@@ -61,7 +60,8 @@ struct Planned {
 }
 
 impl Writer {
-    /// Plans the file at `path` out of `sections` (any but directory and weights) and `tensors`, and reserves the
+    /// Plans the file at `path` out of `sections` (any but directory and weights; CONF for a
+    /// language model) and `tensors`, and reserves the
     /// space for all of it. An existing file is replaced only with `force`.
     pub fn create(
         path: impl AsRef<Path>,
@@ -71,6 +71,9 @@ impl Writer {
         force: bool,
     ) -> Result<Writer> {
         let contents = order_sections(sections)?;
+        if kind == FileKind::LanguageModel && !contents.iter().any(|(id, _)| *id == SectionId::CONF) {
+            return Err(Error::usage("a language model needs the section CONF"));
+        }
         let (tensors, weights_bytes) = plan_tensors(tensors)?;
         let sections = plan_sections(&contents, &tensors, weights_bytes)?;
         let file = AtomicFile::create(path, force)?;
@@ -182,6 +185,14 @@ impl Writer {
 
     fn weights(&self) -> Section {
         self.sections[self.sections.len() - 1]
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Writer");
+        out.field("file", &self.file.target()).field("sections", &self.sections).field("current", &self.current);
+        out.finish_non_exhaustive()
     }
 }
 

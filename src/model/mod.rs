@@ -1,5 +1,96 @@
 //! What a network is: configuration, tensor tables, weights, the forward pass of each family, and the session.
 
 mod config;
+mod forward;
+mod scratch;
+mod session;
+pub mod spec;
+mod weights;
 
 pub use config::{Config, Family, GenerationDefaults};
+pub use session::{Session, SessionOptions};
+
+use crate::error::{Error, Result};
+use crate::format::{File, FileKind, SectionId, TensorEntry};
+use crate::tokenizer::Tokenizer;
+use weights::Weights;
+
+/// An opened language model: views into the file's bytes, nothing copied.
+pub struct Model<'a> {
+    config: Config,
+    weights: Weights<'a>,
+    tokenizer: Option<Tokenizer<'a>>,
+    generation: GenerationDefaults,
+    chat_template: Option<&'a str>,
+    weight_bytes: u64,
+    bytes_per_token: u64,
+}
+
+impl<'a> Model<'a> {
+    /// Checks the configuration, the tensor table and the tokenizer; touches no weight.
+    pub fn open(file: &File<'a>) -> Result<Self> {
+        if file.kind() != FileKind::LanguageModel {
+            return Err(Error::data("holds word vectors, not a language model").field("kind"));
+        }
+        let config = Config::decode(file.require(SectionId::CONF)?)?;
+        let weights = Weights::open(file, &config)?;
+        let tokenizer = file.section(SectionId::TOKN).map(Tokenizer::open).transpose()?;
+        if let Some(tokenizer) = &tokenizer
+            && tokenizer.vocab_size() > config.vocab_size
+        {
+            let message = format!("{} tokens, the model has {}", tokenizer.vocab_size(), config.vocab_size);
+            return Err(Error::data(message).field("tokenizer"));
+        }
+        let generation = file.section(SectionId::GENR).map(GenerationDefaults::decode).transpose()?.unwrap_or_default();
+        if let Some(id) = generation.eos.iter().find(|id| **id as usize >= config.vocab_size) {
+            let message = format!("token {id} is outside the vocabulary of {}", config.vocab_size);
+            return Err(Error::data(message).field("generation defaults eos"));
+        }
+        let weight_bytes = file.tensors().iter().map(|entry| entry.bytes).sum();
+        let looked_up = |entry: &&TensorEntry<'_>| match entry.name {
+            "positions" => true,
+            "embedding" => !config.tied,
+            _ => false,
+        };
+        let rows_only: u64 = file.tensors().iter().filter(looked_up).map(|entry| entry.bytes).sum();
+        Ok(Model {
+            bytes_per_token: weight_bytes - rows_only,
+            weights,
+            config,
+            tokenizer,
+            generation,
+            chat_template: file.template(),
+            weight_bytes,
+        })
+    }
+
+    /// Dimensions and options.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The tokenizer; a model that is fed token ids may have none.
+    pub fn tokenizer(&self) -> Option<&Tokenizer<'a>> {
+        self.tokenizer.as_ref()
+    }
+
+    /// What the checkpoint's authors recommend for generation.
+    pub fn generation(&self) -> &GenerationDefaults {
+        &self.generation
+    }
+
+    /// The chat template, in the Jinja language.
+    pub fn chat_template(&self) -> Option<&'a str> {
+        self.chat_template
+    }
+
+    /// Bytes of all weights in the file.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weight_bytes
+    }
+
+    /// Bytes of weights that decoding one token reads: all but the tables of which it looks up one row.
+    pub fn bytes_per_token(&self) -> u64 {
+        self.bytes_per_token
+    }
+}

@@ -14,7 +14,6 @@ const MAX_ATTEMPTS: u32 = 1000;
 
 /// A file being written beside its target, under a name of its own. [`AtomicFile::commit`] gives it the target's
 /// name; dropped before that it is removed. The target is the whole old file or the whole new one at any moment.
-#[derive(Debug)]
 pub struct AtomicFile {
     file: File,
     partial: PathBuf,
@@ -124,6 +123,15 @@ impl AtomicFile {
 
     fn failed(&self, action: &str, error: &io::Error) -> Error {
         failed(Kind::Io, &self.target, action, error).at(self.written)
+    }
+}
+
+impl core::fmt::Debug for AtomicFile {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("AtomicFile")
+            .field("target", &self.target)
+            .field("written", &self.written)
+            .finish_non_exhaustive()
     }
 }
 

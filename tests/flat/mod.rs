@@ -1,4 +1,5 @@
 //! A small valid file, and a place to put files.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::path::PathBuf;
 
@@ -8,10 +9,10 @@ use whit::format::{FileKind, Provenance, SectionId, Source, TensorErrors};
 use whit::quant::Dtype;
 
 /// A directory of the test called `name`, removed when dropped.
-pub struct Directory(pub PathBuf);
+pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("whit-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).expect("temporary directory");
@@ -19,7 +20,7 @@ impl Directory {
     }
 
     /// Names of all files in it, sorted.
-    pub fn list(&self) -> Vec<String> {
+    pub(crate) fn list(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).expect("directory");
         let mut names: Vec<String> =
             entries.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned()).collect();
@@ -34,12 +35,12 @@ impl Drop for Directory {
     }
 }
 
-pub fn plan(name: &str, dtype: Dtype, dims: &[u64]) -> TensorPlan {
+pub(crate) fn plan(name: &str, dtype: Dtype, dims: &[u64]) -> TensorPlan {
     TensorPlan { name: name.into(), dtype, dims: dims.to_vec() }
 }
 
 /// One tensor of each dtype; the vectors leave gaps behind them.
-pub fn tensors() -> Vec<TensorPlan> {
+pub(crate) fn tensors() -> Vec<TensorPlan> {
     vec![
         plan("embedding", Dtype::Int8, &[17, 33]),
         plan("norm", Dtype::F32, &[5]),
@@ -50,7 +51,7 @@ pub fn tensors() -> Vec<TensorPlan> {
     ]
 }
 
-pub fn sections() -> Vec<(SectionId, Vec<u8>)> {
+pub(crate) fn sections() -> Vec<(SectionId, Vec<u8>)> {
     let source = Source { name: "model.safetensors".into(), bytes: 1234, hash: [9; 32] };
     let provenance =
         Provenance { converter: "quantize 0.1.0".into(), source_format: "safetensors".into(), sources: vec![source] };
@@ -65,7 +66,7 @@ pub fn sections() -> Vec<(SectionId, Vec<u8>)> {
 }
 
 /// The byte at `offset` of tensor `index`: anything that is a finite f32.
-pub fn weight(index: usize, offset: u64) -> u8 {
+pub(crate) fn weight(index: usize, offset: u64) -> u8 {
     match offset % 4 {
         3 => 0x3f,
         n => (index as u64 * 31 + offset / 4 + n) as u8,
@@ -73,7 +74,7 @@ pub fn weight(index: usize, offset: u64) -> u8 {
 }
 
 /// Writes all tensors of `writer` in steps of `step` bytes.
-pub fn write_tensors(writer: &mut Writer, step: usize) -> Result<()> {
+pub(crate) fn write_tensors(writer: &mut Writer, step: usize) -> Result<()> {
     for index in 0.. {
         let Some(bytes) = writer.tensor_bytes(index) else { break };
         let data: Vec<u8> = (0..bytes).map(|offset| weight(index, offset)).collect();
@@ -86,14 +87,14 @@ pub fn write_tensors(writer: &mut Writer, step: usize) -> Result<()> {
 }
 
 /// Writes the small file to `path`.
-pub fn write(path: &std::path::Path, force: bool, step: usize) -> Result<()> {
+pub(crate) fn write(path: &std::path::Path, force: bool, step: usize) -> Result<()> {
     let mut writer = Writer::create(path, FileKind::LanguageModel, sections(), tensors(), force)?;
     write_tensors(&mut writer, step)?;
     writer.finish()
 }
 
 /// The bytes of the small file.
-pub fn bytes(test: &str) -> Vec<u8> {
+pub(crate) fn bytes(test: &str) -> Vec<u8> {
     let directory = Directory::new(test);
     let path = directory.0.join("small.whit");
     write(&path, false, 1000).expect("valid file");

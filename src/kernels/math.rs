@@ -1,0 +1,156 @@
+//! exp, tanh, sigmoid, sine and cosine of our own: plain multiplications and additions, so equal on every machine.
+//!
+//! No branch on the value, so that loops over them become vector code. docs/numerics.md states each formula.
+
+use std::f64::consts::FRAC_2_PI;
+
+/// Adding and subtracting it rounds an f32 of magnitude below 2^22 to an integer, ties to even.
+const ROUND: f32 = 12_582_912.0;
+/// The same for an f64 of magnitude below 2^51.
+const ROUND_F64: f64 = 6_755_399_441_055_744.0;
+/// log2(e).
+const LOG2_E: f32 = std::f32::consts::LOG2_E;
+/// The leading 12 bits of ln(2), so that its product with a small integer is exact, and the rest.
+const LN_2_HIGH: f32 = f32::from_bits(0x3f31_7000);
+const LN_2_LOW: f32 = f32::from_bits(0x3805_fdf4);
+/// (exp(r) - 1 - r) / r^2 at the Chebyshev nodes of |r| <= ln(2) / 2, lowest power first: relative error of exp 1e-8.
+const EXP: [f32; 5] = [0.5, 0.166_665_76, 0.041_666_552, 0.008_363_233, 0.001_392_625];
+
+/// e to the power `x`, within 2 units in the last place; 0 below -104, infinity above 89, NaN for NaN.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    let x = if x < -104.0 { -104.0 } else { x };
+    let x = if x > 89.0 { 89.0 } else { x };
+    let shifted = x * LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
+    let q = (((EXP[4] * r + EXP[3]) * r + EXP[2]) * r + EXP[1]) * r + EXP[0];
+    let p = 1.0 + (r + (r * r) * q);
+    // 2^n in two factors, each a normal number: the first product is exact, the second rounds once.
+    let n = shifted.to_bits().cast_signed().wrapping_sub(ROUND.to_bits().cast_signed());
+    let half = n >> 1;
+    p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+}
+
+/// 2 to the power `n`, for -126 <= n <= 127.
+#[inline(always)]
+fn power_of_two(n: i32) -> f32 {
+    f32::from_bits((n.wrapping_add(127) << 23).cast_unsigned())
+}
+
+/// Hyperbolic tangent, `1 - 2 / (exp(2 x) + 1)`: absolute error below 2e-7.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    1.0 - 2.0 / (exp(2.0 * x) + 1.0)
+}
+
+/// SiLU, `x / (1 + exp(-x))`.
+#[inline(always)]
+pub fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
+/// GELU by its tanh form, `0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
+#[inline(always)]
+pub fn gelu_tanh(x: f32) -> f32 {
+    const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+    let inner = SQRT_2_OVER_PI * (x + 0.044_715 * (x * x * x));
+    0.5 * x * (1.0 + tanh(inner))
+}
+
+/// pi / 2 in three parts; the first two have 33 bits, so that their products with integers below 2^20 are exact.
+const HALF_PI: [f64; 3] = [1.570_796_326_734_125_6, 6.077_100_506_303_966e-11, 2.022_266_248_795_950_6e-21];
+
+/// Sine and cosine of `angle` in radians, each rounded to f32 from an f64 good to 1e-14; |angle| below 2^20.
+#[inline]
+pub fn sin_cos(angle: f32) -> (f32, f32) {
+    let x = f64::from(angle);
+    let shifted = x * FRAC_2_PI + ROUND_F64;
+    let n = shifted - ROUND_F64;
+    let r = ((x - n * HALF_PI[0]) - n * HALF_PI[1]) - n * HALF_PI[2];
+    let z = r * r;
+    // Taylor: the first term left out is below 1e-15 for |r| <= pi / 4.
+    let mut sine = 0.0;
+    for k in [15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0] {
+        sine = (1.0 + sine) * z * (-1.0 / (k * (k - 1.0)));
+    }
+    let sine = r + r * sine;
+    let mut cosine = 0.0;
+    for k in [16.0, 14.0, 12.0, 10.0, 8.0, 6.0, 4.0, 2.0] {
+        cosine = (1.0 + cosine) * z * (-1.0 / (k * (k - 1.0)));
+    }
+    let cosine = 1.0 + cosine;
+    match shifted.to_bits() & 3 {
+        0 => (sine as f32, cosine as f32),
+        1 => (cosine as f32, -sine as f32),
+        2 => (-sine as f32, -cosine as f32),
+        _ => (-cosine as f32, sine as f32),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Distance in units in the last place of `want`.
+    fn ulps(got: f32, want: f64) -> f64 {
+        let rounded = want as f32;
+        let unit = f64::from(f32::from_bits(rounded.abs().to_bits() + 1) - rounded.abs());
+        (f64::from(got) - want).abs() / unit
+    }
+
+    #[test]
+    fn exp_is_within_two_ulps() {
+        let mut worst = 0.0_f64;
+        for i in -1_040_000..=887_000 {
+            let x = i as f32 * 1e-4;
+            let want = f64::from(x).exp();
+            if want >= f64::from(f32::MIN_POSITIVE) {
+                worst = worst.max(ulps(exp(x), want));
+            } else {
+                assert!((f64::from(exp(x)) - want).abs() <= 2f64.powi(-149));
+            }
+        }
+        assert!(worst < 2.0, "{worst}");
+    }
+
+    #[test]
+    fn exp_ends_where_f32_does() {
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(-0.0), 1.0);
+        assert_eq!(exp(f32::NEG_INFINITY).to_bits(), 0);
+        assert_eq!(exp(-104.0).to_bits(), 0);
+        assert_eq!(exp(f32::INFINITY), f32::INFINITY);
+        assert_eq!(exp(89.0), f32::INFINITY);
+        assert!(exp(88.72).is_finite());
+        assert!(exp(f32::NAN).is_nan());
+        assert!(exp(-f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn the_s_curves_have_their_limits() {
+        for x in [-1e30_f32, f32::NEG_INFINITY, -200.0] {
+            assert_eq!(tanh(x), -1.0);
+        }
+        assert_eq!(tanh(1e30), 1.0);
+        assert_eq!(silu(200.0), 200.0);
+        assert_eq!(silu(-200.0), -0.0);
+        for i in -2000..2000 {
+            let x = i as f32 * 0.01;
+            assert!((f64::from(tanh(x)) - f64::from(x).tanh()).abs() < 2e-7, "{x}");
+            let gelu = 0.5 * f64::from(x) * (1.0 + (0.797_884_560_8 * f64::from(x + 0.044_715 * x * x * x)).tanh());
+            assert!((f64::from(gelu_tanh(x)) - gelu).abs() < 2e-6 * (1.0 + gelu.abs()), "{x}");
+        }
+    }
+
+    #[test]
+    fn sine_and_cosine_are_the_nearest_f32() {
+        for i in 0..400_000_u32 {
+            let x = if i % 2 == 0 { i as f32 * 0.37 } else { -(i as f32) * 1e-5 };
+            let (s, c) = sin_cos(x);
+            assert!(ulps(s, f64::from(x).sin()) <= 0.5 + 1e-5, "sin {x}");
+            assert!(ulps(c, f64::from(x).cos()) <= 0.5 + 1e-5, "cos {x}");
+        }
+        assert_eq!(sin_cos(0.0), (0.0, 1.0));
+    }
+}

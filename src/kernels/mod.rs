@@ -1,0 +1,127 @@
+//! The only place that knows instruction sets: one table of functions per backend, chosen once at run time.
+//!
+//! [`scalar`] is plain Rust, always compiled, and the truth: every kernel of every other backend gives the same bits
+//! for the same input (docs/numerics.md; a NaN counts as equal to any NaN), which `tests/kernels_battery.rs` holds.
+//! Kernels see slices and shapes, never names, files, threads or configurations. All of them check the sizes of what
+//! they are given once a call.
+//!
+//! To add a backend: one file with its functions, one static and one line of [`table`](self) with what it needs.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+pub mod lanes;
+pub mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+pub mod scalar;
+mod streams;
+mod table;
+
+pub use streams::Heads;
+
+use crate::error::{Error, Kind, Result};
+use crate::quant::{GROUP_SIZE, PANEL_ROWS};
+
+/// The most tokens that one matmul call multiplies with a panel.
+pub const TILE: usize = 8;
+
+/// The products of one panel with one token.
+pub type PanelOut = [f32; PANEL_ROWS];
+
+/// 32 consecutive inputs of one token, quantized: `x[i]` is about `codes[i] * scale`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(C)]
+pub struct Group {
+    /// The codes, in [-127, 127]; zeros past the end of the row.
+    pub codes: [i8; GROUP_SIZE],
+    /// The largest magnitude divided by 127; 0 where that is not a normal number, NaN where an input is not finite.
+    pub scale: f32,
+}
+
+impl Group {
+    /// All codes and the scale 0.
+    pub const ZERO: Group = Group { codes: [0; GROUP_SIZE], scale: 0.0 };
+}
+
+/// The kernels of one backend. Shapes: `n` tokens, at most [`TILE`]; `groups = ceil(cols / 32)`; panels as in
+/// [`quant`](crate::quant).
+pub struct Kernels {
+    /// The name, as `--kernels` takes it.
+    pub name: &'static str,
+    /// Quantizes the rows of `x` (n, cols) into `out` (groups, n): groups outermost, as the products read them.
+    pub quantize: fn(x: &[f32], cols: usize, out: &mut [Group]),
+    /// Product of consecutive int8 `panels` with one token `x` (groups): `out` (panels * 16).
+    pub int8_matvec: fn(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]),
+    /// Product of one int8 `panel` with the n tokens of `x` (groups, n): `out` (n, 16).
+    pub int8_matmul: fn(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]),
+    /// Product of consecutive fp16 `panels` with one token `x` (cols): `out` (panels * 16).
+    pub f16_matvec: fn(panels: &[u8], x: &[f32], out: &mut [f32]),
+    /// Product of one fp16 `panel` with the n tokens of `x` (n, cols): `out` (n, 16).
+    pub f16_matmul: fn(panel: &[u8], cols: usize, x: &[f32], out: &mut [PanelOut]),
+    /// Product of consecutive f32 `panels` with one token `x` (cols): `out` (panels * 16).
+    pub f32_matvec: fn(panels: &[u8], x: &[f32], out: &mut [f32]),
+    /// Product of one f32 `panel` with the n tokens of `x` (n, cols): `out` (n, 16).
+    pub f32_matmul: fn(panel: &[u8], cols: usize, x: &[f32], out: &mut [PanelOut]),
+    /// Attention of the query heads of one token over one KV head kept as halves.
+    pub attend_f16: fn(heads: &Heads<'_, u16>, out: &mut [f32]),
+    /// Attention of the query heads of one token over one KV head kept as f32.
+    pub attend_f32: fn(heads: &Heads<'_, f32>, out: &mut [f32]),
+}
+
+/// Every backend that this CPU can run, `scalar` first, the best last.
+pub fn available() -> impl Iterator<Item = &'static Kernels> {
+    table::BACKENDS.iter().filter(|backend| backend.missing().next().is_none()).map(|backend| backend.kernels)
+}
+
+/// The best backend that this CPU can run.
+pub fn detect() -> &'static Kernels {
+    available().last().unwrap_or(&table::SCALAR)
+}
+
+/// The backend called `name`; an error where this CPU cannot run it or there is none of that name.
+pub fn by_name(name: &str) -> Result<&'static Kernels> {
+    let names = || available().map(|kernels| kernels.name).collect::<Vec<_>>().join(", ");
+    if let Some(backend) = table::BACKENDS.iter().find(|backend| backend.kernels.name == name) {
+        let missing: Vec<_> = backend.missing().collect();
+        if missing.is_empty() {
+            return Ok(backend.kernels);
+        }
+        let found: Vec<_> = backend.found().collect();
+        let found = if found.is_empty() { "none of them".to_owned() } else { found.join(", ") };
+        let message = format!("kernels {name:?} need {}, this CPU has {found}", backend.needed().join(", "));
+        return Err(Error::new(Kind::Unavailable, message).hint(format!("it can run: {}", names())));
+    }
+    if let Some((_, architecture)) = table::ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == name) {
+        let message = format!("kernels {name:?} need {architecture}, this is {}", std::env::consts::ARCH);
+        return Err(Error::new(Kind::Unavailable, message).hint(format!("this CPU can run: {}", names())));
+    }
+    let message = format!("no kernels are called {:?}", crate::error::printable(name));
+    Err(Error::usage(message).hint(format!("this CPU can run: {}", names())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scalar_comes_first_and_every_name_finds_its_table() {
+        let names: Vec<_> = available().map(|kernels| kernels.name).collect();
+        assert_eq!(names[0], "scalar");
+        assert_eq!(detect().name, names[names.len() - 1]);
+        for name in names {
+            assert_eq!(by_name(name).expect("available").name, name);
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_is_told_from_a_missing_feature() {
+        let error = by_name("mmx").err().expect("no such backend");
+        assert_eq!(error.kind(), Kind::Usage);
+        assert!(error.to_string().contains("scalar"), "{error}");
+        for (name, _) in table::ELSEWHERE {
+            let error = by_name(name).err().expect("another architecture");
+            assert_eq!(error.kind(), Kind::Unavailable);
+            assert!(error.to_string().contains(std::env::consts::ARCH), "{error}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The tables of functions, what each needs of the CPU, and the only calls into code that needs it.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
+#[cfg(target_arch = "aarch64")]
+use super::neon;
+use super::{Kernels, scalar};
+
+/// A backend and the CPU features without which it must not run.
+pub(super) struct Backend {
+    pub(super) kernels: &'static Kernels,
+    features: &'static [Feature],
+}
+
+/// A CPU feature by name and the test for it.
+type Feature = (&'static str, fn() -> bool);
+
+impl Backend {
+    /// Names of all features needed.
+    pub(super) fn needed(&self) -> Vec<&'static str> {
+        self.features.iter().map(|(name, _)| *name).collect()
+    }
+
+    /// Names of the features needed that this CPU has.
+    pub(super) fn found(&self) -> impl Iterator<Item = &'static str> {
+        self.features.iter().filter(|(_, has)| has()).map(|(name, _)| *name)
+    }
+
+    /// Names of the features needed that this CPU lacks.
+    pub(super) fn missing(&self) -> impl Iterator<Item = &'static str> {
+        self.features.iter().filter(|(_, has)| !has()).map(|(name, _)| *name)
+    }
+}
+
+pub(super) static SCALAR: Kernels = Kernels {
+    name: "scalar",
+    quantize: scalar::quantize,
+    int8_matvec: scalar::int8_matvec,
+    int8_matmul: scalar::int8_matmul,
+    f16_matvec: scalar::f16_matvec,
+    f16_matmul: scalar::f16_matmul,
+    f32_matvec: scalar::f32_matvec,
+    f32_matmul: scalar::f32_matmul,
+    attend_f16: scalar::attend_f16,
+    attend_f32: scalar::attend_f32,
+};
+
+/// A function of an ISA file as a table's entry: the one call into code that needs features of the CPU.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! entry {
+    ($isa:ident::$kernel:ident($($argument:ident),*)) => {
+        |$($argument),*| {
+            // SAFETY: a table other than SCALAR is reached only through BACKENDS, and `available` and `by_name`, which
+            // read it, give out a table only where no feature that it lists, and these are all that its functions
+            // enable, is missing. The functions are safe otherwise.
+            unsafe { $isa::$kernel($($argument),*) }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+static AVX2: Kernels = Kernels {
+    name: "avx2",
+    quantize: entry!(avx2::quantize(x, cols, out)),
+    int8_matvec: entry!(avx2::int8_matvec(panels, cols, x, out)),
+    int8_matmul: entry!(avx2::int8_matmul(panel, cols, x, out)),
+    f16_matvec: entry!(avx2::f16_matvec(panels, x, out)),
+    f16_matmul: entry!(avx2::f16_matmul(panel, cols, x, out)),
+    f32_matvec: entry!(avx2::f32_matvec(panels, x, out)),
+    f32_matmul: entry!(avx2::f32_matmul(panel, cols, x, out)),
+    attend_f16: entry!(avx2::attend_f16(heads, out)),
+    attend_f32: entry!(avx2::attend_f32(heads, out)),
+};
+
+/// The backends of this architecture, from the plainest to the best.
+#[cfg(target_arch = "x86_64")]
+pub(super) static BACKENDS: &[Backend] = &[
+    Backend { kernels: &SCALAR, features: &[] },
+    Backend {
+        kernels: &AVX2,
+        features: &[
+            ("avx2", || is_x86_feature_detected!("avx2")),
+            ("fma", || is_x86_feature_detected!("fma")),
+            ("f16c", || is_x86_feature_detected!("f16c")),
+        ],
+    },
+];
+
+/// The backends of other architectures.
+#[cfg(target_arch = "x86_64")]
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[("neon", "aarch64")];
+
+#[cfg(target_arch = "aarch64")]
+static NEON: Kernels = Kernels {
+    name: "neon",
+    quantize: entry!(neon::quantize(x, cols, out)),
+    int8_matvec: entry!(neon::int8_matvec(panels, cols, x, out)),
+    int8_matmul: entry!(neon::int8_matmul(panel, cols, x, out)),
+    f16_matvec: entry!(neon::f16_matvec(panels, x, out)),
+    f16_matmul: entry!(neon::f16_matmul(panel, cols, x, out)),
+    f32_matvec: entry!(neon::f32_matvec(panels, x, out)),
+    f32_matmul: entry!(neon::f32_matmul(panel, cols, x, out)),
+    attend_f16: entry!(neon::attend_f16(heads, out)),
+    attend_f32: entry!(neon::attend_f32(heads, out)),
+};
+
+/// The backends of this architecture, from the plainest to the best.
+#[cfg(target_arch = "aarch64")]
+pub(super) static BACKENDS: &[Backend] = &[
+    Backend { kernels: &SCALAR, features: &[] },
+    Backend { kernels: &NEON, features: &[("neon", || std::arch::is_aarch64_feature_detected!("neon"))] },
+];
+
+/// The backends of other architectures.
+#[cfg(target_arch = "aarch64")]
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[("avx2", "x86-64")];
+
+/// The backends of this architecture, from the plainest to the best.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, features: &[] }];
+
+/// The backends of other architectures.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[("avx2", "x86-64"), ("neon", "aarch64")];

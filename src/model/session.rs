@@ -1,0 +1,154 @@
+//! A session: one text in progress, with its KV cache and scratch, all allocated once.
+
+use super::Model;
+use super::forward::{forward, unembed};
+use super::scratch::{Scratch, zeros};
+use crate::compute::Compute;
+use crate::error::{Error, Kind, Result};
+use crate::ops::attention::{KvCache, KvDtype};
+use crate::token::TokenId;
+
+/// How a session is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Positions the KV cache holds; at most the model's own `context_length` for learned positions.
+    pub context_length: usize,
+    /// Type of cached keys and values.
+    pub kv: KvDtype,
+    /// Tokens per prefill step; changes speed and memory, never a bit of the result.
+    pub batch: usize,
+    /// Rows of logits computed at once by [`Session::extend_each`]; changes speed and memory, never a bit.
+    pub logit_rows: usize,
+}
+
+impl Default for SessionOptions {
+    /// 2048 positions, f16 cache, 128 tokens a prefill step.
+    fn default() -> Self {
+        SessionOptions { context_length: 2048, kv: KvDtype::F16, batch: 128, logit_rows: 1 }
+    }
+}
+
+/// One text in progress.
+pub struct Session<'m, 'a> {
+    model: &'m Model<'a>,
+    compute: &'m Compute,
+    context_length: usize,
+    batch: usize,
+    logit_rows: usize,
+    position: usize,
+    cache: KvCache,
+    scratch: Scratch,
+    logits: Vec<f32>,
+}
+
+impl<'m, 'a> Session<'m, 'a> {
+    /// Allocates everything the session will ever use.
+    pub fn new(model: &'m Model<'a>, compute: &'m Compute, options: SessionOptions) -> Result<Self> {
+        let config = &model.config;
+        let SessionOptions { context_length, kv, batch, logit_rows } = options;
+        if context_length == 0 || batch == 0 || logit_rows == 0 {
+            return Err(Error::usage("context length, batch and logit rows are at least 1"));
+        }
+        if model.weights.positions.is_some() && context_length > config.context_length {
+            let message = format!("{context_length} positions asked for, the model has {}", config.context_length);
+            return Err(Error::usage(message).field("context length"));
+        }
+        let batch = batch.min(context_length);
+        let logit_rows = logit_rows.min(batch);
+        Ok(Session {
+            model,
+            compute,
+            context_length,
+            batch,
+            logit_rows,
+            position: 0,
+            cache: KvCache::new(kv, config.n_layers, config.n_kv_heads, config.head_dim, context_length)?,
+            scratch: Scratch::new(config, batch)?,
+            logits: zeros(logit_rows * config.vocab_size)?,
+        })
+    }
+
+    /// Tokens in the cache: the position of the next one.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Positions the cache holds.
+    pub fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    /// Bytes of KV cache, scratch and logits.
+    pub fn private_bytes(&self) -> u64 {
+        let c = &self.model.config;
+        let cache = KvCache::bytes(self.cache.dtype(), c.n_layers, c.n_kv_heads, c.head_dim, self.context_length);
+        cache + self.scratch.bytes() + (self.logits.len() * size_of::<f32>()) as u64
+    }
+
+    /// Forgets every token from `position` on.
+    pub fn rewind(&mut self, position: usize) {
+        self.position = self.position.min(position);
+    }
+
+    /// Appends `tokens`, in prefill steps of at most `batch`, and returns the logits after the last, (vocab_size).
+    pub fn extend(&mut self, tokens: &[TokenId]) -> Result<&[f32]> {
+        self.check(tokens)?;
+        let dim = self.model.config.dim;
+        let mut last = 0;
+        for step in tokens.chunks(self.batch) {
+            self.step(step);
+            last = step.len() - 1;
+        }
+        let Scratch { x, normed, activations, .. } = &mut self.scratch;
+        let (x, normed) = (&x[last * dim..(last + 1) * dim], &mut normed[..dim]);
+        let logits = &mut self.logits[..self.model.config.vocab_size];
+        unembed(self.model, self.compute, x, normed, activations, logits);
+        Ok(logits)
+    }
+
+    /// Appends `tokens` and hands the logits after each, (vocab_size), to `each` with its index in `tokens`.
+    pub fn extend_each(&mut self, tokens: &[TokenId], each: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
+        self.check(tokens)?;
+        let (dim, vocab_size) = (self.model.config.dim, self.model.config.vocab_size);
+        let mut done = 0;
+        for step in tokens.chunks(self.batch) {
+            self.step(step);
+            let Scratch { x, normed, activations, .. } = &mut self.scratch;
+            for rows in x[..step.len() * dim].chunks(self.logit_rows * dim) {
+                let n = rows.len() / dim;
+                let logits = &mut self.logits[..n * vocab_size];
+                unembed(self.model, self.compute, rows, &mut normed[..rows.len()], activations, logits);
+                for row in logits.chunks_exact(vocab_size) {
+                    each(done, row);
+                    done += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, tokens: &[TokenId]) {
+        forward(self.model, self.compute, tokens, self.position, &mut self.cache, &mut self.scratch);
+        self.position += tokens.len();
+    }
+
+    fn check(&self, tokens: &[TokenId]) -> Result<()> {
+        let vocab_size = self.model.config.vocab_size;
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocab_size) {
+            return Err(Error::usage(format!("token {token} is outside the vocabulary of {vocab_size}")));
+        }
+        if tokens.is_empty() {
+            return Err(Error::usage("no tokens").hint("a text starts with at least one"));
+        }
+        if tokens.len() > self.context_length - self.position {
+            let message = format!(
+                "{} tokens after position {} exceed the context of {}",
+                tokens.len(),
+                self.position,
+                self.context_length
+            );
+            return Err(Error::new(Kind::Resources, message).hint("--ctx sets the context length"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,18 @@
+//! What a layer does: linear, attention, norm, RoPE, activation. Work is split over threads here, and only here.
+//!
+//! Every op takes T tokens as row-major slices (T, width), T being read off the lengths, and gives each token the bits
+//! it would get alone: a batch is a bag of independent rows. No op allocates. No op knows an instruction set or an
+//! architecture of models. docs/numerics.md states every formula.
+
+pub mod activation;
+pub mod attention;
+pub mod linear;
+pub mod norm;
+pub mod rope;
+
+pub use crate::kernels::math;
+pub use activation::{add, gelu_tanh, swiglu};
+pub use attention::{KvCache, KvDtype, KvLayer, attention};
+pub use linear::{Activations, Input, linear};
+pub use norm::{layer_norm, rms_norm, rms_norm_in_place};
+pub use rope::{rope, rope_angles};

@@ -1,0 +1,199 @@
+//! Ops give the same bits on any backend, with any number of threads, and for a batch as for its tokens one by one; and
+//! they are right, by f64 twins.
+
+mod random;
+
+use random::{Random, assert_same};
+use whit::compute::Compute;
+use whit::kernels;
+use whit::ops::{Activations, KvCache, KvDtype, attention, linear};
+use whit::quant::{ALIGNMENT, Dtype, Matrix, PANEL_ROWS, encode_panel, matrix_bytes, panel_bytes};
+
+/// Every backend with 1, 2 and 3 threads; scalar with one thread first.
+fn computes() -> Vec<Compute> {
+    let all = kernels::available().flat_map(|kernels| (1..=3).map(move |n| Compute::new(kernels, n)));
+    all.collect::<whit::Result<_>>().expect("threads")
+}
+
+fn named(compute: &Compute) -> String {
+    format!("{} with {} threads", compute.kernels.name, compute.threads.len())
+}
+
+/// Calls `f` with the matrix of shape (rows, cols) that encodes `w`.
+fn with_matrix<R>(dtype: Dtype, rows: usize, cols: usize, w: &[f32], f: impl FnOnce(Matrix<'_>) -> R) -> R {
+    let bytes = matrix_bytes(dtype, rows as u64, cols as u64).expect("small") as usize;
+    let mut buffer = vec![0; bytes + ALIGNMENT];
+    let start = buffer.as_ptr().align_offset(ALIGNMENT);
+    let data = &mut buffer[start..start + bytes];
+    for (w, panel) in w.chunks(PANEL_ROWS * cols).zip(data.chunks_exact_mut(panel_bytes(dtype, cols))) {
+        encode_panel(dtype, w, cols, panel);
+    }
+    f(Matrix::new(dtype, rows, cols, data).expect("the exact size"))
+}
+
+#[test]
+fn linear_is_one_function_of_weights_and_token() {
+    let mut random = Random::new(11);
+    let computes = computes();
+    // The larger shapes are shared between threads, the smaller run inline.
+    for (rows, cols, n_tokens) in [(1, 1, 1), (15, 33, 9), (16, 32, 8), (17, 96, 17), (520, 288, 3), (1000, 160, 19)] {
+        let w = random.units(rows * cols);
+        let bias = random.units(rows);
+        let x = random.units(n_tokens * cols);
+        for dtype in Dtype::ALL {
+            with_matrix(dtype, rows, cols, &w, |w| {
+                let mut want = Vec::new();
+                for compute in &computes {
+                    let what = || format!("{} {dtype:?} {rows} x {cols}, {n_tokens} tokens", named(compute));
+                    let mut scratch = Activations::new(n_tokens, cols);
+                    let mut y = vec![f32::NAN; n_tokens * rows];
+                    let input = scratch.load(compute, &x, cols, dtype == Dtype::Int8);
+                    linear(compute, &w, Some(&bias), &input, &mut y);
+                    if want.is_empty() {
+                        check_linear(&w, &bias, &x, &y, dtype);
+                        want.clone_from(&y);
+                    }
+                    assert_same(&y, &want, what);
+                    for (x, want) in x.chunks_exact(cols).zip(want.chunks_exact(rows)) {
+                        let mut y = vec![f32::NAN; rows];
+                        let input = scratch.load(compute, x, cols, true);
+                        linear(compute, &w, Some(&bias), &input, &mut y);
+                        assert_same(&y, want, || format!("{}, alone", what()));
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Compares with sums in f64 over the decoded weights: the float paths within rounding, int8 within what the
+/// quantization of the inputs may change.
+fn check_linear(w: &Matrix<'_>, bias: &[f32], x: &[f32], y: &[f32], dtype: Dtype) {
+    let mut row = vec![0.0; w.cols()];
+    let input_error = if dtype == Dtype::Int8 { 0.5 / 127.0 } else { 0.0 };
+    for r in 0..w.rows() {
+        w.read_row(r, &mut row);
+        for (x, y) in x.chunks_exact(w.cols()).zip(y.chunks_exact(w.rows())) {
+            let products = row.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x));
+            let want = f64::from(bias[r]) + products.sum::<f64>();
+            let size: f64 = row.iter().map(|&w| f64::from(w.abs())).sum();
+            let error = (f64::from(y[r]) - want).abs();
+            assert!(error <= size * (input_error + 1e-5) + 1e-6, "{dtype:?} row {r}: {} for {want}", y[r]);
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_reach_every_output_of_their_token() {
+    for compute in computes() {
+        let w = Random::new(3).units(40 * 64);
+        with_matrix(Dtype::Int8, 40, 64, &w, |w| {
+            let mut x = vec![0.5; 3 * 64];
+            x[70] = f32::INFINITY;
+            let mut y = vec![0.0; 3 * 40];
+            let mut scratch = Activations::new(3, 64);
+            linear(&compute, &w, None, &scratch.load(&compute, &x, 64, true), &mut y);
+            assert!(y[40..80].iter().all(|v| v.is_nan()), "{}", named(&compute));
+            assert!(y[..40].iter().chain(&y[80..]).all(|v| v.is_finite()));
+        });
+    }
+}
+
+/// The shape of an attention test.
+struct Shape {
+    n_heads: usize,
+    n_kv_heads: usize,
+    head_dim: usize,
+    start: usize,
+    n_tokens: usize,
+    window: Option<usize>,
+}
+
+#[test]
+fn attention_of_a_batch_is_that_of_its_tokens() {
+    let shape = |n_heads, n_kv_heads, head_dim, start, n_tokens, window| Shape {
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        start,
+        n_tokens,
+        window,
+    };
+    let shapes = [
+        shape(1, 1, 8, 0, 1, None),
+        shape(9, 3, 64, 0, 70, None),
+        shape(4, 4, 20, 30, 5, None),
+        shape(6, 2, 16, 61, 40, Some(33)),
+        shape(20, 1, 16, 0, 40, Some(1)),
+    ];
+    let mut random = Random::new(12);
+    let computes = computes();
+    for Shape { n_heads, n_kv_heads, head_dim, start, n_tokens, window } in shapes {
+        let end = start + n_tokens;
+        let (k, v) = (random.units(end * n_kv_heads * head_dim), random.units(end * n_kv_heads * head_dim));
+        let q: Vec<f32> = random.units(n_tokens * n_heads * head_dim).iter().map(|v| v * 4.0).collect();
+        for dtype in KvDtype::ALL {
+            let mut cache = KvCache::new(dtype, 2, n_kv_heads, head_dim, end).expect("memory");
+            cache.store(1, 0, &k, &v);
+            let mut want = Vec::new();
+            for compute in &computes {
+                let what = || format!("{} {} heads {n_heads} start {start}", named(compute), dtype.name());
+                let mut out = vec![f32::NAN; q.len()];
+                attention(compute, &q, n_heads, &cache.layer(1), start, window, &mut out);
+                if want.is_empty() {
+                    check_attention(&q, &k, &v, (n_heads, n_kv_heads, head_dim), start, window, &out);
+                    want.clone_from(&out);
+                }
+                assert_same(&out, &want, what);
+                let width = n_heads * head_dim;
+                for (t, (q, want)) in q.chunks_exact(width).zip(want.chunks_exact(width)).enumerate() {
+                    let mut out = vec![f32::NAN; width];
+                    attention(compute, q, n_heads, &cache.layer(1), start + t, window, &mut out);
+                    assert_same(&out, want, || format!("{}, token {t} alone", what()));
+                }
+            }
+        }
+    }
+}
+
+/// Compares with a softmax in f64, within the rounding of f16 keys and values.
+fn check_attention(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    (n_heads, n_kv_heads, head_dim): (usize, usize, usize),
+    start: usize,
+    window: Option<usize>,
+    out: &[f32],
+) {
+    let row = |x: &[f32], position: usize, head: usize| -> Vec<f64> {
+        let at = (position * n_kv_heads + head) * head_dim;
+        x[at..at + head_dim].iter().map(|&v| f64::from(v)).collect()
+    };
+    for (i, (q, out)) in q.chunks_exact(head_dim).zip(out.chunks_exact(head_dim)).enumerate() {
+        let (t, head) = (i / n_heads, i % n_heads / (n_heads / n_kv_heads));
+        let last = start + t;
+        let first = window.map_or(0, |w| (last + 1).saturating_sub(w));
+        let scores: Vec<f64> = (first..=last)
+            .map(|p| {
+                q.iter().zip(row(k, p, head)).map(|(&q, k)| f64::from(q) * k).sum::<f64>() / (head_dim as f64).sqrt()
+            })
+            .collect();
+        let max = scores.iter().fold(f64::NEG_INFINITY, |m, &s| m.max(s));
+        let total: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+        for (d, &got) in out.iter().enumerate() {
+            let want: f64 =
+                (first..=last).zip(&scores).map(|(p, s)| (s - max).exp() / total * row(v, p, head)[d]).sum();
+            assert!((f64::from(got) - want).abs() < 1e-2, "token {t} head {i}: {got} for {want}");
+        }
+    }
+}
+
+#[test]
+fn the_cache_says_its_size_before_it_is_made() {
+    assert_eq!(KvCache::bytes(KvDtype::F16, 30, 3, 64, 2048), 30 * 2 * 3 * 64 * 2048 * 2);
+    assert_eq!(KvCache::bytes(KvDtype::F32, usize::MAX, 3, 64, 2048), u64::MAX);
+    let error =
+        KvCache::new(KvDtype::F32, 1 << 20, 1 << 12, 1 << 10, 1 << 20).err().expect("2^63 bytes are not to be had");
+    assert_eq!(error.kind(), whit::error::Kind::Resources);
+}
