@@ -119,6 +119,31 @@ fn sentence_piece_merges_by_score_with_a_space_in_front() {
     assert_eq!(ids(&tokenizer, "à", Specials::AsText)[1..], [3 + 0xc3, 3 + 0xa0]);
 }
 
+/// Words merge apart from each other only where no piece crosses them, and then to the same tokens.
+#[test]
+fn words_merge_apart_to_the_same_tokens() {
+    let pieces = ["▁", "a", "b", "▁a", "ab", "▁▁", "▁▁b"];
+    let crossing = sentence_piece(&[&pieces[..], &["b▁a"]].concat()).build().unwrap();
+    assert_eq!(crossing[8] & 4, 0);
+    assert_eq!(
+        shown(&Tokenizer::open(&crossing).unwrap(), "b▁b b▁a", Specials::AsText),
+        [" ", "b", " ", "b", " ", "b a"]
+    );
+    let mut vocabulary = sentence_piece(&pieces);
+    vocabulary.tokens[3 + 0xe6].kind = TokenKind::Unused;
+    let apart = vocabulary.build().unwrap();
+    let mut whole = apart.clone();
+    assert_eq!(apart[8] & 4, 4);
+    whole[8] &= !4;
+    let [apart, whole] = [&apart, &whole].map(|section| Tokenizer::open(section).unwrap());
+    let mut numbers = Numbers(5);
+    for _ in 0..3000 {
+        let n = numbers.below(16);
+        let text: String = (0..n).map(|_| [" ", "a", "b", "想"][numbers.below(4)]).collect();
+        assert_eq!(ids(&whole, &text, Specials::AsText), ids(&apart, &text, Specials::AsText), "{text}");
+    }
+}
+
 #[test]
 fn without_bytes_a_run_of_unknown_characters_is_one_unknown_token() {
     let mut vocabulary = sentence_piece(&["▁", "a"]);

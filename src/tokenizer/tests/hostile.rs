@@ -96,6 +96,7 @@ fn header_fields_are_checked() {
     refused(&with_word(&section, 4, 0), "unknown pre-tokenizer 0");
     refused(&with_word(&section, 4, 5), "unknown pre-tokenizer 5");
     refused(&with_word(&section, 8, 4), "unknown flags 0x4");
+    refused(&with_word(&spm(), 8, 8), "unknown flags 0x8");
     refused(&with_word(&section, 8, 2), "unknown flags 0x2");
     refused(&with_word(&section, N_TOKENS, 0), "0 tokens");
     refused(&with_word(&section, N_TOKENS, (1 << 20) + 1), "1048577 tokens");

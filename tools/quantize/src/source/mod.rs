@@ -250,7 +250,7 @@ fn open_file(path: &Path, options: &OpenOptions) -> Result<Source> {
     let file = SourceFile::open(path)?;
     match &file.map[..file.map.len().min(4)] {
         b"GGUF" => return gguf::open(file, options),
-        b"42ka" => return llama2c::open(file, options),
+        b"24ka" => return llama2c::open(file, options),
         _ => {}
     }
     if let Some((what, hint)) = known_but_not_readable(&file) {

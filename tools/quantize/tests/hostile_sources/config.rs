@@ -116,7 +116,7 @@ fn values() {
             "vocab_size",
         )
         .nowhere(),
-        row("C-05 heads do not divide", with("heads\": 2", "heads\": 3"), "divide", "num_key_value_heads"),
+        row("C-05 heads do not divide", with("heads\": 2", "heads\": 3"), "divide", "num_attention_heads"),
         row(
             "C-05 KV heads do not divide",
             with("value_heads\": 1", "value_heads\": 4"),

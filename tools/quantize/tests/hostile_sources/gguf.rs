@@ -149,8 +149,8 @@ fn header_and_metadata() {
         ),
         row("G-05 a count that wraps", pairs(1 << 60), "limit", "metadata count"),
         row("G-04 tensors", tiny().with(|g| g.n_tensors = Some(60_000)), "too many", "tensor count"),
-        row("G-07 one pair too few", pairs(13), "", "tensor name"),
-        row("G-07 one pair too many", pairs(15), "", "key \"token_embd.weight\""),
+        row("G-07 one pair too few", pairs(13), "dimension", "tensor \"tokenizer.ggml.eos_token_id\""),
+        row("G-07 one pair too many", pairs(15), "limit", "tensor name"),
         row("G-08 an empty key", raw(b"", 0, vec![0]), "empty", "metadata key"),
         row("G-08 a long key", raw(&[b'k'; 65_536], 0, vec![0]), "limit", "metadata key"),
         row("G-08 a key with escapes", raw(b"a\x1b[2J", 0, vec![0]), "control", "metadata key"),
@@ -282,7 +282,30 @@ fn tokenizer() {
         row("G-32 BOS past the end", set(&key("bos_token_id"), u32_value(8)), "token 8", "bos_token_id"),
         row("G-32 EOS of u32::MAX", set(&key("eos_token_id"), u32_value(u32::MAX)), "4294967295", "eos_token_id"),
         row("another tokenizer", set(&key("model"), str_value("bert")), "bert", "tokenizer.ggml.model"),
-        row("byte-level without merges", set(&key("model"), str_value("gpt2")), "missing", "merges").nowhere(),
+        row("another alphabet", set(&key("model"), str_value("gpt2")), "token 4", "tokens"),
+        row(
+            "byte-level without merges",
+            set(&key("model"), str_value("gpt2")).set(&key("tokens"), tokens(8)),
+            "missing",
+            "merges",
+        )
+        .nowhere(),
+        row(
+            "another pre-tokenizer",
+            set(&key("model"), str_value("gpt2"))
+                .set(&key("tokens"), tokens(8))
+                .set(&key("pre"), str_value("deepseek-llm")),
+            "deepseek-llm",
+            "tokenizer.ggml.pre",
+        ),
+        row(
+            "a merge of one piece",
+            set(&key("model"), str_value("gpt2"))
+                .set(&key("tokens"), tokens(8))
+                .set(&key("merges"), array(8, &[text("ab")])),
+            "merge 1",
+            "tokenizer.ggml.merges",
+        ),
         row(
             "a template of 2 MiB",
             set("tokenizer.chat_template", str_value(&"x".repeat(2 << 20))),

@@ -19,7 +19,7 @@ fn version0(h: [i32; 7]) -> Vec<u8> {
 }
 
 fn version1(version: u32, shared: u8) -> Vec<u8> {
-    let mut out = b"42ka".to_vec();
+    let mut out = b"24ka".to_vec();
     out.extend(version.to_le_bytes());
     out.extend(TINY.iter().flat_map(|n| n.to_le_bytes()));
     out.push(shared);

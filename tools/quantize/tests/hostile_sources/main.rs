@@ -129,12 +129,12 @@ fn sweep(name: &str, files: &Files, target: &str, header: usize) {
     let path = scratch.write(files);
     caught(name, &path).unwrap_or_else(|e| panic!("{name}: the unharmed files: {e}"));
     let (_, whole) = files.iter().find(|(file, _)| *file == target).expect("target");
-    for length in (0..whole.len()).filter(|n| *n < header || n % 7 == 0) {
+    for length in (0..whole.len()).filter(|n| n % if *n < header { 3 } else { 61 } == 0) {
         std::fs::write(scratch.0.join(target), &whole[..length]).expect("write");
         assert!(caught(name, &path).is_err(), "{name}: cut to {length} bytes");
     }
     for at in 0..header.min(whole.len()) {
-        for value in [0, 1, 0x22, 0x39, 0x7f, 0x80, 0xff, whole[at] ^ 4] {
+        for value in [0, 0x39, 0xff, whole[at] ^ 4] {
             let mut bytes = whole.clone();
             bytes[at] = value;
             std::fs::write(scratch.0.join(target), &bytes).expect("write");

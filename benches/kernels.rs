@@ -1,0 +1,174 @@
+//! Kernels by backend and number of threads, through the ops that call them: `cargo bench --bench kernels`.
+//!
+//! Matrices of a matvec are larger than any last-level cache, so that its bytes a second are those of the memory. A
+//! matmul counts multiply-adds as elements: Gelem/s are GMAC/s.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::time::Duration;
+use whit::compute::Compute;
+use whit::kernels;
+use whit::ops::{Activations, KvCache, KvDtype, attention, linear, rms_norm, swiglu};
+use whit::quant::{ALIGNMENT, Dtype, Matrix, PANEL_ROWS, groups, matrix_bytes, panel_bytes, scale_bytes};
+
+/// Bytes of the matrix of a matvec.
+const MATVEC_BYTES: u64 = 288 << 20;
+const PREFILL_TOKENS: usize = 512;
+
+/// Weights of shape (rows, cols), or the buffer that they live in.
+struct Weights {
+    buffer: Vec<u8>,
+    dtype: Dtype,
+    rows: usize,
+    cols: usize,
+}
+
+impl Weights {
+    fn new(dtype: Dtype, rows: usize, cols: usize) -> Self {
+        let bytes = matrix_bytes(dtype, rows as u64, cols as u64).expect("a size") as usize;
+        let mut buffer = vec![0; bytes + ALIGNMENT];
+        let mut state = 1_u64;
+        let start = buffer.as_ptr().align_offset(ALIGNMENT);
+        for panel in buffer[start..start + bytes].chunks_exact_mut(panel_bytes(dtype, cols)) {
+            let random = |bytes: &mut [u8], state: &mut u64| {
+                for word in bytes.chunks_mut(8) {
+                    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    word.copy_from_slice(&(*state >> 3).to_le_bytes()[..word.len()]);
+                }
+            };
+            match dtype {
+                Dtype::Int8 => {
+                    let (scales, codes) = panel.split_at_mut(scale_bytes(cols));
+                    scales.as_chunks_mut::<2>().0.fill(half::f16::from_f32(0.01).to_le_bytes());
+                    debug_assert_eq!(codes.len(), groups(cols) * PANEL_ROWS * 32);
+                    random(codes, &mut state);
+                }
+                Dtype::F16 => {
+                    random(panel, &mut state);
+                    // Below 1 in magnitude.
+                    panel.as_chunks_mut::<2>().0.iter_mut().for_each(|half| half[1] &= 0xbb);
+                }
+                Dtype::F32 => panel.as_chunks_mut::<4>().0.fill(0.01_f32.to_le_bytes()),
+            }
+        }
+        Weights { buffer, dtype, rows, cols }
+    }
+
+    fn matrix(&self) -> Matrix<'_> {
+        let bytes = matrix_bytes(self.dtype, self.rows as u64, self.cols as u64).expect("a size") as usize;
+        let start = self.buffer.as_ptr().align_offset(ALIGNMENT);
+        Matrix::new(self.dtype, self.rows, self.cols, &self.buffer[start..start + bytes]).expect("its size")
+    }
+}
+
+fn values(n: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7919 % 1013) as f32 - 506.0) / 506.0).collect()
+}
+
+/// Every backend with one thread, and the best with two.
+fn computes() -> Vec<Compute> {
+    let one = kernels::available().map(|kernels| Compute::new(kernels, 1));
+    one.chain([Compute::new(kernels::detect(), 2)]).collect::<whit::Result<_>>().expect("threads")
+}
+
+fn id(compute: &Compute, parameter: impl std::fmt::Display) -> BenchmarkId {
+    BenchmarkId::new(format!("{} x{}", compute.kernels.name, compute.threads.len()), parameter)
+}
+
+fn matvec(c: &mut Criterion) {
+    for dtype in Dtype::ALL {
+        let cols = 2048;
+        let rows = (MATVEC_BYTES / matrix_bytes(dtype, 1, cols as u64).expect("a size")) as usize * PANEL_ROWS;
+        let weights = Weights::new(dtype, rows, cols);
+        let mut group = c.benchmark_group(format!("matvec {}", dtype.name()));
+        group.throughput(Throughput::Bytes(matrix_bytes(dtype, rows as u64, cols as u64).expect("a size")));
+        let (x, mut y) = (values(cols), vec![0.0; rows]);
+        let mut scratch = Activations::new(1, cols);
+        for compute in computes() {
+            group.bench_function(id(&compute, cols), |b| {
+                b.iter(|| {
+                    let input = scratch.load(&compute, &x, cols, dtype == Dtype::Int8);
+                    linear(&compute, &weights.matrix(), None, &input, &mut y);
+                });
+            });
+        }
+    }
+}
+
+fn matmul(c: &mut Criterion) {
+    for dtype in Dtype::ALL {
+        let mut group = c.benchmark_group(format!("matmul {}", dtype.name()));
+        for cols in [576, 2048, 5632] {
+            let rows = 512;
+            let weights = Weights::new(dtype, rows, cols);
+            group.throughput(Throughput::Elements((rows * cols * PREFILL_TOKENS) as u64));
+            let (x, mut y) = (values(PREFILL_TOKENS * cols), vec![0.0; PREFILL_TOKENS * rows]);
+            let mut scratch = Activations::new(PREFILL_TOKENS, cols);
+            for compute in computes() {
+                let input = scratch.load(&compute, &x, cols, dtype == Dtype::Int8);
+                group.bench_function(id(&compute, cols), |b| {
+                    b.iter(|| linear(&compute, &weights.matrix(), None, &input, &mut y));
+                });
+            }
+        }
+    }
+}
+
+fn quantize(c: &mut Criterion) {
+    let cols = 2048;
+    let mut group = c.benchmark_group("quantize");
+    group.throughput(Throughput::Elements((PREFILL_TOKENS * cols) as u64));
+    let x = values(PREFILL_TOKENS * cols);
+    let mut scratch = Activations::new(PREFILL_TOKENS, cols);
+    for compute in computes() {
+        group.bench_function(id(&compute, cols), |b| b.iter(|| scratch.load(&compute, &x, cols, true).n_tokens()));
+    }
+}
+
+/// Decode at a depth, over KV heads shared by three query heads each; bytes are those of keys and values.
+fn attend(c: &mut Criterion) {
+    let (n_heads, n_kv_heads, head_dim) = (9, 3, 64);
+    for dtype in KvDtype::ALL {
+        let mut group = c.benchmark_group(format!("attention {}", dtype.name()));
+        for depth in [1024, 8192] {
+            let mut cache = KvCache::new(dtype, 1, n_kv_heads, head_dim, depth).expect("memory");
+            let kv = values(depth * n_kv_heads * head_dim);
+            cache.store(0, 0, &kv, &kv);
+            group.throughput(Throughput::Bytes(KvCache::bytes(dtype, 1, n_kv_heads, head_dim, depth)));
+            let q = values(n_heads * head_dim);
+            let mut out = vec![0.0; q.len()];
+            for compute in computes() {
+                group.bench_function(id(&compute, depth), |b| {
+                    b.iter(|| attention(&compute, &q, n_heads, &cache.layer(0), depth - 1, None, &mut out));
+                });
+            }
+        }
+    }
+}
+
+fn elementwise(c: &mut Criterion) {
+    let n = 2048;
+    let mut group = c.benchmark_group("elementwise");
+    group.throughput(Throughput::Elements(n as u64));
+    let (x, mut y) = (values(n), vec![0.0; n]);
+    group.bench_function("rms_norm", |b| b.iter(|| rms_norm(&x, &x, 1e-5, &mut y)));
+    group.bench_function("swiglu", |b| {
+        b.iter(|| {
+            y.copy_from_slice(&x);
+            swiglu(&mut y, &x);
+        });
+    });
+}
+
+/// The price of a region: two threads meet, do nothing and part.
+fn region(c: &mut Criterion) {
+    let compute = Compute::new(kernels::detect(), 2).expect("threads");
+    c.bench_function("region x2", |b| b.iter(|| compute.threads.run(2, &|range| drop(std::hint::black_box(range)))));
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(1500));
+    targets = matvec, matmul, quantize, attend, elementwise, region
+}
+criterion_main!(benches);
