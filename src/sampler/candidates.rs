@@ -29,13 +29,13 @@ fn by_rank(a: &Candidate, b: &Candidate) -> Ordering {
 }
 
 /// Calls `visit` on elements of `items` in the order of `compare` until it returns false; returns how many were
-/// visited. Sorts no more than it needs to, in chunks that double.
+/// visited. Sorts no more than it needs to, in chunks that grow.
 fn visit_in_order<T>(
     items: &mut [T],
     compare: impl Fn(&T, &T) -> Ordering,
     mut visit: impl FnMut(&T) -> bool,
 ) -> usize {
-    const FIRST: usize = 64;
+    const FIRST: usize = 128;
     let (mut start, mut size) = (0, FIRST);
     while start < items.len() {
         let tail = &mut items[start..];
@@ -48,7 +48,7 @@ fn visit_in_order<T>(
             return start + last + 1;
         }
         start += n;
-        size *= 2;
+        size *= 4;
     }
     items.len()
 }
@@ -138,6 +138,9 @@ impl Candidates {
             return;
         }
         let (goal, mut reached) = (p as f64 * self.mass, 0.0);
+        // All that are below this share of what may go could go together: only the others need an order.
+        let light = (1.0 - p as f64) * self.mass / self.items.len() as f64 * 0.999;
+        self.items.retain(|c| c.weight as f64 >= light);
         let kept = visit_in_order(&mut self.items, by_rank, |c| {
             reached += c.weight as f64;
             reached < goal

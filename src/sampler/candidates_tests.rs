@@ -176,3 +176,26 @@ fn the_draw_walks_down_from_the_best() {
     assert_eq!(weighed(&[0.0; 1000]).draw(1.0 - f64::EPSILON / 2.0), Some(999));
     assert_eq!(Candidates::default().draw(0.5), None);
 }
+
+#[test]
+fn top_p_of_a_flat_or_steep_or_large_set_equals_a_full_sort() {
+    let mut rng = Rng::new(3);
+    for n in [129, 640, 5000] {
+        for steep in [0.0, 0.001, 0.1, 3.0] {
+            let logits: Vec<f32> = (0..n).map(|i| -(((i * 7919) % n) as f32) * steep).collect();
+            for p in [0.0, 0.1, 0.5, 0.95, 0.999, rng.uniform() as f32] {
+                let mut candidates = weighed(&logits);
+                let mut sorted = candidates.items().to_vec();
+                sorted.sort_by(by_rank);
+                let mut reached = 0.0;
+                let goal = p as f64 * candidates.mass();
+                let first = sorted.iter().position(|c| {
+                    reached += c.weight as f64;
+                    reached >= goal
+                });
+                candidates.top_p(p);
+                assert_eq!(candidates.items(), &sorted[..=first.expect("reached")], "{n} {steep} {p}");
+            }
+        }
+    }
+}

@@ -79,7 +79,6 @@ impl Sampler {
 
     /// What the next draw chooses from: steps 1 to 10 without the draw. The state does not change.
     pub fn filter(&mut self, logits: &[f32]) -> Result<&Candidates> {
-        best(logits)?;
         let adjusted = adjust(&mut self.adjusted, logits, &self.history, &self.options);
         let (id, logit) = best(adjusted)?;
         let (options, candidates) = (&self.options, &mut self.candidates);
@@ -113,7 +112,8 @@ fn adjust<'l>(scratch: &'l mut [f32], logits: &'l [f32], history: &History, opti
 
 /// The largest logit and its id, the lowest among equal ones; an error where one is NaN or the largest not finite.
 fn best(logits: &[f32]) -> Result<(TokenId, f32)> {
-    let (mut best, mut nan) = (f32::NEG_INFINITY, false);
+    let mut best = f32::NEG_INFINITY;
+    let mut nan = false;
     for &logit in logits {
         nan |= logit.is_nan();
         best = if logit > best { logit } else { best };

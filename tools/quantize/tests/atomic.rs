@@ -133,7 +133,7 @@ fn private_memory_stays_under_64_mib() {
         eprintln!("{dtype}: {} MiB private at most", peak >> 20);
         assert!(peak > 1 << 20 && peak < 64 << 20, "{dtype}: {peak} bytes");
     }
-    let again = Mapping::open(&folder.path().join("f32")).expect("converted");
+    let again = Mapping::open(folder.path().join("f32")).expect("converted");
     let (again, exact) = (File::open(&again).expect("valid"), File::open(&exact.mapping).expect("valid"));
     let checksums = |file: &File<'_>| file.tensors().iter().map(|t| (t.name.to_owned(), t.hash)).collect::<Vec<_>>();
     assert!(checksums(&again) == checksums(&exact), "GGUF and Hugging Face directory give other weights");

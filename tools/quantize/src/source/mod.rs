@@ -15,6 +15,7 @@ mod hf;
 mod hf_config;
 mod hf_tokenizer;
 mod json;
+mod json_parser;
 mod llama2c;
 mod rope;
 mod safetensors;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use whit::error::{Error, Result, printable};
 use whit::tokenizer::{Token, TokenKind, Vocabulary, VocabularyModel, byte_level_decode, byte_token};
 
-use super::json::Value;
+use super::json::{Type, Value};
 use super::tokenizer_pipeline::{self as pipeline, Cut};
 
 /// Ids below this, at most.
@@ -234,21 +234,26 @@ type Merges<'j> = Vec<(Cow<'j, str>, Cow<'j, str>)>;
 fn merges(model: Value<'_>) -> Result<Merges<'_>> {
     let field = "model.merges";
     let list = model.get("merges").ok_or_else(|| model.error("missing: merges", field))?;
-    let mut out = Vec::new();
-    for (i, value) in list.items(field)?.enumerate() {
+    let items = list.items(field)?;
+    let mut out = Vec::with_capacity(items.clone().count());
+    for (i, value) in items.enumerate() {
         let wrong = || value.error(format!("merge {} is no pair of pieces", i + 1), field);
-        let pair = match value.items("") {
-            Ok(items) => {
-                let mut parts = items.map(|part| part.str(field));
-                let (Some(left), Some(right), None) = (parts.next(), parts.next(), parts.next()) else {
-                    return Err(wrong());
-                };
-                (left?, right?)
-            }
-            Err(_) => {
-                let line = value.str(field)?;
-                let (left, right) = line.split_once(' ').ok_or_else(wrong)?;
-                (Cow::Owned(left.to_string()), Cow::Owned(right.to_string()))
+        let pair = if value.kind() == Type::Array {
+            let mut parts = value.items(field)?.map(|part| part.str(field));
+            let (Some(left), Some(right), None) = (parts.next(), parts.next(), parts.next()) else {
+                return Err(wrong());
+            };
+            (left?, right?)
+        } else {
+            match value.str(field)? {
+                Cow::Borrowed(line) => {
+                    let (left, right) = line.split_once(' ').ok_or_else(wrong)?;
+                    (Cow::Borrowed(left), Cow::Borrowed(right))
+                }
+                Cow::Owned(line) => {
+                    let (left, right) = line.split_once(' ').ok_or_else(wrong)?;
+                    (Cow::Owned(left.to_string()), Cow::Owned(right.to_string()))
+                }
             }
         };
         if pair.0.is_empty() || pair.1.is_empty() || pair.1.contains(' ') {

@@ -80,7 +80,7 @@ pub(super) fn cut(object: Value<'_>, notes: &mut Vec<String>) -> Result<Cut> {
     let normalizer = normalizer(object)?;
     let field = "pre_tokenizer";
     let stages = stages(object.get(field), "pretokenizers", field)?;
-    if let [] = stages[..] {
+    if stages.is_empty() {
         return unicode_cut(object, &normalizer);
     }
     if let [(kind, stage)] = &stages[..]

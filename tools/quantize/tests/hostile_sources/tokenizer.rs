@@ -169,3 +169,22 @@ fn no_byte_of_a_tokenizer_panics() {
     let other = SENTENCE_PIECE.as_bytes();
     sweep("SentencePiece", &directory(&[("tokenizer.json", other)]), "tokenizer.json", other.len());
 }
+
+/// A vocabulary and merges of 100,000: what is quadratic takes minutes.
+#[test]
+fn reading_takes_linear_time() {
+    let n = 100_000;
+    let names: Vec<String> = (0..n).map(|i| format!("\"{i:x}g\": {}", i + 8)).collect();
+    let merges = |form: &str| form.repeat(n / 2) + "\"a b\"";
+    let document = |form: &str| {
+        with("\"ab\": 3", &format!("\"ab\": 3, {}", names.join(","))).replace("\"a b\", [\"Ġ\", \"a\"]", &merges(form))
+    };
+    let start = std::time::Instant::now();
+    for form in ["\"a b\", ", "[\"a\", \"b\"], ", "[\"\\u0061\", \"b\"], "] {
+        let scratch = Scratch::new();
+        let json = document(form);
+        let error = caught("100,000", &scratch.write(&directory(&[("tokenizer.json", json.as_bytes())])));
+        assert!(error.expect_err("too many").to_string().contains("100008 tokens"));
+    }
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}
