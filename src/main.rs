@@ -1,3 +1,15 @@
 //! The `whit` command.
 
-fn main() {}
+mod cli;
+
+use std::process::{ExitCode, exit};
+
+fn main() -> ExitCode {
+    // Without a handler Ctrl-C still ends the process, only without statistics.
+    let _ = ctrlc::set_handler(|| {
+        if !cli::interrupt::request() {
+            exit(130);
+        }
+    });
+    ExitCode::from(cli::run())
+}

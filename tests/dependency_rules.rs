@@ -34,7 +34,16 @@ const ALSO: &[(&str, &str)] = &[
     ("format/writer.rs", "os"),
 ];
 /// Names the crate root re-exports, and the module each comes from.
-const ROOT_NAMES: &[(&str, &str)] = &[("Error", "error"), ("Result", "error"), ("TokenId", "token")];
+const ROOT_NAMES: &[(&str, &str)] = &[
+    ("Compute", "compute"),
+    ("Error", "error"),
+    ("File", "format"),
+    ("Model", "model"),
+    ("Result", "error"),
+    ("Session", "model"),
+    ("SessionOptions", "model"),
+    ("TokenId", "token"),
+];
 /// What the converter may see of the library.
 const CONVERTER: &[&str] = &["format", "quant", "model", "tokenizer", "os", "token", "error"];
 

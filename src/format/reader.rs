@@ -42,6 +42,9 @@ impl<'a> File<'a> {
         let required = |id| sections.iter().find(|section| section.id == id).ok_or_else(|| check::missing(id));
         let weights = *required(SectionId::WGTS)?;
         let directory = *required(SectionId::TDIR)?;
+        if header.kind == FileKind::LanguageModel {
+            required(SectionId::CONF)?;
+        }
 
         let mut hashes = Vec::with_capacity(sections.len());
         for section in sections.iter().filter(|section| section.id != SectionId::WGTS) {

@@ -60,7 +60,8 @@ struct Planned {
 }
 
 impl Writer {
-    /// Plans the file at `path` out of `sections` (any but directory and weights) and `tensors`, and reserves the
+    /// Plans the file at `path` out of `sections` (any but directory and weights; CONF for a
+    /// language model) and `tensors`, and reserves the
     /// space for all of it. An existing file is replaced only with `force`.
     pub fn create(
         path: impl AsRef<Path>,
@@ -70,6 +71,9 @@ impl Writer {
         force: bool,
     ) -> Result<Writer> {
         let contents = order_sections(sections)?;
+        if kind == FileKind::LanguageModel && !contents.iter().any(|(id, _)| *id == SectionId::CONF) {
+            return Err(Error::usage("a language model needs the section CONF"));
+        }
         let (tensors, weights_bytes) = plan_tensors(tensors)?;
         let sections = plan_sections(&contents, &tensors, weights_bytes)?;
         let file = AtomicFile::create(path, force)?;

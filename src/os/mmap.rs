@@ -53,10 +53,10 @@ impl Mapping {
             let error = Error::new(Kind::Resources, message).in_file(path.display().to_string());
             return Err(error.hint("use a 64-bit system"));
         }
-        // SAFETY: the map is private and read-only, so nothing in this process writes to it. Another process may
-        // still change or cut the file: `check_unchanged` finds it afterwards, and no byte of a map is ever trusted
-        // to keep a value that a check has seen where memory safety depends on it: weights are plain numbers of
-        // which every bit pattern is valid, and tables are indexed with bounds checks.
+        // SAFETY: the map is read-only, so nothing in this process writes to it, and it lives as long as its slice. That
+        // nobody else changes or cuts the file meanwhile is what every mapping asks of its user; `check_unchanged`
+        // finds it afterwards. Should it happen, it changes numbers, not what memory is read: weights are plain
+        // numbers of which every bit pattern is valid, and whatever is an index or a length is checked where it is used.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| failed(Kind::Io, path, "cannot map", &error))?;
         Ok(Mapping { map, file, path: path.to_owned(), stamp })
     }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use super::merge::Merger;
 use super::sentencepiece::SPACE_MARK;
 use super::tables::{
-    ABSENT, FLAG_ADD_BOS, FLAG_SPACE_PREFIX, ID_BITS, MAX_ADDED_BYTES, MAX_BUCKET, MAX_BUCKET_BITS, MAX_TOKENS,
-    MODEL_BYTE_LEVEL, MODEL_SENTENCE_PIECE, Merge, Model, Tables, bucket, pair_hash, piece_hash, piece_id,
+    ABSENT, FLAG_ADD_BOS, FLAG_SPACE_PREFIX, FLAG_WORDS_APART, ID_BITS, MAX_ADDED_BYTES, MAX_BUCKET, MAX_BUCKET_BITS,
+    MAX_TOKENS, MODEL_BYTE_LEVEL, MODEL_SENTENCE_PIECE, Merge, Model, Tables, bucket, pair_hash, piece_hash, piece_id,
 };
 use super::{PreTokenizer, TokenKind, bpe::ByteLevel};
 use crate::error::{Error, Result, printable};
@@ -133,8 +133,7 @@ impl<'v> Draft<'v> {
         };
         for (id, token) in (0..).zip(tokens) {
             let text = if byte_level { Cow::Borrowed(&token.bytes[..]) } else { draft.plain(id, token)?.into() };
-            draft.place(id, token, &text)?;
-            draft.texts.push(text);
+            draft.place(id, token, text)?;
         }
         draft.sort_added()?;
         if byte_level {
@@ -162,8 +161,8 @@ impl<'v> Draft<'v> {
         Ok(vec![byte])
     }
 
-    /// Puts a token among the pieces or the added tokens.
-    fn place(&mut self, id: TokenId, token: &Token, text: &Cow<'v, [u8]>) -> Result<()> {
+    /// Takes a token up: its text, and its place among the pieces or the added tokens.
+    fn place(&mut self, id: TokenId, token: &Token, text: Cow<'v, [u8]>) -> Result<()> {
         let added = matches!(token.kind, TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown);
         if text.is_empty() && token.kind != TokenKind::Unused {
             return Err(refused(id, token, "is empty"));
@@ -180,6 +179,7 @@ impl<'v> Draft<'v> {
         {
             return Err(refused(id, token, &format!("is the same as token {other}")));
         }
+        self.texts.push(text);
         Ok(())
     }
 
@@ -260,7 +260,10 @@ impl<'v> Draft<'v> {
         let hash = |id: TokenId| piece_hash(&self.texts[id as usize]);
         let mut pieces: Vec<u32> = self.pieces.values().map(|id| hash(*id).1 << ID_BITS | id).collect();
         let starts = parted(&mut pieces, |entry| hash(piece_id(*entry)).0, u32::cmp)?;
-        let flags = if space_prefix { FLAG_SPACE_PREFIX } else { 0 };
+        let space_inside = |piece: &[u8]| piece.windows(2).any(|pair| pair[0] != b' ' && pair[1] == b' ');
+        let words_apart = !self.pieces.keys().any(|piece| space_inside(piece));
+        let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+        let flags = flag(space_prefix, FLAG_SPACE_PREFIX) | flag(words_apart, FLAG_WORDS_APART);
         let mut out = self.head(MODEL_SENTENCE_PIECE, 0, flags, pieces.len(), starts.len(), 0)?;
         starts.iter().for_each(|start| out.u32(*start));
         pieces.iter().for_each(|entry| out.u32(*entry));

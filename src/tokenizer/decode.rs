@@ -56,6 +56,11 @@ impl Decoder {
         &self.text
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> (usize, usize) {
+        (self.bytes.capacity(), self.text.capacity())
+    }
+
     /// Moves whole characters from the bytes to the text.
     fn drain(&mut self) {
         let mut done = 0;

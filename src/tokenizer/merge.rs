@@ -38,9 +38,11 @@ pub(super) struct Pair {
 pub(super) struct Merger {
     symbols: Vec<Symbol>,
     first: usize,
-    /// priority * 2^32 + position: equal priorities merge from left to right.
-    queue: BinaryHeap<Reverse<u64>>,
-    /// Lookups and queue removals so far: the measure of work.
+    /// Candidates as priority * 2^32 + position, so that equal priorities merge from left to right: those of the start,
+    /// sorted, and those that merges brought about.
+    early: Vec<u64>,
+    late: BinaryHeap<Reverse<u64>>,
+    /// Symbols, lookups and queue removals so far: the measure of work.
     pub(super) steps: u64,
 }
 
@@ -54,22 +56,25 @@ impl Merger {
         lookup: impl Fn(Pair) -> Option<(u32, TokenId)>,
     ) {
         self.link(symbols, end);
-        let mut queue = core::mem::take(&mut self.queue).into_vec();
-        queue.clear();
+        self.early.clear();
         let mut at = self.first;
         while at < end {
-            queue.extend(self.candidate(at, &lookup));
+            let candidate = self.candidate(at, &lookup);
+            self.early.extend(candidate);
             at = self.symbols[at].next as usize;
         }
-        self.queue = queue.into();
-        while let Some(Reverse(entry)) = self.queue.pop() {
+        self.early.sort_unstable();
+        let mut done = 0;
+        while let Some(entry) = self.lowest(&mut done) {
             self.steps += 1;
             let (priority, at) = ((entry >> 32) as u32, entry as u32 as usize);
             // A candidate is stale once either of its symbols has merged otherwise.
             if self.symbols[at].priority == priority {
                 self.join(at);
-                let entries = [Some(at), self.previous(at)].map(|at| self.candidate(at?, &lookup));
-                self.queue.extend(entries.into_iter().flatten());
+                for at in [Some(at), self.previous(at)].into_iter().flatten() {
+                    let candidate = self.candidate(at, &lookup);
+                    self.late.extend(candidate.map(Reverse));
+                }
             }
         }
     }
@@ -93,6 +98,7 @@ impl Merger {
         self.first = end;
         let mut previous = NEVER;
         for (at, id) in symbols {
+            self.steps += 1;
             match self.symbols.get_mut(previous as usize) {
                 Some(symbol) => symbol.next = at as u32,
                 None => self.first = at,
@@ -102,12 +108,23 @@ impl Merger {
         }
     }
 
+    /// Takes the lowest candidate of all; `done` early ones are behind.
+    fn lowest(&mut self, done: &mut usize) -> Option<u64> {
+        let early = self.early.get(*done).copied();
+        if let Some(late) = self.late.peek().filter(|late| early.is_none_or(|early| late.0 < early)).copied() {
+            self.late.pop();
+            return Some(late.0);
+        }
+        *done += 1;
+        early
+    }
+
     fn previous(&self, at: usize) -> Option<usize> {
         Some(self.symbols[at].previous).filter(|at| *at != NEVER).map(|at| at as usize)
     }
 
     /// Looks up the merge of the symbol at `at` with the next one, and gives its queue entry.
-    fn candidate(&mut self, at: usize, lookup: &impl Fn(Pair) -> Option<(u32, TokenId)>) -> Option<Reverse<u64>> {
+    fn candidate(&mut self, at: usize, lookup: &impl Fn(Pair) -> Option<(u32, TokenId)>) -> Option<u64> {
         let Symbol { id: left, next, .. } = self.symbols[at];
         let found = self.symbols.get(next as usize).and_then(|symbol| {
             self.steps += 1;
@@ -116,7 +133,7 @@ impl Merger {
         let (priority, merged) = found.unwrap_or((NEVER, ABSENT));
         self.symbols[at].priority = priority;
         self.symbols[at].merged = merged;
-        (priority != NEVER).then_some(Reverse(u64::from(priority) << 32 | at as u64))
+        (priority != NEVER).then_some(u64::from(priority) << 32 | at as u64)
     }
 
     /// Makes the symbol at `at` and the next one into one.

@@ -115,10 +115,7 @@ impl<'a> Tokenizer<'a> {
             Model::ByteLevel { pre, buckets, merges, words } => {
                 ByteLevel { tables, pre, buckets, merges, words }.encode(text, merger, out);
             }
-            Model::SentencePiece { space_prefix, buckets, pieces, scores, longest } => {
-                let model = SentencePiece { tables, space_prefix, buckets, pieces, scores, longest };
-                model.encode(text, merger, out);
-            }
+            Model::SentencePiece(pieces) => SentencePiece { tables, pieces }.encode(text, merger, out),
         }
     }
 
@@ -144,7 +141,7 @@ impl<'a> Tokenizer<'a> {
 
     /// Whether a text gets a space in front, which decoding takes off again.
     pub fn adds_space(&self) -> bool {
-        matches!(self.tables.model, Model::SentencePiece { space_prefix: true, .. })
+        matches!(self.tables.model, Model::SentencePiece(pieces) if pieces.space_prefix)
     }
 
     /// The raw bytes of token `id` in a text, which need not be UTF-8: a byte token is its byte, a control token its

@@ -1,40 +1,37 @@
 //! SentencePiece-style BPE: characters to pieces, merge by score, bytes for what is no piece.
 
 use super::merge::{MAX_PIECE_BYTES, Merger};
-use super::tables::{ABSENT, Buckets, ID_BITS, Tables, Words, piece_hash, piece_id};
+use super::tables::{ABSENT, ID_BITS, Pieces, Tables, piece_hash, piece_id};
 use crate::token::TokenId;
 
 /// U+2581, by which SentencePiece writes a space.
 pub(super) const SPACE_MARK: char = '\u{2581}';
 
-/// The tables of SentencePiece-style BPE.
+/// SentencePiece-style BPE over its tables.
 pub(super) struct SentencePiece<'t, 'a> {
     pub(super) tables: &'t Tables<'a>,
-    pub(super) space_prefix: bool,
-    pub(super) buckets: Buckets<'a>,
-    pub(super) pieces: Words<'a>,
-    pub(super) scores: Words<'a>,
-    /// Bytes of the longest piece.
-    pub(super) longest: usize,
+    pub(super) pieces: Pieces<'a>,
 }
 
 impl SentencePiece<'_, '_> {
     /// Appends the tokens of `text`, which holds no added token and stands at the start of the whole or after one.
     pub(super) fn encode(&self, text: &str, merger: &mut Merger, out: &mut Vec<TokenId>) {
         let mut spaced = String::with_capacity(text.len() + 1);
-        if self.space_prefix && !text.is_empty() {
+        if self.pieces.space_prefix && !text.is_empty() {
             spaced.push(' ');
         }
         spaced.extend(text.chars().map(|c| if c == SPACE_MARK { ' ' } else { c }));
-        let mut rest = spaced.as_str();
+        let (mut rest, mut unknown) = (spaced.as_str(), false);
         while !rest.is_empty() {
-            let (part, tail) = rest.split_at(rest.floor_char_boundary(MAX_PIECE_BYTES));
-            self.merge(part, merger, out);
+            let word = if self.pieces.words_apart { first_word(rest) } else { rest.len() };
+            let (part, tail) = rest.split_at(rest.floor_char_boundary(word.min(MAX_PIECE_BYTES)));
+            self.merge(part, &mut unknown, merger, out);
             rest = tail;
         }
     }
 
-    fn merge(&self, text: &str, merger: &mut Merger, out: &mut Vec<TokenId>) {
+    /// Appends the tokens of `text`; `unknown` says whether the token before stands for unknown characters.
+    fn merge(&self, text: &str, unknown: &mut bool, merger: &mut Merger, out: &mut Vec<TokenId>) {
         let piece = |bytes: &[u8]| self.piece(bytes);
         let symbols = text.char_indices().map(|(at, c)| {
             let bytes = &text.as_bytes()[at..at + c.len_utf8()];
@@ -42,32 +39,38 @@ impl SentencePiece<'_, '_> {
         });
         merger.merge(symbols, text.len(), |pair| {
             let id = piece(&text.as_bytes()[pair.span])?;
-            Some((priority(f32::from_bits(self.scores.at(id as usize))), id))
+            Some((priority(f32::from_bits(self.pieces.scores.at(id as usize))), id))
         });
-        let mut unknown = false;
         for (span, id) in merger.tokens() {
             let bytes = &text.as_bytes()[span];
             let fallback = || bytes.iter().map(|byte| self.tables.byte_id(*byte));
             let whole = id != ABSENT || fallback().all(|id| id.is_some());
             match id {
                 ABSENT if whole => out.extend(fallback().flatten()),
-                ABSENT if unknown => {}
+                ABSENT if *unknown => {}
                 ABSENT => out.extend(self.tables.unk),
                 id => out.push(id),
             }
-            unknown = !whole;
+            *unknown = !whole;
         }
     }
 
     /// The id of the piece with exactly these bytes.
     fn piece(&self, bytes: &[u8]) -> Option<TokenId> {
-        if bytes.len() > self.longest {
+        if bytes.len() > self.pieces.longest {
             return None;
         }
         let (hash, tag) = piece_hash(bytes);
-        let mut bucket = self.buckets.range(hash).map(|i| self.pieces.at(i));
+        let mut bucket = self.pieces.buckets.range(hash).map(|i| self.pieces.entries.at(i));
         bucket.find(|entry| entry >> ID_BITS == tag && self.tables.bytes(piece_id(*entry)) == bytes).map(piece_id)
     }
+}
+
+/// Bytes of the first word with the spaces before it.
+fn first_word(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let spaces = bytes.iter().take_while(|byte| **byte == b' ').count();
+    bytes[spaces..].iter().position(|byte| *byte == b' ').map_or(text.len(), |word| spaces + word)
 }
 
 /// Scores in descending order as numbers in ascending order. No score is `u32::MAX`, as none is NaN.

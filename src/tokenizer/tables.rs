@@ -15,6 +15,7 @@ pub(super) const MODEL_BYTE_LEVEL: u32 = 1;
 pub(super) const MODEL_SENTENCE_PIECE: u32 = 2;
 pub(super) const FLAG_ADD_BOS: u32 = 1;
 pub(super) const FLAG_SPACE_PREFIX: u32 = 2;
+pub(super) const FLAG_WORDS_APART: u32 = 4;
 /// Bits of a piece entry that hold the id; the tag is above.
 pub(super) const ID_BITS: u32 = 24;
 
@@ -107,11 +108,24 @@ impl Merge {
     }
 }
 
+/// The tables of the SentencePiece-style model.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pieces<'a> {
+    pub(super) space_prefix: bool,
+    /// Whether no piece has a space after another character, so that words merge apart from each other.
+    pub(super) words_apart: bool,
+    pub(super) buckets: Buckets<'a>,
+    pub(super) entries: Words<'a>,
+    pub(super) scores: Words<'a>,
+    /// Bytes of the longest piece.
+    pub(super) longest: usize,
+}
+
 /// The tables of one of the two models.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Model<'a> {
     ByteLevel { pre: PreTokenizer, buckets: Buckets<'a>, merges: &'a [[u8; 16]], words: Words<'a> },
-    SentencePiece { space_prefix: bool, buckets: Buckets<'a>, pieces: Words<'a>, scores: Words<'a>, longest: usize },
+    SentencePiece(Pieces<'a>),
 }
 
 /// Every table of the section.
@@ -153,7 +167,11 @@ impl<'a> Tables<'a> {
         if bits > MAX_BUCKET_BITS {
             return Err(wrong(format!("{bits} bucket bits, the limit is {MAX_BUCKET_BITS}"), 40));
         }
-        let allowed = if model == MODEL_SENTENCE_PIECE { FLAG_ADD_BOS | FLAG_SPACE_PREFIX } else { FLAG_ADD_BOS };
+        let allowed = if model == MODEL_SENTENCE_PIECE {
+            FLAG_ADD_BOS | FLAG_SPACE_PREFIX | FLAG_WORDS_APART
+        } else {
+            FLAG_ADD_BOS
+        };
         if flags & !allowed != 0 {
             return Err(wrong(format!("unknown flags {flags:#x}"), 8));
         }
@@ -204,8 +222,8 @@ impl<'a> Tables<'a> {
                     ));
                 }
                 let longest = pieces.iter().map(|entry| tokens.bytes(piece_id(entry)).len()).max().unwrap_or(0);
-                let space_prefix = flags & FLAG_SPACE_PREFIX != 0;
-                Model::SentencePiece { space_prefix, buckets, pieces, scores, longest }
+                let [space_prefix, words_apart] = [FLAG_SPACE_PREFIX, FLAG_WORDS_APART].map(|flag| flags & flag != 0);
+                Model::SentencePiece(Pieces { space_prefix, words_apart, buckets, entries: pieces, scores, longest })
             }
             _ => return Err(wrong(format!("unknown model {model} with pre-tokenizer {pre}"), 0)),
         };

@@ -107,6 +107,11 @@ impl Metadata {
         self.texts("merges").into_iter().map(|line| line.split_once(' ').expect("two pieces")).collect()
     }
 
+    /// Scores by id; none in a byte-level vocabulary.
+    pub(crate) fn scores(&self) -> Vec<f32> {
+        self.numbers("scores").into_iter().map(|score| score as f32).collect()
+    }
+
     /// Pieces as the file writes them, with their kinds.
     pub(crate) fn pieces(&self) -> Vec<(&str, TokenKind)> {
         let kinds = self.numbers("token_type").into_iter().map(|kind| match kind as u32 {
@@ -123,7 +128,7 @@ impl Metadata {
 
     pub(crate) fn vocabulary(&self) -> Vocabulary {
         let byte_level = self.text("model") == "gpt2";
-        let scores = self.numbers("scores");
+        let scores = self.scores();
         let bytes = |piece: &str, kind| {
             if byte_level && kind == TokenKind::Normal {
                 return byte_level_decode(piece).expect("GPT-2's byte alphabet");
@@ -133,7 +138,7 @@ impl Metadata {
         let tokens = self.pieces().into_iter().enumerate().map(|(id, (piece, kind))| Token {
             bytes: bytes(piece, kind),
             kind,
-            score: scores.get(id).map_or(0.0, |score| *score as f32),
+            score: scores.get(id).copied().unwrap_or(0.0),
         });
         let merges = self.merges().into_iter();
         let model = if byte_level {

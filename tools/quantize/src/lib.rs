@@ -1,2 +1,6 @@
 //! Reads published checkpoints and writes them as one flat `.whit` file.
+
+pub mod args;
+pub mod convert;
+pub mod report;
 pub mod source;

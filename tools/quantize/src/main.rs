@@ -1,3 +1,91 @@
-//! The `quantize` command.
+//! The `quantize` command: parse, convert, verify, report.
 
-fn main() {}
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use quantize::args::Args;
+use quantize::convert::{self, Written};
+use quantize::report;
+use quantize::source::{OpenOptions, Source};
+use whit::error::{Error, Kind, Result};
+use whit::format::File;
+use whit::model::Model;
+use whit::os::Mapping;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let code = if error.use_stderr() { Kind::Usage.exit_code() } else { 0 };
+            // A closed stream leaves nothing to tell anybody.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error[{}]: {error}", error.kind().name());
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let input = args.input.display().to_string();
+    let options = OpenOptions { tokenizer: args.tokenizer.clone() };
+    let source = Source::open(&args.input, &options).map_err(|e| e.in_file(input.clone()))?;
+    if !args.quiet {
+        source.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    }
+    let bar = progress_bar(args);
+    let written = convert::convert(&source, &args.output, &args.dtypes(), args.force, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })
+    .map_err(|e| e.in_file(input))?;
+    bar.finish_and_clear();
+    let file_bytes = verify(args)?;
+    if !args.quiet {
+        print(args, &source, &written, file_bytes)?;
+    }
+    Ok(())
+}
+
+/// A bar with size and time left on a terminal; nothing elsewhere or when asked to be quiet.
+fn progress_bar(args: &Args) -> ProgressBar {
+    if args.quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    }
+    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Opens what was written as a user would, scans every checksum and gives the size.
+fn verify(args: &Args) -> Result<u64> {
+    let name = args.output.display().to_string();
+    let check = || {
+        let mapping = Mapping::open(&args.output)?;
+        let file = File::open(&mapping)?;
+        file.verify(&mut |_| {})?;
+        Model::open(&file)?;
+        Ok(mapping.len() as u64)
+    };
+    check().map_err(|e: Error| e.in_file(name))
+}
+
+fn print(args: &Args, source: &Source, written: &[Written], file_bytes: u64) -> Result<()> {
+    let text = if args.json {
+        report::json(source, written, file_bytes) + "\n"
+    } else {
+        report::table(source, written, file_bytes)
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Io, error.to_string()).in_file("standard output"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use quantize::source::{OpenOptions, Source, SourceFormat};
+use quantize::source::{OpenOptions, Source, SourceFormat, open_vocabulary};
+use whit::tokenizer::{Specials, Tokenizer};
 
 /// The file or directory `name` of the shared models; `None`, and said, where it is not there.
 fn model(name: &str) -> Option<PathBuf> {
@@ -137,4 +138,44 @@ fn version_1_of_gguf_is_refused() {
     let Some(path) = model("stories260k/gguf-version-1-to-refuse.gguf") else { return };
     let error = Source::open(&path, &OpenOptions::default()).expect_err("version 1");
     assert!(error.to_string().contains("version 1"), "{error}");
+}
+
+fn encode(section: &[u8], text: &str) -> Vec<u32> {
+    let mut ids = Vec::new();
+    Tokenizer::open(section).expect("section").encode(text, Specials::AsText, &mut ids);
+    ids
+}
+
+#[test]
+fn vocabularies_encode_as_their_vectors_say() {
+    for name in ["gpt-2", "llama-bpe", "llama-spm", "qwen2", "phi-3"] {
+        let Some(path) = model(&format!("../vocab/ggml-vocab-{name}.gguf")) else { return };
+        let vocabulary = open_vocabulary(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let section = vocabulary.build().unwrap_or_else(|e| panic!("{name}: {e}"));
+        let read = |suffix: &str| std::fs::read_to_string(format!("{}{suffix}", path.display())).expect("vectors");
+        let (texts, ids) = (read(".inp"), read(".out"));
+        for (text, want) in texts.split("\n__ggml_vocab_test__\n").zip(ids.lines()) {
+            let want: Vec<u32> = want.split_whitespace().map(|id| id.parse().expect("id")).collect();
+            assert_eq!(encode(&section, text), want, "{name}: {text:?}");
+        }
+    }
+}
+
+/// The forms of one model: (their files, text that both tokenize alike).
+#[test]
+fn tokenizers_of_all_forms_agree() {
+    let text = "Once upon a time, there was a little girl named Lily.\n\nShe said: \u{e9}\u{1f600}! 123";
+    let pairs = [
+        ("gpt2-tiny-stories", "gpt2-tiny-stories/gpt2-tiny-stories-q8_0.gguf"),
+        ("stories260k/stories260K.bin", "stories260k/stories260K-f32.gguf"),
+    ];
+    for (one, other) in pairs {
+        let (Some(one), Some(other)) = (open(one), open(other)) else { return };
+        let section = |s: &Source| s.tokenizer_section().expect("valid").expect("present");
+        let (a, b) = (section(&one), section(&other));
+        assert_eq!(encode(&a, text), encode(&b, text));
+        let (a, b) = (one.vocabulary.expect("a vocabulary"), other.vocabulary.expect("a vocabulary"));
+        assert_eq!((a.tokens.len(), a.eos), (b.tokens.len(), b.eos));
+        assert!(a.tokens.iter().zip(&b.tokens).all(|(a, b)| a.kind == b.kind));
+    }
 }

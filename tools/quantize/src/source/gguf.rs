@@ -6,7 +6,7 @@ use whit::format::cursor::Cursor;
 use super::encoding::Encoding;
 use super::gguf_meta::{self, Metadata};
 use super::{Location, MAX_TENSORS, OpenOptions, Source, SourceFile, SourceFormat, SourceTensor};
-use super::{check_dimensions, gguf_config};
+use super::{check_dimensions, gguf_config, gguf_vocabulary};
 
 const MAX_PAIRS: u64 = 65_536;
 /// Bytes of a tensor's name, at most: ggml's own limit.
@@ -22,13 +22,25 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Source> {
         return Err(file.error(Error::usage("a GGUF file has its own tokenizer").field("--tokenizer")));
     }
     let parts = read(&file).map_err(|e| file.error(e))?;
-    let Parts { mut config, name, chat_template, generation, licence, interleaved_rope, tensors, locations, notes } =
-        parts;
+    let Parts {
+        mut config,
+        name,
+        vocabulary,
+        chat_template,
+        generation,
+        licence,
+        interleaved_rope,
+        tensors,
+        locations,
+        notes,
+    } = parts;
     config.tied = !tensors.iter().any(|t| t.name == "output.weight");
     let mut source = Source {
         format: SourceFormat::Gguf,
         config,
         name,
+        vocabulary,
+        vocabulary_file: 0,
         chat_template,
         generation,
         licence,
@@ -46,6 +58,7 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Source> {
 struct Parts {
     config: whit::model::Config,
     name: String,
+    vocabulary: Option<whit::tokenizer::Vocabulary>,
     chat_template: Option<String>,
     generation: whit::model::GenerationDefaults,
     licence: Option<String>,
@@ -75,9 +88,27 @@ fn read(file: &SourceFile) -> Result<Parts> {
     let name = metadata.str("general.name")?.map(str::to_string).or(stem).unwrap_or_default();
     let generation = gguf_config::generation(&metadata, config.vocab_size)?;
     let chat_template = gguf_config::chat_template(&metadata)?;
+    let vocabulary = gguf_vocabulary::read(&metadata)?;
     let licence = metadata.str("general.license")?.map(str::to_string);
     let interleaved_rope = architecture.interleaved_rope();
-    Ok(Parts { config, name, chat_template, generation, licence, interleaved_rope, tensors, locations, notes })
+    Ok(Parts {
+        config,
+        name,
+        vocabulary,
+        chat_template,
+        generation,
+        licence,
+        interleaved_rope,
+        tensors,
+        locations,
+        notes,
+    })
+}
+
+/// The vocabulary of a file that need not hold a model.
+pub(super) fn vocabulary(file: &SourceFile) -> Result<whit::tokenizer::Vocabulary> {
+    let (_, metadata) = header(&mut Cursor::new(&file.map, "GGUF"))?;
+    gguf_vocabulary::read(&metadata)?.ok_or_else(|| metadata.error("tokenizer.ggml.model", "missing"))
 }
 
 /// Reads up to the end of the metadata; returns the number of tensors and the metadata.

@@ -137,11 +137,6 @@ impl<'a> Metadata<'a> {
         self.error(key, format!("expected {wanted}, found {found}"))
     }
 
-    /// True where `key` is present.
-    pub(crate) fn has(&self, key: &str) -> bool {
-        self.find(key).is_some()
-    }
-
     /// A number that is not negative, of any integer type.
     pub(crate) fn integer(&self, key: &str) -> Result<Option<u64>> {
         let Some(value) = self.find(key) else { return Ok(None) };

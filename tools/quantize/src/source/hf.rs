@@ -8,11 +8,12 @@ use whit::error::{Error, Kind, Result, printable};
 use whit::model::Family;
 
 use super::hf_config::{self, HfConfig};
+use super::hf_tokenizer;
 use super::json::{Json, Value};
 use super::{Location, MAX_TENSORS, OpenOptions, Source, SourceFile, SourceFormat, SourceTensor, safetensors};
 
 /// Bytes of a configuration, at most.
-const MAX_CONFIG: u64 = 16 << 20;
+pub(super) const MAX_CONFIG: u64 = 16 << 20;
 /// Bytes of an index, at most.
 const MAX_INDEX: u64 = 64 << 20;
 const MAX_SHARDS: usize = 1024;
@@ -24,12 +25,12 @@ const INDEX: &str = "model.safetensors.index.json";
 const LICENCES: [&str; 6] = ["LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING"];
 
 /// Opens the directory.
-pub(super) fn open(dir: &Path, _options: &OpenOptions) -> Result<Source> {
+pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Source> {
     let Some(config_file) = optional(dir, "config.json", MAX_CONFIG)? else {
         let error = Error::new(Kind::NoInput, "no config.json: not a Hugging Face checkpoint");
         return Err(error.in_file(dir.display().to_string()));
     };
-    let HfConfig { config, eos, dtype, mut notes, .. } = with_object(&config_file, hf_config::parse)?;
+    let HfConfig { config, bos, eos, dtype, mut notes } = with_object(&config_file, hf_config::parse)?;
     let mut files = vec![config_file];
     let mut generation = whit::model::GenerationDefaults::default();
     if let Some(file) = optional(dir, "generation_config.json", MAX_CONFIG)? {
@@ -42,6 +43,10 @@ pub(super) fn open(dir: &Path, _options: &OpenOptions) -> Result<Source> {
     let (tensors, locations) = weights(dir, config.family, &mut files, &mut notes)?;
     if let Some(note) = dtype.and_then(|dtype| differing_dtype(&dtype, &tensors)) {
         notes.push(note);
+    }
+    let tokenizer = hf_tokenizer::read(dir, options, &config, bos, &mut files, &mut notes)?;
+    if let Some(eos) = tokenizer.vocabulary.as_ref().and_then(|v| v.eos).filter(|_| generation.eos.is_empty()) {
+        generation.eos.push(eos);
     }
     let mut licence = None;
     for name in LICENCES {
@@ -56,7 +61,9 @@ pub(super) fn open(dir: &Path, _options: &OpenOptions) -> Result<Source> {
         format: SourceFormat::HuggingFace,
         config,
         name: name.unwrap_or_default(),
-        chat_template: None,
+        vocabulary: tokenizer.vocabulary,
+        vocabulary_file: tokenizer.file,
+        chat_template: tokenizer.chat_template,
         generation,
         licence,
         interleaved_rope: false,
@@ -74,7 +81,7 @@ pub(super) fn open(dir: &Path, _options: &OpenOptions) -> Result<Source> {
 }
 
 /// The file `name` of the directory, if there is one.
-fn optional(dir: &Path, name: &str, limit: u64) -> Result<Option<SourceFile>> {
+pub(super) fn optional(dir: &Path, name: &str, limit: u64) -> Result<Option<SourceFile>> {
     let path = dir.join(name);
     if std::fs::symlink_metadata(&path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
         return Ok(None);
@@ -87,7 +94,7 @@ fn optional(dir: &Path, name: &str, limit: u64) -> Result<Option<SourceFile>> {
 }
 
 /// What `read` makes of the JSON object in `file`.
-fn with_object<T>(file: &SourceFile, read: impl FnOnce(Value<'_>) -> Result<T>) -> Result<T> {
+pub(super) fn with_object<T>(file: &SourceFile, read: impl FnOnce(Value<'_>) -> Result<T>) -> Result<T> {
     let json = Json::parse(&file.map, 0).map_err(|e| file.error(e))?;
     json.object().and_then(read).map_err(|e| file.error(e))
 }

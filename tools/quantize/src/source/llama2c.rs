@@ -1,11 +1,13 @@
 //! Checkpoints of llama2.c: version 0 (no magic) and version 1, both f32.
 
-use whit::error::{Error, Result};
+use std::path::PathBuf;
+
+use whit::error::{Error, Kind, Result};
 use whit::format::cursor::Cursor;
 use whit::model::{Config, Family, GenerationDefaults};
 
 use super::encoding::Encoding;
-use super::{Location, OpenOptions, Source, SourceFile, SourceFormat, SourceTensor, rope};
+use super::{Location, OpenOptions, Source, SourceFile, SourceFormat, SourceTensor, rope, tokenizer_bin};
 
 const MAGIC: u32 = 0x616b_3432;
 /// Bytes before the weights of version 1.
@@ -34,7 +36,7 @@ impl Header {
 }
 
 /// Opens a llama2.c checkpoint.
-pub(super) fn open(file: SourceFile, _options: &OpenOptions) -> Result<Source> {
+pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Source> {
     let header = header(&file).map_err(|e| file.error(e))?;
     let (tensors, locations) = tensors(&header, file.bytes).map_err(|e| file.error(e))?;
     let config = Config {
@@ -57,20 +59,44 @@ pub(super) fn open(file: SourceFile, _options: &OpenOptions) -> Result<Source> {
         rope_freqs: rope::frequencies(header.head_dim() as usize, 10_000.0),
     };
     config.check().map_err(|e| file.error(e))?;
+    let tokenizer = tokenizer(&file, options, config.vocab_size)?;
+    let vocabulary = tokenizer_bin::read(&tokenizer.map, config.vocab_size).map_err(|e| tokenizer.error(e))?;
     let name = file.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(Source {
         format: SourceFormat::Llama2c,
         config,
         name,
+        vocabulary: Some(vocabulary),
+        vocabulary_file: 1,
         chat_template: None,
-        generation: GenerationDefaults { eos: vec![2], ..GenerationDefaults::default() },
+        // These models were trained on texts that BOS parts; llama2.c stops there.
+        generation: GenerationDefaults {
+            eos: vec![tokenizer_bin::BOS, tokenizer_bin::EOS],
+            ..GenerationDefaults::default()
+        },
         licence: None,
         interleaved_rope: true,
-        files: vec![file],
+        files: vec![file, tokenizer],
         tensors,
         notes: Vec::new(),
         locations,
     })
+}
+
+/// The tokenizer that was named, or one beside the checkpoint.
+fn tokenizer(file: &SourceFile, options: &OpenOptions, vocab_size: usize) -> Result<SourceFile> {
+    if let Some(path) = &options.tokenizer {
+        return SourceFile::open(path);
+    }
+    let names = [format!("tok{vocab_size}.bin"), "tokenizer.bin".to_string()];
+    let paths: Vec<PathBuf> = names.iter().map(|name| file.path.with_file_name(name)).collect();
+    match paths.iter().find(|path| path.exists()) {
+        Some(path) => SourceFile::open(path),
+        None => {
+            let error = Error::new(Kind::NoInput, format!("neither {} nor {} lies beside it", names[0], names[1]));
+            Err(file.error(error.field("tokenizer").hint("name the checkpoint's tokenizer with --tokenizer")))
+        }
+    }
 }
 
 fn header(file: &SourceFile) -> Result<Header> {

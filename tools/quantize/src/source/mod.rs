@@ -10,21 +10,27 @@ mod ggml_blocks;
 mod gguf;
 mod gguf_config;
 mod gguf_meta;
+mod gguf_vocabulary;
 mod hf;
 mod hf_config;
+mod hf_tokenizer;
 mod json;
+mod json_parser;
 mod llama2c;
-mod mapping;
 mod rope;
 mod safetensors;
+mod tokenizer_bin;
+mod tokenizer_json;
+mod tokenizer_pipeline;
 
 use std::path::{Path, PathBuf};
 
 use whit::error::{Error, Kind, Result};
 use whit::model::{Config, GenerationDefaults};
+use whit::os::Mapping;
+use whit::tokenizer::{Token, TokenKind, Vocabulary};
 
 use encoding::Encoding;
-use mapping::Mapping;
 
 /// Tensors of a checkpoint, at most.
 const MAX_TENSORS: usize = 65_536;
@@ -76,11 +82,7 @@ impl SourceFile {
     fn open(path: &Path) -> Result<Self> {
         let map = Mapping::open(path)?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let file = SourceFile { name, bytes: map.len() as u64, path: path.to_path_buf(), map };
-        if file.bytes == 0 {
-            return Err(file.error(Error::data("empty file").at(0).hint("copy it again")));
-        }
-        Ok(file)
+        Ok(SourceFile { name, bytes: map.len() as u64, path: path.to_path_buf(), map })
     }
 
     /// BLAKE3 of the content.
@@ -129,6 +131,8 @@ pub struct Source {
     pub config: Config,
     /// The model's name.
     pub name: String,
+    /// The tokenizer; `None` where a directory has none.
+    pub vocabulary: Option<Vocabulary>,
     /// The chat template (Jinja).
     pub chat_template: Option<String>,
     /// Recommended generation settings. `eos`: of generation_config.json, else config.json, else the tokenizer.
@@ -144,6 +148,8 @@ pub struct Source {
     /// What the user should know: what was ignored or assumed.
     pub notes: Vec<String>,
     locations: Vec<Location>,
+    /// The file that `vocabulary` comes from.
+    vocabulary_file: usize,
 }
 
 impl Source {
@@ -152,9 +158,37 @@ impl Source {
         let shown = path.display().to_string();
         let metadata = std::fs::metadata(path)
             .map_err(|e| Error::new(Kind::NoInput, format!("cannot be opened: {e}")).in_file(shown.clone()))?;
-        let source = if metadata.is_dir() { hf::open(path, options)? } else { open_file(path, options)? };
+        let mut source = if metadata.is_dir() { hf::open(path, options)? } else { open_file(path, options)? };
         source.config.check().map_err(|e| e.in_file(shown))?;
+        source.fit_vocabulary()?;
         Ok(source)
+    }
+
+    /// The tokenizer's section of a flat file: `vocabulary`, checked and built, with the file in the error.
+    pub fn tokenizer_section(&self) -> Result<Option<Vec<u8>>> {
+        let Some(vocabulary) = &self.vocabulary else { return Ok(None) };
+        let named = |e: Error| self.files[self.vocabulary_file].error(e.field("tokenizer"));
+        vocabulary.build().map(Some).map_err(named)
+    }
+
+    /// Refuses to go on where an input file was changed or cut since it was opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.files.iter().try_for_each(|file| file.map.check_unchanged())
+    }
+
+    /// As many tokens as the embedding has rows: more are refused, missing ones never occur in a text.
+    fn fit_vocabulary(&mut self) -> Result<()> {
+        let (Some(vocabulary), rows) = (&mut self.vocabulary, self.config.vocab_size) else { return Ok(()) };
+        let n = vocabulary.tokens.len();
+        if n > rows {
+            let error = Error::data(format!("{n} tokens, the embedding has {rows} rows")).field("tokenizer");
+            return Err(self.files[self.vocabulary_file].error(error));
+        }
+        if n < rows {
+            self.notes.push(format!("the tokenizer has {n} tokens, the embedding {rows} rows: the others stay unused"));
+            vocabulary.tokens.resize(rows, Token { bytes: Vec::new(), kind: TokenKind::Unused, score: 0.0 });
+        }
+        Ok(())
     }
 
     /// Decodes elements `start..start + out.len()` of a tensor, in row-major order of its shape.
@@ -204,11 +238,20 @@ impl Source {
     }
 }
 
+/// The vocabulary alone of a GGUF file or a tokenizer.json, as read without a model.
+pub fn open_vocabulary(path: &Path) -> Result<Vocabulary> {
+    let file = SourceFile::open(path)?;
+    if file.map.starts_with(b"GGUF") {
+        return gguf::vocabulary(&file).map_err(|e| file.error(e));
+    }
+    hf::with_object(&file, |object| Ok(tokenizer_json::read(object)?.vocabulary))
+}
+
 fn open_file(path: &Path, options: &OpenOptions) -> Result<Source> {
     let file = SourceFile::open(path)?;
     match &file.map[..file.map.len().min(4)] {
         b"GGUF" => return gguf::open(file, options),
-        b"42ka" => return llama2c::open(file, options),
+        b"24ka" => return llama2c::open(file, options),
         _ => {}
     }
     if let Some((what, hint)) = known_but_not_readable(&file) {

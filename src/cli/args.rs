@@ -1,0 +1,254 @@
+//! The command line as checked values: what a command sees is in range.
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+/// A GPT in the smallest space: generates text from one flat file on a small CPU.
+#[derive(Debug, Parser)]
+#[command(name = "whit", version, max_term_width = 100, infer_long_args = false)]
+pub(crate) struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Continue a text
+    Generate(Box<Generate>),
+    /// Show what a model file holds: header, configuration, tensors, errors, provenance
+    Inspect(Inspect),
+    /// Measure how well a model predicts a text, and how far it is from a reference
+    Eval(Eval),
+    /// Check every byte of a model file against its checksums
+    Verify(Verify),
+    /// Print the completions of a shell
+    Completions(Completions),
+    /// Write the man pages into a folder
+    #[command(hide = true)]
+    Man(Man),
+}
+
+/// The model of a command.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArg {
+    /// Model file; without it the embedded story model
+    #[arg(short, long = "model", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) model: Option<PathBuf>,
+}
+
+/// What computes, and how.
+#[derive(Debug, Args)]
+pub(crate) struct ComputeArgs {
+    /// Threads, 1 to 256; without it one per core
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) threads: Option<u16>,
+    /// Compute with these kernels (`whit inspect` lists them); without it the best of this CPU
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kernels: Option<String>,
+    /// Precision of the KV cache
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Kv::F16)]
+    pub(crate) kv: Kv,
+}
+
+/// Precision of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kv {
+    /// 16-bit floats
+    F16,
+    /// 32-bit floats, for reference runs
+    F32,
+}
+
+/// Arguments of `whit generate`.
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// Text to continue; `-` reads it from standard input
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: Option<String>,
+    /// Read the prompt from a file; `-` is standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with = "prompt", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// Tokens to generate; -1: until the text or the context ends
+    #[arg(short, long = "tokens", value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(i64).range(-1..=1 << 20))]
+    pub(crate) n_tokens: i64,
+    /// Context length in tokens, 1 to 1048576; without it what prompt and -n need
+    #[arg(short, long = "ctx", value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(crate) ctx: Option<u32>,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Stop at this text, which is not printed; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) stop: Vec<String>,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    /// Read special tokens in the prompt as such, not as text
+    #[arg(long)]
+    pub(crate) special: bool,
+    /// Do not repeat the prompt before its continuation
+    #[arg(long)]
+    pub(crate) no_echo: bool,
+    /// Print control characters as they are, on a terminal too
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Print one JSON object a token, then a summary
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print no statistics
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Print the plan before the start
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// How tokens are chosen. What is not given comes from the model file, else it is as written here.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct Sampling {
+    /// Temperature; 0 always takes the most probable token [default: the model's, else 0.8]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub(crate) temp: Option<f32>,
+    /// Choose among the K most probable; 0 is off [default: the model's, else 0]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
+    pub(crate) top_k: Option<u32>,
+    /// Choose among the most probable that reach P together; 1 is off [default: the model's, else 0.95]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(crate) top_p: Option<f32>,
+    /// Choose among those at least P times as probable as the best; 0 is off [default: the model's, else 0]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(crate) min_p: Option<f32>,
+    /// Choose among the typical ones that reach P together; 1 is off
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(crate) typical: f32,
+    /// Divide the logits of recent tokens; 1 is off [default: the model's, else 1]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub(crate) repeat_penalty: Option<f32>,
+    /// How many tokens the penalties look back; 0 switches them off
+    #[arg(long, value_name = "N", default_value_t = 64, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
+    pub(crate) repeat_last_n: u32,
+    /// Subtract from the logits of recent tokens
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) presence_penalty: f32,
+    /// Subtract from the logits of recent tokens, for each time they occur
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) frequency_penalty: f32,
+    /// Add V to the logit of a token, -inf bans it; may be given several times
+    #[arg(long, value_name = "ID=V", value_parser = logit_bias)]
+    pub(crate) logit_bias: Vec<(u32, f32)>,
+    /// Seed of the draw, 0 to 2^64-1; without it a random one, which is told
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) seed: Option<u64>,
+}
+
+/// Arguments of `whit inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `whit eval`.
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// Text to predict; `-` is standard input
+    #[arg(value_name = "TEXT_FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) text: PathBuf,
+    /// Tokens a window, 2 to 1048576 [default: 512, or what the model holds if that is less]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    pub(crate) window: Option<u32>,
+    /// Stop after this many windows
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) windows: Option<u32>,
+    /// Reference model: report how far the model is from it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) against: Option<PathBuf>,
+    /// Positions that count
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t = Score::All)]
+    pub(crate) score: Score,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// Positions of a window that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Score {
+    /// Every position
+    All,
+    /// From the middle on, as llama-perplexity does
+    SecondHalf,
+}
+
+/// Arguments of `whit verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// Show no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// Arguments of `whit completions`.
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// Shell to print for
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Arguments of `whit man`.
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Folder to write into
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+}
+
+fn logit_bias(text: &str) -> Result<(u32, f32), String> {
+    let (id, value) = text.split_once('=').ok_or("expected ID=V, such as 13=-5 or 13=-inf")?;
+    let id = id.trim().parse().map_err(|_| format!("{id:?} is not a token id"))?;
+    let value = value.trim().parse().map_err(|_| format!("{value:?} is not a number"))?;
+    Ok((id, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bias_is_a_token_and_a_number() {
+        assert_eq!(logit_bias("13=-0.5"), Ok((13, -0.5)));
+        assert_eq!(logit_bias("0=-inf"), Ok((0, f32::NEG_INFINITY)));
+        for wrong in ["", "1", "=2", "x=1", "1=x", "-1=2", "1=2=3"] {
+            assert!(logit_bias(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What a command reads: model files and texts.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+use whit::error::{Error, Kind, Result};
+use whit::format::File;
+use whit::model::Model;
+use whit::os::Mapping;
+
+/// The largest text a command reads.
+const MAX_TEXT_BYTES: u64 = 1 << 30;
+
+/// The bytes of a model: a mapped file or the one in the binary.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A file.
+    Mapped(Mapping),
+    /// The embedded story model.
+    Embedded(&'static [u8]),
+}
+
+impl Source {
+    /// The file at `path`, or the embedded model where there is none.
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self> {
+        match (path, whit::default_model()) {
+            (Some(path), _) => Ok(Source::Mapped(Mapping::open(path)?)),
+            (None, Some(bytes)) => Ok(Source::Embedded(bytes)),
+            (None, None) => Err(Error::usage("this build has no model of its own").hint("name one with -m FILE")),
+        }
+    }
+
+    /// The name for messages.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Source::Mapped(mapping) => mapping.path().display().to_string(),
+            Source::Embedded(_) => "the embedded model".into(),
+        }
+    }
+
+    /// The file's front, checked.
+    pub(crate) fn file(&self) -> Result<File<'_>> {
+        let bytes = match self {
+            Source::Mapped(mapping) => mapping,
+            Source::Embedded(bytes) => *bytes,
+        };
+        File::open(bytes).map_err(|error| error.in_file(self.name()))
+    }
+
+    /// The network in `file`, which is this source's.
+    pub(crate) fn model<'a>(&self, file: &File<'a>) -> Result<Model<'a>> {
+        Model::open(file).map_err(|error| error.in_file(self.name()))
+    }
+
+    /// An error where the file changed since it was opened: results so far may be wrong.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        match self {
+            Source::Mapped(mapping) => mapping.check_unchanged(),
+            Source::Embedded(_) => Ok(()),
+        }
+    }
+}
+
+/// The text in a file, or in standard input where the path is `-`. It must be UTF-8.
+pub(crate) fn text(path: &Path) -> Result<String> {
+    let (name, bytes) = if path == Path::new("-") {
+        let name = "standard input".to_string();
+        let mut bytes = Vec::new();
+        let read = io::stdin().lock().take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes);
+        read.map_err(|error| Error::new(Kind::Io, error.to_string()).in_file(&name))?;
+        (name, bytes)
+    } else {
+        let name = path.display().to_string();
+        let file = fs::File::open(path).map_err(|error| Error::new(Kind::NoInput, error.to_string()).in_file(&name))?;
+        let mut bytes = Vec::new();
+        let read = file.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes);
+        read.map_err(|error| Error::new(Kind::Io, error.to_string()).in_file(&name))?;
+        (name, bytes)
+    };
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
+        return Err(Error::data(format!("the text is longer than {MAX_TEXT_BYTES} bytes")).in_file(name));
+    }
+    utf8(bytes).map_err(|error| error.in_file(name))
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let message = match (error.utf8_error().error_len(), error.as_bytes().get(at)) {
+            (None, _) => "the text ends within a UTF-8 character".to_string(),
+            (_, Some(byte)) => format!("the text is not UTF-8: unexpected byte {byte:#04x}"),
+            (_, None) => "the text is not UTF-8".to_string(),
+        };
+        Error::data(message).at(at as u64)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_utf8_is_told_by_its_offset() {
+        let cases: [(&[u8], u64); 6] = [
+            (b"ab\x80c", 2),
+            (b"\xc0\x80", 0),
+            (b"x\xed\xa0\x80", 1),
+            (b"\xf4\x90\x80\x80", 0),
+            (b"abc\xf0\x9f\x98", 3),
+            (b"\xff", 0),
+        ];
+        for (bytes, offset) in cases {
+            assert_eq!(utf8(bytes.to_vec()).expect_err("not UTF-8").offset(), Some(offset));
+        }
+        assert_eq!(utf8("é\0".into()), Ok("é\0".into()));
+    }
+}

@@ -1,0 +1,268 @@
+//! `whit inspect`: what a model file holds, and what this CPU does with it.
+
+use super::args::Inspect;
+use super::input::Source;
+use super::json::{self, Object};
+use super::output::{Outcome, Output, bytes, hex};
+use whit::error::printable;
+use whit::format::{File, FileKind, SectionId, TensorEntry};
+use whit::kernels;
+use whit::model::{Config, Model};
+
+pub(super) fn run(args: &Inspect) -> Outcome<()> {
+    let source = Source::open(args.model.model.as_deref())?;
+    let file = source.file()?;
+    let model = match file.kind() {
+        FileKind::LanguageModel => Some(source.model(&file)?),
+        FileKind::WordVectors => None,
+    };
+    let mut out = Output::new();
+    if args.json {
+        out.line(&as_json(&source.name(), &file, model.as_ref()))?;
+    } else {
+        let mut page = String::new();
+        header(&mut page, &source.name(), &file);
+        if let Some(model) = &model {
+            network(&mut page, model);
+        }
+        origin(&mut page, &file);
+        sections(&mut page, &file);
+        tensors(&mut page, file.tensors());
+        machine(&mut page);
+        out.write(&page)?;
+    }
+    out.flush()
+}
+
+fn field(page: &mut String, name: &str, value: &str) {
+    page.push_str(&format!("{name:<16}{value}\n"));
+}
+
+fn title(page: &mut String, name: &str) {
+    page.push_str(&format!("\n{name}\n"));
+}
+
+fn header(page: &mut String, name: &str, file: &File<'_>) {
+    let (major, minor) = file.version();
+    field(page, "file", &printable(name));
+    field(page, "kind", &file.kind().to_string());
+    field(page, "format", &format!("{major}.{minor}"));
+    field(page, "bytes", &format!("{} ({})", file.file_bytes(), bytes(file.file_bytes())));
+    field(page, "content", &hex(&file.content_hash()));
+}
+
+/// Name and value of every dimension and option that says something.
+fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
+    let mut fields = vec![
+        ("dim", config.dim.to_string()),
+        ("hidden_dim", config.hidden_dim.to_string()),
+        ("n_layers", config.n_layers.to_string()),
+        ("n_heads", config.n_heads.to_string()),
+        ("n_kv_heads", config.n_kv_heads.to_string()),
+        ("head_dim", config.head_dim.to_string()),
+        ("vocab_size", config.vocab_size.to_string()),
+        ("context_length", config.context_length.to_string()),
+        ("norm_eps", format!("{:e}", config.norm_eps)),
+    ];
+    fields.extend(config.sliding_window.map(|window| ("sliding_window", window.to_string())));
+    for (name, set) in [
+        ("tied", config.tied),
+        ("qkv_bias", config.qkv_bias),
+        ("output_bias", config.output_bias),
+        ("mlp_bias", config.mlp_bias),
+        ("qk_norm", config.qk_norm),
+    ] {
+        fields.push((name, set.to_string()));
+    }
+    fields
+}
+
+/// The authors' recommendations that are there.
+fn generation_fields(model: &Model<'_>) -> Vec<(&'static str, String)> {
+    let defaults = model.generation();
+    let floats = [
+        ("temperature", defaults.temperature),
+        ("top_p", defaults.top_p),
+        ("min_p", defaults.min_p),
+        ("repeat_penalty", defaults.repeat_penalty),
+    ];
+    let mut fields: Vec<_> =
+        floats.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?.to_string()))).collect();
+    fields.extend(defaults.top_k.map(|k| ("top_k", k.to_string())));
+    fields
+}
+
+fn network(page: &mut String, model: &Model<'_>) {
+    title(page, "network");
+    field(page, "family", model.config().family.name());
+    for (name, value) in config_fields(model.config()) {
+        field(page, name, &value);
+    }
+    field(page, "read a token", &bytes(model.bytes_per_token()));
+    if let Some(tokenizer) = model.tokenizer() {
+        title(page, "tokenizer");
+        field(page, "tokens", &tokenizer.vocab_size().to_string());
+        let id = |id: Option<u32>| id.map_or("none".into(), |id| id.to_string());
+        let begins = if tokenizer.adds_bos() { "put before a text" } else { "not put before a text" };
+        field(page, "bos", &format!("{} ({begins})", id(tokenizer.bos())));
+        field(page, "eos", &id(tokenizer.eos()));
+        field(page, "chat template", if model.chat_template().is_some() { "yes" } else { "none" });
+    }
+    let mut generation = generation_fields(model);
+    let ends: Vec<String> = model.generation().eos.iter().map(u32::to_string).collect();
+    generation.extend((!ends.is_empty()).then(|| ("end tokens", ends.join(" "))));
+    if !generation.is_empty() {
+        title(page, "generation");
+    }
+    for (name, value) in generation {
+        field(page, name, &value);
+    }
+}
+
+fn origin(page: &mut String, file: &File<'_>) {
+    title(page, "origin");
+    if let Some(provenance) = file.provenance() {
+        field(page, "converter", &printable(&provenance.converter));
+        field(page, "source format", &printable(&provenance.source_format));
+        for source in &provenance.sources {
+            let (name, hash) = (printable(&source.name), hex(&source.hash));
+            field(page, "source", &format!("{name}, {} bytes, {hash}", source.bytes));
+        }
+    }
+    let licence = file.licence().and_then(|text| text.lines().find(|line| !line.trim().is_empty()));
+    field(page, "licence", &licence.map_or("none".into(), |line| printable(line.trim())));
+}
+
+fn section_name(id: SectionId) -> String {
+    id.0.escape_ascii().to_string()
+}
+
+fn sections(page: &mut String, file: &File<'_>) {
+    title(page, "sections");
+    let rows =
+        file.sections().map(|(id, offset, length)| vec![section_name(id), format!("{offset:#x}"), length.to_string()]);
+    page.push_str(&table(&["id", "offset", "bytes"], rows.collect()));
+}
+
+fn shape(tensor: &TensorEntry<'_>) -> String {
+    tensor.dims().iter().map(u64::to_string).collect::<Vec<_>>().join(" x ")
+}
+
+fn tensors(page: &mut String, tensors: &[TensorEntry<'_>]) {
+    title(page, "tensors");
+    let rows = tensors.iter().map(|tensor| {
+        let errors = tensor.errors;
+        let snr = if errors.rms > 0.0 { format!("{:.1}", errors.snr_db()) } else { "exact".into() };
+        vec![
+            printable(tensor.name),
+            shape(tensor),
+            tensor.dtype.name().into(),
+            tensor.bytes.to_string(),
+            format!("{:.3e}", errors.signal_rms),
+            format!("{:.3e}", errors.rms),
+            format!("{:.3e}", errors.max),
+            snr,
+        ]
+    });
+    let names = ["name", "shape", "dtype", "bytes", "rms", "rms error", "max error", "SNR dB"];
+    page.push_str(&table(&names, rows.collect()));
+}
+
+fn machine(page: &mut String) {
+    title(page, "this machine");
+    let names: Vec<&str> = kernels::available().map(|kernels| kernels.name).collect();
+    field(page, "kernels", &names.join(" "));
+    field(page, "chosen", kernels::detect().name);
+    field(page, "cores", &whit::os::cpu::available_cores().to_string());
+}
+
+/// Rows below their names: the first column to the left, the others to the right.
+fn table(names: &[&str], rows: Vec<Vec<String>>) -> String {
+    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).chain([names[i].len()]).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..names.len()).map(width).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let cells = cells.zip(&widths).enumerate();
+        let padded = cells.map(|(i, (cell, width))| match i {
+            0 => format!("{cell:<width$}"),
+            _ => format!("  {cell:>width$}"),
+        });
+        padded.collect::<String>() + "\n"
+    };
+    let mut out = line(&mut names.iter().copied());
+    for row in &rows {
+        out.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    out
+}
+
+fn as_json(name: &str, file: &File<'_>, model: Option<&Model<'_>>) -> String {
+    let (major, minor) = file.version();
+    let mut object = Object::default()
+        .text("file", name)
+        .text("kind", &file.kind().to_string())
+        .text("format", &format!("{major}.{minor}"))
+        .raw("bytes", file.file_bytes())
+        .text("content_hash", &hex(&file.content_hash()));
+    if let Some(model) = model {
+        let mut config = Object::default().text("family", model.config().family.name());
+        let mut generation = Object::default();
+        for (name, value) in config_fields(model.config()) {
+            config = config.raw(name, value);
+        }
+        for (name, value) in generation_fields(model) {
+            generation = generation.raw(name, value);
+        }
+        let ends = json::list(model.generation().eos.iter().map(u32::to_string));
+        object = object
+            .raw("config", config.line())
+            .raw("bytes_per_token", model.bytes_per_token())
+            .raw("chat_template", model.chat_template().is_some())
+            .raw("generation", generation.raw("eos", ends).line());
+    }
+    if let Some(provenance) = file.provenance() {
+        let sources = provenance.sources.iter().map(|source| {
+            let object = Object::default().text("name", &source.name).raw("bytes", source.bytes);
+            object.text("hash", &hex(&source.hash)).line()
+        });
+        let origin = Object::default()
+            .text("converter", &provenance.converter)
+            .text("source_format", &provenance.source_format)
+            .raw("sources", json::list(sources));
+        object = object.raw("provenance", origin.line());
+    }
+    let sections = file.sections().map(|(id, offset, length)| {
+        Object::default().text("id", &section_name(id)).raw("offset", offset).raw("bytes", length).line()
+    });
+    let available = json::list(kernels::available().map(|kernels| json::string(kernels.name)));
+    object
+        .maybe("licence", file.licence())
+        .raw("sections", json::list(sections))
+        .raw("tensors", json::list(file.tensors().iter().map(tensor_json)))
+        .raw("kernels", available)
+        .text("chosen_kernels", kernels::detect().name)
+        .line()
+}
+
+fn tensor_json(tensor: &TensorEntry<'_>) -> String {
+    Object::default()
+        .text("name", tensor.name)
+        .raw("shape", json::list(tensor.dims().iter().map(u64::to_string)))
+        .text("dtype", tensor.dtype.name())
+        .raw("bytes", tensor.bytes)
+        .number("rms", tensor.errors.signal_rms.into())
+        .number("rms_error", tensor.errors.rms.into())
+        .number("max_error", tensor.errors.max.into())
+        .number("snr_db", tensor.errors.snr_db())
+        .line()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_line_up() {
+        let rows = vec![vec!["a".into(), "1".into()], vec!["long".into(), "1000".into()]];
+        assert_eq!(table(&["n", "size"], rows), "n     size\na        1\nlong  1000\n");
+    }
+}

@@ -1,0 +1,80 @@
+//! JSON output: an object written field by field.
+
+use core::fmt::{Display, Write};
+
+/// `text` as a JSON string, quotes included.
+pub(crate) fn string(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
+                // Every control character is in the basic plane: one \u escape.
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A list of values that are already JSON.
+pub(crate) fn list(values: impl IntoIterator<Item = String>) -> String {
+    format!("[{}]", values.into_iter().collect::<Vec<_>>().join(","))
+}
+
+/// An object under construction.
+#[derive(Debug, Default)]
+pub(crate) struct Object(String);
+
+impl Object {
+    /// Adds a field whose value is already JSON.
+    pub(crate) fn raw(mut self, name: &str, value: impl Display) -> Self {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        let _ = write!(self.0, "{}:{value}", string(name));
+        self
+    }
+
+    /// Adds a text.
+    pub(crate) fn text(self, name: &str, value: &str) -> Self {
+        self.raw(name, string(value))
+    }
+
+    /// Adds a number; what JSON cannot say (NaN, infinite) becomes null.
+    pub(crate) fn number(self, name: &str, value: f64) -> Self {
+        if value.is_finite() { self.raw(name, value) } else { self.raw(name, "null") }
+    }
+
+    /// Adds a text or null.
+    pub(crate) fn maybe(self, name: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.text(name, value),
+            None => self.raw(name, "null"),
+        }
+    }
+
+    /// The object as one line.
+    pub(crate) fn line(self) -> String {
+        if self.0.is_empty() { "{}".into() } else { self.0 + "}" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_well_formed() {
+        assert_eq!(Object::default().line(), "{}");
+        let object = Object::default().text("a\"", "x\n\u{1b}\u{7f}\\é").number("b", 0.5).number("c", f64::NAN);
+        let object = object.raw("d", list(["1".into(), "2".into()])).maybe("e", None);
+        assert_eq!(object.line(), r#"{"a\"":"x\n\u001b\u007f\\é","b":0.5,"c":null,"d":[1,2],"e":null}"#);
+        assert_eq!(Object::default().number("n", 1e300).line().len(), 307);
+    }
+}

@@ -1,0 +1,105 @@
+//! The command line: the only place that prints.
+
+mod args;
+mod complete;
+mod eval;
+mod generate;
+mod input;
+mod inspect;
+pub(crate) mod interrupt;
+mod json;
+mod output;
+mod progress;
+mod verify;
+
+use args::{Cli, Command, ComputeArgs, Kv};
+use clap::Parser;
+use clap::error::ErrorKind;
+use output::{End, Outcome, note};
+use whit::compute::Compute;
+use whit::error::{Error, Kind, Result};
+use whit::ops::attention::KvDtype;
+use whit::{kernels, os};
+
+/// Runs the command of the process's arguments and returns the exit code.
+pub(crate) fn run() -> u8 {
+    match Cli::try_parse() {
+        Ok(cli) => exit_code(command(cli.command)),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                let mut out = output::Output::new();
+                exit_code(out.write(&error.render().to_string()).and_then(|()| out.flush()))
+            }
+            _ => exit_code(Err(usage(&error).into())),
+        },
+    }
+}
+
+fn command(command: Command) -> Outcome<()> {
+    match command {
+        Command::Generate(args) => generate::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Completions(args) => complete::completions(&args),
+        Command::Man(args) => complete::man(&args),
+    }
+}
+
+fn exit_code(outcome: Outcome<()>) -> u8 {
+    match outcome {
+        Ok(()) | Err(End::BrokenPipe) => 0,
+        Err(End::Interrupted) => Kind::Interrupted.exit_code(),
+        Err(End::Failed(error)) => {
+            note(format_args!("error[{}]: {error}", error.kind().name()));
+            error.kind().exit_code()
+        }
+    }
+}
+
+/// The message of a parser's error as one line: its paragraphs without the usage.
+fn usage(error: &clap::Error) -> Error {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Error::usage("no command is given").hint("see whit --help");
+    }
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let said: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    let said = said.join(" ");
+    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    let shown: String = said.chars().flat_map(printable).collect();
+    Error::usage(shown).hint("see whit --help")
+}
+
+fn printable(c: char) -> impl Iterator<Item = char> {
+    let (plain, escaped) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
+    plain.into_iter().chain(escaped.into_iter().flatten())
+}
+
+/// The kernels and threads that the arguments ask for.
+fn compute(args: &ComputeArgs) -> Result<Compute> {
+    let kernels = match &args.kernels {
+        Some(name) => kernels::by_name(name)?,
+        None => kernels::detect(),
+    };
+    if let Some(n) = args.threads {
+        return Compute::new(kernels, n.into());
+    }
+    let mut n = os::cpu::available_cores().clamp(1, whit::threads::MAX_THREADS);
+    loop {
+        match Compute::new(kernels, n) {
+            // Nobody asked for so many: a system that is short of threads gets by with fewer.
+            Err(error) if error.kind() == Kind::Resources && n > 1 => n /= 2,
+            done => return done,
+        }
+    }
+}
+
+impl From<Kv> for KvDtype {
+    fn from(kv: Kv) -> Self {
+        match kv {
+            Kv::F16 => KvDtype::F16,
+            Kv::F32 => KvDtype::F32,
+        }
+    }
+}

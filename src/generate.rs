@@ -1,0 +1,198 @@
+//! The token loop: prefill a prompt, then sample, decode and stop. Yields text; knows no terminal, clock or signal.
+
+mod stops;
+
+pub use stops::Stops;
+
+use crate::error::{Error, Result};
+use crate::model::Session;
+use crate::sampler::Sampler;
+use crate::token::TokenId;
+use crate::tokenizer::{Decoder, TokenKind, Tokenizer};
+
+/// Why a text ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// The model chose a token that ends a text.
+    EndOfText,
+    /// The asked number of tokens is reached.
+    Length,
+    /// A stop string was found.
+    StopString,
+    /// No position is left in the context.
+    ContextFull,
+    /// The caller ended it.
+    Interrupted,
+}
+
+impl StopReason {
+    /// The stable name, as it stands in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            StopReason::EndOfText => "end-of-text",
+            StopReason::Length => "length",
+            StopReason::StopString => "stop-string",
+            StopReason::ContextFull => "context-full",
+            StopReason::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// When a text ends, apart from the context's end.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Limits {
+    /// At most this many tokens; `None`: as many as the context holds.
+    pub n_tokens: Option<usize>,
+    /// Strings that end the text and are not part of it.
+    pub stops: Vec<String>,
+    /// Tokens that end the text and are not part of it.
+    pub end_tokens: Vec<TokenId>,
+}
+
+/// A part of the text: whole characters, maybe none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece<'t> {
+    /// The token that was chosen; `None` where the piece is only what was still held back at the end.
+    pub token: Option<TokenId>,
+    /// The text that became certain with it.
+    pub text: &'t str,
+}
+
+/// What happens to a chosen token next.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// Nothing is chosen: the prompt is still to come.
+    Prompt,
+    /// Chosen, to be shown.
+    Show(TokenId),
+    /// Shown, to be put into the context before the next choice.
+    Extend(TokenId),
+}
+
+/// Writes a text token by token. Allocates nothing after [`Generator::new`].
+pub struct Generator<'g, 'm, 'a> {
+    session: &'g mut Session<'m, 'a>,
+    tokenizer: Tokenizer<'a>,
+    sampler: Sampler,
+    decoder: Decoder,
+    /// Takes over where a prompt has text, which the output continues.
+    continuing: Option<Decoder>,
+    stops: Stops,
+    limits: Limits,
+    next: Next,
+    n_generated: usize,
+    reason: Option<StopReason>,
+}
+
+impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
+    /// A generator that continues what is in `session`.
+    pub fn new(
+        session: &'g mut Session<'m, 'a>,
+        tokenizer: Tokenizer<'a>,
+        sampler: Sampler,
+        mut limits: Limits,
+    ) -> Self {
+        let vocab_size = tokenizer.vocab_size() as TokenId;
+        let longest = (0..vocab_size).map(|id| tokenizer.bytes(id).len()).max().unwrap_or(0);
+        // A byte that is no character becomes U+FFFD, three bytes; up to three come from the tokens before.
+        let stops = Stops::new(std::mem::take(&mut limits.stops), 3 * (longest + 4));
+        Generator {
+            session,
+            tokenizer,
+            sampler,
+            decoder: Decoder::new(&tokenizer),
+            continuing: Some(Decoder::continuing(&tokenizer)),
+            stops,
+            limits,
+            next: Next::Prompt,
+            n_generated: 0,
+            reason: None,
+        }
+    }
+
+    /// Puts `prompt` into the context, `batch` tokens at a time as long as `go_on` says so, and chooses the first
+    /// token. At least one token must be in the prompt.
+    pub fn prefill(&mut self, prompt: &[TokenId], batch: usize, go_on: &mut dyn FnMut() -> bool) -> Result<()> {
+        if prompt.is_empty() {
+            return Err(Error::usage("a prompt needs at least one token").field("prompt"));
+        }
+        let has_text = prompt.iter().any(|token| self.tokenizer.kind(*token) != TokenKind::Control);
+        if let Some(decoder) = self.continuing.take_if(|_| has_text) {
+            self.decoder = decoder;
+        }
+        let n_batches = prompt.len().div_ceil(batch.max(1));
+        for (i, tokens) in prompt.chunks(batch.max(1)).enumerate() {
+            if !go_on() {
+                self.interrupt();
+                return Ok(());
+            }
+            tokens.iter().for_each(|token| self.sampler.accept(*token));
+            let logits = self.session.extend(tokens)?;
+            if i + 1 == n_batches {
+                self.next = Next::Show(self.sampler.sample(logits)?);
+            }
+        }
+        if self.limits.n_tokens == Some(0) {
+            self.reason = Some(StopReason::Length);
+        }
+        Ok(())
+    }
+
+    /// The next piece of text; `None` once the text has ended. Computes one token at most.
+    pub fn next_piece(&mut self) -> Result<Option<Piece<'_>>> {
+        if self.reason.is_some() {
+            return Ok(self.rest());
+        }
+        let token = match self.next {
+            Next::Prompt => return Err(Error::usage("no prompt was given").field("prompt")),
+            Next::Show(token) => token,
+            Next::Extend(token) => {
+                let logits = self.session.extend(&[token])?;
+                self.sampler.sample(logits)?
+            }
+        };
+        self.next = Next::Extend(token);
+        if self.limits.end_tokens.contains(&token) {
+            self.reason = Some(StopReason::EndOfText);
+            return Ok(self.rest());
+        }
+        Ok(Some(self.show(token)))
+    }
+
+    /// Why the text ended, once it has.
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.reason
+    }
+
+    /// The number of tokens written so far; one that ended the text is not counted.
+    pub fn n_generated(&self) -> usize {
+        self.n_generated
+    }
+
+    /// Ends the text where it is; [`Generator::next_piece`] gives what was held back.
+    pub fn interrupt(&mut self) {
+        self.reason.get_or_insert(StopReason::Interrupted);
+    }
+
+    fn show(&mut self, token: TokenId) -> Piece<'_> {
+        self.sampler.accept(token);
+        self.n_generated += 1;
+        self.stops.push(self.decoder.push(&self.tokenizer, token));
+        self.reason = if self.stops.found() {
+            Some(StopReason::StopString)
+        } else if self.limits.n_tokens.is_some_and(|n| self.n_generated >= n) {
+            Some(StopReason::Length)
+        } else if self.session.position() >= self.session.context_length() {
+            Some(StopReason::ContextFull)
+        } else {
+            None
+        };
+        Piece { token: Some(token), text: self.stops.ready() }
+    }
+
+    /// What was held back, once.
+    fn rest(&mut self) -> Option<Piece<'_>> {
+        let text = self.stops.finish(self.decoder.finish());
+        (!text.is_empty()).then_some(Piece { token: None, text })
+    }
+}

@@ -1,0 +1,184 @@
+//! The tokens that may come next, and the filters that thin them out: one method a filter.
+
+use crate::token::TokenId;
+use core::cmp::Ordering;
+
+/// A token that may come next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// The token.
+    pub id: TokenId,
+    /// Its logit as far as the chain has come: biased, penalized, divided by the temperature.
+    pub logit: f32,
+    /// Its probability, up to the common factor [`Candidates::mass`]: the exponential of the logit's distance to
+    /// the best, 0 before [`Candidates::weigh`].
+    pub weight: f32,
+}
+
+/// The tokens that may come next. Every filter leaves them in one of two orders, by id (as the chain starts) or best
+/// first with equal ones by id, and sums run in that order: they do not depend on how a selection moves elements.
+#[derive(Debug, Clone, Default)]
+pub struct Candidates {
+    items: Vec<Candidate>,
+    mass: f64,
+}
+
+/// Best first; equal ones by id.
+fn by_rank(a: &Candidate, b: &Candidate) -> Ordering {
+    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
+}
+
+/// Calls `visit` on elements of `items` in the order of `compare` until it returns false; returns how many were
+/// visited. Sorts no more than it needs to, in chunks that grow.
+fn visit_in_order<T>(
+    items: &mut [T],
+    compare: impl Fn(&T, &T) -> Ordering,
+    mut visit: impl FnMut(&T) -> bool,
+) -> usize {
+    const FIRST: usize = 128;
+    let (mut start, mut size) = (0, FIRST);
+    while start < items.len() {
+        let tail = &mut items[start..];
+        let n = size.min(tail.len());
+        if n < tail.len() {
+            tail.select_nth_unstable_by(n - 1, &compare);
+        }
+        tail[..n].sort_unstable_by(&compare);
+        if let Some(last) = tail[..n].iter().position(|item| !visit(item)) {
+            return start + last + 1;
+        }
+        start += n;
+        size *= 4;
+    }
+    items.len()
+}
+
+impl Candidates {
+    /// Room for `vocab_size` candidates.
+    pub(super) fn with_capacity(vocab_size: usize) -> Self {
+        Candidates { items: Vec::with_capacity(vocab_size), ..Candidates::default() }
+    }
+
+    /// Starts over with every token whose logit is above minus infinity, in id order.
+    pub(super) fn start(&mut self, logits: &[f32]) {
+        self.items.clear();
+        let all = logits.iter().zip(0..).map(|(&logit, id)| Candidate { id, logit, weight: 0.0 });
+        self.items.extend(all.filter(|c| c.logit > f32::NEG_INFINITY));
+        self.mass = 0.0;
+    }
+
+    /// Starts over with one token, which is certain.
+    pub(super) fn only(&mut self, candidate: Candidate) {
+        self.items.clear();
+        self.items.push(candidate);
+        self.sum();
+    }
+
+    /// The candidates that are left.
+    pub fn items(&self) -> &[Candidate] {
+        &self.items
+    }
+
+    /// The sum of the weights that are left; `weight / mass` is a probability.
+    pub fn mass(&self) -> f64 {
+        self.mass
+    }
+
+    /// Divides the logits by `t`, which is above 0.
+    pub(super) fn temperature(&mut self, t: f32) {
+        let best = self.items.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max);
+        // The distance to the best is what is divided: a tiny temperature then cannot overflow the best one.
+        self.items.iter_mut().for_each(|c| c.logit = (c.logit - best) / t);
+    }
+
+    /// Keeps the `k` best; 0 keeps all.
+    pub(super) fn top_k(&mut self, k: usize) {
+        if k == 0 || k >= self.items.len() {
+            return;
+        }
+        self.items.select_nth_unstable_by(k - 1, by_rank);
+        self.items.truncate(k);
+        self.rank();
+    }
+
+    /// Softmax, without the division: weights from logits. Candidates whose weight is too small for an f32 go.
+    pub(super) fn weigh(&mut self) {
+        let best = self.items.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max);
+        self.items.iter_mut().for_each(|c| c.weight = super::exp(c.logit - best));
+        self.items.retain(|c| c.weight > 0.0);
+        self.sum();
+    }
+
+    /// Keeps the candidates whose surprise `-ln p` is nearest to its expectation, the entropy, until their
+    /// probability reaches `p`; 1 keeps all.
+    pub(super) fn typical(&mut self, p: f32) {
+        if p >= 1.0 {
+            return;
+        }
+        // -ln p_i - H = sum_j p_j logit_j - logit_i: the logarithm of the mass cancels.
+        let expected = self.items.iter().map(|c| c.weight as f64 * c.logit as f64).sum::<f64>() / self.mass;
+        let shift = |c: &Candidate| (expected - c.logit as f64).abs();
+        let (goal, mut reached) = (p as f64 * self.mass, 0.0);
+        let kept = visit_in_order(
+            &mut self.items,
+            |a, b| shift(a).total_cmp(&shift(b)).then_with(|| by_rank(a, b)),
+            |c| {
+                reached += c.weight as f64;
+                reached < goal
+            },
+        );
+        self.items.truncate(kept);
+        self.rank();
+        self.sum();
+    }
+
+    /// Keeps the best candidates until their probability reaches `p`; 1 keeps all, 0 the best.
+    pub(super) fn top_p(&mut self, p: f32) {
+        if p >= 1.0 {
+            return;
+        }
+        let (goal, mut reached) = (p as f64 * self.mass, 0.0);
+        // All that are below this share of what may go could go together: only the others need an order.
+        let light = (1.0 - p as f64) * self.mass / self.items.len() as f64 * 0.999;
+        self.items.retain(|c| c.weight as f64 >= light);
+        let kept = visit_in_order(&mut self.items, by_rank, |c| {
+            reached += c.weight as f64;
+            reached < goal
+        });
+        self.items.truncate(kept);
+        self.sum();
+    }
+
+    /// Keeps the candidates that are at least `p` times as probable as the best; 0 keeps all.
+    pub(super) fn min_p(&mut self, p: f32) {
+        if p <= 0.0 {
+            return;
+        }
+        let best = self.items.iter().map(|c| c.weight).fold(0.0, f32::max);
+        self.items.retain(|c| c.weight >= p * best);
+        self.sum();
+    }
+
+    /// The candidate at `uniform`, a number in [0, 1), of the probability, walking from the best downwards.
+    pub(super) fn draw(&mut self, uniform: f64) -> Option<TokenId> {
+        let (goal, mut reached) = (uniform * self.mass, 0.0);
+        let visited = visit_in_order(&mut self.items, by_rank, |c| {
+            reached += c.weight as f64;
+            reached <= goal
+        });
+        // Rounding may leave the goal out of reach: then it is the last one.
+        self.items.get(visited.checked_sub(1)?).map(|c| c.id)
+    }
+
+    fn rank(&mut self) {
+        self.items.sort_unstable_by(by_rank);
+    }
+
+    fn sum(&mut self) {
+        self.mass = self.items.iter().map(|c| c.weight as f64).sum();
+    }
+}
+
+#[cfg(test)]
+#[path = "candidates_tests.rs"]
+mod tests;

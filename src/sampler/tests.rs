@@ -1,0 +1,122 @@
+//! The chain as a whole.
+
+use super::*;
+
+fn sampler(options: SamplerOptions, vocab_size: usize) -> Sampler {
+    Sampler::new(options, vocab_size).expect("options in range")
+}
+
+fn greedy() -> SamplerOptions {
+    SamplerOptions { temperature: 0.0, ..SamplerOptions::default() }
+}
+
+#[test]
+fn temperature_zero_takes_the_largest_and_the_lowest_id_among_equal_ones() {
+    let mut greedy = sampler(greedy(), 4);
+    assert_eq!(greedy.sample(&[0.0, 2.0, 1.0, 2.0]), Ok(1));
+    assert_eq!(greedy.sample(&[5.0; 4]), Ok(0));
+    assert_eq!(greedy.sample(&[-0.0, 0.0, -1.0, 0.0]), Ok(0));
+}
+
+#[test]
+fn logits_that_are_no_numbers_are_an_error() {
+    for options in [greedy(), SamplerOptions::default()] {
+        let mut sampler = sampler(options, 3);
+        for logits in
+            [[0.0, f32::NAN, 1.0], [f32::NAN; 3], [f32::NEG_INFINITY; 3], [0.0, f32::INFINITY, f32::NEG_INFINITY]]
+        {
+            let error = sampler.sample(&logits).expect_err("no token");
+            assert!(error.to_string().starts_with("logits: "), "{error}");
+        }
+        assert!(sampler.sample(&[]).is_err());
+        let only = [f32::NEG_INFINITY, -1e30, f32::NEG_INFINITY];
+        assert_eq!(sampler.sample(&only), Ok(1));
+    }
+    let error = sampler(greedy(), 3).sample(&[0.0, f32::NAN, 1.0]).expect_err("NaN");
+    assert!(error.to_string().contains("token 1 is NaN"), "{error}");
+}
+
+#[test]
+fn a_bias_comes_before_the_choice() {
+    let bias = vec![(1, f32::NEG_INFINITY), (0, 0.5), (0, 0.25)];
+    let mut biased = sampler(SamplerOptions { logit_bias: bias, ..greedy() }, 3);
+    assert_eq!(biased.sample(&[1.0, 9.0, 1.7]), Ok(0));
+    let banned = (0..3).map(|id| (id, f32::NEG_INFINITY)).collect();
+    assert!(sampler(SamplerOptions { logit_bias: banned, ..greedy() }, 3).sample(&[1.0; 3]).is_err());
+}
+
+#[test]
+fn penalties_see_what_was_accepted() {
+    let mut penal = sampler(SamplerOptions { repeat_penalty: 2.0, repeat_last_n: 1, ..greedy() }, 3);
+    let logits = [1.0, 3.0, 2.0];
+    assert_eq!(penal.sample(&logits), Ok(1));
+    penal.accept(1);
+    assert_eq!(penal.sample(&logits), Ok(2));
+    penal.accept(2);
+    assert_eq!(penal.sample(&logits), Ok(1));
+    penal.accept(1);
+    penal.reset();
+    assert_eq!(penal.sample(&logits), Ok(1));
+}
+
+#[test]
+fn every_option_together_still_draws_something() {
+    let options = SamplerOptions {
+        temperature: 0.7,
+        top_k: 3,
+        top_p: 0.0,
+        min_p: 1.0,
+        typical_p: 0.0,
+        repeat_penalty: 1.3,
+        presence_penalty: 1.0,
+        frequency_penalty: 1.0,
+        logit_bias: vec![(2, 1.0)],
+        ..SamplerOptions::default()
+    };
+    let mut sampler = sampler(options, 100);
+    let logits: Vec<f32> = (0..100).map(|i| (i as f32 * 0.37).sin()).collect();
+    for _ in 0..200 {
+        let token = sampler.sample(&logits).expect("a token");
+        sampler.accept(token);
+    }
+}
+
+#[test]
+fn the_seed_decides() {
+    let logits: Vec<f32> = (0..5000).map(|i| (i as f32 * 0.11).cos()).collect();
+    let run = |seed| {
+        let mut sampler = sampler(SamplerOptions { seed, top_p: 0.9, ..SamplerOptions::default() }, logits.len());
+        (0..50).map(|_| sampler.sample(&logits).expect("a token")).collect::<Vec<_>>()
+    };
+    assert_eq!(run(3), run(3));
+    assert_ne!(run(3), run(4));
+}
+
+#[test]
+fn draws_follow_the_probabilities() {
+    // Chi square with 4 degrees of freedom: 18.5 has a chance of 0.001; the seed is fixed.
+    let shares = [0.4f64, 0.3, 0.15, 0.1, 0.05];
+    let logits: Vec<f32> = shares.iter().map(|p| p.ln() as f32 + 3.0).collect();
+    let mut sampler = sampler(SamplerOptions { seed: 1, ..SamplerOptions::default() }, 5);
+    let n = 100_000;
+    let mut counts = [0u32; 5];
+    for _ in 0..n {
+        counts[sampler.sample(&logits).expect("a token") as usize] += 1;
+    }
+    let chi: f64 = shares.iter().zip(counts).map(|(p, c)| (c as f64 - p * n as f64).powi(2) / (p * n as f64)).sum();
+    assert!(chi < 18.5, "{chi} {counts:?}");
+}
+
+#[test]
+fn filters_narrow_what_is_drawn() {
+    let logits: Vec<f32> = (0..1000).map(|i| -(i as f32) * 0.01).collect();
+    let narrow = |options| {
+        let mut sampler = sampler(options, 1000);
+        sampler.filter(&logits).expect("candidates").items().len()
+    };
+    let plain = SamplerOptions::default();
+    assert_eq!(narrow(plain.clone()), 1000);
+    assert_eq!(narrow(SamplerOptions { top_k: 40, ..plain.clone() }), 40);
+    assert_eq!(narrow(SamplerOptions { min_p: 0.5, ..plain.clone() }), 70);
+    assert!(narrow(SamplerOptions { top_k: 40, top_p: 0.5, ..plain }) < 21);
+}

@@ -1,0 +1,99 @@
+//! After `Session::new` and `Generator::new` the token loop allocates nothing.
+#![allow(unsafe_code, reason = "a global allocator that counts")]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use support::{Folder, TinyModel};
+use whit::compute::Compute;
+use whit::format::File;
+use whit::generate::{Generator, Limits, StopReason};
+use whit::kernels;
+use whit::model::{Model, Session, SessionOptions};
+use whit::os::Mapping;
+use whit::sampler::{Sampler, SamplerOptions};
+use whit::tokenizer::Specials;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on to the system's allocator as it is; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps GlobalAlloc's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps GlobalAlloc's contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps GlobalAlloc's contract.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of prefill and token loop, and the number of tokens.
+fn measure(model: &Model<'_>, n_threads: usize, options: SamplerOptions) -> (usize, usize) {
+    let compute = Compute::new(kernels::detect(), n_threads).expect("threads");
+    let session_options = SessionOptions { context_length: 64, batch: 8, ..SessionOptions::default() };
+    let mut session = Session::new(model, &compute, session_options).expect("a session");
+    let tokenizer = *model.tokenizer().expect("a tokenizer");
+    let mut prompt = Vec::new();
+    tokenizer.encode("the other thing then", Specials::AsText, &mut prompt);
+    let sampler = Sampler::new(options, model.config().vocab_size).expect("options in range");
+    let limits = Limits { n_tokens: Some(40), stops: vec!["never such a text".into()], end_tokens: vec![] };
+    let mut generator = Generator::new(&mut session, tokenizer, sampler, limits);
+    // A thread that is just starting allocates for itself.
+    compute.threads.run(n_threads, &|_| {});
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    generator.prefill(&prompt, 8, &mut || true).expect("room for the prompt");
+    let mut n_bytes = 0;
+    while let Some(piece) = generator.next_piece().expect("a piece") {
+        n_bytes += piece.text.len();
+    }
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert!(n_bytes > 0);
+    assert_eq!(generator.stop_reason(), Some(StopReason::Length));
+    (allocations, generator.n_generated())
+}
+
+#[test]
+fn the_token_loop_allocates_nothing() {
+    let folder = Folder::new("no-alloc");
+    for (name, tiny) in [("llama", TinyModel::llama()), ("gpt2", TinyModel::gpt2())] {
+        let path = folder.path(name);
+        tiny.write(&path);
+        let mapping = Mapping::open(&path).expect("a mapped file");
+        let file = File::open(&mapping).expect("a file");
+        let model = Model::open(&file).expect("a model");
+        let chain = SamplerOptions {
+            temperature: 0.9,
+            top_k: 100,
+            top_p: 0.9,
+            min_p: 0.01,
+            typical_p: 0.9,
+            repeat_penalty: 1.1,
+            presence_penalty: 0.1,
+            frequency_penalty: 0.1,
+            logit_bias: vec![(5, 1.0)],
+            ..SamplerOptions::default()
+        };
+        let greedy = SamplerOptions { temperature: 0.0, ..SamplerOptions::default() };
+        let wide = SamplerOptions { top_p: 0.99, ..SamplerOptions::default() };
+        for n_threads in [1, 2] {
+            for options in [chain.clone(), greedy.clone(), wide.clone()] {
+                assert_eq!(measure(&model, n_threads, options), (0, 40), "{name}, {n_threads} threads");
+            }
+        }
+    }
+}

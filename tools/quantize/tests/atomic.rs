@@ -1,0 +1,140 @@
+//! The target of a conversion is the whole old file, the whole new file, or absent; memory stays bounded.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{Converted, root, shared};
+use whit::format::File;
+use whit::os::Mapping;
+use whit::quant::Dtype;
+
+fn quantize(input: &Path, output: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quantize"));
+    command.arg(input).arg("-o").arg(output).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn fixture() -> PathBuf {
+    root().join("tests/fixtures/llama")
+}
+
+/// Names in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("the folder");
+    let mut names: Vec<_> = entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn same_input_gives_the_same_bytes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let outputs = ["1", "2"].map(|threads| {
+        let output = folder.path().join(threads);
+        let status = quantize(&fixture(), &output).env("RAYON_NUM_THREADS", threads).status();
+        assert!(status.expect("quantize starts").success());
+        std::fs::read(output).expect("the output")
+    });
+    assert!(outputs[0] == outputs[1]);
+}
+
+#[test]
+fn an_existing_file_is_kept_without_force() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("model.whit");
+    std::fs::write(&output, "precious").expect("written");
+    let result = quantize(&fixture(), &output).output().expect("quantize starts");
+    assert_eq!(result.status.code(), Some(73));
+    assert!(String::from_utf8_lossy(&result.stderr).contains("--force"), "{result:?}");
+    assert_eq!(std::fs::read(&output).expect("kept"), b"precious");
+    assert!(quantize(&fixture(), &output).arg("--force").status().expect("quantize starts").success());
+    assert!(File::open(&Mapping::open(&output).expect("new")).is_ok());
+}
+
+#[test]
+fn a_killed_run_leaves_the_old_file_or_the_new_one() {
+    let Some(input) = shared("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("model.whit");
+    let mut kept = 0;
+    for step in 0..8 {
+        std::fs::write(&output, "precious").expect("written");
+        let mut child = quantize(&input, &output).args(["--weights", "fp16", "--force"]).spawn().expect("starts");
+        std::thread::sleep(Duration::from_millis(20 + 60 * step));
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+        let bytes = std::fs::read(&output).expect("never absent");
+        if bytes == b"precious" {
+            kept += 1;
+        } else {
+            let mapping = Mapping::open(&output).expect("whole");
+            File::open(&mapping).expect("whole").verify(&mut |_| {}).expect("whole");
+        }
+        for name in names(folder.path()).into_iter().filter(|name| name != "model.whit") {
+            std::fs::remove_file(folder.path().join(name)).expect("a partial file");
+        }
+    }
+    assert!(kept > 0, "no run was killed before its end");
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_file_and_says_how_much_is_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mount = |args: &[&str]| Command::new("mount").args(args).arg(folder.path()).stderr(Stdio::null()).status();
+    if !mount(&["-t", "tmpfs", "-o", "size=64k", "whit-test"]).is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: a small file system cannot be mounted (not root)");
+        return;
+    }
+    let output = folder.path().join("model.whit");
+    std::fs::write(&output, "precious").expect("written");
+    let input = root().join("models/stories");
+    let result = quantize(&input, &output).arg("--force").output().expect("quantize starts");
+    let (kept, left) = (std::fs::read(&output), names(folder.path()));
+    let unmounted = Command::new("umount").arg(folder.path()).status();
+    assert_eq!(result.status.code(), Some(74), "{result:?}");
+    assert!(String::from_utf8_lossy(&result.stderr).contains("free"), "{result:?}");
+    assert_eq!(kept.expect("kept"), b"precious");
+    assert_eq!(left, ["model.whit"]);
+    assert!(unmounted.is_ok_and(|status| status.success()));
+}
+
+/// Peak of private bytes (RssAnon) of a process, sampled until it ends.
+fn peak_private_bytes(mut child: Child) -> u64 {
+    let status = format!("/proc/{}/status", child.id());
+    let start = Instant::now();
+    let mut peak = 0;
+    while child.try_wait().expect("a child").is_none() {
+        assert!(start.elapsed() < Duration::from_secs(300), "the conversion hangs");
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib: u64 = line.and_then(|l| l.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
+        peak = peak.max(kib << 10);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(child.wait().expect("reaped").success());
+    peak
+}
+
+/// SmolLM2 as a Hugging Face directory of 538 MB: converted within bounded memory, to the weights that the GGUF gives.
+#[test]
+fn private_memory_stays_under_64_mib() {
+    let Some(gguf) = shared("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let exact = Converted::new(&gguf, Dtype::F32);
+    support::write_hugging_face(&exact, folder.path());
+    assert!(std::fs::metadata(folder.path().join("model.safetensors")).expect("written").len() > 530_000_000);
+    for dtype in ["int8", "f32"] {
+        let output = folder.path().join(dtype);
+        let child = quantize(folder.path(), &output).args(["--weights", dtype]).spawn().expect("starts");
+        let peak = peak_private_bytes(child);
+        eprintln!("{dtype}: {} MiB private at most", peak >> 20);
+        assert!(peak > 1 << 20 && peak < 64 << 20, "{dtype}: {peak} bytes");
+    }
+    let again = Mapping::open(folder.path().join("f32")).expect("converted");
+    let (again, exact) = (File::open(&again).expect("valid"), File::open(&exact.mapping).expect("valid"));
+    let checksums = |file: &File<'_>| file.tensors().iter().map(|t| (t.name.to_owned(), t.hash)).collect::<Vec<_>>();
+    assert!(checksums(&again) == checksums(&exact), "GGUF and Hugging Face directory give other weights");
+}

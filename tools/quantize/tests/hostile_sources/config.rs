@@ -1,0 +1,227 @@
+//! config.json and generation_config.json.
+
+use super::{Case, Files, Scratch, case, caught, run, sweep};
+
+pub(crate) const LLAMA: &str = r#"{
+ "architectures": ["LlamaForCausalLM"],
+ "model_type": "llama",
+ "hidden_size": 8,
+ "intermediate_size": 16,
+ "num_hidden_layers": 1,
+ "num_attention_heads": 2,
+ "num_key_value_heads": 1,
+ "vocab_size": 8,
+ "max_position_embeddings": 16,
+ "rms_norm_eps": 1e-5,
+ "hidden_act": "silu",
+ "dtype": "float32",
+ "eos_token_id": 2
+}"#;
+
+/// A tiny Llama with some files replaced or added.
+pub(crate) fn directory(replaced: &[(&'static str, &[u8])]) -> Files {
+    let mut files: Files =
+        vec![("config.json", LLAMA.into()), ("model.safetensors", super::safetensors::one("model.norm.weight"))];
+    for (name, bytes) in replaced {
+        files.retain(|(other, _)| other != name);
+        files.push((name, bytes.to_vec()));
+    }
+    files
+}
+
+fn row(name: &'static str, config: impl AsRef<[u8]>, expected: &'static str, field: &'static str) -> Case {
+    case(name, directory(&[("config.json", config.as_ref())]), expected, field)
+}
+
+fn with(from: &str, to: &str) -> String {
+    assert!(LLAMA.contains(from), "{from}");
+    LLAMA.replacen(from, to, 1)
+}
+
+fn extra(field: &str) -> String {
+    with("\"dtype\": \"float32\"", field)
+}
+
+#[test]
+fn text() {
+    let utf16: Vec<u8> = LLAMA.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    run(vec![
+        row("C-01 null", "null", "an object", "document"),
+        row("C-01 an array", "[]", "an object", "document"),
+        row("C-01 spaces", "  ", "ends", "line 1 column 3"),
+        row("C-01 UTF-16", [&[0xff, 0xfe][..], &utf16].concat(), "UTF-16", "byte 0x0"),
+        row("C-01 a byte order mark", format!("\u{feff}{LLAMA}"), "byte order mark", "byte 0x0"),
+        row("C-01 a comment", with("{\n", "{ // x\n"), "a key", "line 1 column 3"),
+        row("C-01 a trailing comma", with("_id\": 2", "_id\": 2,"), "a key", "line 15 column 1"),
+        row("C-01 20 MiB", vec![b' '; 20 << 20], "limit", "byte"),
+        row("C-01 NaN", extra("\"rope_theta\": NaN"), "found 'N'", "line 13"),
+        row("C-14 a key twice", extra("\"vocab_size\": 9"), "twice", "key \"vocab_size\""),
+        case(
+            "C-01 no config.json",
+            directory(&[])
+                .into_iter()
+                .filter(|(n, _)| n != &"config.json")
+                .chain([("tokenizer.json", b"{}".to_vec())])
+                .collect(),
+            "not a Hugging Face",
+            "config.json",
+        )
+        .nowhere(),
+        case("C-01 an empty one", directory(&[("config.json", b"")]), "empty", "config.json").nowhere(),
+    ]);
+}
+
+#[test]
+fn every_missing_field_is_named() {
+    let fields = [
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "vocab_size",
+        "max_position_embeddings",
+        "rms_norm_eps",
+    ];
+    run(fields.iter().map(|field| row("C-02", with(&format!("\"{field}\""), "\"x\""), "missing", field)).collect());
+    run(vec![
+        row("C-02 all", r#"{"model_type":"llama"}"#, "hidden_size, intermediate_size, num_hidden_layers", "fields"),
+        row("C-02 gpt2", r#"{"model_type":"gpt2","n_embd":8}"#, "n_layer, n_head, vocab_size, n_positions", "fields"),
+        row("C-02 no type", "{}", "missing", "model_type"),
+    ]);
+}
+
+#[test]
+fn values() {
+    let layers = |n: &str| with("\"num_hidden_layers\": 1", &format!("\"num_hidden_layers\": {n}"));
+    let eps = |x: &str| with("1e-5", x);
+    let rope = |x: &str| extra(&format!("\"rope_parameters\": {x}"));
+    let types = |x: &str| with("[\"LlamaForCausalLM\"]", x);
+    let gpt2 = |x: &str| {
+        format!(
+            r#"{{"model_type":"gpt2","n_embd":8,"n_layer":1,"n_head":2,"vocab_size":8,"n_positions":8,"layer_norm_epsilon":1e-5,{x}}}"#
+        )
+    };
+    let mistral = |x: &str| {
+        extra(x).replace("[\"LlamaForCausalLM\"]", "[\"MistralForCausalLM\"]").replace("\"llama\"", "\"mistral\"")
+    };
+    run(vec![
+        row("C-04 10^6 layers", layers("1000000"), "outside", "n_layers").nowhere(),
+        row("C-04 2^40 layers", layers("1099511627776"), "beyond", "num_hidden_layers"),
+        row("C-04 no layers", layers("0"), "outside", "n_layers").nowhere(),
+        row("C-04 layers as text", layers("\"1\""), "whole number", "num_hidden_layers"),
+        row(
+            "C-04 a vocabulary of 2^31",
+            with("\"vocab_size\": 8", "\"vocab_size\": 2147483648"),
+            "outside",
+            "vocab_size",
+        )
+        .nowhere(),
+        row("C-05 heads do not divide", with("heads\": 2", "heads\": 3"), "divide", "num_attention_heads"),
+        row(
+            "C-05 KV heads do not divide",
+            with("value_heads\": 1", "value_heads\": 4"),
+            "divide",
+            "num_key_value_heads",
+        ),
+        row("C-05 an odd head_dim", extra("\"head_dim\": 3"), "even", "head_dim"),
+        row("C-07 epsilon 0", eps("0"), "outside", "norm_eps").nowhere(),
+        row("C-07 epsilon -1", eps("-1e-5"), "outside", "norm_eps").nowhere(),
+        row("C-07 epsilon 1", eps("1"), "outside", "norm_eps").nowhere(),
+        row("C-07 epsilon 1e999", eps("1e999"), "finite", "rms_norm_eps"),
+        row("C-08 another activation", with("silu", "gelu"), "supported: silu", "hidden_act"),
+        row("C-08 no architecture", types("[]"), "one architecture", "architectures"),
+        row("C-08 two architectures", types("[\"LlamaForCausalLM\", \"x\"]"), "one architecture", "architectures"),
+        row("C-08 another architecture", types("[\"BertModel\"]"), "supported: gpt2", "architectures"),
+        row("C-08 another type", with("\"llama\"", "\"mixtral\""), "supported: gpt2", "model_type"),
+        row("C-08 both differ", types("[\"GPT2LMHeadModel\"]"), "architecture", "model_type"),
+        row("C-10 a window of 0", mistral("\"sliding_window\": 0"), "0 positions", "sliding_window"),
+        row(
+            "C-10 layer_types of two",
+            mistral("\"sliding_window\": 4, \"layer_types\": [\"full_attention\", \"full_attention\"]"),
+            "2 elements",
+            "layer_types",
+        ),
+        row(
+            "C-10 an unknown layer",
+            mistral("\"sliding_window\": 4, \"layer_types\": [\"x\"]"),
+            "unknown type",
+            "layer_types",
+        ),
+        row(
+            "C-11 GPTQ",
+            extra(r#""quantization_config": {"quant_method": "gptq"}"#),
+            "already quantized (gptq)",
+            "quantization_config",
+        ),
+        row(
+            "C-13 EOS past the end",
+            with("\"eos_token_id\": 2", "\"eos_token_id\": [2, 8]"),
+            "token 8",
+            "eos_token_id",
+        ),
+        row(
+            "C-13 EOS as text",
+            with("\"eos_token_id\": 2", "\"eos_token_id\": \"</s>\""),
+            "whole number",
+            "eos_token_id",
+        ),
+        row("rope type yarn", rope(r#"{"rope_type":"yarn","factor":2.0}"#), "yarn", "rope_parameters.rope_type"),
+        row("rope theta 0", rope(r#"{"rope_theta":0}"#), "positive", "rope_parameters.rope_theta"),
+        row(
+            "rope without a factor",
+            extra(r#""rope_scaling": {"type":"linear"}"#),
+            "missing: factor",
+            "rope_scaling.factor",
+        ),
+        row("rope as text", rope("\"linear\""), "an object", "rope_parameters"),
+        row(
+            "llama3 upside down",
+            rope(r#"{"rope_type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":1}"#),
+            "exceed",
+            "high_freq_factor",
+        ),
+        row("half a rotation", extra("\"partial_rotary_factor\": 0.5"), "1.0", "partial_rotary_factor"),
+        row(
+            "gpt2 by layer",
+            gpt2("\"scale_attn_by_inverse_layer_idx\":true"),
+            "true",
+            "scale_attn_by_inverse_layer_idx",
+        ),
+        row("gpt2 with relu", gpt2("\"activation_function\":\"relu\""), "gelu_new", "activation_function"),
+        case(
+            "a bad temperature",
+            directory(&[("generation_config.json", br#"{"temperature": "hot"}"#)]),
+            "finite",
+            "temperature",
+        ),
+        case(
+            "C-13 generation EOS",
+            directory(&[("generation_config.json", br#"{"eos_token_id": 9}"#)]),
+            "token 9",
+            "eos_token_id",
+        ),
+    ]);
+}
+
+#[test]
+fn eos_comes_from_the_most_special_file() {
+    let scratch = Scratch::new();
+    let path = scratch.write(&directory(&[("generation_config.json", br#"{"eos_token_id": [1, 3, 1], "top_k": 40}"#)]));
+    let source = caught("both", &path).expect("valid");
+    assert_eq!((source.generation.eos, source.generation.top_k), (vec![1, 3], Some(40)));
+    std::fs::remove_file(scratch.0.join("generation_config.json")).expect("remove");
+    assert_eq!(caught("config", &path).expect("valid").generation.eos, [2]);
+}
+
+#[test]
+fn another_dtype_than_announced_is_noted() {
+    let scratch = Scratch::new();
+    let config = LLAMA.replace("float32", "float16");
+    let source = caught("C-16", &scratch.write(&directory(&[("config.json", config.as_bytes())]))).expect("valid");
+    assert!(source.notes.iter().any(|n| n.contains("float16") && n.contains("F32")), "{:?}", source.notes);
+}
+
+#[test]
+fn no_byte_of_a_configuration_panics() {
+    sweep("config.json", &directory(&[]), "config.json", LLAMA.len());
+}
