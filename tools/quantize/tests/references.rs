@@ -50,7 +50,13 @@ fn the_story_model_matches_transformers() {
             let last = Run::reference().logits(model, &tokens).pop().expect("a position");
             let got: Vec<f32> = ids(&prompt["top_ids"]).iter().map(|id| last[*id as usize]).collect();
             assert_close(&got, &floats(&prompt["top_logits"]), 1e-3, "story model");
-            check_greedy(&Run::reference(), model, &tokens, &ids(&prompt["greedy"]), &floats(&prompt["gaps"]));
+            check_greedy(
+                &Run::reference(),
+                model,
+                &tokens,
+                &ids(&prompt["greedy_ids"]),
+                &floats(&prompt["greedy_gaps"]),
+            );
         }
     });
 }
@@ -100,7 +106,8 @@ fn stories260k_writes_the_text_of_llama2c() {
         for sample in each(&texts) {
             let mut tokens = vec![tokenizer.bos().expect("a BOS")];
             tokenizer.encode(sample["prompt"].as_str().expect("a prompt"), Specials::AsText, &mut tokens);
-            let steps = sample["steps"].as_u64().expect("a number") as usize - tokens.len();
+            // `run` counts the tokens after BOS.
+            let steps = sample["steps"].as_u64().expect("a number") as usize + 1 - tokens.len();
             let greedy = Run::reference().greedy(model, &tokens, steps);
             let written = greedy.iter().take_while(|id| Some(**id) != tokenizer.bos());
             let mut decoder = Decoder::new(tokenizer);
