@@ -11,8 +11,8 @@ use whit::ops::{Activations, KvCache, KvDtype, attention, linear, rms_norm, swig
 use whit::quant::{ALIGNMENT, Dtype, Matrix, PANEL_ROWS, groups, matrix_bytes, panel_bytes, scale_bytes};
 
 /// Bytes of the matrix of a matvec.
-const MATVEC_BYTES: u64 = 288 << 20;
-const PREFILL_TOKENS: usize = 512;
+const MATVEC_BYTES: u64 = 128 << 20;
+const PREFILL_TOKENS: usize = 128;
 
 /// Weights of shape (rows, cols), or the buffer that they live in.
 struct Weights {
@@ -98,7 +98,7 @@ fn matmul(c: &mut Criterion) {
     for dtype in Dtype::ALL {
         let mut group = c.benchmark_group(format!("matmul {}", dtype.name()));
         for cols in [576, 2048, 5632] {
-            let rows = 512;
+            let rows = 256;
             let weights = Weights::new(dtype, rows, cols);
             group.throughput(Throughput::Elements((rows * cols * PREFILL_TOKENS) as u64));
             let (x, mut y) = (values(PREFILL_TOKENS * cols), vec![0.0; PREFILL_TOKENS * rows]);

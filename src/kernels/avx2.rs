@@ -3,7 +3,6 @@
 //!
 //! int8: a register holds 8 rows of 4 columns. `maddubs` wants one unsigned side: it gets |w|, up to 128, and the input
 //! with the sign of w. The sum of two products is at most 2 * 128 * 127 = 32512 and fits an i16 for every weight byte.
-#![allow(unsafe_code)]
 
 use super::scalar::{check_matmul, check_matvec, check_quantize, group_scale};
 use super::streams::attend;
@@ -22,8 +21,7 @@ const STREAMS: usize = 4;
 #[inline]
 #[target_feature(enable = "avx2")]
 fn load(x: &[u8; 32]) -> __m256i {
-    // SAFETY: the reference covers the 32 bytes read, and `loadu` asks for no alignment.
-    unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
+    bytemuck::must_cast(*x)
 }
 
 /// 8 floats at any alignment.

@@ -9,6 +9,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod dotprod;
 pub mod lanes;
 pub mod math;
 #[cfg(target_arch = "aarch64")]

@@ -63,26 +63,57 @@ fn quantize_group(x: &[f32; GROUP_SIZE], out: &mut Group) {
 /// Same as [`scalar::int8_matvec`](super::scalar::int8_matvec).
 #[target_feature(enable = "neon")]
 pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
-    let bytes = panel_bytes(Dtype::Int8, cols);
-    check_matvec(panels, bytes, out);
-    assert_eq!(x.len(), groups(cols), "groups of {cols} columns");
-    for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
-        int8_tile::<1>(panel, cols, x, 1, std::slice::from_mut(out));
-    }
+    matvec(panels, cols, x, out, |codes, half, x| dots(codes, half, x));
 }
 
 /// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul).
 #[target_feature(enable = "neon")]
 pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
+    matmul(panel, cols, x, out, |codes, half, x| dots(codes, half, x));
+}
+
+/// The codes of one group of 16 rows: lines of 4 columns, halves of a line, registers of 4 rows.
+pub(super) type Codes = [[[[i8; 16]; 2]; 2]; 8];
+/// Dot products of 8 rows.
+pub(super) type Dots = [int32x4_t; 2];
+
+/// [`int8_matvec`] by any way to get the exact dot products of half a group with one token.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn matvec(
+    panels: &[u8],
+    cols: usize,
+    x: &[Group],
+    out: &mut [f32],
+    dots: impl Fn(&Codes, usize, &Group) -> Dots + Copy,
+) {
+    let bytes = panel_bytes(Dtype::Int8, cols);
+    check_matvec(panels, bytes, out);
+    assert_eq!(x.len(), groups(cols), "groups of {cols} columns");
+    for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
+        int8_tile::<1>(panel, cols, x, 1, std::slice::from_mut(out), dots);
+    }
+}
+
+/// [`int8_matmul`] by any way to get the exact dot products of half a group with one token.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn matmul(
+    panel: &[u8],
+    cols: usize,
+    x: &[Group],
+    out: &mut [PanelOut],
+    dots: impl Fn(&Codes, usize, &Group) -> Dots + Copy,
+) {
     let n = out.len();
     check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), n);
     for (i, out) in out.chunks_mut(INT8_TILE).enumerate() {
         let x = &x[i * INT8_TILE..];
         match out.len() {
-            1 => int8_tile::<1>(panel, cols, x, n, out),
-            2 => int8_tile::<2>(panel, cols, x, n, out),
-            3 => int8_tile::<3>(panel, cols, x, n, out),
-            _ => int8_tile::<INT8_TILE>(panel, cols, x, n, out),
+            1 => int8_tile::<1>(panel, cols, x, n, out, dots),
+            2 => int8_tile::<2>(panel, cols, x, n, out, dots),
+            3 => int8_tile::<3>(panel, cols, x, n, out, dots),
+            _ => int8_tile::<INT8_TILE>(panel, cols, x, n, out, dots),
         }
     }
 }
@@ -90,19 +121,28 @@ pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [Pan
 /// One panel, N tokens: the first of each `stride` groups of `x`.
 #[inline]
 #[target_feature(enable = "neon")]
-fn int8_tile<const N: usize>(panel: &[u8], cols: usize, x: &[Group], stride: usize, out: &mut [PanelOut]) {
+fn int8_tile<const N: usize>(
+    panel: &[u8],
+    cols: usize,
+    x: &[Group],
+    stride: usize,
+    out: &mut [PanelOut],
+    dots: impl Fn(&Codes, usize, &Group) -> Dots,
+) {
     let (scales, codes) = panel.split_at(scale_bytes(cols));
+    let (codes, scales) = (codes.as_chunks::<{ PANEL_ROWS * GROUP_SIZE }>().0, scales.as_chunks().0);
     let mut sums = [[vdupq_n_f32(0.0); 4]; N];
-    for ((codes, scales), x) in codes.as_chunks().0.iter().zip(scales.as_chunks().0).zip(x.chunks(stride)) {
+    for ((codes, scales), x) in codes.iter().zip(scales).zip(x.chunks(stride)) {
         let scales = widen(scales);
-        let x: &[Group; N] = x.first_chunk().expect("N groups of each group of columns");
+        let codes: &Codes = must_cast_ref(codes);
+        let x: [&Group; N] = std::array::from_fn(|t| &x[t]);
         for half in 0..2 {
-            let dots = dots(codes, half, x);
             for t in 0..N {
+                let dots = dots(codes, half, x[t]);
                 for i in 0..2 {
                     let sum = &mut sums[t][2 * half + i];
                     let scale = vmulq_n_f32(scales[2 * half + i], x[t].scale);
-                    *sum = vaddq_f32(*sum, vmulq_f32(vcvtq_f32_s32(dots[t][i]), scale));
+                    *sum = vaddq_f32(*sum, vmulq_f32(vcvtq_f32_s32(dots[i]), scale));
                 }
             }
         }
@@ -112,32 +152,32 @@ fn int8_tile<const N: usize>(panel: &[u8], cols: usize, x: &[Group], stride: usi
     }
 }
 
-/// The exact dot products of one group of 8 rows, the lower (`half` 0) or upper ones, with each of N tokens.
+/// The exact dot products of the lower (`half` 0) or upper 8 rows of a group with one token.
 #[inline]
 #[target_feature(enable = "neon")]
-fn dots<const N: usize>(codes: &[u8; PANEL_ROWS * GROUP_SIZE], half: usize, x: &[Group; N]) -> [[int32x4_t; 2]; N] {
-    // Lines of 4 columns, halves of a line, registers of 4 rows.
-    let codes: &[[[[i8; 16]; 2]; 2]; 8] = must_cast_ref(codes);
+fn dots(codes: &Codes, half: usize, x: &Group) -> Dots {
+    let x: &[[i8; 4]; 8] = must_cast_ref(&x.codes);
     // Each register holds two rows, each as the sums of its even and of its odd pairs of columns.
-    let mut sums = [[vdupq_n_s32(0); 4]; N];
+    let mut sums = [vdupq_n_s32(0); 4];
     for j in 0..4 {
         let w: [[int8x16_t; 2]; 2] = [must_cast(codes[2 * j][half]), must_cast(codes[2 * j + 1][half])];
-        for (sum, x) in sums.iter_mut().zip(x) {
-            let x: &[[i8; 4]; 8] = must_cast_ref(&x.codes);
-            let x: [int8x16_t; 2] = [
-                vreinterpretq_s8_s32(vdupq_n_s32(i32::from_le_bytes(must_cast(x[2 * j])))),
-                vreinterpretq_s8_s32(vdupq_n_s32(i32::from_le_bytes(must_cast(x[2 * j + 1])))),
-            ];
-            for i in 0..2 {
-                let low = vmull_s8(vget_low_s8(w[0][i]), vget_low_s8(x[0]));
-                let low = vmlal_s8(low, vget_low_s8(w[1][i]), vget_low_s8(x[1]));
-                sum[2 * i] = vpadalq_s16(sum[2 * i], low);
-                let high = vmlal_high_s8(vmull_high_s8(w[0][i], x[0]), w[1][i], x[1]);
-                sum[2 * i + 1] = vpadalq_s16(sum[2 * i + 1], high);
-            }
+        let x = [broadcast(x[2 * j]), broadcast(x[2 * j + 1])];
+        for i in 0..2 {
+            let low = vmull_s8(vget_low_s8(w[0][i]), vget_low_s8(x[0]));
+            let low = vmlal_s8(low, vget_low_s8(w[1][i]), vget_low_s8(x[1]));
+            sums[2 * i] = vpadalq_s16(sums[2 * i], low);
+            let high = vmlal_high_s8(vmull_high_s8(w[0][i], x[0]), w[1][i], x[1]);
+            sums[2 * i + 1] = vpadalq_s16(sums[2 * i + 1], high);
         }
     }
-    sums.map(|sum| [vpaddq_s32(sum[0], sum[1]), vpaddq_s32(sum[2], sum[3])])
+    [vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3])]
+}
+
+/// 4 codes in each quarter of a register.
+#[inline]
+#[target_feature(enable = "neon")]
+fn broadcast(codes: [i8; 4]) -> int8x16_t {
+    vreinterpretq_s8_s32(vdupq_n_s32(i32::from_le_bytes(must_cast(codes))))
 }
 
 /// Same as [`scalar::f16_matvec`](super::scalar::f16_matvec).

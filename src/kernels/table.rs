@@ -3,9 +3,9 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
-#[cfg(target_arch = "aarch64")]
-use super::neon;
 use super::{Kernels, scalar};
+#[cfg(target_arch = "aarch64")]
+use super::{dotprod, neon};
 
 /// A backend and the CPU features without which it must not run.
 pub(super) struct Backend {
@@ -89,7 +89,7 @@ pub(super) static BACKENDS: &[Backend] = &[
 
 /// The backends of other architectures.
 #[cfg(target_arch = "x86_64")]
-pub(super) const ELSEWHERE: &[(&str, &str)] = &[("neon", "aarch64")];
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[("neon", "aarch64"), ("dotprod", "aarch64")];
 
 #[cfg(target_arch = "aarch64")]
 static NEON: Kernels = Kernels {
@@ -105,11 +105,26 @@ static NEON: Kernels = Kernels {
     attend_f32: entry!(neon::attend_f32(heads, out)),
 };
 
+#[cfg(target_arch = "aarch64")]
+static DOTPROD: Kernels = Kernels {
+    name: "dotprod",
+    int8_matvec: entry!(dotprod::int8_matvec(panels, cols, x, out)),
+    int8_matmul: entry!(dotprod::int8_matmul(panel, cols, x, out)),
+    ..NEON
+};
+
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(target_arch = "aarch64")]
 pub(super) static BACKENDS: &[Backend] = &[
     Backend { kernels: &SCALAR, features: &[] },
     Backend { kernels: &NEON, features: &[("neon", || std::arch::is_aarch64_feature_detected!("neon"))] },
+    Backend {
+        kernels: &DOTPROD,
+        features: &[
+            ("neon", || std::arch::is_aarch64_feature_detected!("neon")),
+            ("dotprod", || std::arch::is_aarch64_feature_detected!("dotprod")),
+        ],
+    },
 ];
 
 /// The backends of other architectures.
@@ -122,4 +137,4 @@ pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, features:
 
 /// The backends of other architectures.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(super) const ELSEWHERE: &[(&str, &str)] = &[("avx2", "x86-64"), ("neon", "aarch64")];
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[("avx2", "x86-64"), ("neon", "aarch64"), ("dotprod", "aarch64")];
