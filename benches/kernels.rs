@@ -162,9 +162,13 @@ fn elementwise(c: &mut Criterion) {
 /// The price of a region: two threads meet, do nothing and part.
 fn region(c: &mut Criterion) {
     let compute = Compute::new(kernels::detect(), 2).expect("threads");
-    c.bench_function("region x2", |b| b.iter(|| compute.threads.run(2, &|range| {
-            std::hint::black_box(range);
-        })));
+    c.bench_function("region x2", |b| {
+        b.iter(|| {
+            compute.threads.run(2, &|range| {
+                std::hint::black_box(range);
+            })
+        })
+    });
 }
 
 criterion_group! {
