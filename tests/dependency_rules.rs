@@ -172,12 +172,16 @@ fn through_super(path: &str, code: &str) -> Vec<String> {
     mentions(code, &vec!["super"; depth].join("::"))
 }
 
-/// Every `.rs` file below `dir` but those of tests (`tests.rs`, `x_tests.rs`), as its path from there and its text.
+/// Every `.rs` file below `dir` but those of tests (`tests.rs`, `x_tests.rs`, folders `tests`), as its path from there
+/// and its text.
 fn sources(dir: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
     let mut files = Vec::new();
     let mut open: Vec<PathBuf> = vec![root.clone()];
     while let Some(path) = open.pop() {
+        if path.ends_with("tests") {
+            continue;
+        }
         if path.is_dir() {
             open.extend(fs::read_dir(&path).expect("a readable folder").map(|e| e.expect("an entry").path()));
         } else if path.extension().is_some_and(|e| e == "rs") && !path.to_string_lossy().ends_with("tests.rs") {

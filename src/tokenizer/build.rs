@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::header::{
+    ABSENT, FLAG_ADD_BOS, FLAG_SPACE_PREFIX, FLAG_WORDS_APART, MAX_BUCKET_BITS, MAX_TOKENS, MODEL_BYTE_LEVEL,
+    MODEL_SENTENCE_PIECE,
+};
 use super::merge::Merger;
 use super::sentencepiece::SPACE_MARK;
 use super::tables::{
-    ABSENT, FLAG_ADD_BOS, FLAG_SPACE_PREFIX, FLAG_WORDS_APART, ID_BITS, MAX_ADDED_BYTES, MAX_BUCKET, MAX_BUCKET_BITS,
-    MAX_TOKENS, MODEL_BYTE_LEVEL, MODEL_SENTENCE_PIECE, Merge, Model, Tables, bucket, pair_hash, piece_hash, piece_id,
+    ID_BITS, MAX_ADDED_BYTES, MAX_BUCKET, Merge, Model, Tables, bucket, pair_hash, piece_hash, piece_id,
 };
 use super::{PreTokenizer, TokenKind, bpe::ByteLevel};
 use crate::error::{Error, Result, printable};

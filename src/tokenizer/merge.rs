@@ -4,7 +4,7 @@ use core::cmp::Reverse;
 use core::ops::Range;
 use std::collections::BinaryHeap;
 
-use super::tables::ABSENT;
+use super::header::ABSENT;
 use crate::token::TokenId;
 
 /// No candidate.

@@ -7,6 +7,7 @@ mod added;
 mod bpe;
 mod build;
 mod decode;
+mod header;
 mod merge;
 mod normalize;
 mod pretokenize;
@@ -16,6 +17,7 @@ mod unicode;
 mod unicode_tables;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 mod tests;
 
 pub use build::{Token, Vocabulary, VocabularyModel, byte_level_decode, byte_token};

@@ -1,7 +1,8 @@
 //! SentencePiece-style BPE: characters to pieces, merge by score, bytes for what is no piece.
 
+use super::header::ABSENT;
 use super::merge::{MAX_PIECE_BYTES, Merger};
-use super::tables::{ABSENT, ID_BITS, Pieces, Tables, piece_hash, piece_id};
+use super::tables::{ID_BITS, Pieces, Tables, piece_hash, piece_id};
 use crate::token::TokenId;
 
 /// U+2581, by which SentencePiece writes a space.

@@ -1,21 +1,13 @@
 //! The section as borrowed tables: checked once, front to back, then read without a copy.
 
+use super::header::{ABSENT, FLAG_ADD_BOS, FLAG_SPACE_PREFIX, FLAG_WORDS_APART, Header};
 use super::{PreTokenizer, TokenKind};
 use crate::error::{Error, Result};
 use crate::format::cursor::Cursor;
 use crate::token::TokenId;
 
-/// An id that is not there.
-pub(super) const ABSENT: u32 = u32::MAX;
-pub(super) const MAX_TOKENS: usize = 1 << 20;
 pub(super) const MAX_ADDED_BYTES: usize = 256;
 pub(super) const MAX_BUCKET: u32 = 64;
-pub(super) const MAX_BUCKET_BITS: u32 = 24;
-pub(super) const MODEL_BYTE_LEVEL: u32 = 1;
-pub(super) const MODEL_SENTENCE_PIECE: u32 = 2;
-pub(super) const FLAG_ADD_BOS: u32 = 1;
-pub(super) const FLAG_SPACE_PREFIX: u32 = 2;
-pub(super) const FLAG_WORDS_APART: u32 = 4;
 /// Bits of a piece entry that hold the id; the tag is above.
 pub(super) const ID_BITS: u32 = 24;
 
@@ -121,6 +113,28 @@ pub(super) struct Pieces<'a> {
     pub(super) longest: usize,
 }
 
+impl<'a> Pieces<'a> {
+    fn read(cursor: &mut Cursor<'a>, header: &Header, tokens: Tokens) -> Result<Self> {
+        let buckets = Buckets::read(cursor, header.bits, header.n_entries)?;
+        let entries = Words::read(cursor, header.n_entries, "pieces")?;
+        tokens.check_text(entries.iter().map(piece_id), "pieces")?;
+        for bucket in buckets.starts.0.windows(2) {
+            let [start, end] = [0, 1].map(|i| u32::from_le_bytes(bucket[i]) as usize);
+            if let Some(i) = (start + 1..end).find(|i| entries.at(i - 1) >= entries.at(*i)) {
+                return Err(Error::data(format!("piece {i} is not in its place")).field("tokenizer pieces"));
+            }
+        }
+        let at = cursor.position();
+        let scores = Words::read(cursor, header.n_tokens, "scores")?;
+        if let Some(id) = scores.iter().position(|bits| f32::from_bits(bits).is_nan()) {
+            return Err(wrong(format!("the score of token {id} is not a number"), at + 4 * id));
+        }
+        let longest = entries.iter().map(|entry| tokens.bytes(piece_id(entry)).len()).max().unwrap_or(0);
+        let [space_prefix, words_apart] = [FLAG_SPACE_PREFIX, FLAG_WORDS_APART].map(|flag| header.has(flag));
+        Ok(Pieces { space_prefix, words_apart, buckets, entries, scores, longest })
+    }
+}
+
 /// The tables of one of the two models.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Model<'a> {
@@ -135,9 +149,7 @@ pub(super) struct Tables<'a> {
     pub(super) eos: Option<TokenId>,
     pub(super) unk: Option<TokenId>,
     pub(super) add_bos: bool,
-    ends: Words<'a>,
-    kinds: &'a [u8],
-    text: &'a [u8],
+    tokens: Tokens<'a>,
     pub(super) added: Words<'a>,
     byte_ids: Words<'a>,
     pub(super) model: Model<'a>,
@@ -147,101 +159,53 @@ impl<'a> Tables<'a> {
     /// Checks all of `section` and borrows its tables. Linear time, no heap.
     pub(super) fn read(section: &'a [u8]) -> Result<Self> {
         let mut cursor = Cursor::new(section, "tokenizer");
-        let model = cursor.u32("model")?;
-        let pre = cursor.u32("pre-tokenizer")?;
-        let flags = cursor.u32("flags")?;
-        let n = cursor.u32("tokens")? as usize;
-        if n == 0 || n > MAX_TOKENS {
-            return Err(wrong(format!("{n} tokens, the limit is {MAX_TOKENS}"), 12));
-        }
-        let bos = optional_id(&mut cursor, "BOS", n)?;
-        let eos = optional_id(&mut cursor, "EOS", n)?;
-        let unk = optional_id(&mut cursor, "unknown token", n)?;
-        let [text_bytes, n_added, n_entries] = [
-            cursor.u32("text bytes")? as usize,
-            cursor.u32("added tokens")? as usize,
-            cursor.u32("merges or pieces")? as usize,
-        ];
-        let bits = cursor.u32("bucket bits")?;
-        let n_words = cursor.u32("whole words")? as usize;
-        if bits > MAX_BUCKET_BITS {
-            return Err(wrong(format!("{bits} bucket bits, the limit is {MAX_BUCKET_BITS}"), 40));
-        }
-        let allowed = if model == MODEL_SENTENCE_PIECE {
-            FLAG_ADD_BOS | FLAG_SPACE_PREFIX | FLAG_WORDS_APART
-        } else {
-            FLAG_ADD_BOS
-        };
-        if flags & !allowed != 0 {
-            return Err(wrong(format!("unknown flags {flags:#x}"), 8));
-        }
-        if n_words > n || n_added > n {
-            return Err(wrong(format!("{n_words} whole words and {n_added} added tokens of {n} tokens"), 32));
-        }
-
+        let header = Header::read(&mut cursor)?;
+        let n = header.n_tokens;
         let ends = Words::read(&mut cursor, n, "ends")?;
-        check_ends(ends, text_bytes)?;
+        check_ends(ends, header.text_bytes)?;
         let kinds = cursor.take(n, "kinds")?;
         if let Some(id) = kinds.iter().position(|code| TokenKind::from_code(*code).is_none()) {
             return Err(wrong(format!("token {id} is of unknown kind {}", kinds[id]), cursor.position() - n + id));
         }
         padding(&mut cursor)?;
-        let text = cursor.take(text_bytes, "text")?;
+        let text = cursor.take(header.text_bytes, "text")?;
         padding(&mut cursor)?;
-        let tokens = Tokens { ends, text };
-        let added = tokens.sorted(&mut cursor, n_added, "added tokens")?;
+        let tokens = Tokens { ends, kinds, text };
+        let added = tokens.sorted(&mut cursor, header.n_added, "added tokens")?;
         for id in added.iter() {
-            let kind = TokenKind::from_code(kinds[id as usize]);
-            let matched = matches!(kind, Some(TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown));
+            let matched = matches!(tokens.kind(id), TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown);
             if !matched || !(1..=MAX_ADDED_BYTES).contains(&tokens.bytes(id).len()) {
                 return Err(wrong(format!("token {id} may not be an added token"), cursor.position()));
             }
         }
         let byte_ids = Words::read(&mut cursor, 256, "byte ids")?;
-        ids_in_range(byte_ids.iter().filter(|id| *id != ABSENT), n, "byte ids")?;
-
-        let model = match (model, pre) {
-            (MODEL_BYTE_LEVEL, pre) => {
-                let Some(pre) = PreTokenizer::from_code(pre) else {
-                    return Err(wrong(format!("unknown pre-tokenizer {pre}"), 4));
-                };
-                let buckets = Buckets::read(&mut cursor, bits, n_entries)?;
-                let merges = read_merges(&mut cursor, buckets, n_entries, n)?;
-                let words = tokens.sorted(&mut cursor, n_words, "whole words")?;
+        tokens.check_text(byte_ids.iter().filter(|id| *id != ABSENT), "byte ids")?;
+        let model = match header.pre {
+            Some(pre) => {
+                let buckets = Buckets::read(&mut cursor, header.bits, header.n_entries)?;
+                let merges = read_merges(&mut cursor, buckets, header.n_entries, tokens)?;
+                let words = tokens.sorted(&mut cursor, header.n_words, "whole words")?;
+                tokens.check_text(words.iter(), "whole words")?;
                 Model::ByteLevel { pre, buckets, merges, words }
             }
-            (MODEL_SENTENCE_PIECE, 0) if n_words == 0 => {
-                let buckets = Buckets::read(&mut cursor, bits, n_entries)?;
-                let pieces = Words::read(&mut cursor, n_entries, "pieces")?;
-                check_pieces(buckets, pieces, n)?;
-                let scores = Words::read(&mut cursor, n, "scores")?;
-                if let Some(id) = scores.iter().position(|bits| f32::from_bits(bits).is_nan()) {
-                    return Err(wrong(
-                        format!("the score of token {id} is not a number"),
-                        cursor.position() - 4 * (n - id),
-                    ));
-                }
-                let longest = pieces.iter().map(|entry| tokens.bytes(piece_id(entry)).len()).max().unwrap_or(0);
-                let [space_prefix, words_apart] = [FLAG_SPACE_PREFIX, FLAG_WORDS_APART].map(|flag| flags & flag != 0);
-                Model::SentencePiece(Pieces { space_prefix, words_apart, buckets, entries: pieces, scores, longest })
-            }
-            _ => return Err(wrong(format!("unknown model {model} with pre-tokenizer {pre}"), 0)),
+            None => Model::SentencePiece(Pieces::read(&mut cursor, &header, tokens)?),
         };
         cursor.finish()?;
-        Ok(Tables { bos, eos, unk, add_bos: flags & FLAG_ADD_BOS != 0, ends, kinds, text, added, byte_ids, model })
+        let Header { bos, eos, unk, .. } = header;
+        Ok(Tables { bos, eos, unk, add_bos: header.has(FLAG_ADD_BOS), tokens, added, byte_ids, model })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.ends.len()
+        self.tokens.ends.len()
     }
 
     /// The bytes of token `id`; none where there is no such token.
     pub(super) fn bytes(&self, id: TokenId) -> &'a [u8] {
-        if id as usize >= self.len() { &[] } else { Tokens { ends: self.ends, text: self.text }.bytes(id) }
+        if id as usize >= self.len() { &[] } else { self.tokens.bytes(id) }
     }
 
     pub(super) fn kind(&self, id: TokenId) -> TokenKind {
-        self.kinds.get(id as usize).and_then(|code| TokenKind::from_code(*code)).unwrap_or(TokenKind::Unused)
+        self.tokens.kind(id)
     }
 
     /// The token of a single byte.
@@ -266,9 +230,11 @@ pub(super) fn piece_id(entry: u32) -> TokenId {
     entry & ((1 << ID_BITS) - 1)
 }
 
-#[derive(Clone, Copy)]
+/// Bytes and kind of each token.
+#[derive(Debug, Clone, Copy)]
 struct Tokens<'a> {
     ends: Words<'a>,
+    kinds: &'a [u8],
     text: &'a [u8],
 }
 
@@ -277,6 +243,22 @@ impl<'a> Tokens<'a> {
         let id = id as usize;
         let start = if id == 0 { 0 } else { self.ends.at(id - 1) };
         &self.text[start as usize..self.ends.at(id) as usize]
+    }
+
+    fn kind(self, id: TokenId) -> TokenKind {
+        self.kinds.get(id as usize).and_then(|code| TokenKind::from_code(*code)).unwrap_or(TokenKind::Unused)
+    }
+
+    /// Whether text may become token `id`: it exists and is no control token.
+    fn is_text(self, id: TokenId) -> bool {
+        (id as usize) < self.kinds.len() && !matches!(self.kind(id), TokenKind::Control | TokenKind::Unknown)
+    }
+
+    fn check_text(self, mut ids: impl Iterator<Item = TokenId>, field: &'static str) -> Result<()> {
+        match ids.find(|id| !self.is_text(*id)) {
+            Some(id) => Err(no_text(id, self.kinds.len()).field(format!("tokenizer {field}"))),
+            None => Ok(()),
+        }
     }
 
     /// Reads `n` ids that ascend strictly by their bytes.
@@ -292,17 +274,12 @@ impl<'a> Tokens<'a> {
     }
 }
 
-fn wrong(message: String, at: usize) -> Error {
-    Error::data(message).field("tokenizer").at(at as u64)
+fn no_text(id: TokenId, n: usize) -> Error {
+    Error::data(format!("token {id} of {n} is none that text may become"))
 }
 
-fn optional_id(cursor: &mut Cursor, field: &'static str, n: usize) -> Result<Option<TokenId>> {
-    let at = cursor.position();
-    match cursor.u32(field)? {
-        ABSENT => Ok(None),
-        id if (id as usize) < n => Ok(Some(id)),
-        id => Err(wrong(format!("{field} is token {id} of {n}"), at)),
-    }
+pub(super) fn wrong(message: String, at: usize) -> Error {
+    Error::data(message).field("tokenizer").at(at as u64)
 }
 
 fn ids_in_range(mut ids: impl Iterator<Item = TokenId>, n: usize, field: &'static str) -> Result<()> {
@@ -337,7 +314,7 @@ fn check_ends(ends: Words, text_bytes: usize) -> Result<()> {
 }
 
 /// Reads the merges; each lies in its bucket, in order, so none is there twice and each is found.
-fn read_merges<'a>(cursor: &mut Cursor<'a>, buckets: Buckets, n: usize, n_tokens: usize) -> Result<&'a [[u8; 16]]> {
+fn read_merges<'a>(cursor: &mut Cursor<'a>, buckets: Buckets, n: usize, tokens: Tokens) -> Result<&'a [[u8; 16]]> {
     let at = cursor.position();
     let merges: &[[u8; 16]] = cursor.take(n.saturating_mul(16), "merges")?.as_chunks().0;
     let (mut last, mut end) = (None, 0);
@@ -347,22 +324,10 @@ fn read_merges<'a>(cursor: &mut Cursor<'a>, buckets: Buckets, n: usize, n_tokens
         if !place.contains(&i) || (i < end && last >= Some((merge.left, merge.right))) {
             return Err(wrong(format!("merge {i} is not in its place"), at + 16 * i));
         }
-        if [merge.left, merge.right, merge.merged].iter().any(|id| *id as usize >= n_tokens) {
-            return Err(wrong(format!("merge {i} names a token past {n_tokens}"), at + 16 * i));
+        if let Some(id) = [merge.left, merge.right, merge.merged].into_iter().find(|id| !tokens.is_text(*id)) {
+            return Err(no_text(id, tokens.kinds.len()).field("tokenizer merges").at((at + 16 * i) as u64));
         }
         (last, end) = (Some((merge.left, merge.right)), place.end);
     }
     Ok(merges)
-}
-
-/// Each piece is a token, in order within its bucket.
-fn check_pieces(buckets: Buckets, pieces: Words, n_tokens: usize) -> Result<()> {
-    ids_in_range(pieces.iter().map(piece_id), n_tokens, "pieces")?;
-    for bucket in buckets.starts.0.windows(2) {
-        let [start, end] = [0, 1].map(|i| u32::from_le_bytes(bucket[i]) as usize);
-        if let Some(i) = (start + 1..end).find(|i| pieces.at(i - 1) >= pieces.at(*i)) {
-            return Err(Error::data(format!("piece {i} is not in its place")).field("tokenizer pieces"));
-        }
-    }
-    Ok(())
 }

@@ -93,8 +93,8 @@ fn header_fields_are_checked() {
     let section = bpe();
     let n = word(&section, N_TOKENS);
     refused(&with_word(&section, 0, 3), "unknown model 3");
-    refused(&with_word(&section, 4, 0), "unknown pre-tokenizer 0");
-    refused(&with_word(&section, 4, 5), "unknown pre-tokenizer 5");
+    refused(&with_word(&section, 4, 0), "unknown model 1 with pre-tokenizer 0");
+    refused(&with_word(&section, 4, 5), "unknown model 1 with pre-tokenizer 5");
     refused(&with_word(&section, 8, 4), "unknown flags 0x4");
     refused(&with_word(&spm(), 8, 8), "unknown flags 0x8");
     refused(&with_word(&section, 8, 2), "unknown flags 0x2");
@@ -113,7 +113,7 @@ fn header_fields_are_checked() {
     refused(&with_word(&section, N_WORDS, n + 1), "whole words");
     let section = spm();
     refused(&with_word(&section, 4, 1), "unknown model 2 with pre-tokenizer 1");
-    refused(&with_word(&section, N_WORDS, 1), "unknown model 2");
+    refused(&with_word(&section, N_WORDS, 1), "and 1 whole words");
 }
 
 #[test]
@@ -151,7 +151,12 @@ fn merges_and_words_are_checked() {
     let section = bpe();
     let n = word(&section, N_TOKENS);
     let [.., entries, words] = places(&section);
-    refused(&with_word(&section, entries + 12, n), "merge 0 names a token past");
+    refused(&with_word(&section, entries + 12, n), "tokenizer merges at byte");
+    let control = word(&section, 16);
+    refused(
+        &with_word(&section, entries + 12, control),
+        &format!("token {control} of {n} is none that text may become"),
+    );
     let row = |i: usize| entries + 16 * i..entries + 16 * (i + 1);
     let mut swapped = section.clone();
     let first = section[row(0)].to_vec();

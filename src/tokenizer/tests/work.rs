@@ -74,20 +74,3 @@ fn merge_steps_grow_linearly_on_every_kind_of_text() {
     let runs: Vec<&str> = runs.iter().map(String::as_str).collect();
     work_grows_linearly(&sentence_piece(&runs).build().unwrap(), 1 << 12, 1 << 20);
 }
-
-#[test]
-fn a_stack_of_64_kib_is_enough() {
-    let section = greedy().build().unwrap();
-    let encode = move || {
-        let tokenizer = Tokenizer::open(&section).unwrap();
-        for (name, text) in families(1 << 18) {
-            let mut decoder = Decoder::new(&tokenizer);
-            let mut back = String::new();
-            for id in ids(&tokenizer, &text, Specials::AsText) {
-                back.push_str(decoder.push(&tokenizer, id));
-            }
-            assert!(back == text, "{name} does not come back");
-        }
-    };
-    std::thread::Builder::new().stack_size(64 << 10).spawn(encode).unwrap().join().unwrap();
-}

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use support::{Converted, Run, argmax, assert_close, floats, ids, json, root, shared};
 use whit::quant::Dtype;
+use whit::tokenizer::{Decoder, Specials};
 
 /// Random-weight models of every variant, against Hugging Face transformers in f32 (tests/fixtures/make_fixtures.py).
 #[test]
@@ -44,11 +45,18 @@ fn the_story_model_matches_transformers() {
     let folder = root().join("models/stories");
     let reference = json(&folder.join("reference.json"));
     Converted::new(&folder, Dtype::F32).with(|model| {
-        for prompt in each(&reference["prompts"]) {
+        for prompt in each(&reference) {
             let tokens = ids(&prompt["ids"]);
             let last = Run::reference().logits(model, &tokens).pop().expect("a position");
             let got: Vec<f32> = ids(&prompt["top_ids"]).iter().map(|id| last[*id as usize]).collect();
             assert_close(&got, &floats(&prompt["top_logits"]), 1e-3, "story model");
+            check_greedy(
+                &Run::reference(),
+                model,
+                &tokens,
+                &ids(&prompt["greedy_ids"]),
+                &floats(&prompt["greedy_gaps"]),
+            );
         }
     });
 }
@@ -86,6 +94,32 @@ fn stories260k_gives_one_text_in_every_form() {
             }
         });
     }
+}
+
+/// stories260K writes the text that llama2.c's `run` writes, greedy, up to 256 tokens.
+#[test]
+fn stories260k_writes_the_text_of_llama2c() {
+    let Some(checkpoint) = shared("models/stories260k/stories260K.bin") else { return };
+    let texts = json(&root().join("tests/fixtures/stories260k.json"));
+    Converted::new(&checkpoint, Dtype::F32).with(|model| {
+        let tokenizer = model.tokenizer().expect("tok512.bin lies beside the checkpoint");
+        for sample in each(&texts) {
+            let mut tokens = vec![tokenizer.bos().expect("a BOS")];
+            tokenizer.encode(sample["prompt"].as_str().expect("a prompt"), Specials::AsText, &mut tokens);
+            // `run` counts the tokens after BOS.
+            let steps = sample["steps"].as_u64().expect("a number") as usize + 1 - tokens.len();
+            let greedy = Run::reference().greedy(model, &tokens, steps);
+            let written = greedy.iter().take_while(|id| Some(**id) != tokenizer.bos());
+            let mut decoder = Decoder::new(tokenizer);
+            let mut text = String::new();
+            for id in tokens[1..].iter().chain(written) {
+                text.push_str(decoder.push(tokenizer, *id));
+            }
+            text.push_str(decoder.finish());
+            let want = sample["text"].as_str().expect("a text").trim_end_matches('\n');
+            assert!(text.starts_with(want), "{text:?}\n is not\n{want:?}");
+        }
+    });
 }
 
 /// GPT-2 through safetensors and through GGUF.

@@ -18,8 +18,9 @@ enum Model {
 
 const SUPPORTED: &str = "gpt2, llama, mistral, qwen2, qwen3";
 
-const MODELS: [(Model, &str, &str); 5] = [
+const MODELS: [(Model, &str, &str); 6] = [
     (Model::Gpt2, "gpt2", "GPT2LMHeadModel"),
+    (Model::Gpt2, "gpt2", "GPT2Model"),
     (Model::Llama, "llama", "LlamaForCausalLM"),
     (Model::Mistral, "mistral", "MistralForCausalLM"),
     (Model::Qwen2, "qwen2", "Qwen2ForCausalLM"),
