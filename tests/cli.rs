@@ -1,17 +1,15 @@
 //! The program as its users run it: arguments, output, exit codes.
 #![cfg(feature = "cli")]
 
+mod program;
 mod support;
 
+use program::whit;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use support::{Folder, TinyModel};
 use whit::model::GenerationDefaults;
-
-fn whit() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_whit"))
-}
 
 fn run(args: &[&str]) -> Output {
     run_with(args, b"")

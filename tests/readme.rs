@@ -2,7 +2,7 @@
 
 #![cfg(all(feature = "cli", feature = "default-model"))]
 
-use std::process::Command;
+mod program;
 
 /// The text between the first plain fence (no language) and its end.
 fn first_output(readme: &str) -> &str {
@@ -13,11 +13,7 @@ fn first_output(readme: &str) -> &str {
 
 #[test]
 fn the_readme_tells_the_story_that_whit_writes() {
-    let runner = std::env::var("WHIT_TEST_RUNNER").unwrap_or_default();
-    let mut words: Vec<_> = runner.split_whitespace().collect();
-    words.push(env!("CARGO_BIN_EXE_whit"));
-    let output = Command::new(words[0])
-        .args(&words[1..])
+    let output = program::whit()
         .args(["generate", "-q", "--seed", "1", "Once upon a time there was a"])
         .output()
         .expect("whit starts");

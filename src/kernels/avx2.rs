@@ -4,8 +4,6 @@
 //! int8: a register holds 8 rows of 4 columns. `maddubs` wants one unsigned side: it gets |w|, up to 128, and the input
 //! with the sign of w. The sum of two products is at most 2 * 128 * 127 = 32512 and fits an i16 for every weight byte.
 
-#![allow(unsafe_code)]
-
 use super::scalar::{check_matmul, check_matvec, check_quantize, group_scale};
 use super::streams::attend;
 use super::{Group, Heads, PanelOut};
@@ -178,8 +176,7 @@ fn dots_of_one(codes: &[u8; PANEL_ROWS * GROUP_SIZE], x: &Group) -> [__m256i; 2]
 fn prefetch(codes: &[u8; PANEL_ROWS * GROUP_SIZE]) {
     let start = codes.as_ptr().wrapping_add(AHEAD * codes.len()).cast::<i8>();
     for line in 0..codes.len() / 64 {
-        // SAFETY: a prefetch is a hint that neither reads nor faults, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line * 64)) };
+        _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line * 64));
     }
 }
 
