@@ -9,6 +9,7 @@ use whit::error::{Error, Result, printable};
 use whit::format::writer::{TensorPlan, Writer};
 use whit::format::{self, FileKind, Provenance, SectionId, TensorErrors};
 use whit::model::spec::{self, Origin, Role, Shape, TensorSpec};
+use whit::os::atomic::Leftover;
 use whit::quant::{self, ALIGNMENT, Dtype, MAX_INT8_WEIGHT, Matrix, PANEL_ROWS};
 
 use crate::source::{Source, SourceFile};
@@ -58,6 +59,15 @@ struct Planned {
     interleaved_head: Option<usize>,
 }
 
+/// What a conversion did.
+#[derive(Debug)]
+pub struct Conversion {
+    /// The tensors, in file order.
+    pub tensors: Vec<Written>,
+    /// Partial files of the same target that lay beside it.
+    pub leftovers: Vec<Leftover>,
+}
+
 /// Converts `source` into `output`; `progress` is told the bytes written so far and in all.
 pub fn convert(
     source: &Source,
@@ -65,7 +75,7 @@ pub fn convert(
     dtypes: &Dtypes,
     force: bool,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Vec<Written>> {
+) -> Result<Conversion> {
     let planned = plan(source, dtypes)?;
     let plans: Vec<TensorPlan> = planned
         .iter()
@@ -90,8 +100,9 @@ pub fn convert(
             errors,
         });
     }
+    let leftovers = writer.leftovers().to_vec();
     writer.finish()?;
-    Ok(written)
+    Ok(Conversion { tensors: written, leftovers })
 }
 
 fn stored_bytes(dtype: Dtype, shape: Shape) -> u64 {

@@ -9,7 +9,7 @@ use quantize::args::Args;
 use quantize::convert::{self, Written};
 use quantize::report;
 use quantize::source::{OpenOptions, Source};
-use whit::error::{Error, Kind, Result};
+use whit::error::{Error, Kind, Result, printable};
 use whit::format::File;
 use whit::model::Model;
 use whit::os::Mapping;
@@ -41,15 +41,20 @@ fn run(args: &Args) -> Result<()> {
         source.notes.iter().for_each(|note| eprintln!("note: {note}"));
     }
     let bar = progress_bar(args);
-    let written = convert::convert(&source, &args.output, &args.dtypes(), args.force, &mut |done, total| {
+    let conversion = convert::convert(&source, &args.output, &args.dtypes(), args.force, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     })
     .map_err(|e| e.in_file(input))?;
     bar.finish_and_clear();
+    for leftover in &conversion.leftovers {
+        let state =
+            if leftover.in_use { "is being written by another run" } else { "was left by a killed run; remove it" };
+        eprintln!("note: {} {state}", printable(&leftover.path.display().to_string()));
+    }
     let file_bytes = verify(args)?;
     if !args.quiet {
-        print(args, &source, &written, file_bytes)?;
+        print(args, &source, &conversion.tensors, file_bytes)?;
     }
     Ok(())
 }

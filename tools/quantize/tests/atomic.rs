@@ -67,6 +67,15 @@ fn an_existing_file_is_kept_without_force() {
 }
 
 #[test]
+fn a_partial_file_of_a_killed_run_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join(".model.whit.1.partial"), "half").expect("written");
+    let result = quantize(&fixture(), &folder.path().join("model.whit")).output().expect("quantize starts");
+    let told = String::from_utf8_lossy(&result.stderr);
+    assert!(result.status.success() && told.contains(".model.whit.1.partial was left by a killed run"), "{told}");
+}
+
+#[test]
 fn a_killed_run_leaves_the_old_file_or_the_new_one() {
     let Some(input) = shared("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
     let folder = tempfile::tempdir().expect("a folder");
