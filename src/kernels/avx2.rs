@@ -173,7 +173,6 @@ fn dots_of_one(codes: &[u8; PANEL_ROWS * GROUP_SIZE], x: &Group) -> [__m256i; 2]
 /// Asks for the group [`AHEAD`] of this one; past the end of a panel lies the next.
 #[inline]
 #[target_feature(enable = "avx2")]
-#[allow(unused_unsafe, reason = "older compilers than the one of today hold a prefetch to be unsafe")]
 fn prefetch(codes: &[u8; PANEL_ROWS * GROUP_SIZE]) {
     let start = codes.as_ptr().wrapping_add(AHEAD * codes.len()).cast::<i8>();
     for line in 0..codes.len() / 64 {
