@@ -1,0 +1,101 @@
+//! What the converter refuses after a checkpoint was read: tensors that do not fit the network, values that no weight has.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use quantize::convert::{self, Dtypes};
+use quantize::source::{OpenOptions, Source};
+use support::root;
+use whit::error::Kind;
+use whit::quant::Dtype;
+
+/// Converts the f32 fixture after `change` was made to its safetensors file; the error's text, and that no file is left.
+fn refused(weights: Dtype, change: impl Fn(&mut Vec<u8>)) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fixture = root().join("tests/fixtures/llama-headdim");
+    std::fs::copy(fixture.join("config.json"), folder.path().join("config.json")).expect("copied");
+    let mut bytes = std::fs::read(fixture.join("model.safetensors")).expect("the fixture");
+    change(&mut bytes);
+    std::fs::write(folder.path().join("model.safetensors"), bytes).expect("written");
+    let output = folder.path().join("out.whit");
+    let source = Source::open(folder.path(), &OpenOptions::default()).expect("a readable checkpoint");
+    let dtypes = Dtypes { weights, keep: BTreeMap::new() };
+    let error = convert::convert(&source, &output, &dtypes, false, &mut |_, _| {}).expect_err("refused");
+    assert_eq!(error.kind(), Kind::Data, "{error}");
+    assert!(left(folder.path()) == ["config.json", "model.safetensors"], "{:?}", left(folder.path()));
+    error.to_string()
+}
+
+fn left(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("the folder");
+    let mut names: Vec<_> = entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Puts `value` into element `index` of an f32 tensor.
+fn put(bytes: &mut [u8], tensor: &str, index: usize, value: f32) {
+    let header_bytes = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header_bytes]).expect("a header");
+    let start = header[tensor]["data_offsets"][0].as_u64().expect("an offset") as usize;
+    let at = 8 + header_bytes + start + 4 * index;
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+/// Replaces the first `from` in the header by `to`, of the same length.
+fn rename(bytes: &mut [u8], from: &str, to: &str) {
+    assert_eq!(from.len(), to.len());
+    let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).expect("the text");
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+}
+
+const DOWN: &str = "model.layers.0.mlp.down_proj.weight";
+const NORM: &str = "model.layers.1.input_layernorm.weight";
+
+#[test]
+fn values_that_are_no_numbers_are_named_by_tensor_and_index() {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for weights in Dtype::ALL {
+            let told = refused(weights, |bytes| put(bytes, DOWN, 46 * 17 + 5, value));
+            assert!(told.contains("tensor \"blocks.0.down\"") && told.contains("element [17, 5]"), "{told}");
+            let told = refused(weights, |bytes| put(bytes, NORM, 3, value));
+            assert!(told.contains("tensor \"blocks.1.attn_norm\"") && told.contains("element [0, 3]"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn values_beyond_the_range_of_a_dtype_are_refused() {
+    let told = refused(Dtype::F16, |bytes| put(bytes, DOWN, 0, 65536.0));
+    assert!(told.contains("beyond 65504 of fp16") && told.contains("--keep"), "{told}");
+    let told = refused(Dtype::Int8, |bytes| put(bytes, DOWN, 0, -1e9));
+    assert!(told.contains("of int8"), "{told}");
+}
+
+#[test]
+fn missing_and_left_over_tensors_are_listed_together() {
+    let told = refused(Dtype::Int8, |bytes| {
+        rename(bytes, "layers.0.mlp.up_proj", "layers.0.mlp.xx_proj");
+        rename(bytes, "layers.1.self_attn.q_proj", "layers.1.self_attn.q_zzzz");
+    });
+    for part in [
+        "missing model.layers.0.mlp.up_proj.weight",
+        "mlp.xx_proj",
+        "missing model.layers.1.self_attn.q_proj",
+        "q_zzzz",
+    ] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+}
+
+#[test]
+fn misshapen_tensors_are_told_with_both_shapes() {
+    let config = std::fs::read_to_string(root().join("tests/fixtures/llama-headdim/config.json")).expect("a config");
+    let config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+    let (hidden, dim) = (&config["intermediate_size"], &config["hidden_size"]);
+    let (was, is) = (format!("[{dim},{hidden}]"), format!("[{hidden},{dim}]"));
+    let told = refused(Dtype::Int8, |bytes| rename(bytes, &was, &is));
+    assert!(told.contains(&format!("has shape [{hidden}, {dim}], not [{dim}, {hidden}]")), "{told}");
+}
