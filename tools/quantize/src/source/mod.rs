@@ -85,9 +85,9 @@ impl SourceFile {
         Ok(SourceFile { name, bytes: map.len() as u64, path: path.to_path_buf(), map })
     }
 
-    /// BLAKE3 of the content.
+    /// BLAKE3 of the content, computed on all cores.
     pub fn hash(&self) -> [u8; 32] {
-        *blake3::hash(&self.map).as_bytes()
+        *blake3::Hasher::new().update_rayon(&self.map).finalize().as_bytes()
     }
 
     fn error(&self, error: Error) -> Error {
