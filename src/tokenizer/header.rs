@@ -1,8 +1,7 @@
 //! The 48 bytes at the head of the section.
 
 use super::PreTokenizer;
-use super::tables::wrong;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::cursor::Cursor;
 use crate::token::TokenId;
 
@@ -81,4 +80,9 @@ fn optional_id(cursor: &mut Cursor, field: &'static str, n: usize) -> Result<Opt
         id if (id as usize) < n => Ok(Some(id)),
         id => Err(wrong(format!("{field} is token {id} of {n}"), at)),
     }
+}
+
+/// The error of a section that says something wrong at byte `at`.
+pub(super) fn wrong(message: String, at: usize) -> Error {
+    Error::data(message).field("tokenizer").at(at as u64)
 }

@@ -1,6 +1,6 @@
 //! The section as borrowed tables: checked once, front to back, then read without a copy.
 
-use super::header::{ABSENT, FLAG_ADD_BOS, FLAG_SPACE_PREFIX, FLAG_WORDS_APART, Header};
+use super::header::{ABSENT, FLAG_ADD_BOS, FLAG_SPACE_PREFIX, FLAG_WORDS_APART, Header, wrong};
 use super::{PreTokenizer, TokenKind};
 use crate::error::{Error, Result};
 use crate::format::cursor::Cursor;
@@ -276,10 +276,6 @@ impl<'a> Tokens<'a> {
 
 fn no_text(id: TokenId, n: usize) -> Error {
     Error::data(format!("token {id} of {n} is none that text may become"))
-}
-
-pub(super) fn wrong(message: String, at: usize) -> Error {
-    Error::data(message).field("tokenizer").at(at as u64)
 }
 
 fn ids_in_range(mut ids: impl Iterator<Item = TokenId>, n: usize, field: &'static str) -> Result<()> {
