@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
 END = "<|endoftext|>"
+TEMPERATURE = 0.5  # recommended: so small a model loses its thread above it
 CONTEXT = 256
 WARMUP = 0.03
 
@@ -158,6 +159,8 @@ def export(model, tokenizer, folder):
     half.half()
     half.config.activation_function = "gelu_new"
     half.config.dtype = torch.float16
+    half.generation_config.do_sample = True
+    half.generation_config.temperature = TEMPERATURE
     half.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {
