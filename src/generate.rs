@@ -92,10 +92,7 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
         sampler: Sampler,
         mut limits: Limits,
     ) -> Self {
-        let vocab_size = tokenizer.vocab_size() as TokenId;
-        let longest = (0..vocab_size).map(|id| tokenizer.bytes(id).len()).max().unwrap_or(0);
-        // A byte that is no character becomes U+FFFD, three bytes; up to three come from the tokens before.
-        let stops = Stops::new(std::mem::take(&mut limits.stops), 3 * (longest + 4));
+        let stops = Stops::new(std::mem::take(&mut limits.stops), Decoder::longest_piece(&tokenizer));
         Generator {
             session,
             tokenizer,

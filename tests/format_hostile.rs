@@ -422,7 +422,7 @@ fn random_changes_never_panic() {
             Ok(opened) => {
                 accepted += 1;
                 for tensor in opened.tensors() {
-                    let _ = (opened.matrix(tensor.name).map(|m| m.n_panels()), opened.vector(tensor.name));
+                    let _ = (opened.matrix(tensor.name).map(|m| m.rows()), opened.vector(tensor.name));
                 }
                 let _ = opened.verify(&mut |_| ());
             }

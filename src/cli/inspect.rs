@@ -8,6 +8,7 @@ use whit::error::printable;
 use whit::format::{File, FileKind, SectionId, TensorEntry};
 use whit::kernels;
 use whit::model::{Config, Model};
+use whit::os::{cpu, memory};
 
 pub(super) fn run(args: &Inspect) -> Outcome<()> {
     let source = Source::open(args.model.model.as_deref())?;
@@ -171,9 +172,15 @@ fn tensors(page: &mut String, tensors: &[TensorEntry<'_>]) {
 fn machine(page: &mut String) {
     title(page, "this machine");
     let names: Vec<&str> = kernels::available().map(|kernels| kernels.name).collect();
+    field(page, "CPU features", &kernels::features().join(" "));
     field(page, "kernels", &names.join(" "));
     field(page, "chosen", kernels::detect().name);
-    field(page, "cores", &whit::os::cpu::available_cores().to_string());
+    field(page, "cores", &cpu::available_cores().to_string());
+    for (name, figure) in [("memory free", memory::available_bytes()), ("memory limit", memory::cgroup_limit_bytes())] {
+        if let Some(figure) = figure {
+            field(page, name, &bytes(figure));
+        }
+    }
 }
 
 /// Rows below their names: the first column to the left, the others to the right.
@@ -238,6 +245,7 @@ fn as_json(name: &str, file: &File<'_>, model: Option<&Model<'_>>) -> String {
         .maybe("licence", file.licence())
         .raw("sections", json::list(sections))
         .raw("tensors", json::list(file.tensors().iter().map(tensor_json)))
+        .raw("cpu_features", json::list(kernels::features().into_iter().map(json::string)))
         .raw("kernels", available)
         .text("chosen_kernels", kernels::detect().name)
         .line()

@@ -75,6 +75,17 @@ pub fn available() -> impl Iterator<Item = &'static Kernels> {
     table::BACKENDS.iter().filter(|backend| backend.missing().next().is_none()).map(|backend| backend.kernels)
 }
 
+/// The CPU features that a backend of this architecture asks for and this CPU has, each once.
+pub fn features() -> Vec<&'static str> {
+    let mut features = Vec::new();
+    for name in table::BACKENDS.iter().flat_map(|backend| backend.found()) {
+        if !features.contains(&name) {
+            features.push(name);
+        }
+    }
+    features
+}
+
 /// The best backend that this CPU can run.
 pub fn detect() -> &'static Kernels {
     available().last().unwrap_or(&table::SCALAR)

@@ -13,11 +13,6 @@ pub fn mapped_bytes() -> Option<u64> {
     kib_field(&own_status()?, "RssFile:")
 }
 
-/// The most memory, private and mapped, that was ever resident.
-pub fn peak_bytes() -> Option<u64> {
-    kib_field(&own_status()?, "VmHWM:")
-}
-
 /// Memory that programs can still get without swapping.
 pub fn available_bytes() -> Option<u64> {
     kib_field(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")

@@ -132,11 +132,6 @@ impl<'a> Matrix<'a> {
         self.cols
     }
 
-    /// Number of panels.
-    pub fn n_panels(&self) -> usize {
-        self.rows.div_ceil(PANEL_ROWS)
-    }
-
     /// All bytes, panel after panel.
     pub fn data(&self) -> &'a [u8] {
         self.data

@@ -3,24 +3,35 @@
 use super::{TokenKind, Tokenizer};
 use crate::token::TokenId;
 
+/// The most bytes that wait for the rest of their character.
+const WAITING: usize = 3;
+
 /// Turns tokens into text one by one. What is no UTF-8 becomes U+FFFD, one for each maximal part that could have begun a
 /// character (Unicode 16, section 3.9, table 3-8), as in [`String::from_utf8_lossy`].
 #[derive(Debug, Clone)]
 pub struct Decoder {
-    /// Bytes that wait for the rest of their character: at most 3 between calls.
+    /// Bytes that wait for the rest of their character: at most [`WAITING`] between calls.
     bytes: Vec<u8>,
     text: String,
     /// Whether the next text token is the first, whose leading space is the tokenizer's.
     strip_space: bool,
-    /// Whether tokens that are no text show as their names.
-    control: bool,
 }
 
 impl Decoder {
     /// A decoder at the start of a text: where the tokenizer puts a space before a text, that space is taken off again.
+    ///
+    /// It has room for the longest token and allocates nothing later.
     pub fn new(tokenizer: &Tokenizer) -> Self {
-        let strip_space = tokenizer.adds_space();
-        Decoder { bytes: Vec::with_capacity(64), text: String::with_capacity(64), strip_space, control: false }
+        Decoder {
+            bytes: Vec::with_capacity(WAITING + tokenizer.longest_token()),
+            text: String::with_capacity(Self::longest_piece(tokenizer)),
+            strip_space: tokenizer.adds_space(),
+        }
+    }
+
+    /// The most bytes of text that one token gives: each byte may be no character and become U+FFFD, three bytes.
+    pub fn longest_piece(tokenizer: &Tokenizer) -> usize {
+        char::REPLACEMENT_CHARACTER.len_utf8() * (WAITING + tokenizer.longest_token())
     }
 
     /// A decoder that goes on in the middle of a text and keeps the first space.
@@ -28,16 +39,11 @@ impl Decoder {
         Decoder { strip_space: false, ..Self::new(tokenizer) }
     }
 
-    /// Whether control, unknown and unused tokens show as their names; they do not unless asked.
-    pub fn with_control(self, control: bool) -> Self {
-        Decoder { control, ..self }
-    }
-
-    /// The text that token `id` completes, which may be none.
+    /// The text that token `id` completes, which may be none; control, unknown and unused tokens are silent.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: TokenId) -> &str {
         self.text.clear();
         let spoken = matches!(tokenizer.kind(id), TokenKind::Normal | TokenKind::Byte | TokenKind::UserDefined);
-        if spoken || self.control {
+        if spoken {
             let bytes = tokenizer.bytes(id);
             let strip = core::mem::take(&mut self.strip_space) && bytes.first() == Some(&b' ');
             self.bytes.extend_from_slice(&bytes[usize::from(strip)..]);

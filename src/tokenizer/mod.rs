@@ -79,6 +79,7 @@ pub struct Tokenizer<'a> {
     tables: Tables<'a>,
     /// By [`Specials`].
     first_bytes: [FirstBytes; 2],
+    longest_token: usize,
 }
 
 impl<'a> Tokenizer<'a> {
@@ -86,7 +87,8 @@ impl<'a> Tokenizer<'a> {
     pub fn open(section: &'a [u8]) -> Result<Tokenizer<'a>> {
         let tables = Tables::read(section)?;
         let first_bytes = [Specials::AsText, Specials::Parse].map(|specials| FirstBytes::of(&tables, specials));
-        Ok(Tokenizer { tables, first_bytes })
+        let longest_token = (0..tables.len() as TokenId).map(|id| tables.bytes(id).len()).max().unwrap_or(0);
+        Ok(Tokenizer { tables, first_bytes, longest_token })
     }
 
     /// The number of tokens; ids are below it.
@@ -150,6 +152,11 @@ impl<'a> Tokenizer<'a> {
     /// name. Empty for an id that does not exist.
     pub fn bytes(&self, id: TokenId) -> &'a [u8] {
         self.tables.bytes(id)
+    }
+
+    /// Bytes of the longest token.
+    pub fn longest_token(&self) -> usize {
+        self.longest_token
     }
 
     /// What token `id` is for; [`TokenKind::Unused`] for an id that does not exist.
