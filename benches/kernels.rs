@@ -7,7 +7,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::time::Duration;
 use whit::compute::Compute;
 use whit::kernels;
-use whit::ops::{Activations, KvCache, KvDtype, attention, linear, rms_norm, swiglu};
+use whit::ops::{Activations, KvCache, KvDtype, Linear, attention, linear};
 use whit::quant::{ALIGNMENT, Dtype, Matrix, PANEL_ROWS, groups, matrix_bytes, panel_bytes, scale_bytes};
 
 /// Bytes of the matrix of a matvec.
@@ -87,7 +87,7 @@ fn matvec(c: &mut Criterion) {
             group.bench_function(id(&compute, cols), |b| {
                 b.iter(|| {
                     let input = scratch.load(&compute, &x, cols, dtype == Dtype::Int8);
-                    linear(&compute, &weights.matrix(), None, &input, &mut y);
+                    linear(&compute, [(&Linear { weight: weights.matrix(), bias: None }, &mut y)], &input);
                 });
             });
         }
@@ -106,7 +106,7 @@ fn matmul(c: &mut Criterion) {
             for compute in computes() {
                 let input = scratch.load(&compute, &x, cols, dtype == Dtype::Int8);
                 group.bench_function(id(&compute, cols), |b| {
-                    b.iter(|| linear(&compute, &weights.matrix(), None, &input, &mut y));
+                    b.iter(|| linear(&compute, [(&Linear { weight: weights.matrix(), bias: None }, &mut y)], &input));
                 });
             }
         }
@@ -132,7 +132,7 @@ fn attend(c: &mut Criterion) {
         for depth in [1024, 8192] {
             let mut cache = KvCache::new(dtype, 1, n_kv_heads, head_dim, depth).expect("memory");
             let kv = values(depth * n_kv_heads * head_dim);
-            cache.store(0, 0, &kv, &kv);
+            cache.store(&computes()[0], 0, 0, &kv, &kv);
             group.throughput(Throughput::Bytes(KvCache::bytes(dtype, 1, n_kv_heads, head_dim, depth)));
             let q = values(n_heads * head_dim);
             let mut out = vec![0.0; q.len()];
@@ -145,18 +145,33 @@ fn attend(c: &mut Criterion) {
     }
 }
 
-fn elementwise(c: &mut Criterion) {
-    let n = 2048;
-    let mut group = c.benchmark_group("elementwise");
+/// What is done to each row or element by itself.
+fn rows(c: &mut Criterion) {
+    let (n, head_dim) = (2048, 64);
+    let mut group = c.benchmark_group("rows");
     group.throughput(Throughput::Elements(n as u64));
     let (x, mut y) = (values(n), vec![0.0; n]);
-    group.bench_function("rms_norm", |b| b.iter(|| rms_norm(&x, &x, 1e-5, &mut y)));
-    group.bench_function("swiglu", |b| {
-        b.iter(|| {
-            y.copy_from_slice(&x);
-            swiglu(&mut y, &x);
+    for kernels in kernels::available() {
+        let name = kernels.name;
+        group.bench_function(format!("rms_norm {name}"), |b| b.iter(|| (kernels.rms_norm)(&x, &x, 1e-5, &mut y)));
+        group.bench_function(format!("layer_norm {name}"), |b| {
+            b.iter(|| (kernels.layer_norm)(&x, &x, &x, 1e-5, &mut y));
         });
-    });
+        group.bench_function(format!("swiglu {name}"), |b| {
+            b.iter(|| {
+                y.copy_from_slice(&x);
+                (kernels.swiglu)(&mut y, &x);
+            });
+        });
+        group.bench_function(format!("gelu {name}"), |b| {
+            b.iter(|| {
+                y.copy_from_slice(&x);
+                (kernels.gelu_tanh)(&mut y);
+            });
+        });
+        group.bench_function(format!("rope {name}"), |b| b.iter(|| (kernels.rope)(&mut y, &x[..head_dim], head_dim)));
+        group.bench_function(format!("add {name}"), |b| b.iter(|| (kernels.add)(&mut y, &x)));
+    }
 }
 
 /// The price of a region: two threads meet, do nothing and part.
@@ -175,6 +190,6 @@ criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(1500));
-    targets = matvec, matmul, quantize, attend, elementwise, region
+    targets = matvec, matmul, quantize, attend, rows, region
 }
 criterion_main!(benches);

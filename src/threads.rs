@@ -23,6 +23,9 @@ const SPINS: u32 = 2000;
 /// A body of a parallel region: called with one contiguous range of items.
 type Body<'a> = dyn Fn(Range<usize>) + Sync + 'a;
 
+/// A body of a region over matrices: called with the number of a matrix, units of it and their columns.
+pub type MatricesBody<'a, T> = dyn Fn(usize, Range<usize>, Columns<'_, T>) + Sync + 'a;
+
 /// A pool of `len` threads, the caller included.
 pub struct Threads {
     shared: Arc<Shared>,
@@ -181,15 +184,35 @@ impl Threads {
         min_units: usize,
         body: &(dyn Fn(Range<usize>, Columns<'_, T>) + Sync),
     ) {
-        assert!(width > 0 && unit > 0 && y.len().is_multiple_of(width), "{} elements in rows of {width}", y.len());
-        let n_units = width.div_ceil(unit);
-        let n_rows = y.len() / width;
-        let all = Pointer(y.as_mut_ptr());
-        self.run_parts(n_units, n_units / min_units.max(1), &|units| {
-            let start = units.start * unit;
-            let end = (units.end * unit).min(width);
-            let columns = Columns { all: all.get(), width, n_rows, start, end, borrow: PhantomData };
-            body(units, columns);
+        self.run_matrices([(y, width)], unit, min_units, &|_, units, columns| body(units, columns));
+    }
+
+    /// [`run_columns`](Self::run_columns) over the units of several matrices, each a slice and its width, in one region;
+    /// `body` is also given the number of the matrix.
+    pub fn run_matrices<T: Send, const N: usize>(
+        &self,
+        ys: [(&mut [T], usize); N],
+        unit: usize,
+        min_units: usize,
+        body: &MatricesBody<'_, T>,
+    ) {
+        let ys = ys.map(|(y, width)| {
+            assert!(width > 0 && unit > 0 && y.len().is_multiple_of(width), "{} elements in rows of {width}", y.len());
+            (Pointer(y.as_mut_ptr()), y.len() / width, width)
+        });
+        let n_units = ys.iter().map(|(_, _, width)| width.div_ceil(unit)).sum::<usize>();
+        self.run_parts(n_units, n_units / min_units.max(1), &|range| {
+            let mut first = 0;
+            for (i, &(ref all, n_rows, width)) in ys.iter().enumerate() {
+                let n_units = width.div_ceil(unit);
+                let units = range.start.max(first)..range.end.min(first + n_units);
+                if !units.is_empty() {
+                    let units = units.start - first..units.end - first;
+                    let (start, end) = (units.start * unit, (units.end * unit).min(width));
+                    body(i, units, Columns { all: all.get(), width, n_rows, start, end, borrow: PhantomData });
+                }
+                first += n_units;
+            }
         });
     }
 }
@@ -269,11 +292,18 @@ impl<T> Columns<'_, T> {
 
     /// Row `t`, cut down to the columns of this range.
     pub fn row(&mut self, t: usize) -> &mut [T] {
-        assert!(t < self.n_rows, "row {t} of {}", self.n_rows);
-        // SAFETY: `all` points to `n_rows * width` elements borrowed mutably for the life of the region, and
-        // `start <= end <= width`, so the range lies within them. Column ranges of one region are disjoint, and
-        // `&mut self` lets this range hand out one row at a time.
-        unsafe { std::slice::from_raw_parts_mut(self.all.add(t * self.width + self.start), self.end - self.start) }
+        self.rows(t..t + 1).next().expect("one row")
+    }
+
+    /// The rows `rows`, each cut down to the columns of this range.
+    pub fn rows(&mut self, rows: Range<usize>) -> impl Iterator<Item = &mut [T]> {
+        assert!(rows.start <= rows.end && rows.end <= self.n_rows, "rows {rows:?} of {}", self.n_rows);
+        rows.map(|t| {
+            // SAFETY: `all` points to `n_rows * width` elements borrowed mutably for the life of the region, and
+            // `start <= end <= width`, so the range lies within them. Column ranges of one region are disjoint, each
+            // row is handed out once by this iterator, and `&mut self` lets no second one live beside it.
+            unsafe { std::slice::from_raw_parts_mut(self.all.add(t * self.width + self.start), self.end - self.start) }
+        })
     }
 }
 

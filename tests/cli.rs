@@ -70,7 +70,7 @@ fn wrong_arguments_are_usage_errors_in_one_line() {
         (&["generate", "--seed", "-1"], "--seed"),
         (&["generate", "--seed", "18446744073709551616"], "--seed"),
         (&["generate", "--stop", ""], "--stop"),
-        (&["generate", "--kv", "int4"], "f16, f32"),
+        (&["generate", "--kv", "int4"], "f16, int8, f32"),
         (&["generate", "--logit-bias", "5"], "ID=V"),
         (&["generate", "a", "-f", "b"], "cannot be used with"),
         (&["generate", "-q", "-v"], "cannot be used with"),

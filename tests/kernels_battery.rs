@@ -7,15 +7,24 @@ mod random;
 
 use guarded::{EDGES, Edge, Guarded};
 use random::{Random, assert_same};
-use whit::kernels::{self, Group, Heads, Kernels, PanelOut, TILE, scalar};
+use std::ops::Range;
+use whit::kernels::{
+    self, BLOCK, Group, Kernels, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, PanelOut, QUERY_ROWS, Query, TILE, scalar,
+    value_block_bytes,
+};
 use whit::quant::{Dtype, PANEL_ROWS, groups};
 
 /// Lengths of a row at and around the edges of lanes, groups and unrolled loops, and real ones.
 const COLS: [usize; 21] = [1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 96, 127, 128, 129, 288, 576];
 /// Panels of a matvec: one more and one less than any number read side by side.
 const PANELS: [usize; 6] = [1, 2, 3, 4, 5, 9];
-/// Random cases of a kernel and backend, besides the lengths above.
-const RANDOM_CASES: usize = if cfg!(debug_assertions) { 150 } else { 1500 };
+/// Random cases of a kernel and backend, besides the lengths above: 100,000, and fewer under emulation, which is fifty
+/// times slower. WHIT_BATTERY_CASES says otherwise.
+fn random_cases() -> usize {
+    let emulated = cfg!(not(target_arch = "x86_64"));
+    let said = std::env::var("WHIT_BATTERY_CASES").ok();
+    said.map_or(if emulated { 3_000 } else { 100_000 }, |n| n.parse().expect("WHIT_BATTERY_CASES is a number"))
+}
 
 /// The backends to compare with scalar.
 fn backends() -> impl Iterator<Item = &'static Kernels> {
@@ -34,8 +43,10 @@ fn cases(seed: u64, ns: &[usize], mut case: impl FnMut(&mut Random, usize, usize
             case(&mut random, cols, n, false);
         }
     }
-    for i in 0..RANDOM_CASES {
-        let (cols, n) = (1 + random.below(200), random.pick(ns));
+    for i in 0..random_cases() {
+        // Mostly short: the edges are where kernels go wrong.
+        let most = random.pick(&[40, 40, 40, 40, 40, 40, 40, 200]);
+        let (cols, n) = (1 + random.below(most), random.pick(ns));
         case(&mut random, cols, n, i % 4 == 0);
     }
 }
@@ -161,50 +172,180 @@ fn float_matmul(seed: u64, dtype: Dtype, truth: FloatMatmul, of: impl Fn(&Kernel
     });
 }
 
-#[test]
-fn attend() {
-    let mut random = Random::new(8);
+/// Keys, values and queries of an attention, as one of the three caches has them.
+struct Attention {
+    head_dim: usize,
+    q: Vec<f32>,
+    visible: Vec<Range<usize>>,
+}
+
+impl Attention {
+    /// Calls `attend` with queries whose inputs lie at guard pages, and returns their outputs.
+    fn run(&self, edge: Edge, attend: impl Fn(&mut [Query<'_>])) -> Guarded<f32> {
+        let q = Guarded::new(&self.q, edge);
+        let mut out = painted(q.len(), edge);
+        let rows = q.chunks_exact(self.head_dim).zip(out.chunks_exact_mut(self.head_dim)).zip(&self.visible);
+        let mut queries: Vec<_> = rows.map(|((q, out), visible)| Query { q, out, visible: visible.clone() }).collect();
+        attend(&mut queries);
+        out
+    }
+}
+
+/// Calls `case(random, attention, blocks, wild)` for edge shapes and random ones; `blocks` is the room of the cache.
+fn attentions(seed: u64, max_head_dim: usize, mut case: impl FnMut(&mut Random, &Attention, usize, bool)) {
+    let mut random = Random::new(seed);
     let mut shapes = Vec::new();
     for head_dim in [1, 7, 8, 15, 16, 17, 31, 32, 33, 48, 64, 80, 128, 256] {
         for visible in [0..1, 0..31, 0..32, 0..33, 31..32, 31..33, 5..40, 40..63, 33..129] {
-            shapes.push((head_dim, random.pick(&[1, 2, 3, 15, 16, 17]), visible));
+            shapes.push((head_dim, 1, random.pick(&[1, 2, 3, 15, 17, QUERY_ROWS]), visible));
         }
     }
-    for _ in 0..RANDOM_CASES {
-        let start = random.below(90);
-        let visible = start..start + 1 + random.below(90);
-        shapes.push((1 + random.below(70), 1 + random.below(4), visible));
+    for _ in 0..random_cases() {
+        let start = random.below(70);
+        let most = random.pick(&[8, 8, 8, 8, 8, 8, 8, 70]);
+        let (tokens, heads) = (1 + random.below(5), 1 + random.below(4));
+        shapes.push((1 + random.below(most), tokens, heads, start..start + 1 + random.below(50)));
     }
-    for (i, (head_dim, n_heads, visible)) in shapes.into_iter().enumerate() {
+    for (i, (head_dim, tokens, heads, first)) in shapes.into_iter().enumerate() {
+        if head_dim > max_head_dim {
+            continue;
+        }
         let spread = random.pick(&[1.0, 1.0, 30.0, 1e4]);
-        let q: Vec<f32> = random.units(n_heads * head_dim).iter().map(|v| v * spread).collect();
-        let mut k: Vec<u16> = (0..visible.end * head_dim).map(|_| random.half(i % 8 == 0)).collect();
-        let mut v: Vec<u16> = (0..visible.end * head_dim).map(|_| random.half(i % 8 == 0)).collect();
-        // What is not seen must not matter.
-        k[..visible.start * head_dim].fill(0x7e00);
-        v[..visible.start * head_dim].fill(0x7e00);
+        let q: Vec<f32> = random.units(tokens * heads * head_dim).iter().map(|v| v * spread).collect();
+        // Half of the cases have a sliding window.
+        let slide = random.below(2);
+        let of = |t: usize| (first.start + t * slide)..first.end + t;
+        let visible: Vec<_> = (0..tokens).flat_map(|t| (0..heads).map(move |_| of(t))).collect();
+        let blocks = (first.end + tokens).div_ceil(BLOCK);
+        case(&mut random, &Attention { head_dim, q, visible }, blocks, i % 8 == 0);
+    }
+}
+
+#[test]
+fn attend_f16_and_f32() {
+    attentions(8, usize::MAX, |random, attention, blocks, wild| {
+        let n = blocks * BLOCK * attention.head_dim;
+        let halves = |random: &mut Random| (0..n).map(|_| random.half(wild)).collect::<Vec<u16>>();
+        let (keys, values) = (halves(random), halves(random));
         let wide = |x: &[u16]| x.iter().map(|&h| half::f16::from_bits(h).to_f32_const()).collect::<Vec<_>>();
-        let (k32, v32) = (wide(&k), wide(&v));
-        let mut want = vec![0.0; q.len()];
-        let halves = Heads { q: &q, k: &k[..], v: &v[..], head_dim, visible: visible.clone() };
-        scalar::attend_f16(&halves, &mut want);
-        let mut wide = vec![0.0; q.len()];
-        scalar::attend_f32(&Heads { q: &q, k: &k32[..], v: &v32[..], head_dim, visible: visible.clone() }, &mut wide);
-        assert_same(&wide, &want, || format!("scalar, halves and floats, head_dim {head_dim} {visible:?}"));
+        let (wide_keys, wide_values) = (wide(&keys), wide(&values));
+        let (head, wide) = (
+            KvHead { keys: &keys[..], values: &values[..] },
+            KvHead { keys: &wide_keys[..], values: &wide_values[..] },
+        );
+        let want = attention.run(Edge::End, |queries| scalar::attend_f16(queries, &head));
+        let what = |name: &str| format!("{name} attend head_dim {} {:?}", attention.head_dim, attention.visible);
+        let floats = attention.run(Edge::End, |queries| scalar::attend_f32(queries, &wide));
+        assert_same(&floats, &want, || what("scalar, floats,"));
         for backend in backends() {
             for edge in EDGES {
-                let what = || format!("{} attend head_dim {head_dim} heads {n_heads} {visible:?}", backend.name);
-                let q = Guarded::new(&q, edge);
-                let mut out = painted(q.len(), edge);
-                let (k, v) = (Guarded::new(&k, edge), Guarded::new(&v, edge));
-                let visible = visible.clone();
-                (backend.attend_f16)(&Heads { q: &q, k: &k, v: &v, head_dim, visible: visible.clone() }, &mut out);
-                assert_same(&out, &want, what);
-                let mut out = painted(q.len(), edge);
-                let (k, v) = (Guarded::new(&k32, edge), Guarded::new(&v32, edge));
-                (backend.attend_f32)(&Heads { q: &q, k: &k, v: &v, head_dim, visible }, &mut out);
-                assert_same(&out, &want, what);
+                let (keys, values) = (Guarded::new(&keys, edge), Guarded::new(&values, edge));
+                let head = KvHead { keys: &keys[..], values: &values[..] };
+                let got = attention.run(edge, |queries| (backend.attend_f16)(queries, &head));
+                assert_same(&got, &want, || what(backend.name));
+                let (keys, values) = (Guarded::new(&wide_keys, edge), Guarded::new(&wide_values, edge));
+                let head = KvHead { keys: &keys[..], values: &values[..] };
+                let got = attention.run(edge, |queries| (backend.attend_f32)(queries, &head));
+                assert_same(&got, &want, || what(backend.name));
             }
         }
-    }
+    });
+}
+
+#[test]
+fn attend_int8() {
+    attentions(9, MAX_HEAD_GROUPS * 32, |random, attention, blocks, wild| {
+        let keys = random.panels(Dtype::Int8, attention.head_dim, blocks * BLOCK / PANEL_ROWS, wild);
+        let mut values = Vec::new();
+        for _ in 0..blocks {
+            let end = values.len() + value_block_bytes(attention.head_dim);
+            (0..BLOCK).for_each(|_| values.extend(random.half(wild).to_le_bytes()));
+            while values.len() < end {
+                values.extend(random.bits().to_le_bytes());
+            }
+        }
+        let head = KvHeadInt8 { keys: &keys, values: &values };
+        let want = attention.run(Edge::End, |queries| scalar::attend_int8(queries, &head));
+        for backend in backends() {
+            for edge in EDGES {
+                let (keys, values) = (Guarded::new(&keys, edge), Guarded::new(&values, edge));
+                let head = KvHeadInt8 { keys: &keys, values: &values };
+                let got = attention.run(edge, |queries| (backend.attend_int8)(queries, &head));
+                let what =
+                    || format!("{} attend head_dim {} {:?}", backend.name, attention.head_dim, attention.visible);
+                assert_same(&got, &want, what);
+            }
+        }
+    });
+}
+
+#[test]
+fn norms() {
+    cases(10, &[1, 2, 3], |random, dim, n, _| {
+        let (x, weight, bias) = (random.inputs(n * dim), random.units(dim), random.units(dim));
+        let eps = random.pick(&[1e-5, 1e-6, 0.0]);
+        let (mut rms, mut layer) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        scalar::rms_norm(&x, &weight, eps, &mut rms);
+        scalar::layer_norm(&x, &weight, &bias, eps, &mut layer);
+        for backend in backends() {
+            let what = || format!("{} norms of {n} x {dim}", backend.name);
+            for edge in EDGES {
+                let (weight, bias) = (Guarded::new(&weight, edge), Guarded::new(&bias, edge));
+                let mut x = Guarded::new(&x, edge);
+                let mut y = painted(x.len(), edge);
+                (backend.rms_norm)(&x, &weight, eps, &mut y);
+                assert_same(&y, &rms, what);
+                (backend.layer_norm)(&x, &weight, &bias, eps, &mut y);
+                assert_same(&y, &layer, what);
+                (backend.rms_norm_in_place)(&mut x, &weight, eps);
+                assert_same(&x, &rms, what);
+            }
+        }
+    });
+}
+
+#[test]
+fn activations() {
+    cases(11, &[1], |random, n, _, _| {
+        let (x, y) = (random.inputs(n), random.inputs(n));
+        let truth = |kernel: &dyn Fn(&mut [f32])| {
+            let mut x = x.clone();
+            kernel(&mut x);
+            x
+        };
+        let swiglu = truth(&|x| scalar::swiglu(x, &y));
+        let gelu = truth(&|x| scalar::gelu_tanh(x));
+        let sum = truth(&|x| scalar::add(x, &y));
+        for backend in backends() {
+            for edge in EDGES {
+                let y = Guarded::new(&y, edge);
+                let mut got = Guarded::new(&x, edge);
+                (backend.swiglu)(&mut got, &y);
+                assert_same(&got, &swiglu, || format!("{} swiglu of {n}", backend.name));
+                let mut got = Guarded::new(&x, edge);
+                (backend.gelu_tanh)(&mut got);
+                assert_same(&got, &gelu, || format!("{} gelu of {n}", backend.name));
+                let mut got = Guarded::new(&x, edge);
+                (backend.add)(&mut got, &y);
+                assert_same(&got, &sum, || format!("{} add of {n}", backend.name));
+            }
+        }
+    });
+}
+
+#[test]
+fn rope() {
+    cases(12, &[1, 2, 3, 5], |random, half, n, _| {
+        let (head_dim, n_tokens) = (2 * half.min(64), 1 + random.below(3));
+        let (x, angles) = (random.inputs(n_tokens * n * head_dim), random.units(n_tokens * head_dim));
+        let mut want = x.clone();
+        scalar::rope(&mut want, &angles, head_dim);
+        for backend in backends() {
+            for edge in EDGES {
+                let mut got = Guarded::new(&x, edge);
+                (backend.rope)(&mut got, &Guarded::new(&angles, edge), head_dim);
+                assert_same(&got, &want, || format!("{} rope of {n_tokens} x {n} x {head_dim}", backend.name));
+            }
+        }
+    });
 }

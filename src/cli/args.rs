@@ -58,6 +58,8 @@ pub(crate) struct ComputeArgs {
 pub(crate) enum Kv {
     /// 16-bit floats
     F16,
+    /// 8-bit integers, half the memory of f16
+    Int8,
     /// 32-bit floats, for reference runs
     F32,
 }

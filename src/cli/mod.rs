@@ -18,7 +18,7 @@ use clap::error::ErrorKind;
 use output::{End, Outcome, note};
 use whit::compute::Compute;
 use whit::error::{Error, Kind, Result};
-use whit::ops::attention::KvDtype;
+use whit::ops::KvDtype;
 use whit::{kernels, os};
 
 /// Runs the command of the process's arguments and returns the exit code.
@@ -99,6 +99,7 @@ impl From<Kv> for KvDtype {
     fn from(kv: Kv) -> Self {
         match kv {
             Kv::F16 => KvDtype::F16,
+            Kv::Int8 => KvDtype::Int8,
             Kv::F32 => KvDtype::F32,
         }
     }

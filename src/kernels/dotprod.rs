@@ -2,6 +2,7 @@
 //! and their sum in one instruction. Every kernel is the same as in [`scalar`](super::scalar), bit for bit.
 #![allow(unsafe_code)]
 
+use super::attention::{KvHeadInt8, Query};
 use super::neon::{self, Codes, Dots};
 use super::{Group, PanelOut};
 use bytemuck::{must_cast, must_cast_ref};
@@ -18,6 +19,12 @@ pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f3
 #[target_feature(enable = "neon,dotprod")]
 pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
     neon::matmul(panel, cols, x, out, |codes, half, x| dots(codes, half, x));
+}
+
+/// Same as [`scalar::attend_int8`](super::scalar::attend_int8).
+#[target_feature(enable = "neon,dotprod")]
+pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
+    neon::attend_int8_by(queries, head, |codes, half, x| dots(codes, half, x));
 }
 
 /// The exact dot products of the lower (`half` 0) or upper 8 rows of a group with one token.

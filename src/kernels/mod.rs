@@ -7,6 +7,7 @@
 //!
 //! To add a backend: one file with its functions, one static and one line of [`table`](self) with what it needs.
 
+mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "aarch64")]
@@ -15,17 +16,17 @@ pub mod lanes;
 pub mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod rows;
 pub mod scalar;
-mod streams;
 mod table;
 
-pub use streams::Heads;
+pub use attention::{BLOCK, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, QUERY_ROWS, Query, value_block_bytes};
 
 use crate::error::{Error, Kind, Result};
 use crate::quant::{GROUP_SIZE, PANEL_ROWS};
 
 /// The most tokens that one matmul call multiplies with a panel.
-pub const TILE: usize = 8;
+pub const TILE: usize = 24;
 
 /// The products of one panel with one token.
 pub type PanelOut = [f32; PANEL_ROWS];
@@ -44,6 +45,9 @@ impl Group {
     /// All codes and the scale 0.
     pub const ZERO: Group = Group { codes: [0; GROUP_SIZE], scale: 0.0 };
 }
+
+/// `fn(x, weight, bias, eps, y)`, see [`Kernels::layer_norm`].
+pub type LayerNorm = fn(&[f32], &[f32], &[f32], f32, &mut [f32]);
 
 /// The kernels of one backend. Shapes: `n` tokens, at most [`TILE`]; `groups = ceil(cols / 32)`; panels as in
 /// [`quant`](crate::quant).
@@ -64,10 +68,27 @@ pub struct Kernels {
     pub f32_matvec: fn(panels: &[u8], x: &[f32], out: &mut [f32]),
     /// Product of one f32 `panel` with the n tokens of `x` (n, cols): `out` (n, 16).
     pub f32_matmul: fn(panel: &[u8], cols: usize, x: &[f32], out: &mut [PanelOut]),
-    /// Attention of the query heads of one token over one KV head kept as halves.
-    pub attend_f16: fn(heads: &Heads<'_, u16>, out: &mut [f32]),
-    /// Attention of the query heads of one token over one KV head kept as f32.
-    pub attend_f32: fn(heads: &Heads<'_, f32>, out: &mut [f32]),
+    /// Attention of up to [`QUERY_ROWS`] queries, in the order of their tokens, over one KV head kept as halves.
+    pub attend_f16: fn(queries: &mut [Query<'_>], head: &KvHead<'_, u16>),
+    /// Attention of up to [`QUERY_ROWS`] queries, in the order of their tokens, over one KV head kept as f32.
+    pub attend_f32: fn(queries: &mut [Query<'_>], head: &KvHead<'_, f32>),
+    /// Attention of up to [`QUERY_ROWS`] queries, in the order of their tokens, over one KV head kept as int8.
+    pub attend_int8: fn(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>),
+    /// `y = x / sqrt(mean(x^2) + eps) * weight` for each row of `x` and `y` (n, dim); `weight` (dim).
+    pub rms_norm: fn(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]),
+    /// [`rms_norm`](Self::rms_norm) with `y` in the place of `x`.
+    pub rms_norm_in_place: fn(x: &mut [f32], weight: &[f32], eps: f32),
+    /// `y = (x - mean) / sqrt(variance + eps) * weight + bias` for each row of `x` and `y` (n, dim); `weight`, `bias`
+    /// (dim).
+    pub layer_norm: LayerNorm,
+    /// `gate[i] = silu(gate[i]) * up[i]`.
+    pub swiglu: fn(gate: &mut [f32], up: &[f32]),
+    /// `x[i] = gelu(x[i])` by the tanh form.
+    pub gelu_tanh: fn(x: &mut [f32]),
+    /// `x[i] += y[i]`.
+    pub add: fn(x: &mut [f32], y: &[f32]),
+    /// Turns every head of `x` (n, n_heads, head_dim) by the angles of its token, `[cos][sin]` of (n, head_dim).
+    pub rope: fn(x: &mut [f32], angles: &[f32], head_dim: usize),
 }
 
 /// Every backend that this CPU can run, `scalar` first, the best last.

@@ -1,8 +1,10 @@
 //! The truth: every kernel in plain Rust. What another backend computes has these bits.
 
-use super::lanes::{LANES, tree, widen};
-use super::streams::attend;
-use super::{Group, Heads, PanelOut, TILE};
+use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
+use super::lanes::{sum, widen};
+use super::math::exp;
+use super::rows;
+use super::{Group, PanelOut, TILE};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 
 /// Checks the arguments of [`quantize`] and returns n.
@@ -40,15 +42,23 @@ pub(super) fn group_scale(largest: u32) -> f32 {
     if scale < f32::MIN_POSITIVE { 0.0 } else { scale }
 }
 
-/// Quantizes up to 32 inputs; the codes past them are 0.
-pub(super) fn quantize_group(x: &[f32]) -> Group {
+/// Quantizes inputs with one scale, which it returns: see [`Group`].
+pub fn quantize_codes(x: &[f32], codes: &mut [i8]) -> f32 {
     let largest = x.iter().fold(0, |m, v| v.abs().to_bits().max(m));
-    let mut group = Group { scale: group_scale(largest), ..Group::ZERO };
-    if group.scale > 0.0 {
-        for (code, v) in group.codes.iter_mut().zip(x) {
-            *code = (v / group.scale).round_ties_even() as i8;
+    let scale = group_scale(largest);
+    codes.fill(0);
+    if scale > 0.0 {
+        for (code, v) in codes.iter_mut().zip(x) {
+            *code = (v / scale).round_ties_even() as i8;
         }
     }
+    scale
+}
+
+/// Quantizes up to 32 inputs; the codes past them are 0.
+pub(super) fn quantize_group(x: &[f32]) -> Group {
+    let mut group = Group::ZERO;
+    group.scale = quantize_codes(x, &mut group.codes);
     group
 }
 
@@ -167,37 +177,138 @@ fn float_matmul<const BYTES: usize>(
 }
 
 /// See [`Kernels::attend_f16`](super::Kernels::attend_f16).
-pub fn attend_f16(heads: &Heads<'_, u16>, out: &mut [f32]) {
-    attend(heads, out, |q, k| dot(q, k, widen), |out, p, v| add_weighted(out, p, v, widen));
+pub fn attend_f16(queries: &mut [Query<'_>], head: &KvHead<'_, u16>) {
+    check_queries(queries, |head_dim| head.positions(head_dim));
+    queries.iter_mut().for_each(|query| attend_float(query, head, widen));
 }
 
 /// See [`Kernels::attend_f32`](super::Kernels::attend_f32).
-pub fn attend_f32(heads: &Heads<'_, f32>, out: &mut [f32]) {
-    attend(heads, out, |q, k| dot(q, k, |k| k), |out, p, v| add_weighted(out, p, v, |v| v));
+pub fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, f32>) {
+    check_queries(queries, |head_dim| head.positions(head_dim));
+    queries.iter_mut().for_each(|query| attend_float(query, head, |v| v));
 }
 
-#[inline(always)]
-fn dot<E: Copy>(q: &[f32], k: &[E], widen: impl Fn(E) -> f32) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let ((q, q_tail), (k, k_tail)) = (q.as_chunks::<LANES>(), k.as_chunks::<LANES>());
-    for (q, k) in q.iter().zip(k) {
-        for l in 0..LANES {
-            lanes[l] += q[l] * widen(k[l]);
+fn attend_float<E: Copy>(query: &mut Query<'_>, head: &KvHead<'_, E>, widen: impl Fn(E) -> f32) {
+    let head_dim = query.q.len();
+    let scores = |q: &[f32], panel: usize| {
+        let mut scores = [0.0; PANEL_ROWS];
+        let keys = &head.keys[panel * PANEL_ROWS * head_dim..];
+        for (&q, k) in q.iter().zip(keys.as_chunks::<PANEL_ROWS>().0) {
+            for r in 0..PANEL_ROWS {
+                scores[r] += q * widen(k[r]);
+            }
         }
-    }
-    for ((lane, &q), &k) in lanes.iter_mut().zip(q_tail).zip(k_tail) {
-        *lane += q * widen(k);
-    }
-    tree(lanes)
+        scores
+    };
+    attend(query, scores, |out, p, block, seen| {
+        for j in seen {
+            let v = &head.values[(block * BLOCK + j) * head_dim..][..head_dim];
+            for (y, &v) in out.iter_mut().zip(v) {
+                *y += p[j] * widen(v);
+            }
+        }
+    });
 }
 
-#[inline(always)]
-fn add_weighted<E: Copy>(out: &mut [f32], p: &[f32], v: &[E], widen: impl Fn(E) -> f32) {
-    for (&p, v) in p.iter().zip(v.chunks_exact(out.len())) {
-        for (y, &v) in out.iter_mut().zip(v) {
-            *y += p * widen(v);
-        }
+/// See [`Kernels::attend_int8`](super::Kernels::attend_int8).
+pub fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
+    let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
+    let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
+    for (query, quantized) in queries.iter_mut().zip(&quantized) {
+        let scores = |_: &[f32], panel: usize| {
+            let mut scores = [PanelOut::default()];
+            let x = &quantized[..groups(head_dim)];
+            int8_matmul(head.key_panel(panel, head_dim), head_dim, x, &mut scores);
+            scores[0]
+        };
+        attend(query, scores, |out, p, block, seen| {
+            let (scales, codes) = head.value_block(block, head_dim);
+            let mut weights = [0.0; BLOCK];
+            for j in seen {
+                weights[j] = p[j] * read_f16(scales, j);
+            }
+            let weights = quantize_group(&weights);
+            for (codes, out) in codes.iter().zip(out.chunks_mut(PANEL_ROWS)) {
+                for (y, dot) in out.iter_mut().zip(int8_dots(codes, &weights.codes)) {
+                    *y += dot as f32 * weights.scale;
+                }
+            }
+        });
     }
+}
+
+/// Streaming attention of one query: `scores(q, panel)` are the products with 16 keys, `weigh(out, p, block, seen)` adds
+/// the values of the slots `seen` of a block weighted by `p`.
+#[inline(always)]
+fn attend(
+    query: &mut Query<'_>,
+    scores: impl Fn(&[f32], usize) -> [f32; PANEL_ROWS],
+    weigh: impl Fn(&mut [f32], &[f32; BLOCK], usize, core::ops::Range<usize>),
+) {
+    let Query { q, out, visible } = query;
+    let scale = 1.0 / (q.len() as f32).sqrt();
+    let (mut max, mut total) = (f32::NEG_INFINITY, 0.0);
+    out.fill(0.0);
+    for block in visible.start / BLOCK..visible.end.div_ceil(BLOCK) {
+        let first = block * BLOCK;
+        let seen = visible.start.max(first) - first..visible.end.min(first + BLOCK) - first;
+        let mut p = [f32::NEG_INFINITY; BLOCK];
+        let before = max;
+        for j in seen.clone() {
+            if j == seen.start || j == PANEL_ROWS {
+                p.as_chunks_mut().0[j / PANEL_ROWS] = scores(q, (first + j) / PANEL_ROWS);
+            }
+            p[j] *= scale;
+            max = if p[j] > max { p[j] } else { max };
+        }
+        for (j, p) in p.iter_mut().enumerate() {
+            *p = if seen.contains(&j) { exp(*p - max) } else { 0.0 };
+        }
+        let correction = exp(before - max);
+        total = total * correction + sum(&p);
+        for y in out.iter_mut() {
+            *y *= correction;
+        }
+        weigh(out, &p, block, seen);
+    }
+    for y in out.iter_mut() {
+        *y /= total;
+    }
+}
+
+/// See [`Kernels::rms_norm`](super::Kernels::rms_norm).
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+    rows::rms_norm(x, weight, eps, y);
+}
+
+/// See [`Kernels::rms_norm_in_place`](super::Kernels::rms_norm_in_place).
+pub fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
+    rows::rms_norm_in_place(x, weight, eps);
+}
+
+/// See [`Kernels::layer_norm`](super::Kernels::layer_norm).
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+    rows::layer_norm(x, weight, bias, eps, y);
+}
+
+/// See [`Kernels::swiglu`](super::Kernels::swiglu).
+pub fn swiglu(gate: &mut [f32], up: &[f32]) {
+    rows::swiglu(gate, up);
+}
+
+/// See [`Kernels::gelu_tanh`](super::Kernels::gelu_tanh).
+pub fn gelu_tanh(x: &mut [f32]) {
+    rows::gelu_tanh(x);
+}
+
+/// See [`Kernels::add`](super::Kernels::add).
+pub fn add(x: &mut [f32], y: &[f32]) {
+    rows::add(x, y);
+}
+
+/// See [`Kernels::rope`](super::Kernels::rope).
+pub fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {
+    rows::rope(x, angles, head_dim);
 }
 
 #[cfg(test)]

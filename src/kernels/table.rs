@@ -44,6 +44,14 @@ pub(super) static SCALAR: Kernels = Kernels {
     f32_matmul: scalar::f32_matmul,
     attend_f16: scalar::attend_f16,
     attend_f32: scalar::attend_f32,
+    attend_int8: scalar::attend_int8,
+    rms_norm: scalar::rms_norm,
+    rms_norm_in_place: scalar::rms_norm_in_place,
+    layer_norm: scalar::layer_norm,
+    swiglu: scalar::swiglu,
+    gelu_tanh: scalar::gelu_tanh,
+    add: scalar::add,
+    rope: scalar::rope,
 };
 
 /// A function of an ISA file as a table's entry: the one call into code that needs features of the CPU.
@@ -69,8 +77,16 @@ static AVX2: Kernels = Kernels {
     f16_matmul: entry!(avx2::f16_matmul(panel, cols, x, out)),
     f32_matvec: entry!(avx2::f32_matvec(panels, x, out)),
     f32_matmul: entry!(avx2::f32_matmul(panel, cols, x, out)),
-    attend_f16: entry!(avx2::attend_f16(heads, out)),
-    attend_f32: entry!(avx2::attend_f32(heads, out)),
+    attend_f16: entry!(avx2::attend_f16(queries, head)),
+    attend_f32: entry!(avx2::attend_f32(queries, head)),
+    attend_int8: entry!(avx2::attend_int8(queries, head)),
+    rms_norm: entry!(avx2::rms_norm(x, weight, eps, y)),
+    rms_norm_in_place: entry!(avx2::rms_norm_in_place(x, weight, eps)),
+    layer_norm: entry!(avx2::layer_norm(x, weight, bias, eps, y)),
+    swiglu: entry!(avx2::swiglu(gate, up)),
+    gelu_tanh: entry!(avx2::gelu_tanh(x)),
+    add: entry!(avx2::add(x, y)),
+    rope: entry!(avx2::rope(x, angles, head_dim)),
 };
 
 /// The backends of this architecture, from the plainest to the best.
@@ -101,8 +117,11 @@ static NEON: Kernels = Kernels {
     f16_matmul: entry!(neon::f16_matmul(panel, cols, x, out)),
     f32_matvec: entry!(neon::f32_matvec(panels, x, out)),
     f32_matmul: entry!(neon::f32_matmul(panel, cols, x, out)),
-    attend_f16: entry!(neon::attend_f16(heads, out)),
-    attend_f32: entry!(neon::attend_f32(heads, out)),
+    attend_f16: entry!(neon::attend_f16(queries, head)),
+    attend_f32: entry!(neon::attend_f32(queries, head)),
+    attend_int8: entry!(neon::attend_int8(queries, head)),
+    // NEON belongs to every aarch64 CPU, so that plain Rust is compiled for it.
+    ..SCALAR
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -110,6 +129,7 @@ static DOTPROD: Kernels = Kernels {
     name: "dotprod",
     int8_matvec: entry!(dotprod::int8_matvec(panels, cols, x, out)),
     int8_matmul: entry!(dotprod::int8_matmul(panel, cols, x, out)),
+    attend_int8: entry!(dotprod::attend_int8(queries, head)),
     ..NEON
 };
 

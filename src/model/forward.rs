@@ -6,13 +6,11 @@
 use super::Model;
 use super::config::Family;
 use super::scratch::{Rows, Scratch};
-use super::weights::{Linear, Norm};
 use crate::compute::Compute;
-use crate::ops::activation::{add, gelu_tanh, swiglu};
-use crate::ops::attention::{KvCache, attention};
-use crate::ops::linear::{Activations, linear};
-use crate::ops::norm::{layer_norm, rms_norm, rms_norm_in_place};
-use crate::ops::rope::{rope, rope_angles};
+use crate::ops::{
+    Activations, Input, KvCache, Linear, Norm, add, attention, gelu_tanh, linear, linear_add, linear_swiglu, norm,
+    rms_norm_in_place, rope, rope_angles,
+};
 use crate::quant::Dtype;
 use crate::token::TokenId;
 
@@ -26,7 +24,7 @@ pub(super) fn forward(
     scratch: &mut Scratch,
 ) {
     let mut rows = scratch.rows(&model.config, tokens.len());
-    embed(model, tokens, start, &mut rows);
+    embed(model, compute, tokens, start, &mut rows);
     match model.config.family {
         Family::Gpt2 => gpt2(model, compute, start, cache, rows),
         Family::Llama => llama(model, compute, start, cache, rows),
@@ -34,15 +32,15 @@ pub(super) fn forward(
 }
 
 /// Token vectors, plus position vectors where they are learned.
-fn embed(model: &Model<'_>, tokens: &[TokenId], start: usize, s: &mut Rows<'_>) {
+fn embed(model: &Model<'_>, compute: &Compute, tokens: &[TokenId], start: usize, s: &mut Rows<'_>) {
     let (dim, weights) = (model.config.dim, &model.weights);
     for (token, x) in tokens.iter().zip(s.x.chunks_exact_mut(dim)) {
         weights.embedding.read_row(*token as usize, x);
     }
     if let Some(positions) = &weights.positions {
-        for (t, (x, row)) in s.x.chunks_exact_mut(dim).zip(s.branch.chunks_exact_mut(dim)).enumerate() {
+        for (t, (x, row)) in s.x.chunks_exact_mut(dim).zip(s.positions.chunks_exact_mut(dim)).enumerate() {
             positions.read_row(start + t, row);
-            add(x, row);
+            add(compute, x, row);
         }
     }
 }
@@ -56,28 +54,27 @@ pub(super) fn unembed(
     activations: &mut Activations,
     logits: &mut [f32],
 ) {
-    normalize(model, x, &model.weights.final_norm, normed);
-    let w = &model.weights.unembedding;
-    let input = activations.load(compute, normed, model.config.dim, w.dtype() == Dtype::Int8);
-    linear(compute, w, None, &input, logits);
+    let layer = &model.weights.unembedding;
+    let input = normed_input(compute, x, &model.weights.final_norm, normed, activations, [layer]);
+    linear(compute, [(layer, logits)], &input);
 }
 
 /// Pre-norm blocks of Radford et al. 2019: attention with biases, then an MLP with GELU.
 fn gpt2(model: &Model<'_>, compute: &Compute, start: usize, cache: &mut KvCache, s: Rows<'_>) {
     let c = &model.config;
-    for (layer, block) in model.weights.blocks.iter().enumerate() {
-        normalize(model, s.x, &block.attn_norm, s.normed);
-        project(compute, s.normed, c.dim, s.activations, [(&block.q, s.q), (&block.k, s.k), (&block.v, s.v)]);
-        cache.store(layer, start, s.k, s.v);
+    for (layer, b) in model.weights.blocks.iter().enumerate() {
+        let input = normed_input(compute, s.x, &b.attn_norm, s.normed, s.activations, [&b.q, &b.k, &b.v]);
+        linear(compute, [(&b.q, &mut *s.q), (&b.k, &mut *s.k), (&b.v, &mut *s.v)], &input);
+        cache.store(compute, layer, start, s.k, s.v);
         attention(compute, s.q, c.n_heads, &cache.layer(layer), start, None, s.attended);
-        project(compute, s.attended, c.n_heads * c.head_dim, s.activations, [(&block.o, s.branch)]);
-        add(s.x, s.branch);
+        let input = input_of(compute, s.attended, s.activations, [&b.o]);
+        linear_add(compute, &b.o, &input, s.x);
 
-        normalize(model, s.x, &block.mlp_norm, s.normed);
-        project(compute, s.normed, c.dim, s.activations, [(&block.up, s.hidden)]);
-        gelu_tanh(s.hidden);
-        project(compute, s.hidden, c.hidden_dim, s.activations, [(&block.down, s.branch)]);
-        add(s.x, s.branch);
+        let input = normed_input(compute, s.x, &b.mlp_norm, s.normed, s.activations, [&b.up]);
+        linear(compute, [(&b.up, &mut *s.hidden)], &input);
+        gelu_tanh(compute, s.hidden);
+        let input = input_of(compute, s.hidden, s.activations, [&b.down]);
+        linear_add(compute, &b.down, &input, s.x);
     }
 }
 
@@ -87,49 +84,49 @@ fn llama(model: &Model<'_>, compute: &Compute, start: usize, cache: &mut KvCache
     for (t, angles) in s.angles.chunks_exact_mut(c.head_dim).enumerate() {
         rope_angles(start + t, &c.rope_freqs, angles);
     }
-    for (layer, block) in model.weights.blocks.iter().enumerate() {
-        normalize(model, s.x, &block.attn_norm, s.normed);
-        project(compute, s.normed, c.dim, s.activations, [(&block.q, s.q), (&block.k, s.k), (&block.v, s.v)]);
-        if let Some((q_norm, k_norm)) = block.qk_norm {
-            rms_norm_in_place(s.q, q_norm, c.norm_eps);
-            rms_norm_in_place(s.k, k_norm, c.norm_eps);
+    for (layer, b) in model.weights.blocks.iter().enumerate() {
+        let input = normed_input(compute, s.x, &b.attn_norm, s.normed, s.activations, [&b.q, &b.k, &b.v]);
+        linear(compute, [(&b.q, &mut *s.q), (&b.k, &mut *s.k), (&b.v, &mut *s.v)], &input);
+        if let Some((q_norm, k_norm)) = b.qk_norm {
+            rms_norm_in_place(compute, s.q, q_norm, c.norm_eps);
+            rms_norm_in_place(compute, s.k, k_norm, c.norm_eps);
         }
-        rope(s.q, s.angles, c.n_heads, c.head_dim);
-        rope(s.k, s.angles, c.n_kv_heads, c.head_dim);
-        cache.store(layer, start, s.k, s.v);
+        rope(compute, s.q, s.angles, c.n_heads, c.head_dim);
+        rope(compute, s.k, s.angles, c.n_kv_heads, c.head_dim);
+        cache.store(compute, layer, start, s.k, s.v);
         attention(compute, s.q, c.n_heads, &cache.layer(layer), start, c.sliding_window, s.attended);
-        project(compute, s.attended, c.n_heads * c.head_dim, s.activations, [(&block.o, s.branch)]);
-        add(s.x, s.branch);
+        let input = input_of(compute, s.attended, s.activations, [&b.o]);
+        linear_add(compute, &b.o, &input, s.x);
 
-        normalize(model, s.x, &block.mlp_norm, s.normed);
-        if let Some(gate) = &block.gate {
-            project(compute, s.normed, c.dim, s.activations, [(gate, s.gate), (&block.up, s.hidden)]);
+        if let Some(gate) = &b.gate {
+            let input = normed_input(compute, s.x, &b.mlp_norm, s.normed, s.activations, [gate, &b.up]);
+            linear_swiglu(compute, gate, &b.up, &input, s.hidden);
         }
-        swiglu(s.gate, s.hidden);
-        project(compute, s.gate, c.hidden_dim, s.activations, [(&block.down, s.branch)]);
-        add(s.x, s.branch);
+        let input = input_of(compute, s.hidden, s.activations, [&b.down]);
+        linear_add(compute, &b.down, &input, s.x);
     }
 }
 
-/// LayerNorm where the norm has a bias, else RMSNorm.
-fn normalize(model: &Model<'_>, x: &[f32], norm: &Norm<'_>, y: &mut [f32]) {
-    match norm.bias {
-        Some(bias) => layer_norm(x, norm.weight, Some(bias), model.config.norm_eps, y),
-        None => rms_norm(x, norm.weight, model.config.norm_eps, y),
-    }
-}
-
-/// Several linear layers of one input `x` (T, cols), which is quantized at most once.
-fn project<const N: usize>(
+/// The norm of `x` (T, dim), written to `normed`, as the input of `layers`.
+fn normed_input<'s, const N: usize>(
     compute: &Compute,
     x: &[f32],
-    cols: usize,
-    activations: &mut Activations,
-    layers: [(&Linear<'_>, &mut [f32]); N],
-) {
-    let int8 = layers.iter().any(|(layer, _)| layer.weight.dtype() == Dtype::Int8);
-    let input = activations.load(compute, x, cols, int8);
-    for (layer, y) in layers {
-        linear(compute, &layer.weight, layer.bias, &input, y);
-    }
+    weights: &Norm<'_>,
+    normed: &'s mut [f32],
+    activations: &'s mut Activations,
+    layers: [&Linear<'_>; N],
+) -> Input<'s> {
+    norm(compute, x, weights, normed);
+    input_of(compute, normed, activations, layers)
+}
+
+/// `x` (T, cols) as the input of `layers`: quantized, once, where any of them is int8.
+fn input_of<'s, const N: usize>(
+    compute: &Compute,
+    x: &'s [f32],
+    activations: &'s mut Activations,
+    layers: [&Linear<'_>; N],
+) -> Input<'s> {
+    let int8 = layers.iter().any(|layer| layer.weight.dtype() == Dtype::Int8);
+    activations.load(compute, x, layers[0].weight.cols(), int8)
 }

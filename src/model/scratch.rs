@@ -8,12 +8,11 @@ use crate::ops::linear::Activations;
 pub(super) struct Scratch {
     pub(super) x: Vec<f32>,
     pub(super) normed: Vec<f32>,
-    branch: Vec<f32>,
+    positions: Vec<f32>,
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
     attended: Vec<f32>,
-    gate: Vec<f32>,
     hidden: Vec<f32>,
     angles: Vec<f32>,
     pub(super) activations: Activations,
@@ -25,8 +24,8 @@ pub(super) struct Rows<'s> {
     pub(super) x: &'s mut [f32],
     /// Normed input of a branch, (T, dim).
     pub(super) normed: &'s mut [f32],
-    /// Output of a branch, (T, dim).
-    pub(super) branch: &'s mut [f32],
+    /// Learned position vectors, (T, dim); empty for a family without.
+    pub(super) positions: &'s mut [f32],
     /// (T, n_heads, head_dim).
     pub(super) q: &'s mut [f32],
     /// (T, n_kv_heads, head_dim).
@@ -35,8 +34,6 @@ pub(super) struct Rows<'s> {
     pub(super) v: &'s mut [f32],
     /// Output of the heads, (T, n_heads, head_dim).
     pub(super) attended: &'s mut [f32],
-    /// (T, hidden_dim); empty for a family without a gate.
-    pub(super) gate: &'s mut [f32],
     /// (T, hidden_dim).
     pub(super) hidden: &'s mut [f32],
     /// Rotary cosines and sines, (T, head_dim).
@@ -45,48 +42,45 @@ pub(super) struct Rows<'s> {
 }
 
 /// Elements per token of each buffer, in the order of [`Scratch`]'s fields.
-fn widths(config: &Config) -> [usize; 10] {
+fn widths(config: &Config) -> [usize; 9] {
     let (q, kv) = (config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim);
     let rotary = config.family == Family::Llama;
-    let gate = if rotary { config.hidden_dim } else { 0 };
-    let angles = if rotary { config.head_dim } else { 0 };
-    [config.dim, config.dim, config.dim, q, kv, kv, q, gate, config.hidden_dim, angles]
+    let (positions, angles) = if rotary { (0, config.head_dim) } else { (config.dim, 0) };
+    [config.dim, config.dim, positions, q, kv, kv, q, config.hidden_dim, angles]
 }
 
 impl Scratch {
     pub(super) fn new(config: &Config, batch: usize) -> Result<Self> {
-        let mut buffers = Vec::with_capacity(10);
+        let mut buffers = Vec::with_capacity(9);
         for width in widths(config) {
             buffers.push(zeros(width * batch)?);
         }
-        let Ok([x, normed, branch, q, k, v, attended, gate, hidden, angles]) = <[Vec<f32>; 10]>::try_from(buffers)
-        else {
+        let Ok([x, normed, positions, q, k, v, attended, hidden, angles]) = <[Vec<f32>; 9]>::try_from(buffers) else {
             return Err(Error::new(Kind::Resources, "scratch buffers"));
         };
         let max_cols = config.dim.max(config.hidden_dim).max(config.n_heads * config.head_dim);
         let activations = Activations::new(batch, max_cols);
-        Ok(Scratch { x, normed, branch, q, k, v, attended, gate, hidden, angles, activations })
+        Ok(Scratch { x, normed, positions, q, k, v, attended, hidden, angles, activations })
     }
 
     /// Bytes of all buffers.
     pub(super) fn bytes(&self) -> u64 {
-        let floats = [&self.x, &self.normed, &self.branch, &self.q, &self.k, &self.v, &self.attended, &self.gate];
+        let floats = [&self.x, &self.normed, &self.positions, &self.q, &self.k, &self.v, &self.attended];
         let floats: usize = floats.iter().map(|b| b.len()).sum::<usize>() + self.hidden.len() + self.angles.len();
         (floats * size_of::<f32>()) as u64 + self.activations.bytes() as u64
     }
 
     /// The first `n` rows of each buffer.
     pub(super) fn rows(&mut self, config: &Config, n: usize) -> Rows<'_> {
-        let [x, normed, branch, q, k, v, attended, gate, hidden, angles] = widths(config).map(|width| width * n);
+        let [x, normed, positions, q, k, v, attended, hidden, angles] = widths(config).map(|width| width * n);
         Rows {
             x: &mut self.x[..x],
             normed: &mut self.normed[..normed],
-            branch: &mut self.branch[..branch],
+            positions: &mut self.positions[..positions],
             q: &mut self.q[..q],
             k: &mut self.k[..k],
             v: &mut self.v[..v],
             attended: &mut self.attended[..attended],
-            gate: &mut self.gate[..gate],
             hidden: &mut self.hidden[..hidden],
             angles: &mut self.angles[..angles],
             activations: &mut self.activations,

@@ -5,7 +5,7 @@ use super::forward::{forward, unembed};
 use super::scratch::{Scratch, zeros};
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};
-use crate::ops::attention::{KvCache, KvDtype};
+use crate::ops::{KvCache, KvDtype};
 use crate::token::TokenId;
 
 /// How a session is laid out.
@@ -22,9 +22,9 @@ pub struct SessionOptions {
 }
 
 impl Default for SessionOptions {
-    /// 2048 positions, f16 cache, 128 tokens a prefill step.
+    /// 2048 positions, f16 cache, 192 tokens a prefill step.
     fn default() -> Self {
-        SessionOptions { context_length: 2048, kv: KvDtype::F16, batch: 128, logit_rows: 1 }
+        SessionOptions { context_length: 2048, kv: KvDtype::F16, batch: 192, logit_rows: 1 }
     }
 }
 

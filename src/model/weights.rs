@@ -4,23 +4,8 @@ use super::config::Config;
 use super::spec::{self, Shape, TensorSpec};
 use crate::error::{Error, Result, printable};
 use crate::format::File;
+use crate::ops::{Linear, Norm};
 use crate::quant::Matrix;
-
-/// A linear layer: `y = x w^T + bias`.
-pub(super) struct Linear<'a> {
-    /// (out, in).
-    pub(super) weight: Matrix<'a>,
-    /// (out), where there is one.
-    pub(super) bias: Option<&'a [f32]>,
-}
-
-/// RMSNorm, or LayerNorm where there is a bias.
-pub(super) struct Norm<'a> {
-    /// (dim).
-    pub(super) weight: &'a [f32],
-    /// (dim).
-    pub(super) bias: Option<&'a [f32]>,
-}
 
 /// One block.
 pub(super) struct Block<'a> {
@@ -47,7 +32,7 @@ pub(super) struct Weights<'a> {
     pub(super) blocks: Vec<Block<'a>>,
     pub(super) final_norm: Norm<'a>,
     /// (vocab_size, dim); the embedding itself where tied.
-    pub(super) unembedding: Matrix<'a>,
+    pub(super) unembedding: Linear<'a>,
 }
 
 impl<'a> Weights<'a> {
@@ -61,8 +46,11 @@ impl<'a> Weights<'a> {
             embedding,
             positions: optional(file, "positions", File::matrix)?,
             blocks,
-            final_norm: norm(file, "final_norm")?,
-            unembedding: if config.tied { embedding } else { file.matrix("unembedding")? },
+            final_norm: norm(file, config, "final_norm")?,
+            unembedding: Linear {
+                weight: if config.tied { embedding } else { file.matrix("unembedding")? },
+                bias: None,
+            },
         })
     }
 
@@ -70,7 +58,7 @@ impl<'a> Weights<'a> {
         let name = |part: &str| format!("blocks.{i}.{part}");
         let gate = name("gate");
         Ok(Block {
-            attn_norm: norm(file, &name("attn_norm"))?,
+            attn_norm: norm(file, config, &name("attn_norm"))?,
             q: linear(file, &name("q"))?,
             k: linear(file, &name("k"))?,
             v: linear(file, &name("v"))?,
@@ -80,7 +68,7 @@ impl<'a> Weights<'a> {
                 None
             },
             o: linear(file, &name("o"))?,
-            mlp_norm: norm(file, &name("mlp_norm"))?,
+            mlp_norm: norm(file, config, &name("mlp_norm"))?,
             gate: optional(file, &gate, linear)?,
             up: linear(file, &name("up"))?,
             down: linear(file, &name("down"))?,
@@ -92,8 +80,9 @@ fn linear<'a>(file: &File<'a>, name: &str) -> Result<Linear<'a>> {
     Ok(Linear { weight: file.matrix(name)?, bias: optional(file, &format!("{name}.bias"), File::vector)? })
 }
 
-fn norm<'a>(file: &File<'a>, name: &str) -> Result<Norm<'a>> {
-    Ok(Norm { weight: file.vector(name)?, bias: optional(file, &format!("{name}.bias"), File::vector)? })
+fn norm<'a>(file: &File<'a>, config: &Config, name: &str) -> Result<Norm<'a>> {
+    let bias = optional(file, &format!("{name}.bias"), File::vector)?;
+    Ok(Norm { weight: file.vector(name)?, bias, eps: config.norm_eps })
 }
 
 fn optional<'f, 'a, T>(

@@ -1,42 +1,41 @@
-//! The nonlinear parts of a feed-forward block, and the residual sum.
+//! The nonlinear part of an MLP without a gate, and the sum of two rows.
 
-use super::math;
+use crate::compute::Compute;
 
-/// `gate[i] = silu(gate[i]) * up[i]`, both (T, hidden_dim).
-pub fn swiglu(gate: &mut [f32], up: &[f32]) {
-    assert_eq!(gate.len(), up.len(), "gate and up");
-    for (g, &u) in gate.iter_mut().zip(up) {
-        *g = math::silu(*g) * u;
-    }
-}
+/// Elements below which a part is not worth a thread: some microseconds of work.
+const MIN_ELEMENTS: usize = 1 << 13;
+/// Elements that a part has a multiple of.
+const UNIT: usize = 64;
 
 /// `x[i] = gelu(x[i])` by the tanh form, (T, hidden_dim).
-pub fn gelu_tanh(x: &mut [f32]) {
-    for v in x {
-        *v = math::gelu_tanh(*v);
+pub fn gelu_tanh(compute: &Compute, x: &mut [f32]) {
+    if x.is_empty() {
+        return;
     }
+    let width = x.len();
+    compute.threads.run_columns(x, width, UNIT, MIN_ELEMENTS / UNIT, &|_, mut columns| {
+        (compute.kernels.gelu_tanh)(columns.row(0));
+    });
 }
 
 /// `x[i] += y[i]`, both (T, dim).
-pub fn add(x: &mut [f32], y: &[f32]) {
+pub fn add(compute: &Compute, x: &mut [f32], y: &[f32]) {
     assert_eq!(x.len(), y.len(), "the two terms of a sum");
-    for (x, &y) in x.iter_mut().zip(y) {
-        *x += y;
-    }
+    (compute.kernels.add)(x, y);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels;
 
     #[test]
-    fn swiglu_gates_and_add_adds() {
-        let mut gate = [0.0, 1.0, -1.0];
-        swiglu(&mut gate, &[5.0, 2.0, 4.0]);
-        for (got, want) in gate.iter().zip([0.0, 2.0 * 0.731_058_6, -4.0 * 0.268_941_43]) {
-            assert!((got - want).abs() < 1e-6, "{got} for {want}");
-        }
-        add(&mut gate, &[1.0, 0.0, 0.0]);
-        assert_eq!(gate[0], 1.0);
+    fn add_adds_and_gelu_bends() {
+        let compute = Compute::new(kernels::detect(), 2).expect("threads");
+        let mut x = [1.0, 2.0, -3.0];
+        add(&compute, &mut x, &[1.0, 0.0, 3.0]);
+        assert_eq!(x, [2.0, 2.0, 0.0]);
+        gelu_tanh(&compute, &mut x);
+        assert!((x[0] - 1.9545977).abs() < 1e-6 && x[2] == 0.0, "{x:?}");
     }
 }

@@ -3,7 +3,8 @@
 use crate::compute::Compute;
 use crate::kernels::{Group, PanelOut, TILE};
 use crate::quant::{Dtype, Matrix, PANEL_ROWS, groups, panel_bytes};
-use crate::threads::Columns;
+use crate::threads::{Columns, MatricesBody};
+use core::ops::Range;
 
 /// Multiply-adds below which a part of a product is not worth a thread: some microseconds of work.
 const MIN_MACS: usize = 1 << 16;
@@ -63,88 +64,144 @@ impl Input<'_> {
     pub fn n_tokens(&self) -> usize {
         self.x.len() / self.cols
     }
+}
 
-    /// Token range of tile `tile`.
-    fn tile(&self, tile: usize) -> core::ops::Range<usize> {
-        tile * TILE..(tile * TILE + TILE).min(self.n_tokens())
+/// A linear layer: `y = x w^T + bias`.
+#[derive(Clone, Copy)]
+pub struct Linear<'a> {
+    /// (out, in).
+    pub weight: Matrix<'a>,
+    /// (out), where there is one.
+    pub bias: Option<&'a [f32]>,
+}
+
+impl Linear<'_> {
+    /// Checks the shapes and that the inputs were loaded for the dtype; `y` are the outputs.
+    fn check(&self, input: &Input<'_>, y: &[f32]) {
+        let (rows, n_tokens) = (self.weight.rows(), input.n_tokens());
+        assert_eq!(self.weight.cols(), input.cols, "columns of the weights and of the inputs");
+        assert_eq!(y.len(), n_tokens * rows, "outputs of {n_tokens} tokens and {rows} rows");
+        assert!(self.bias.is_none_or(|bias| bias.len() == rows), "a bias for each of {rows} rows");
+        assert!(self.weight.dtype() != Dtype::Int8 || input.quantized.is_some() || n_tokens == 0, "loaded for int8");
     }
 }
 
-/// `y` (T, rows) = `input` (T, cols) times the transpose of `w` (rows, cols), plus `bias` (rows).
+/// `y` (T, rows) = `input` (T, cols) times the transpose of the weights (rows, cols), plus the bias, for each of `layers`,
+/// in one region.
 ///
-/// Panics where the shapes do not fit, or where `w` is int8 and the input was not loaded for it.
-pub fn linear(compute: &Compute, w: &Matrix<'_>, bias: Option<&[f32]>, input: &Input<'_>, y: &mut [f32]) {
-    let (rows, n_tokens) = (w.rows(), input.n_tokens());
-    assert_eq!(w.cols(), input.cols, "columns of the weights and of the inputs");
-    assert_eq!(y.len(), n_tokens * rows, "outputs of {n_tokens} tokens and {rows} rows");
-    assert!(bias.is_none_or(|bias| bias.len() == rows), "a bias for each of {rows} rows");
-    assert!(w.dtype() != Dtype::Int8 || input.quantized.is_some() || n_tokens == 0, "inputs loaded for int8");
-    if n_tokens == 0 || rows == 0 {
-        return;
-    }
-    let min_panels = MIN_MACS.div_ceil(PANEL_ROWS * w.cols().max(1) * n_tokens);
-    compute.threads.run_columns(y, rows, PANEL_ROWS, min_panels, &|panels, mut y| {
-        if n_tokens == 1 {
-            matvec(compute, w, input, panels.clone(), y.row(0));
-        } else {
-            matmul(compute, w, input, panels.clone(), &mut y);
-        }
-        if let Some(bias) = bias {
-            for t in 0..n_tokens {
-                let y = y.row(t);
-                super::add(y, &bias[panels.start * PANEL_ROWS..][..y.len()]);
-            }
+/// Panics where the shapes do not fit, or where weights are int8 and the input was not loaded for them.
+pub fn linear<const N: usize>(compute: &Compute, layers: [(&Linear<'_>, &mut [f32]); N], input: &Input<'_>) {
+    layers.iter().for_each(|(layer, y)| layer.check(input, y));
+    let weights = layers.each_ref().map(|(layer, _)| **layer);
+    let ys = layers.map(|(layer, y)| (y, layer.weight.rows()));
+    run(compute, ys, input, &|i, panels, mut y| {
+        for piece in pieces(panels.clone(), input.n_tokens()) {
+            let mut out = [PanelOut::default(); TILE];
+            let out = products(compute, &weights[i], input, &piece, &mut out);
+            piece.store(out, panels.start, &mut y, |y, out| y.copy_from_slice(out));
         }
     });
 }
 
-/// The products of `panels` with one token; `y` may end within the last panel.
-fn matvec(compute: &Compute, w: &Matrix<'_>, input: &Input<'_>, panels: core::ops::Range<usize>, y: &mut [f32]) {
-    let kernels = compute.kernels;
-    let bytes = panel_bytes(w.dtype(), w.cols());
-    let data = &w.data()[panels.start * bytes..panels.end * bytes];
-    let mut out = [0.0; PANELS_AT_ONCE * PANEL_ROWS];
-    for (data, y) in data.chunks(PANELS_AT_ONCE * bytes).zip(y.chunks_mut(PANELS_AT_ONCE * PANEL_ROWS)) {
-        let out = &mut out[..data.len() / bytes * PANEL_ROWS];
-        match (w.dtype(), input.quantized) {
-            (Dtype::Int8, x) => (kernels.int8_matvec)(data, w.cols(), x.unwrap_or_default(), out),
-            (Dtype::F16, _) => (kernels.f16_matvec)(data, input.x, out),
-            (Dtype::F32, _) => (kernels.f32_matvec)(data, input.x, out),
+/// `x += input w^T + bias`, x being the residual stream (T, rows).
+pub fn linear_add(compute: &Compute, layer: &Linear<'_>, input: &Input<'_>, x: &mut [f32]) {
+    layer.check(input, x);
+    run(compute, [(x, layer.weight.rows())], input, &|_, panels, mut x| {
+        for piece in pieces(panels.clone(), input.n_tokens()) {
+            let mut out = [PanelOut::default(); TILE];
+            let out = products(compute, layer, input, &piece, &mut out);
+            piece.store(out, panels.start, &mut x, |x, out| (compute.kernels.add)(x, out));
         }
-        y.copy_from_slice(&out[..y.len()]);
+    });
+}
+
+/// `y` (T, hidden_dim) = silu(gate) * up, the products of two layers with `input`, which are never stored (Shazeer 2020).
+pub fn linear_swiglu(compute: &Compute, gate: &Linear<'_>, up: &Linear<'_>, input: &Input<'_>, y: &mut [f32]) {
+    gate.check(input, y);
+    up.check(input, y);
+    run(compute, [(y, gate.weight.rows())], input, &|_, panels, mut y| {
+        for piece in pieces(panels.clone(), input.n_tokens()) {
+            let (mut out, mut factors) = ([PanelOut::default(); TILE], [PanelOut::default(); TILE]);
+            let out = products(compute, gate, input, &piece, &mut out);
+            let factors = products(compute, up, input, &piece, &mut factors);
+            (compute.kernels.swiglu)(out.as_flattened_mut(), factors.as_flattened());
+            piece.store(out, panels.start, &mut y, |y, out| y.copy_from_slice(out));
+        }
+    });
+}
+
+/// Shares the panels of the outputs `ys`, each with its rows, between threads.
+fn run<const N: usize>(
+    compute: &Compute,
+    ys: [(&mut [f32], usize); N],
+    input: &Input<'_>,
+    body: &MatricesBody<'_, f32>,
+) {
+    if input.n_tokens() > 0 {
+        let min_panels = MIN_MACS.div_ceil(PANEL_ROWS * input.cols * input.n_tokens());
+        compute.threads.run_matrices(ys, PANEL_ROWS, min_panels, body);
     }
 }
 
-/// The products of `panels` with all tokens: a panel stays in cache while the tiles pass.
-fn matmul(
-    compute: &Compute,
-    w: &Matrix<'_>,
-    input: &Input<'_>,
-    panels: core::ops::Range<usize>,
-    y: &mut Columns<'_, f32>,
-) {
-    let kernels = compute.kernels;
-    let cols = w.cols();
-    let mut out = [PanelOut::default(); TILE];
-    for (i, p) in panels.enumerate() {
-        let panel = w.panel(p);
-        for tile in 0..input.n_tokens().div_ceil(TILE) {
-            let tokens = input.tile(tile);
-            let out = &mut out[..tokens.len()];
-            let x = &input.x[tokens.start * cols..tokens.end * cols];
-            match (w.dtype(), input.quantized) {
-                (Dtype::Int8, x) => {
-                    let x = &x.unwrap_or_default()[tokens.start * groups(cols)..tokens.end * groups(cols)];
-                    (kernels.int8_matmul)(panel, cols, x, out);
-                }
-                (Dtype::F16, _) => (kernels.f16_matmul)(panel, cols, x, out),
-                (Dtype::F32, _) => (kernels.f32_matmul)(panel, cols, x, out),
-            }
-            for (t, out) in tokens.zip(out) {
-                let y = &mut y.row(t)[i * PANEL_ROWS..];
-                let n = y.len().min(PANEL_ROWS);
-                y[..n].copy_from_slice(&out[..n]);
-            }
+/// A part of a product whose outputs fit [`TILE`] panels: some panels of one token, or one panel of some tokens.
+struct Piece {
+    panels: Range<usize>,
+    tokens: Range<usize>,
+}
+
+/// The pieces of the products of `panels` with `n_tokens` tokens: a panel meets all tokens before the next one does.
+fn pieces(panels: Range<usize>, n_tokens: usize) -> impl Iterator<Item = Piece> {
+    let (at_once, end) = (if n_tokens == 1 { PANELS_AT_ONCE } else { 1 }, panels.end);
+    panels.step_by(at_once).flat_map(move |panel| {
+        (0..n_tokens).step_by(TILE).map(move |token| Piece {
+            panels: panel..(panel + at_once).min(end),
+            tokens: token..(token + TILE).min(n_tokens),
+        })
+    })
+}
+
+impl Piece {
+    /// Hands the outputs to `store` with their places in `y`, whose first column is that of panel `first`.
+    fn store(&self, out: &[PanelOut], first: usize, y: &mut Columns<'_, f32>, store: impl Fn(&mut [f32], &[f32])) {
+        let start = (self.panels.start - first) * PANEL_ROWS;
+        let per_token = out.len() / self.tokens.len();
+        for (t, out) in self.tokens.clone().zip(out.chunks_exact(per_token)) {
+            let (y, out) = (&mut y.row(t)[start..], out.as_flattened());
+            let n = y.len().min(out.len());
+            store(&mut y[..n], &out[..n]);
         }
     }
+}
+
+/// The outputs of `piece`, bias added, (tokens or panels, 16).
+fn products<'o>(
+    compute: &Compute,
+    layer: &Linear<'_>,
+    input: &Input<'_>,
+    piece: &Piece,
+    out: &'o mut [PanelOut; TILE],
+) -> &'o mut [PanelOut] {
+    let (kernels, w, cols) = (compute.kernels, &layer.weight, input.cols);
+    let bytes = panel_bytes(w.dtype(), cols);
+    let data = &w.data()[piece.panels.start * bytes..piece.panels.end * bytes];
+    let out = &mut out[..piece.panels.len() * piece.tokens.len()];
+    let x = &input.x[piece.tokens.start * cols..piece.tokens.end * cols];
+    let tile = piece.tokens.start * groups(cols)..piece.tokens.end * groups(cols);
+    let quantized = input.quantized.map(|groups| &groups[tile]).unwrap_or_default();
+    match (w.dtype(), input.n_tokens()) {
+        (Dtype::Int8, 1) => (kernels.int8_matvec)(data, cols, quantized, out.as_flattened_mut()),
+        (Dtype::F16, 1) => (kernels.f16_matvec)(data, x, out.as_flattened_mut()),
+        (Dtype::F32, 1) => (kernels.f32_matvec)(data, x, out.as_flattened_mut()),
+        (Dtype::Int8, _) => (kernels.int8_matmul)(data, cols, quantized, out),
+        (Dtype::F16, _) => (kernels.f16_matmul)(data, cols, x, out),
+        (Dtype::F32, _) => (kernels.f32_matmul)(data, cols, x, out),
+    }
+    if let Some(bias) = layer.bias {
+        let rows = piece.panels.start * PANEL_ROWS..(piece.panels.end * PANEL_ROWS).min(bias.len());
+        let per_token = piece.panels.len();
+        for out in out.chunks_exact_mut(per_token) {
+            (kernels.add)(&mut out.as_flattened_mut()[..rows.len()], &bias[rows.clone()]);
+        }
+    }
+    out
 }

@@ -6,13 +6,15 @@
 
 pub mod activation;
 pub mod attention;
+pub mod kv_cache;
 pub mod linear;
 pub mod norm;
 pub mod rope;
 
 pub use crate::kernels::math;
-pub use activation::{add, gelu_tanh, swiglu};
-pub use attention::{KvCache, KvDtype, KvLayer, attention};
-pub use linear::{Activations, Input, linear};
-pub use norm::{layer_norm, rms_norm, rms_norm_in_place};
+pub use activation::{add, gelu_tanh};
+pub use attention::attention;
+pub use kv_cache::{KvCache, KvDtype, KvLayer};
+pub use linear::{Activations, Input, Linear, linear, linear_add, linear_swiglu};
+pub use norm::{Norm, norm, rms_norm_in_place};
 pub use rope::{rope, rope_angles};

@@ -1,62 +1,57 @@
-//! RMSNorm and LayerNorm, each over the last dimension, with the fixed 16-lane sums.
+//! RMSNorm (Zhang and Sennrich 2019) and LayerNorm (Ba et al. 2016), each over the last dimension.
 
-use crate::kernels::lanes::{sum, sum_by, sum_of_squares};
+use crate::compute::Compute;
 
-/// `y = x / sqrt(mean(x^2) + eps) * weight` for each row of `x` and `y` (T, dim); `weight` (dim).
-pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
-    check(x, weight);
-    assert_eq!(x.len(), y.len(), "inputs and outputs");
-    let dim = weight.len();
-    for (x, y) in x.chunks_exact(dim).zip(y.chunks_exact_mut(dim)) {
-        let r = inverse_rms(x, eps);
-        for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
-            *y = (x * r) * w;
-        }
-    }
+/// Elements below which a part is not worth a thread: some microseconds of work.
+const MIN_ELEMENTS: usize = 1 << 14;
+
+/// A norm over rows of `weight.len()` elements: LayerNorm where there is a bias, else RMSNorm.
+#[derive(Clone, Copy)]
+pub struct Norm<'a> {
+    /// (dim), not empty.
+    pub weight: &'a [f32],
+    /// (dim), where there is one.
+    pub bias: Option<&'a [f32]>,
+    /// What is added to the mean square or the variance.
+    pub eps: f32,
 }
 
-/// [`rms_norm`] with `y` in the place of `x` (.., dim): the q and k norms, where dim is head_dim.
-pub fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
-    check(x, weight);
-    for x in x.chunks_exact_mut(weight.len()) {
-        let r = inverse_rms(x, eps);
-        for (x, &w) in x.iter_mut().zip(weight) {
-            *x = (*x * r) * w;
-        }
-    }
-}
-
-/// `y = (x - mean) / sqrt(variance + eps) * weight + bias` for each row of `x` and `y` (T, dim); `weight`, `bias` (dim).
-pub fn layer_norm(x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, y: &mut [f32]) {
+/// `y` = the norm of each row of `x`, both (T, dim).
+///
+/// RMSNorm: `x / sqrt(mean(x^2) + eps) * weight`; LayerNorm: `(x - mean) / sqrt(variance + eps) * weight + bias`.
+pub fn norm(compute: &Compute, x: &[f32], norm: &Norm<'_>, y: &mut [f32]) {
+    let Norm { weight, bias, eps } = *norm;
+    let dim = weight.len();
     check(x, weight);
     assert_eq!(x.len(), y.len(), "inputs and outputs");
-    let dim = weight.len();
     assert!(bias.is_none_or(|bias| bias.len() == dim), "the bias of a norm of {dim}");
-    for (x, y) in x.chunks_exact(dim).zip(y.chunks_exact_mut(dim)) {
-        let mean = sum(x) / dim as f32;
-        let variance = sum_by(x, |v| (v - mean) * (v - mean)) / dim as f32;
-        let r = 1.0 / (variance + eps).sqrt();
-        for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
-            *y = ((x - mean) * r) * w;
-        }
-        if let Some(bias) = bias {
-            super::add(y, bias);
-        }
+    if x.is_empty() {
+        return;
     }
+    let all = y.len();
+    compute.threads.run_columns(y, all, dim, MIN_ELEMENTS.div_ceil(dim), &|tokens, mut columns| {
+        let (x, y) = (&x[tokens.start * dim..tokens.end * dim], columns.row(0));
+        match bias {
+            Some(bias) => (compute.kernels.layer_norm)(x, weight, bias, eps, y),
+            None => (compute.kernels.rms_norm)(x, weight, eps, y),
+        }
+    });
+}
+
+/// RMSNorm with the result in the place of `x` (.., dim), `weight` (dim): the q and k norms, where dim is head_dim.
+pub fn rms_norm_in_place(compute: &Compute, x: &mut [f32], weight: &[f32], eps: f32) {
+    check(x, weight);
+    (compute.kernels.rms_norm_in_place)(x, weight, eps);
 }
 
 fn check(x: &[f32], weight: &[f32]) {
     assert!(!weight.is_empty() && x.len().is_multiple_of(weight.len()), "{} inputs, norm of {}", x.len(), weight.len());
 }
 
-/// `1 / sqrt(mean(x^2) + eps)`.
-fn inverse_rms(x: &[f32], eps: f32) -> f32 {
-    1.0 / (sum_of_squares(x) / x.len() as f32 + eps).sqrt()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels;
 
     fn values(n: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * 7919 % 1013) as f32 - 500.0) / 300.0).collect()
@@ -64,15 +59,16 @@ mod tests {
 
     #[test]
     fn norms_match_their_formulas_in_f64() {
+        let compute = Compute::new(kernels::detect(), 2).expect("threads");
         for dim in [1, 15, 16, 33, 576] {
             let x = values(2 * dim);
             let (weight, bias) = (values(dim), values(dim));
             let mut rms = vec![f32::NAN; 2 * dim];
             let mut layer = rms.clone();
-            rms_norm(&x, &weight, 1e-5, &mut rms);
-            layer_norm(&x, &weight, Some(&bias), 1e-5, &mut layer);
+            norm(&compute, &x, &Norm { weight: &weight, bias: None, eps: 1e-5 }, &mut rms);
+            norm(&compute, &x, &Norm { weight: &weight, bias: Some(&bias), eps: 1e-5 }, &mut layer);
             let mut in_place = x.clone();
-            rms_norm_in_place(&mut in_place, &weight, 1e-5);
+            rms_norm_in_place(&compute, &mut in_place, &weight, 1e-5);
             assert_eq!(rms, in_place);
             for t in 0..2 {
                 let row: Vec<f64> = x[t * dim..][..dim].iter().map(|&v| f64::from(v)).collect();

@@ -1,6 +1,7 @@
 //! Slices between two pages that may not be touched: a read or write past either end stops the test.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
 /// Which end of a slice lies at a guard page; the other is as near to one as the length allows.
@@ -15,37 +16,63 @@ pub(crate) const EDGES: [Edge; 2] = [Edge::Start, Edge::End];
 
 /// A copy of a slice between two guard pages.
 pub(crate) struct Guarded<T> {
-    map: *mut libc::c_void,
-    map_bytes: usize,
+    map: Map,
     data: *mut T,
     len: usize,
+}
+
+/// Pages between two guard pages.
+#[derive(Clone, Copy)]
+struct Map {
+    first: *mut libc::c_void,
+    bytes: usize,
+}
+
+thread_local! {
+    /// Mappings that a dropped slice has left, to be used again: a battery makes hundreds of thousands of slices.
+    static FREE: RefCell<Vec<Map>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Map {
+    /// At least `bytes` bytes, anew or left by another slice.
+    fn take(bytes: usize) -> Self {
+        let left = FREE.with_borrow_mut(|free| {
+            let fits = free.iter().position(|map| map.bytes >= bytes && map.bytes <= bytes.max(1 << 16) * 4)?;
+            Some(free.swap_remove(fits))
+        });
+        left.unwrap_or_else(|| Map::new(bytes.max(1 << 14)))
+    }
+
+    fn new(bytes: usize) -> Self {
+        // SAFETY: a query without arguments in memory.
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("a page size");
+        let bytes = bytes.next_multiple_of(page);
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new anonymous mapping that nothing else refers to.
+        let map = unsafe { libc::mmap(std::ptr::null_mut(), bytes + 2 * page, libc::PROT_NONE, flags, -1, 0) };
+        assert_ne!(map, libc::MAP_FAILED, "mmap");
+        // SAFETY: the range lies within the mapping, whose length is `bytes` and two pages.
+        let first = unsafe { map.byte_add(page) };
+        // SAFETY: as above.
+        let rc = unsafe { libc::mprotect(first, bytes, libc::PROT_READ | libc::PROT_WRITE) };
+        assert_eq!(rc, 0, "mprotect");
+        Map { first, bytes }
+    }
 }
 
 impl<T: Copy> Guarded<T> {
     /// A copy of `values` with `edge` at a guard page.
     pub(crate) fn new(values: &[T], edge: Edge) -> Self {
-        // SAFETY: a query without arguments in memory.
-        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("a page size");
-        let inner = size_of_val(values).next_multiple_of(page).max(page);
-        let map_bytes = inner + 2 * page;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new anonymous mapping that nothing else refers to.
-        let map = unsafe { libc::mmap(std::ptr::null_mut(), map_bytes, libc::PROT_NONE, flags, -1, 0) };
-        assert_ne!(map, libc::MAP_FAILED, "mmap");
-        // SAFETY: the range lies within the mapping, whose length is `inner` and two pages.
-        let first = unsafe { map.byte_add(page) };
-        // SAFETY: as above.
-        let rc = unsafe { libc::mprotect(first, inner, libc::PROT_READ | libc::PROT_WRITE) };
-        assert_eq!(rc, 0, "mprotect");
-        let skip = if edge == Edge::Start { 0 } else { inner - size_of_val(values) };
-        // SAFETY: `skip` and the bytes of the slice are within `inner`; the length of a slice is a multiple of the
-        // alignment of its elements, and so are `inner` and the page, so the start is aligned.
+        let map = Map::take(size_of_val(values));
+        let skip = if edge == Edge::Start { 0 } else { map.bytes - size_of_val(values) };
+        // SAFETY: `skip` and the bytes of the slice are within `map.bytes`; the length of a slice is a multiple of the
+        // alignment of its elements, and so are the pages, so the start is aligned.
         let data = unsafe {
-            let data = first.byte_add(skip).cast::<T>();
+            let data = map.first.byte_add(skip).cast::<T>();
             std::ptr::copy_nonoverlapping(values.as_ptr(), data, values.len());
             data
         };
-        Guarded { map, map_bytes, data, len: values.len() }
+        Guarded { map, data, len: values.len() }
     }
 }
 
@@ -67,7 +94,6 @@ impl<T> DerefMut for Guarded<T> {
 
 impl<T> Drop for Guarded<T> {
     fn drop(&mut self) {
-        // SAFETY: the mapping made by `new`, unmapped once; its borrows have ended.
-        unsafe { libc::munmap(self.map, self.map_bytes) };
+        FREE.with_borrow_mut(|free| free.push(self.map));
     }
 }

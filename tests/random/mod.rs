@@ -73,8 +73,10 @@ impl Random {
                         panels.extend(self.half(wild).to_le_bytes());
                     }
                     panels.resize(start + scale_bytes(cols), 0xff);
-                    for _ in 0..groups(cols) * PANEL_ROWS * 32 {
-                        panels.push(if extreme { self.pick(&[0x80, 0x7f, 0x81]) } else { self.bits() as u8 });
+                    for _ in 0..groups(cols) * PANEL_ROWS * 32 / 8 {
+                        let bits = self.bits().to_le_bytes();
+                        panels
+                            .extend(bits.map(|b| if extreme { [0x80, 0x7f, 0x81, 0][usize::from(b % 4)] } else { b }));
                     }
                 }
                 Dtype::F16 => {

@@ -8,7 +8,7 @@ use support::{Converted, Run, root};
 use whit::compute::Compute;
 use whit::kernels;
 use whit::model::{Session, SessionOptions};
-use whit::ops::attention::KvDtype;
+use whit::ops::KvDtype;
 use whit::quant::Dtype;
 
 /// One model of each shape of forward pass.
@@ -34,7 +34,7 @@ fn batch_threads_and_backend_change_no_bit() {
             converted.with(|model| {
                 let length = model.config().context_length.min(70);
                 let tokens = tokens(length, model.config().vocab_size);
-                for kv in [KvDtype::F16, KvDtype::F32] {
+                for kv in KvDtype::ALL {
                     let scalar =
                         Run { kernels: kernels::by_name("scalar").expect("always there"), threads: 1, batch: 1, kv };
                     let want = bits(&scalar.logits(model, &tokens));

@@ -11,7 +11,7 @@ use whit::compute::Compute;
 use whit::format::File;
 use whit::kernels::Kernels;
 use whit::model::{Model, Session, SessionOptions};
-use whit::ops::attention::KvDtype;
+use whit::ops::KvDtype;
 use whit::os::Mapping;
 use whit::quant::Dtype;
 

@@ -1,0 +1,101 @@
+//! 256-bit x86: AVX2, FMA and F16C (Haswell, 2013, and Zen, 2017, on). Every kernel is the same as in
+//! [`scalar`](super::scalar), bit for bit.
+
+mod attention;
+mod float;
+mod int8;
+
+pub(super) use attention::{attend_f16, attend_f32, attend_int8};
+pub(super) use float::{f16_matmul, f16_matvec, f32_matmul, f32_matvec};
+pub(super) use int8::{int8_matmul, int8_matvec, quantize};
+
+use super::rows;
+use core::arch::x86_64::*;
+
+/// 32 bytes at any alignment.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(x: &[u8; 32]) -> __m256i {
+    bytemuck::must_cast(*x)
+}
+
+/// 8 floats at any alignment.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_f32(x: &[f32; 8]) -> __m256 {
+    _mm256_castsi256_ps(load(bytemuck::must_cast_ref(x)))
+}
+
+/// 16 floats as two registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_16(x: &[f32; 16]) -> [__m256; 2] {
+    let x: &[[f32; 8]; 2] = bytemuck::must_cast_ref(x);
+    [load_f32(&x[0]), load_f32(&x[1])]
+}
+
+/// Stores two registers as 16 floats.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_16(x: [__m256; 2], out: &mut [f32; 16]) {
+    *out = bytemuck::must_cast(x);
+}
+
+/// 16 halves, as bytes, widened.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn widen(halves: &[u8; 32]) -> [__m256; 2] {
+    let halves = load(halves);
+    [_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(halves))]
+}
+
+/// Asks for the cache lines of `bytes` bytes that lie `ahead` bytes after `start`, as data that is read once.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn prefetch(start: *const u8, ahead: usize, bytes: usize) {
+    for line in 0..bytes / 64 {
+        _mm_prefetch::<_MM_HINT_NTA>(start.wrapping_add(ahead + line * 64).cast());
+    }
+}
+
+/// Same as [`scalar::rms_norm`](super::scalar::rms_norm).
+#[target_feature(enable = "avx2")]
+pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+    rows::rms_norm(x, weight, eps, y);
+}
+
+/// Same as [`scalar::rms_norm_in_place`](super::scalar::rms_norm_in_place).
+#[target_feature(enable = "avx2")]
+pub(super) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
+    rows::rms_norm_in_place(x, weight, eps);
+}
+
+/// Same as [`scalar::layer_norm`](super::scalar::layer_norm).
+#[target_feature(enable = "avx2")]
+pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+    rows::layer_norm(x, weight, bias, eps, y);
+}
+
+/// Same as [`scalar::swiglu`](super::scalar::swiglu).
+#[target_feature(enable = "avx2")]
+pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
+    rows::swiglu(gate, up);
+}
+
+/// Same as [`scalar::gelu_tanh`](super::scalar::gelu_tanh).
+#[target_feature(enable = "avx2")]
+pub(super) fn gelu_tanh(x: &mut [f32]) {
+    rows::gelu_tanh(x);
+}
+
+/// Same as [`scalar::add`](super::scalar::add).
+#[target_feature(enable = "avx2")]
+pub(super) fn add(x: &mut [f32], y: &[f32]) {
+    rows::add(x, y);
+}
+
+/// Same as [`scalar::rope`](super::scalar::rope).
+#[target_feature(enable = "avx2")]
+pub(super) fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {
+    rows::rope(x, angles, head_dim);
+}

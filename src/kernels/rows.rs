@@ -1,0 +1,89 @@
+//! What is done to each row or element by itself, once in plain Rust: every backend compiles it for its instruction set.
+//!
+//! Sums go through [`lanes`](super::lanes), so that vectors of any width give the same bits. Shapes are checked by the
+//! ops that call these.
+
+use super::lanes::{sum, sum_by, sum_of_squares};
+use super::math;
+
+/// See [`Kernels::rms_norm`](super::Kernels::rms_norm).
+#[inline(always)]
+pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+    for (x, y) in x.chunks_exact(weight.len()).zip(y.chunks_exact_mut(weight.len())) {
+        let r = inverse_rms(x, eps);
+        for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
+            *y = (x * r) * w;
+        }
+    }
+}
+
+/// See [`Kernels::rms_norm_in_place`](super::Kernels::rms_norm_in_place).
+#[inline(always)]
+pub(super) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
+    for x in x.chunks_exact_mut(weight.len()) {
+        let r = inverse_rms(x, eps);
+        for (x, &w) in x.iter_mut().zip(weight) {
+            *x = (*x * r) * w;
+        }
+    }
+}
+
+/// `1 / sqrt(mean(x^2) + eps)`.
+#[inline(always)]
+fn inverse_rms(x: &[f32], eps: f32) -> f32 {
+    1.0 / (sum_of_squares(x) / x.len() as f32 + eps).sqrt()
+}
+
+/// See [`Kernels::layer_norm`](super::Kernels::layer_norm).
+#[inline(always)]
+pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+    let dim = weight.len();
+    for (x, y) in x.chunks_exact(dim).zip(y.chunks_exact_mut(dim)) {
+        let mean = sum(x) / dim as f32;
+        let variance = sum_by(x, |v| (v - mean) * (v - mean)) / dim as f32;
+        let r = 1.0 / (variance + eps).sqrt();
+        for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+            *y = ((x - mean) * r) * w + b;
+        }
+    }
+}
+
+/// See [`Kernels::swiglu`](super::Kernels::swiglu).
+#[inline(always)]
+pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
+    for (g, &u) in gate.iter_mut().zip(up) {
+        *g = math::silu(*g) * u;
+    }
+}
+
+/// See [`Kernels::gelu_tanh`](super::Kernels::gelu_tanh).
+#[inline(always)]
+pub(super) fn gelu_tanh(x: &mut [f32]) {
+    for v in x {
+        *v = math::gelu_tanh(*v);
+    }
+}
+
+/// See [`Kernels::add`](super::Kernels::add).
+#[inline(always)]
+pub(super) fn add(x: &mut [f32], y: &[f32]) {
+    for (x, &y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+/// See [`Kernels::rope`](super::Kernels::rope).
+#[inline(always)]
+pub(super) fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {
+    let n_tokens = angles.len() / head_dim;
+    let width = x.len() / n_tokens.max(1);
+    for (x, angles) in x.chunks_exact_mut(width.max(1)).zip(angles.chunks_exact(head_dim)) {
+        let (cos, sin) = angles.split_at(head_dim / 2);
+        for head in x.chunks_exact_mut(head_dim) {
+            let (a, b) = head.split_at_mut(head_dim / 2);
+            for (((a, b), &c), &s) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+                (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+            }
+        }
+    }
+}
