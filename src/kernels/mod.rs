@@ -68,6 +68,11 @@ pub struct Kernels {
     pub attend_f16: fn(heads: &Heads<'_, u16>, out: &mut [f32]),
     /// Attention of the query heads of one token over one KV head kept as f32.
     pub attend_f32: fn(heads: &Heads<'_, f32>, out: &mut [f32]),
+    /// Does the multiply-adds of an int8 product, and nothing else, in registers; returns their number. What `whit bench`
+    /// holds the products against.
+    pub int8_peak: fn(rounds: usize) -> u64,
+    /// [`int8_peak`](Self::int8_peak) for the fused multiply-adds of f16 and f32 products.
+    pub f32_peak: fn(rounds: usize) -> u64,
 }
 
 /// Every backend that this CPU can run, `scalar` first, the best last.
@@ -123,6 +128,16 @@ mod tests {
         assert_eq!(detect().name, names[names.len() - 1]);
         for name in names {
             assert_eq!(by_name(name).expect("available").name, name);
+        }
+    }
+
+    #[test]
+    fn peaks_count_the_same_work_every_round() {
+        for kernels in available() {
+            for peak in [kernels.int8_peak, kernels.f32_peak] {
+                assert_eq!(peak(0), 0);
+                assert!(peak(1) > 0 && peak(10) == 10 * peak(1), "{}", kernels.name);
+            }
         }
     }
 

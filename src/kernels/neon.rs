@@ -10,6 +10,7 @@ use super::{Group, Heads, PanelOut};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 use bytemuck::{must_cast, must_cast_ref};
 use core::arch::aarch64::*;
+use core::hint::black_box;
 
 /// Tokens that an int8 product keeps in registers, 8 rows each.
 const INT8_TILE: usize = 4;
@@ -370,4 +371,42 @@ fn add_weighted<E: Copy + Default>(out: &mut [f32], p: &[f32], v: &[E], read: im
         let sum: [f32; 16] = must_cast(sum);
         tail.copy_from_slice(&sum[..tail.len()]);
     }
+}
+
+/// Independent sums of a peak, in stages, so that a core that runs in order waits for none.
+const PEAK_SUMS: usize = 8;
+
+/// See [`Kernels::int8_peak`](super::Kernels::int8_peak). Each product depends on its sum, so that none can be left out.
+#[target_feature(enable = "neon")]
+pub(super) fn int8_peak(rounds: usize) -> u64 {
+    let w = black_box(vdupq_n_s8(3));
+    let mut sums = black_box([vdupq_n_s32(1); PEAK_SUMS]);
+    for _ in 0..rounds {
+        let mut products = [vdupq_n_s16(0); PEAK_SUMS];
+        for i in 0..PEAK_SUMS {
+            products[i] = vmull_s8(vget_low_s8(w), vget_low_s8(vreinterpretq_s8_s32(sums[i])));
+        }
+        for i in 0..PEAK_SUMS {
+            products[i] = vmlal_high_s8(products[i], w, vreinterpretq_s8_s32(sums[i]));
+        }
+        for i in 0..PEAK_SUMS {
+            sums[i] = vpadalq_s16(sums[i], products[i]);
+        }
+    }
+    black_box(sums);
+    (rounds * PEAK_SUMS * 16) as u64
+}
+
+/// See [`Kernels::f32_peak`](super::Kernels::f32_peak).
+#[target_feature(enable = "neon")]
+pub(super) fn f32_peak(rounds: usize) -> u64 {
+    let (w, x) = (black_box(vdupq_n_f32(0.75)), black_box(vdupq_n_f32(0.25)));
+    let mut sums = black_box([vdupq_n_f32(2.0); 2 * PEAK_SUMS]);
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = vfmaq_f32(x, *sum, w);
+        }
+    }
+    black_box(sums);
+    (rounds * 2 * PEAK_SUMS * 4) as u64
 }

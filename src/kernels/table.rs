@@ -44,6 +44,8 @@ pub(super) static SCALAR: Kernels = Kernels {
     f32_matmul: scalar::f32_matmul,
     attend_f16: scalar::attend_f16,
     attend_f32: scalar::attend_f32,
+    int8_peak: scalar::int8_peak,
+    f32_peak: scalar::f32_peak,
 };
 
 /// A function of an ISA file as a table's entry: the one call into code that needs features of the CPU.
@@ -71,6 +73,8 @@ static AVX2: Kernels = Kernels {
     f32_matmul: entry!(avx2::f32_matmul(panel, cols, x, out)),
     attend_f16: entry!(avx2::attend_f16(heads, out)),
     attend_f32: entry!(avx2::attend_f32(heads, out)),
+    int8_peak: entry!(avx2::int8_peak(rounds)),
+    f32_peak: entry!(avx2::f32_peak(rounds)),
 };
 
 /// The backends of this architecture, from the plainest to the best.
@@ -103,6 +107,8 @@ static NEON: Kernels = Kernels {
     f32_matmul: entry!(neon::f32_matmul(panel, cols, x, out)),
     attend_f16: entry!(neon::attend_f16(heads, out)),
     attend_f32: entry!(neon::attend_f32(heads, out)),
+    int8_peak: entry!(neon::int8_peak(rounds)),
+    f32_peak: entry!(neon::f32_peak(rounds)),
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -110,6 +116,7 @@ static DOTPROD: Kernels = Kernels {
     name: "dotprod",
     int8_matvec: entry!(dotprod::int8_matvec(panels, cols, x, out)),
     int8_matmul: entry!(dotprod::int8_matmul(panel, cols, x, out)),
+    int8_peak: entry!(dotprod::int8_peak(rounds)),
     ..NEON
 };
 
