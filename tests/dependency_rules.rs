@@ -32,6 +32,9 @@ const ALSO: &[(&str, &str)] = &[
     ("cli", "os"),
     ("generate", "os"),
     ("format/writer.rs", "os"),
+    ("inspect/bench.rs", "os"),
+    ("inspect/limits.rs", "os"),
+    ("inspect/trace.rs", "os"),
 ];
 /// Names the crate root re-exports, and the module each comes from.
 const ROOT_NAMES: &[(&str, &str)] = &[

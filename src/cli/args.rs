@@ -21,6 +21,10 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Measure how well a model predicts a text, and how far it is from a reference
     Eval(Eval),
+    /// Measure how fast a model runs here, beside what this machine can do at most
+    Bench(Bench),
+    /// Show where the time of a token and of a prompt goes, by op and layer
+    Trace(Trace),
     /// Check every byte of a model file against its checksums
     Verify(Verify),
     /// Print the completions of a shell
@@ -202,6 +206,83 @@ pub(crate) enum Score {
     SecondHalf,
 }
 
+/// Arguments of `whit bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// Numbers of threads, each 1 to 256 [default: 1 and one per core]
+    #[arg(short, long, value_name = "N,...", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Vec<u16>,
+    /// Kernels (`whit inspect` lists them) [default: the best of this CPU]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub(crate) kernels: Vec<String>,
+    /// Precision of the KV cache
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Kv::F16)]
+    pub(crate) kv: Kv,
+    /// Lengths of prompts in tokens; 0 measures no prefill
+    #[arg(long, value_name = "T,...", value_delimiter = ',', default_value = "32,128,512")]
+    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
+    pub(crate) prefill: Vec<u32>,
+    /// Tokens in the cache before a decode
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "0,1024,4096")]
+    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
+    pub(crate) depth: Vec<u32>,
+    /// Tokens of a decode; 0 measures none
+    #[arg(long, value_name = "N", default_value_t = 128, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
+    pub(crate) decode: u32,
+    /// Samples of each figure, of which the median counts
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) repeat: u16,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    /// Print one JSON object, each row on a line of its own
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Compare with what --json printed before: new / old for each row
+    #[arg(long, value_name = "OLD_JSON", value_hint = ValueHint::FilePath)]
+    pub(crate) compare: Option<PathBuf>,
+    /// Show no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// How the machine's limits are measured.
+#[derive(Debug, Args)]
+pub(crate) struct LimitArgs {
+    /// Time for each limit of the machine, 0 to 60; 0 measures none
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, allow_negative_numbers = true, value_parser = seconds)]
+    pub(crate) limit_seconds: f64,
+}
+
+/// Arguments of `whit trace`.
+#[derive(Debug, Args)]
+pub(crate) struct Trace {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// Tokens in the cache before the one traced [default: 128, or what the model holds if that is less]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
+    pub(crate) depth: Option<u32>,
+    /// Tokens of the prompt traced; 0 traces none [default: 128, or what the model holds if that is less]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
+    pub(crate) prompt_tokens: Option<u32>,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
 /// Arguments of `whit verify`.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
@@ -233,6 +314,11 @@ fn logit_bias(text: &str) -> Result<(u32, f32), String> {
     let id = id.trim().parse().map_err(|_| format!("{id:?} is not a token id"))?;
     let value = value.trim().parse().map_err(|_| format!("{value:?} is not a number"))?;
     Ok((id, value))
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value| (0.0..=60.0).contains(value));
+    value.ok_or_else(|| "expected seconds in 0..=60".into())
 }
 
 #[cfg(test)]

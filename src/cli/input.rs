@@ -38,6 +38,17 @@ impl Source {
         }
     }
 
+    /// The name without its folders.
+    pub(crate) fn short_name(&self) -> String {
+        match self {
+            Source::Mapped(mapping) => {
+                let path = mapping.path();
+                path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy()).into_owned()
+            }
+            Source::Embedded(_) => self.name(),
+        }
+    }
+
     /// The file's front, checked.
     pub(crate) fn file(&self) -> Result<File<'_>> {
         let bytes = match self {

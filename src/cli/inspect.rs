@@ -4,6 +4,7 @@ use super::args::Inspect;
 use super::input::Source;
 use super::json::{self, Object};
 use super::output::{Outcome, Output, bytes, hex};
+use super::table::table;
 use whit::error::printable;
 use whit::format::{File, FileKind, SectionId, TensorEntry};
 use whit::kernels;
@@ -142,7 +143,7 @@ fn sections(page: &mut String, file: &File<'_>) {
     title(page, "sections");
     let rows =
         file.sections().map(|(id, offset, length)| vec![section_name(id), format!("{offset:#x}"), length.to_string()]);
-    page.push_str(&table(&["id", "offset", "bytes"], rows.collect()));
+    page.push_str(&table(&["id", "offset", "bytes"], &rows.collect::<Vec<_>>()));
 }
 
 fn shape(tensor: &TensorEntry<'_>) -> String {
@@ -166,7 +167,7 @@ fn tensors(page: &mut String, tensors: &[TensorEntry<'_>]) {
         ]
     });
     let names = ["name", "shape", "dtype", "bytes", "rms", "rms error", "max error", "SNR dB"];
-    page.push_str(&table(&names, rows.collect()));
+    page.push_str(&table(&names, &rows.collect::<Vec<_>>()));
 }
 
 fn machine(page: &mut String) {
@@ -181,25 +182,6 @@ fn machine(page: &mut String) {
             field(page, name, &bytes(figure));
         }
     }
-}
-
-/// Rows below their names: the first column to the left, the others to the right.
-fn table(names: &[&str], rows: Vec<Vec<String>>) -> String {
-    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).chain([names[i].len()]).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..names.len()).map(width).collect();
-    let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let cells = cells.zip(&widths).enumerate();
-        let padded = cells.map(|(i, (cell, width))| match i {
-            0 => format!("{cell:<width$}"),
-            _ => format!("  {cell:>width$}"),
-        });
-        padded.collect::<String>() + "\n"
-    };
-    let mut out = line(&mut names.iter().copied());
-    for row in &rows {
-        out.push_str(&line(&mut row.iter().map(String::as_str)));
-    }
-    out
 }
 
 fn as_json(name: &str, file: &File<'_>, model: Option<&Model<'_>>) -> String {
@@ -262,15 +244,4 @@ fn tensor_json(tensor: &TensorEntry<'_>) -> String {
         .number("max_error", tensor.errors.max.into())
         .number("snr_db", tensor.errors.snr_db())
         .line()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tables_line_up() {
-        let rows = vec![vec!["a".into(), "1".into()], vec!["long".into(), "1000".into()]];
-        assert_eq!(table(&["n", "size"], rows), "n     size\na        1\nlong  1000\n");
-    }
 }

@@ -1,6 +1,8 @@
 //! The command line: the only place that prints.
 
 mod args;
+mod bench;
+mod bench_file;
 mod complete;
 mod eval;
 mod generate;
@@ -10,6 +12,8 @@ pub(crate) mod interrupt;
 mod json;
 mod output;
 mod progress;
+mod table;
+mod trace;
 mod verify;
 
 use args::{Cli, Command, ComputeArgs, Kv};
@@ -40,6 +44,8 @@ fn command(command: Command) -> Outcome<()> {
         Command::Generate(args) => generate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Completions(args) => complete::completions(&args),
         Command::Man(args) => complete::man(&args),

@@ -1,5 +1,11 @@
 //! The data of every view on a model; rendering is the command line's.
 
+pub mod bench;
+mod cost;
+mod limits;
 mod score;
+pub mod trace;
 
+pub use cost::{Cost, Costs};
+pub use limits::{Buffer, Limits, peak};
 pub use score::{Agreement, Summary, agreement, nll};

@@ -6,8 +6,9 @@ use super::attention::{KvHeadInt8, Query};
 use super::neon::{self, Codes, Dots};
 use super::{Group, PanelOut};
 use bytemuck::{must_cast, must_cast_ref};
-use core::arch::aarch64::{int8x16_t, int32x4_t, vdupq_n_s32};
+use core::arch::aarch64::{int8x16_t, int32x4_t, vdupq_n_s8, vdupq_n_s32};
 use core::arch::asm;
+use core::hint::black_box;
 
 /// Same as [`scalar::int8_matvec`](super::scalar::int8_matvec).
 #[target_feature(enable = "neon,dotprod")]
@@ -60,4 +61,21 @@ fn sdot<const LANE: usize>(mut sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> in
         );
     }
     sum
+}
+
+/// Independent sums of a peak.
+const PEAK_SUMS: usize = 16;
+
+/// See [`Kernels::int8_peak`](super::Kernels::int8_peak).
+#[target_feature(enable = "neon,dotprod")]
+pub(super) fn int8_peak(rounds: usize) -> u64 {
+    let (w, x) = (black_box(vdupq_n_s8(3)), black_box(vdupq_n_s8(5)));
+    let mut sums = black_box([vdupq_n_s32(1); PEAK_SUMS]);
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = sdot::<0>(*sum, w, x);
+        }
+    }
+    black_box(sums);
+    (rounds * PEAK_SUMS * 16) as u64
 }

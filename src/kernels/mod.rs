@@ -89,6 +89,11 @@ pub struct Kernels {
     pub add: fn(x: &mut [f32], y: &[f32]),
     /// Turns every head of `x` (n, n_heads, head_dim) by the angles of its token, `[cos][sin]` of (n, head_dim).
     pub rope: fn(x: &mut [f32], angles: &[f32], head_dim: usize),
+    /// Does the multiply-adds of an int8 product, and nothing else, in registers; returns their number. What `whit bench`
+    /// holds the products against.
+    pub int8_peak: fn(rounds: usize) -> u64,
+    /// [`int8_peak`](Self::int8_peak) for the fused multiply-adds of f16 and f32 products.
+    pub f32_peak: fn(rounds: usize) -> u64,
 }
 
 /// Every backend that this CPU can run, `scalar` first, the best last.
@@ -144,6 +149,16 @@ mod tests {
         assert_eq!(detect().name, names[names.len() - 1]);
         for name in names {
             assert_eq!(by_name(name).expect("available").name, name);
+        }
+    }
+
+    #[test]
+    fn peaks_count_the_same_work_every_round() {
+        for kernels in available() {
+            for peak in [kernels.int8_peak, kernels.f32_peak] {
+                assert_eq!(peak(0), 0);
+                assert!(peak(1) > 0 && peak(10) == 10 * peak(1), "{}", kernels.name);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use super::math::exp;
 use super::rows;
 use super::{Group, PanelOut, TILE};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
+use core::hint::black_box;
 
 /// Checks the arguments of [`quantize`] and returns n.
 #[inline]
@@ -309,6 +310,37 @@ pub fn add(x: &mut [f32], y: &[f32]) {
 /// See [`Kernels::rope`](super::Kernels::rope).
 pub fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {
     rows::rope(x, angles, head_dim);
+}
+
+/// Sums of a peak: some vector registers of any width.
+const PEAK_SUMS: usize = 32;
+
+/// See [`Kernels::int8_peak`](super::Kernels::int8_peak): pairs of products of codes that are already widened to i16.
+pub fn int8_peak(rounds: usize) -> u64 {
+    let (mut w, mut x) = ([[3_i16; 2]; PEAK_SUMS], [[5_i16; 2]; PEAK_SUMS]);
+    let mut sums = [0_i32; PEAK_SUMS];
+    for _ in 0..rounds {
+        black_box((&mut w, &mut x));
+        for i in 0..PEAK_SUMS {
+            let products = i32::from(w[i][0]) * i32::from(x[i][0]) + i32::from(w[i][1]) * i32::from(x[i][1]);
+            sums[i] = sums[i].wrapping_add(products);
+        }
+    }
+    black_box(sums);
+    (rounds * PEAK_SUMS * 2) as u64
+}
+
+/// See [`Kernels::f32_peak`](super::Kernels::f32_peak): fused, as the products are, also where that is a call.
+pub fn f32_peak(rounds: usize) -> u64 {
+    let (w, x) = (black_box(0.75_f32), black_box(0.25_f32));
+    let mut sums = black_box([2.0_f32; PEAK_SUMS]);
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = sum.mul_add(w, x);
+        }
+    }
+    black_box(sums);
+    (rounds * PEAK_SUMS) as u64
 }
 
 #[cfg(test)]

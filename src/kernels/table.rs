@@ -52,6 +52,8 @@ pub(super) static SCALAR: Kernels = Kernels {
     gelu_tanh: scalar::gelu_tanh,
     add: scalar::add,
     rope: scalar::rope,
+    int8_peak: scalar::int8_peak,
+    f32_peak: scalar::f32_peak,
 };
 
 /// A function of an ISA file as a table's entry: the one call into code that needs features of the CPU.
@@ -87,6 +89,8 @@ static AVX2: Kernels = Kernels {
     gelu_tanh: entry!(avx2::gelu_tanh(x)),
     add: entry!(avx2::add(x, y)),
     rope: entry!(avx2::rope(x, angles, head_dim)),
+    int8_peak: entry!(avx2::int8_peak(rounds)),
+    f32_peak: entry!(avx2::f32_peak(rounds)),
 };
 
 /// The backends of this architecture, from the plainest to the best.
@@ -120,6 +124,8 @@ static NEON: Kernels = Kernels {
     attend_f16: entry!(neon::attend_f16(queries, head)),
     attend_f32: entry!(neon::attend_f32(queries, head)),
     attend_int8: entry!(neon::attend_int8(queries, head)),
+    int8_peak: entry!(neon::int8_peak(rounds)),
+    f32_peak: entry!(neon::f32_peak(rounds)),
     // NEON belongs to every aarch64 CPU, so that plain Rust is compiled for it.
     ..SCALAR
 };
@@ -130,6 +136,7 @@ static DOTPROD: Kernels = Kernels {
     int8_matvec: entry!(dotprod::int8_matvec(panels, cols, x, out)),
     int8_matmul: entry!(dotprod::int8_matmul(panel, cols, x, out)),
     attend_int8: entry!(dotprod::attend_int8(queries, head)),
+    int8_peak: entry!(dotprod::int8_peak(rounds)),
     ..NEON
 };
 

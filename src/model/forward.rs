@@ -5,6 +5,7 @@
 
 use super::Model;
 use super::config::Family;
+use super::observe::{Observer, Op};
 use super::scratch::{Rows, Scratch};
 use crate::compute::Compute;
 use crate::ops::{
@@ -22,12 +23,14 @@ pub(super) fn forward(
     start: usize,
     cache: &mut KvCache,
     scratch: &mut Scratch,
+    observer: &mut impl Observer,
 ) {
     let mut rows = scratch.rows(&model.config, tokens.len());
+    observer.op(None, Op::Embedding);
     embed(model, compute, tokens, start, &mut rows);
     match model.config.family {
-        Family::Gpt2 => gpt2(model, compute, start, cache, rows),
-        Family::Llama => llama(model, compute, start, cache, rows),
+        Family::Gpt2 => gpt2(model, compute, start, cache, rows, observer),
+        Family::Llama => llama(model, compute, start, cache, rows, observer),
     }
 }
 
@@ -53,55 +56,90 @@ pub(super) fn unembed(
     normed: &mut [f32],
     activations: &mut Activations,
     logits: &mut [f32],
+    observer: &mut impl Observer,
 ) {
+    observer.op(None, Op::FinalNorm);
     let layer = &model.weights.unembedding;
     let input = normed_input(compute, x, &model.weights.final_norm, normed, activations, [layer]);
+    observer.op(None, Op::Unembedding);
     linear(compute, [(layer, logits)], &input);
 }
 
 /// Pre-norm blocks of Radford et al. 2019: attention with biases, then an MLP with GELU.
-fn gpt2(model: &Model<'_>, compute: &Compute, start: usize, cache: &mut KvCache, s: Rows<'_>) {
+fn gpt2(
+    model: &Model<'_>,
+    compute: &Compute,
+    start: usize,
+    cache: &mut KvCache,
+    s: Rows<'_>,
+    observer: &mut impl Observer,
+) {
     let c = &model.config;
     for (layer, b) in model.weights.blocks.iter().enumerate() {
+        observer.op(Some(layer), Op::AttentionNorm);
         let input = normed_input(compute, s.x, &b.attn_norm, s.normed, s.activations, [&b.q, &b.k, &b.v]);
+        observer.op(Some(layer), Op::Qkv);
         linear(compute, [(&b.q, &mut *s.q), (&b.k, &mut *s.k), (&b.v, &mut *s.v)], &input);
+        observer.op(Some(layer), Op::Store);
         cache.store(compute, layer, start, s.k, s.v);
+        observer.op(Some(layer), Op::Attention);
         attention(compute, s.q, c.n_heads, &cache.layer(layer), start, None, s.attended);
+        observer.op(Some(layer), Op::Output);
         let input = input_of(compute, s.attended, s.activations, [&b.o]);
         linear_add(compute, &b.o, &input, s.x);
 
+        observer.op(Some(layer), Op::MlpNorm);
         let input = normed_input(compute, s.x, &b.mlp_norm, s.normed, s.activations, [&b.up]);
+        observer.op(Some(layer), Op::GateUp);
         linear(compute, [(&b.up, &mut *s.hidden)], &input);
         gelu_tanh(compute, s.hidden);
+        observer.op(Some(layer), Op::Down);
         let input = input_of(compute, s.hidden, s.activations, [&b.down]);
         linear_add(compute, &b.down, &input, s.x);
     }
 }
 
 /// Pre-norm blocks of Touvron et al. 2023: rotary grouped-query attention, then an MLP with SwiGLU.
-fn llama(model: &Model<'_>, compute: &Compute, start: usize, cache: &mut KvCache, s: Rows<'_>) {
+fn llama(
+    model: &Model<'_>,
+    compute: &Compute,
+    start: usize,
+    cache: &mut KvCache,
+    s: Rows<'_>,
+    observer: &mut impl Observer,
+) {
     let c = &model.config;
+    observer.op(None, Op::Rope);
     for (t, angles) in s.angles.chunks_exact_mut(c.head_dim).enumerate() {
         rope_angles(start + t, &c.rope_freqs, angles);
     }
     for (layer, b) in model.weights.blocks.iter().enumerate() {
+        observer.op(Some(layer), Op::AttentionNorm);
         let input = normed_input(compute, s.x, &b.attn_norm, s.normed, s.activations, [&b.q, &b.k, &b.v]);
+        observer.op(Some(layer), Op::Qkv);
         linear(compute, [(&b.q, &mut *s.q), (&b.k, &mut *s.k), (&b.v, &mut *s.v)], &input);
+        observer.op(Some(layer), Op::Rope);
         if let Some((q_norm, k_norm)) = b.qk_norm {
             rms_norm_in_place(compute, s.q, q_norm, c.norm_eps);
             rms_norm_in_place(compute, s.k, k_norm, c.norm_eps);
         }
         rope(compute, s.q, s.angles, c.n_heads, c.head_dim);
         rope(compute, s.k, s.angles, c.n_kv_heads, c.head_dim);
+        observer.op(Some(layer), Op::Store);
         cache.store(compute, layer, start, s.k, s.v);
+        observer.op(Some(layer), Op::Attention);
         attention(compute, s.q, c.n_heads, &cache.layer(layer), start, c.sliding_window, s.attended);
+        observer.op(Some(layer), Op::Output);
         let input = input_of(compute, s.attended, s.activations, [&b.o]);
         linear_add(compute, &b.o, &input, s.x);
 
         if let Some(gate) = &b.gate {
+            observer.op(Some(layer), Op::MlpNorm);
             let input = normed_input(compute, s.x, &b.mlp_norm, s.normed, s.activations, [gate, &b.up]);
+            observer.op(Some(layer), Op::GateUp);
             linear_swiglu(compute, gate, &b.up, &input, s.hidden);
         }
+        observer.op(Some(layer), Op::Down);
         let input = input_of(compute, s.hidden, s.activations, [&b.down]);
         linear_add(compute, &b.down, &input, s.x);
     }

@@ -2,12 +2,14 @@
 
 mod config;
 mod forward;
+mod observe;
 mod scratch;
 mod session;
 pub mod spec;
 mod weights;
 
 pub use config::{Config, Family, GenerationDefaults};
+pub use observe::{Observer, Op};
 pub use session::{Session, SessionOptions};
 
 use crate::error::{Error, Result};

@@ -2,6 +2,7 @@
 
 use super::Model;
 use super::forward::{forward, unembed};
+use super::observe::Observer;
 use super::scratch::{Scratch, zeros};
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};
@@ -92,17 +93,22 @@ impl<'m, 'a> Session<'m, 'a> {
 
     /// Appends `tokens`, in prefill steps of at most `batch`, and returns the logits after the last, (vocab_size).
     pub fn extend(&mut self, tokens: &[TokenId]) -> Result<&[f32]> {
+        self.extend_observed(tokens, &mut ())
+    }
+
+    /// [`extend`](Self::extend), telling `observer` of every op.
+    pub fn extend_observed(&mut self, tokens: &[TokenId], observer: &mut impl Observer) -> Result<&[f32]> {
         self.check(tokens)?;
         let dim = self.model.config.dim;
         let mut last = 0;
         for step in tokens.chunks(self.batch) {
-            self.step(step);
+            self.step(step, observer);
             last = step.len() - 1;
         }
         let Scratch { x, normed, activations, .. } = &mut self.scratch;
         let (x, normed) = (&x[last * dim..(last + 1) * dim], &mut normed[..dim]);
         let logits = &mut self.logits[..self.model.config.vocab_size];
-        unembed(self.model, self.compute, x, normed, activations, logits);
+        unembed(self.model, self.compute, x, normed, activations, logits, observer);
         Ok(logits)
     }
 
@@ -112,12 +118,13 @@ impl<'m, 'a> Session<'m, 'a> {
         let (dim, vocab_size) = (self.model.config.dim, self.model.config.vocab_size);
         let mut done = 0;
         for step in tokens.chunks(self.batch) {
-            self.step(step);
+            self.step(step, &mut ());
             let Scratch { x, normed, activations, .. } = &mut self.scratch;
             for rows in x[..step.len() * dim].chunks(self.logit_rows * dim) {
                 let n = rows.len() / dim;
                 let logits = &mut self.logits[..n * vocab_size];
-                unembed(self.model, self.compute, rows, &mut normed[..rows.len()], activations, logits);
+                let normed = &mut normed[..rows.len()];
+                unembed(self.model, self.compute, rows, normed, activations, logits, &mut ());
                 for row in logits.chunks_exact(vocab_size) {
                     each(done, row);
                     done += 1;
@@ -127,8 +134,8 @@ impl<'m, 'a> Session<'m, 'a> {
         Ok(())
     }
 
-    fn step(&mut self, tokens: &[TokenId]) {
-        forward(self.model, self.compute, tokens, self.position, &mut self.cache, &mut self.scratch);
+    fn step(&mut self, tokens: &[TokenId], observer: &mut impl Observer) {
+        forward(self.model, self.compute, tokens, self.position, &mut self.cache, &mut self.scratch, observer);
         self.position += tokens.len();
     }
 

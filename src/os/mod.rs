@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod clock;
 pub mod cpu;
+pub mod machine;
 pub mod memory;
 mod mmap;
 mod sys;

@@ -11,6 +11,7 @@ pub(super) use int8::{int8_matmul, int8_matvec, quantize};
 
 use super::rows;
 use core::arch::x86_64::*;
+use core::hint::black_box;
 
 /// 32 bytes at any alignment.
 #[inline]
@@ -98,4 +99,35 @@ pub(super) fn add(x: &mut [f32], y: &[f32]) {
 #[target_feature(enable = "avx2")]
 pub(super) fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {
     rows::rope(x, angles, head_dim);
+}
+
+/// Independent sums of a peak: they hide the latency of a chain and leave registers for its operands.
+const PEAK_SUMS: usize = 12;
+
+/// See [`Kernels::int8_peak`](super::Kernels::int8_peak). Each product depends on its sum, so that none can be left out.
+#[target_feature(enable = "avx2")]
+pub(super) fn int8_peak(rounds: usize) -> u64 {
+    let (w, ones) = (black_box(_mm256_set1_epi8(3)), _mm256_set1_epi16(1));
+    let mut sums = black_box([_mm256_set1_epi32(1); PEAK_SUMS]);
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, *sum), ones));
+        }
+    }
+    black_box(sums);
+    (rounds * PEAK_SUMS * 32) as u64
+}
+
+/// See [`Kernels::f32_peak`](super::Kernels::f32_peak).
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn f32_peak(rounds: usize) -> u64 {
+    let (w, x) = (black_box(_mm256_set1_ps(0.75)), black_box(_mm256_set1_ps(0.25)));
+    let mut sums = black_box([_mm256_set1_ps(2.0); PEAK_SUMS]);
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(*sum, w, x);
+        }
+    }
+    black_box(sums);
+    (rounds * PEAK_SUMS * 8) as u64
 }

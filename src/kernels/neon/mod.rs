@@ -12,6 +12,7 @@ pub(super) use int8::{Codes, Dots, int8_matmul, int8_matvec, matmul, matvec, qua
 
 use bytemuck::must_cast;
 use core::arch::aarch64::*;
+use core::hint::black_box;
 
 /// 16 f32 in four registers.
 type Row = [float32x4_t; 4];
@@ -30,4 +31,42 @@ fn padded<E: Copy + Default, const N: usize>(x: &[E]) -> [E; N] {
     let mut out = [E::default(); N];
     out[..x.len()].copy_from_slice(x);
     out
+}
+
+/// Independent sums of a peak, in stages, so that a core that runs in order waits for none.
+const PEAK_SUMS: usize = 8;
+
+/// See [`Kernels::int8_peak`](super::Kernels::int8_peak). Each product depends on its sum, so that none can be left out.
+#[target_feature(enable = "neon")]
+pub(super) fn int8_peak(rounds: usize) -> u64 {
+    let w = black_box(vdupq_n_s8(3));
+    let mut sums = black_box([vdupq_n_s32(1); PEAK_SUMS]);
+    for _ in 0..rounds {
+        let mut products = [vdupq_n_s16(0); PEAK_SUMS];
+        for i in 0..PEAK_SUMS {
+            products[i] = vmull_s8(vget_low_s8(w), vget_low_s8(vreinterpretq_s8_s32(sums[i])));
+        }
+        for i in 0..PEAK_SUMS {
+            products[i] = vmlal_high_s8(products[i], w, vreinterpretq_s8_s32(sums[i]));
+        }
+        for i in 0..PEAK_SUMS {
+            sums[i] = vpadalq_s16(sums[i], products[i]);
+        }
+    }
+    black_box(sums);
+    (rounds * PEAK_SUMS * 16) as u64
+}
+
+/// See [`Kernels::f32_peak`](super::Kernels::f32_peak).
+#[target_feature(enable = "neon")]
+pub(super) fn f32_peak(rounds: usize) -> u64 {
+    let (w, x) = (black_box(vdupq_n_f32(0.75)), black_box(vdupq_n_f32(0.25)));
+    let mut sums = black_box([vdupq_n_f32(2.0); 2 * PEAK_SUMS]);
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = vfmaq_f32(x, *sum, w);
+        }
+    }
+    black_box(sums);
+    (rounds * 2 * PEAK_SUMS * 4) as u64
 }

@@ -1,0 +1,274 @@
+//! `whit bench`: how fast a model runs here, beside what this machine can do at most.
+
+use super::args::Bench;
+use super::bench_file::{self, Key, Old, Setting};
+use super::input::Source;
+use super::output::{End, Outcome, Output, bytes, note};
+use super::table::{count, figure, percent, table};
+use super::{interrupt, progress};
+use whit::compute::Compute;
+use whit::error::{Result, printable};
+use whit::inspect::bench::{self, Plan, Report, Row, Step, Work};
+use whit::inspect::{Costs, Limits};
+use whit::kernels;
+use whit::model::Model;
+use whit::ops::KvDtype;
+use whit::os::{cpu, machine};
+use whit::quant::Dtype;
+
+pub(super) fn run(args: &Bench) -> Outcome<()> {
+    let source = Source::open(args.model.model.as_deref())?;
+    let file = source.file()?;
+    let model = source.model(&file)?;
+    let old = args.compare.as_deref().map(Old::read).transpose()?;
+    let costs = Costs::new(model.config(), file.tensors());
+    let computes = computes(args)?;
+    let plan = plan(args, &model);
+    let setting = setting(&source, &model, &costs, &plan);
+
+    interrupt::watch();
+    let bar = progress::steps(plan.n_steps(computes.len()) as u64, args.quiet);
+    let report = bench::run(&model, &costs, &computes, &plan, &mut |compute, step| {
+        bar.set_message(format!("{} {}", runs_on(compute), step_name(step)));
+        bar.inc(1);
+        !interrupt::requested()
+    });
+    bar.finish_and_clear();
+    let report = report?;
+    source.check_unchanged()?;
+
+    if let Some(old) = &old {
+        tell_differences(&setting, old);
+    }
+    let names: Vec<_> = computes.iter().map(|compute| (compute.kernels.name, compute.threads.len())).collect();
+    let mut out = Output::new();
+    if args.json {
+        out.write(&bench_file::write(&setting, &report, &names, old.as_ref()))?;
+    } else {
+        out.write(&page(&setting, &report, &names, old.as_ref()))?;
+    }
+    out.flush()?;
+    if !report.complete {
+        note(format_args!("whit: interrupted before the last sample"));
+        return Err(End::Interrupted);
+    }
+    Ok(())
+}
+
+/// Every pair of kernels and threads asked for, each once.
+fn computes(args: &Bench) -> Result<Vec<Compute>> {
+    let named = once(args.kernels.clone()).iter().map(|name| kernels::by_name(name)).collect::<Result<Vec<_>>>()?;
+    let kernels = if named.is_empty() { vec![kernels::detect()] } else { named };
+    let threads = match args.threads.as_slice() {
+        [] => vec![1, cpu::available_cores().clamp(1, whit::threads::MAX_THREADS)],
+        threads => threads.iter().map(|n| usize::from(*n)).collect(),
+    };
+    let threads = once(threads);
+    let pairs = kernels.iter().flat_map(|kernels| threads.iter().map(|n| Compute::new(kernels, *n)));
+    pairs.collect()
+}
+
+/// `values` without repetitions.
+fn once<T: PartialEq>(values: Vec<T>) -> Vec<T> {
+    let mut out = Vec::new();
+    for value in values {
+        if !out.contains(&value) {
+            out.push(value);
+        }
+    }
+    out
+}
+
+/// What to measure: lengths and depths that the model does not hold are left out, and said so.
+fn plan(args: &Bench, model: &Model<'_>) -> Plan {
+    let n_decode = args.decode as usize;
+    let prefill: Vec<_> = args.prefill.iter().map(|n| *n as usize).filter(|n| *n > 0).collect();
+    let depths = if n_decode > 0 { args.depth.iter().map(|n| *n as usize).collect() } else { vec![] };
+    let most = most_positions(model);
+    let fits = |what: &str, n: usize, needed: usize| {
+        if needed > most {
+            note(format_args!("whit: no {what} {n}: it needs {needed} positions, the model has {most}"));
+        }
+        needed <= most
+    };
+    Plan {
+        prefill: once(prefill).into_iter().filter(|n| fits("prefill of", *n, *n)).collect(),
+        depths: once(depths).into_iter().filter(|n| fits("decode at depth", *n, n + n_decode)).collect(),
+        n_decode,
+        repeats: args.repeat.into(),
+        kv: args.kv.into(),
+        limit_seconds: args.limits.limit_seconds,
+    }
+}
+
+/// The positions that the model can be given: only learned ones end.
+pub(super) fn most_positions(model: &Model<'_>) -> usize {
+    let config = model.config();
+    if config.rope_freqs.is_empty() { config.context_length } else { usize::MAX }
+}
+
+/// What all figures of a run stand on.
+fn setting(source: &Source, model: &Model<'_>, costs: &Costs, plan: &Plan) -> Setting {
+    Setting {
+        machine: machine::cpu_name().unwrap_or_else(|| format!("an unnamed {} CPU", std::env::consts::ARCH)),
+        cores: cpu::available_cores(),
+        model: source.short_name(),
+        weight_bytes: model.weight_bytes(),
+        parameters: costs.parameters(),
+        dtype: costs.dtype().name(),
+        kv: KvDtype::name(plan.kv),
+        repeats: plan.repeats,
+        n_decode: plan.n_decode,
+    }
+}
+
+fn runs_on(compute: &Compute) -> String {
+    let n = compute.threads.len();
+    format!("{}, {n} thread{}:", compute.kernels.name, if n == 1 { "" } else { "s" })
+}
+
+fn step_name(step: Step) -> String {
+    match step {
+        Step::Fill(depth) => format!("filled to depth {depth}"),
+        Step::Limits => "limits".into(),
+        Step::Sample(Work::Prefill { n_tokens }) => format!("prefill of {n_tokens}"),
+        Step::Sample(Work::Decode { depth }) => format!("decode at depth {depth}"),
+    }
+}
+
+fn tell_differences(setting: &Setting, old: &Old) {
+    let pairs = [
+        ("machine", &old.machine, &*setting.machine),
+        ("model", &old.model, &setting.model),
+        ("kv", &old.kv, setting.kv),
+    ];
+    for (name, old, new) in pairs.into_iter().filter(|(_, old, new)| old != new) {
+        note(format_args!("whit: another {name}: {} before, {} now", printable(old), printable(new)));
+    }
+}
+
+/// Machine and model, a line each.
+pub(super) fn heading(machine: &str, cores: usize, model: &str, parameters: u64, weights: u64, dtype: &str) -> String {
+    let cores = format!("{cores} core{}", if cores == 1 { "" } else { "s" });
+    let size = format!("{} parameters, {} of weights, {dtype}", count(parameters), bytes(weights));
+    format!("machine  {}, {cores}\nmodel    {}: {size}\n", printable(machine), printable(model))
+}
+
+fn page(setting: &Setting, report: &Report, computes: &[(&str, usize)], old: Option<&Old>) -> String {
+    let Setting { machine, cores, model, parameters, weight_bytes, dtype, kv, repeats, n_decode } = setting;
+    let mut page = heading(machine, *cores, model, *parameters, *weight_bytes, dtype);
+    page.push_str(&format!("run      {kv} cache, medians of {repeats}, decode of {n_decode} tokens\n"));
+    let measured = computes.iter().zip(&report.limits).filter_map(|(compute, limits)| Some((*compute, (*limits)?)));
+    let limits: Vec<_> = measured.map(limits_line).collect();
+    let names = ["limits", "threads", "read GB/s", "int8 GMAC/s", "f32 GMAC/s"];
+    let peak = if *dtype == Dtype::Int8.name() { "of int8 peak" } else { "of f32 peak" };
+    let prefill = ["prefill", "threads", "tokens", "tok/s", "+-", "GMAC/s", peak];
+    let decode = ["decode", "threads", "depth", "tok/s", "+-", "MB/token", "GB/s", "of read"];
+    let (prefills, decodes): (Vec<_>, Vec<_>) =
+        report.rows.iter().partition(|row| matches!(row.work, Work::Prefill { .. }));
+    for (names, rows) in [
+        (names.to_vec(), limits),
+        (prefill.to_vec(), prefills.into_iter().map(|row| row_line(row, *n_decode, old)).collect()),
+        (decode.to_vec(), decodes.into_iter().map(|row| row_line(row, *n_decode, old)).collect()),
+    ] {
+        let compared = rows.first().is_some_and(|row: &Vec<String>| row.len() > names.len());
+        let names: Vec<_> = names.into_iter().chain(compared.then_some("new/old")).collect();
+        if !rows.is_empty() {
+            page.push('\n');
+            page.push_str(&table(&names, &rows));
+        }
+    }
+    page
+}
+
+fn limits_line(((kernels, threads), limits): ((&str, usize), Limits)) -> Vec<String> {
+    let figures = [limits.read, limits.int8, limits.f32].map(|limit| figure(limit / 1e9));
+    [kernels.into(), threads.to_string()].into_iter().chain(figures).collect()
+}
+
+fn row_line(row: &Row, n_decode: usize, old: Option<&Old>) -> Vec<String> {
+    let mut cells = vec![row.kernels.into(), row.threads.to_string()];
+    let rate = [figure(row.rate.median), percent(Some(row.rate.deviation()))];
+    match row.work {
+        Work::Prefill { n_tokens } => {
+            cells.push(n_tokens.to_string());
+            cells.extend(rate);
+            cells.push(figure(row.macs_per_second() / 1e9));
+        }
+        Work::Decode { depth } => {
+            cells.push(depth.to_string());
+            cells.extend(rate);
+            cells.push(figure(row.bytes / 1e6));
+            cells.push(figure(row.bytes_per_second() / 1e9));
+        }
+    }
+    cells.push(percent(row.share()));
+    cells.extend(old.map(|old| match old.rate(&Key::of(row, n_decode)) {
+        Some(rate) => format!("{:.3}", row.rate.median / rate),
+        None => "-".into(),
+    }));
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use whit::inspect::bench::Spread;
+
+    #[test]
+    fn a_page_lines_up_within_80_columns() {
+        let rate = |median| Spread { min: 0.9 * median, median, max: 1.1 * median };
+        let row = |work, threads, median| Row {
+            kernels: "dotprod",
+            threads,
+            work,
+            rate: rate(median),
+            macs: 134.5e6,
+            bytes: 1143.1e6,
+            limit: Some(300e9),
+        };
+        let rows =
+            vec![row(Work::Prefill { n_tokens: 512 }, 1, 12345.6), row(Work::Decode { depth: 4096 }, 256, 312.3)];
+        let limits = vec![Some(Limits { read: 44.5e9, int8: 543e9, f32: 135e9 })];
+        let report = Report { limits, rows, complete: true };
+        let setting = Setting {
+            machine: "A CPU".into(),
+            cores: 2,
+            model: "m.whit".into(),
+            weight_bytes: 143_100_000,
+            parameters: 134_515_008,
+            dtype: "int8",
+            kv: "f16",
+            repeats: 3,
+            n_decode: 128,
+        };
+        let json = bench_file::write(&setting, &report, &[("dotprod", 1)], None);
+        let path = std::env::temp_dir().join(format!("whit-bench-page-{}", std::process::id()));
+        std::fs::write(&path, json).expect("a written file");
+        let old = Old::read(&path).expect("our own layout");
+        let _ = std::fs::remove_file(&path);
+        let page = page(&setting, &report, &[("dotprod", 1)], Some(&old));
+        assert_eq!(
+            page,
+            "machine  A CPU, 2 cores
+model    m.whit: 134.5 M parameters, 143.1 MB of weights, int8
+run      f16 cache, medians of 3, decode of 128 tokens
+
+limits   threads  read GB/s  int8 GMAC/s  f32 GMAC/s
+dotprod        1       44.5        543.0       135.0
+
+prefill  threads  tokens  tok/s      +-  GMAC/s  of int8 peak  new/old
+dotprod        1     512  12346  10.0 %    1660       553.5 %    1.000
+
+decode   threads  depth  tok/s      +-  MB/token   GB/s  of read  new/old
+dotprod      256   4096  312.3  10.0 %      1143  357.0  119.0 %    1.000
+"
+        );
+        assert!(page.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn what_is_named_twice_is_measured_once() {
+        assert_eq!(once(vec![2, 1, 2, 2, 3, 1]), [2, 1, 3]);
+    }
+}

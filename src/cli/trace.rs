@@ -1,0 +1,216 @@
+//! `whit trace`: where the time of a token and of a prompt goes.
+
+use super::args::Trace as Args;
+use super::bench::{heading, most_positions};
+use super::input::Source;
+use super::json::{self, Object};
+use super::output::{End, Outcome, Output, note};
+use super::table::{bar, figure, percent, table};
+use super::{compute, interrupt, progress};
+use whit::compute::Compute;
+use whit::error::{Error, Result};
+use whit::inspect::trace::{Cell, Trace, fill, trace};
+use whit::inspect::{Buffer, Costs, Limits, peak};
+use whit::model::{Model, Op, Session, SessionOptions};
+use whit::ops::KvDtype;
+use whit::os::{cpu, machine};
+use whit::quant::Dtype;
+
+/// Passes of a token and of a prompt, of which the median counts.
+const PASSES: [usize; 2] = [33, 5];
+/// Depth and tokens of a prompt where none are given.
+const DEFAULT_TOKENS: usize = 128;
+/// Characters of the longest bar.
+const BAR: usize = 18;
+
+pub(super) fn run(args: &Args) -> Outcome<()> {
+    let source = Source::open(args.model.model.as_deref())?;
+    let file = source.file()?;
+    let model = source.model(&file)?;
+    let costs = Costs::new(model.config(), file.tensors());
+    let (depth, n_prompt) = lengths(args, &model)?;
+    let compute = compute(&args.compute)?;
+    let kv = KvDtype::from(args.compute.kv);
+    let context_length = n_prompt.max(depth + 1);
+    let options = SessionOptions { context_length, kv, ..SessionOptions::default() };
+    let mut session = Session::new(&model, &compute, options)?;
+
+    interrupt::watch();
+    let n_filled = depth.div_ceil(128);
+    let steps = progress::steps((n_filled + PASSES[0] + PASSES[1]) as u64, args.quiet);
+    let mut go_on = || {
+        steps.inc(1);
+        !interrupt::requested()
+    };
+    let limits = limits(&compute, args.limits.limit_seconds)?;
+    let mut token = None;
+    let mut prompt = None;
+    if fill(&mut session, &costs, depth, &mut go_on)? {
+        token = trace(&mut session, &costs, kv, depth..depth + 1, PASSES[0], &mut go_on)?;
+        if n_prompt > 0 && token.is_some() {
+            prompt = trace(&mut session, &costs, kv, 0..n_prompt, PASSES[1], &mut go_on)?;
+        }
+    }
+    steps.finish_and_clear();
+    source.check_unchanged()?;
+    let mut out = Output::new();
+    let traces = Traces { token, prompt, limits, int8: costs.dtype() == Dtype::Int8 };
+    if args.json {
+        out.line(&traces.as_json(&source.short_name(), &compute))?;
+    } else if traces.token.is_some() {
+        let machine = machine::cpu_name().unwrap_or_else(|| "an unnamed CPU".into());
+        let (parameters, dtype) = (costs.parameters(), costs.dtype().name());
+        let cores = cpu::available_cores();
+        out.write(&heading(&machine, cores, &source.short_name(), parameters, model.weight_bytes(), dtype))?;
+        let (kernels, threads) = (compute.kernels.name, compute.threads.len());
+        out.line(&format!("run      {kernels}, threads {threads}, {} cache", kv.name()))?;
+        out.write(&traces.page())?;
+    }
+    out.flush()?;
+    if interrupt::requested() {
+        note(format_args!("whit: interrupted before the last pass"));
+        return Err(End::Interrupted);
+    }
+    Ok(())
+}
+
+/// Depth of the token and tokens of the prompt, within what the model holds.
+fn lengths(args: &Args, model: &Model<'_>) -> Result<(usize, usize)> {
+    let most = most_positions(model);
+    let length = |name: &str, given: Option<u32>, most: usize| match given {
+        Some(n) if n as usize > most => {
+            let message = format!("{n} is above the {most} positions that the model has room for");
+            Err(Error::usage(message).field(name))
+        }
+        Some(n) => Ok(n as usize),
+        None => Ok(DEFAULT_TOKENS.min(most)),
+    };
+    Ok((length("depth", args.depth, most - 1)?, length("prompt-tokens", args.prompt_tokens, most)?))
+}
+
+fn limits(compute: &Compute, seconds: f64) -> Result<Option<Limits>> {
+    if seconds == 0.0 {
+        return Ok(None);
+    }
+    Ok(Some(Limits {
+        read: Buffer::new()?.read(compute, seconds),
+        int8: peak(compute, compute.kernels.int8_peak, seconds),
+        f32: peak(compute, compute.kernels.f32_peak, seconds),
+    }))
+}
+
+/// What was traced.
+struct Traces {
+    token: Option<Trace>,
+    prompt: Option<Trace>,
+    limits: Option<Limits>,
+    /// Most weights are int8.
+    int8: bool,
+}
+
+impl Traces {
+    fn page(&self) -> String {
+        let mut page = String::new();
+        if let Some(token) = &self.token {
+            let seconds = token.seconds.median;
+            let (depth, rate) = (token.positions.start, figure(1.0 / seconds));
+            page.push_str(&format!("\none token at depth {depth}: {} ms, {rate} tokens/s\n", figure(1e3 * seconds)));
+            page.push_str(&reads("op", &token.by_op(), token, self.limits, |cell| cell.op.name().into()));
+            page.push('\n');
+            let layer = |cell: &Cell| cell.layer.map_or("-".into(), |layer| layer.to_string());
+            page.push_str(&reads("layer", &token.by_layer(), token, self.limits, layer));
+        }
+        if let Some(prompt) = &self.prompt {
+            let seconds = prompt.seconds.median;
+            let (n, rate) = (prompt.positions.len(), figure(prompt.positions.len() as f64 / seconds));
+            page.push_str(&format!("\nprompt of {n} tokens: {} ms, {rate} tokens/s\n", figure(1e3 * seconds)));
+            page.push_str(&self.products(prompt));
+        }
+        page
+    }
+
+    /// The ops of a prompt: their multiply-adds, beside the peak of the kind that they use.
+    fn products(&self, prompt: &Trace) -> String {
+        let whole = prompt.total().map_or(f64::NAN, |total| total.seconds);
+        let longest = prompt.by_op().first().map_or(f64::NAN, |cell| cell.seconds);
+        let line = |cell: &Cell, name: &str, peak: Option<f64>| {
+            let rate = cell.macs as f64 / cell.seconds;
+            let has = cell.macs > 0;
+            let dash = || "-".to_owned();
+            vec![
+                name.to_owned(),
+                figure(1e3 * cell.seconds),
+                percent(Some(cell.seconds / whole)),
+                if has { figure(cell.macs as f64 / 1e9) } else { dash() },
+                if has { figure(rate / 1e9) } else { dash() },
+                percent(peak.filter(|_| has).map(|peak| rate / peak)),
+                if name == "total" { String::new() } else { bar(cell.seconds / longest, BAR) },
+            ]
+        };
+        let peak = |op: Op| self.limits.map(|l| if self.int8 && op != Op::Attention { l.int8 } else { l.f32 });
+        let mut rows: Vec<_> = prompt.by_op().iter().map(|cell| line(cell, cell.op.name(), peak(cell.op))).collect();
+        rows.extend(prompt.total().map(|total| line(&total, "total", None)));
+        table(&["op", "ms", "share", "GMAC", "GMAC/s", "of peak", ""], &rows)
+    }
+
+    fn as_json(&self, model: &str, compute: &Compute) -> String {
+        let object = Object::default()
+            .text("model", model)
+            .text("machine", &machine::cpu_name().unwrap_or_default())
+            .text("kernels", compute.kernels.name)
+            .raw("threads", compute.threads.len());
+        let object = match self.limits {
+            Some(limits) => object
+                .number("read_bytes_per_second", limits.read)
+                .number("int8_macs_per_second", limits.int8)
+                .number("f32_macs_per_second", limits.f32),
+            None => object,
+        };
+        let views = [("token", &self.token), ("prompt", &self.prompt)];
+        let views = views.into_iter().filter_map(|(name, trace)| Some((name, trace.as_ref()?)));
+        views.fold(object, |object, (name, trace)| object.raw(name, trace_json(trace))).line()
+    }
+}
+
+/// Lines of cells with the bytes that they read.
+fn reads(what: &str, cells: &[Cell], trace: &Trace, limits: Option<Limits>, name: impl Fn(&Cell) -> String) -> String {
+    let total = trace.total();
+    let whole = total.map_or(f64::NAN, |total| total.seconds);
+    let longest = cells.iter().map(|cell| cell.seconds).fold(0.0, f64::max);
+    let line = |cell: &Cell, name: String, bar: String| {
+        let rate = cell.bytes as f64 / cell.seconds;
+        vec![
+            name,
+            figure(1e6 * cell.seconds),
+            percent(Some(cell.seconds / whole)),
+            if cell.bytes > 0 { figure(cell.bytes as f64 / 1e6) } else { "-".into() },
+            if cell.bytes > 0 { figure(rate / 1e9) } else { "-".into() },
+            percent(limits.filter(|_| cell.bytes > 0).map(|limits| rate / limits.read)),
+            bar,
+        ]
+    };
+    let mut rows: Vec<_> = cells.iter().map(|cell| line(cell, name(cell), bar(cell.seconds / longest, BAR))).collect();
+    if what == "op" {
+        rows.extend(total.map(|total| line(&total, "total".into(), String::new())));
+    }
+    table(&[what, "us", "share", "MB", "GB/s", "of read", ""], &rows)
+}
+
+fn trace_json(trace: &Trace) -> String {
+    let cells = trace.cells.iter().map(|cell| {
+        let layer = cell.layer.map_or("null".into(), |layer| layer.to_string());
+        Object::default()
+            .raw("layer", layer)
+            .text("op", cell.op.name())
+            .number("seconds", cell.seconds)
+            .raw("bytes", cell.bytes)
+            .raw("macs", cell.macs)
+            .line()
+    });
+    Object::default()
+        .raw("position", trace.positions.start)
+        .raw("tokens", trace.positions.len())
+        .number("seconds", trace.seconds.median)
+        .raw("ops", json::list(cells))
+        .line()
+}
