@@ -157,7 +157,8 @@ pub(super) fn heading(machine: &str, cores: usize, model: &str, parameters: u64,
 fn page(setting: &Setting, report: &Report, computes: &[(&str, usize)], old: Option<&Old>) -> String {
     let Setting { machine, cores, model, parameters, weight_bytes, dtype, kv, repeats, n_decode } = setting;
     let mut page = heading(machine, *cores, model, *parameters, *weight_bytes, dtype);
-    page.push_str(&format!("run      {kv} cache, medians of {repeats}, decode of {n_decode} tokens\n"));
+    let decode = if *n_decode > 0 { format!(", decode of {n_decode} tokens") } else { String::new() };
+    page.push_str(&format!("run      {kv} cache, medians of {repeats}{decode}\n"));
     let measured = computes.iter().zip(&report.limits).filter_map(|(compute, limits)| Some((*compute, (*limits)?)));
     let limits: Vec<_> = measured.map(limits_line).collect();
     let names = ["limits ", "threads", "read GB/s", "int8 GMAC/s", "f32 GMAC/s"];
