@@ -129,7 +129,7 @@ fn runs_on(compute: &Compute) -> String {
 
 fn step_name(step: Step) -> String {
     match step {
-        Step::Fill(depth) => format!("filled to depth {depth}"),
+        Step::Fill(depth) => format!("filling to depth {depth}"),
         Step::Limits => "limits".into(),
         Step::Sample(Work::Prefill { n_tokens }) => format!("prefill of {n_tokens}"),
         Step::Sample(Work::Decode { depth }) => format!("decode at depth {depth}"),
@@ -157,13 +157,14 @@ pub(super) fn heading(machine: &str, cores: usize, model: &str, parameters: u64,
 fn page(setting: &Setting, report: &Report, computes: &[(&str, usize)], old: Option<&Old>) -> String {
     let Setting { machine, cores, model, parameters, weight_bytes, dtype, kv, repeats, n_decode } = setting;
     let mut page = heading(machine, *cores, model, *parameters, *weight_bytes, dtype);
-    page.push_str(&format!("run      {kv} cache, medians of {repeats}, decode of {n_decode} tokens\n"));
+    let decode = if *n_decode > 0 { format!(", decode of {n_decode} tokens") } else { String::new() };
+    page.push_str(&format!("run      {kv} cache, medians of {repeats}{decode}\n"));
     let measured = computes.iter().zip(&report.limits).filter_map(|(compute, limits)| Some((*compute, (*limits)?)));
     let limits: Vec<_> = measured.map(limits_line).collect();
-    let names = ["limits", "threads", "read GB/s", "int8 GMAC/s", "f32 GMAC/s"];
+    let names = ["limits ", "threads", "read GB/s", "int8 GMAC/s", "f32 GMAC/s"];
     let peak = if *dtype == Dtype::Int8.name() { "of int8 peak" } else { "of f32 peak" };
     let prefill = ["prefill", "threads", "tokens", "tok/s", "+-", "GMAC/s", peak];
-    let decode = ["decode", "threads", "depth", "tok/s", "+-", "MB/token", "GB/s", "of read"];
+    let decode = ["decode ", "threads", "depth", "tok/s", "+-", "MB/token", "GB/s", "of read"];
     let (prefills, decodes): (Vec<_>, Vec<_>) =
         report.rows.iter().partition(|row| matches!(row.work, Work::Prefill { .. }));
     for (names, rows) in [

@@ -9,8 +9,8 @@ use super::table::{bar, figure, percent, table};
 use super::{compute, interrupt, progress};
 use whit::compute::Compute;
 use whit::error::{Error, Result};
-use whit::inspect::trace::{Cell, Trace, fill, trace};
-use whit::inspect::{Buffer, Costs, Limits, peak};
+use whit::inspect::trace::{Cell, Trace, trace};
+use whit::inspect::{Buffer, Costs, Limits, fill, fill_steps, peak};
 use whit::model::{Model, Op, Session, SessionOptions};
 use whit::ops::KvDtype;
 use whit::os::{cpu, machine};
@@ -36,8 +36,8 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
     let mut session = Session::new(&model, &compute, options)?;
 
     interrupt::watch();
-    let n_filled = depth.div_ceil(128);
-    let steps = progress::steps((n_filled + PASSES[0] + PASSES[1]) as u64, args.quiet);
+    let n_steps = fill_steps(depth) + PASSES[0] + if n_prompt > 0 { PASSES[1] } else { 0 };
+    let steps = progress::steps(n_steps as u64, args.quiet);
     let mut go_on = || {
         steps.inc(1);
         !interrupt::requested()
@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
     let limits = limits(&compute, args.limits.limit_seconds)?;
     let mut token = None;
     let mut prompt = None;
-    if fill(&mut session, &costs, depth, &mut go_on)? {
+    if fill(&mut session, model.config().vocab_size, depth, &mut go_on)? {
         token = trace(&mut session, &costs, kv, depth..depth + 1, PASSES[0], &mut go_on)?;
         if n_prompt > 0 && token.is_some() {
             prompt = trace(&mut session, &costs, kv, 0..n_prompt, PASSES[1], &mut go_on)?;

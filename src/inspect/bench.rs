@@ -3,18 +3,16 @@
 
 use super::cost::Costs;
 use super::limits::{self, Buffer, Limits};
+use super::prompt::{fill, fill_steps, tokens};
 use crate::compute::Compute;
 use crate::error::Result;
 use crate::model::{Model, Session, SessionOptions};
 use crate::ops::KvDtype;
 use crate::os::clock::Stopwatch;
 use crate::quant::Dtype;
-use crate::token::TokenId;
 
 /// A sample repeats its work until so much time has passed.
 const SAMPLE_SECONDS: f64 = 0.05;
-/// Tokens between two looks at whether to go on, on the way to a depth.
-const STRIDE: usize = 128;
 
 /// What to measure.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +35,8 @@ impl Plan {
     /// Steps of a run on `n_computes` of kernels with threads, as [`run`] tells them.
     pub fn n_steps(&self, n_computes: usize) -> usize {
         let each = self.works().count() + usize::from(self.limit_seconds > 0.0);
-        n_computes * (self.depths.len() + self.repeats * each)
+        let filling: usize = self.depths.iter().map(|depth| fill_steps(*depth)).sum();
+        n_computes * (filling + self.repeats * each)
     }
 
     fn works(&self) -> impl Iterator<Item = Work> {
@@ -64,7 +63,7 @@ pub enum Work {
 /// A part of a run, told as it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// The cache is filled up to this depth.
+    /// Some more of the cache is filled, on the way to this depth.
     Fill(usize),
     /// The limits of the machine are measured.
     Limits,
@@ -252,15 +251,12 @@ impl<'m, 'a> Stage<'m, 'a> {
         for &(session, work) in &self.works {
             let Work::Decode { depth } = work else { continue };
             let session = &mut self.sessions[session];
-            for tokens in tokens(0..depth, self.vocab_size).chunks(STRIDE) {
-                session.extend(tokens)?;
+            if !fill(session, self.vocab_size, depth, &mut || go_on(self.compute, Step::Fill(depth)))? {
+                return Ok(false);
             }
             // Where the depth is 0, this is what brings the weights in.
             session.extend(&[0])?;
             session.rewind(depth);
-            if !go_on(self.compute, Step::Fill(depth)) {
-                return Ok(false);
-            }
         }
         Ok(true)
     }
@@ -313,12 +309,6 @@ impl<'m, 'a> Stage<'m, 'a> {
     }
 }
 
-/// Tokens that seem random, the same at the same position.
-pub(super) fn tokens(positions: core::ops::Range<usize>, vocab_size: usize) -> Vec<TokenId> {
-    let mixed = |position: usize| (position as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    positions.map(|position| (mixed(position) % vocab_size as u64) as TokenId).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,12 +357,5 @@ mod tests {
         let ended = run(&model, &costs, &computes, &plan, &mut |_, step| !matches!(step, Step::Sample(_)));
         let ended = ended.expect("a run that ends early");
         assert!(!ended.complete && ended.rows.is_empty());
-    }
-
-    #[test]
-    fn tokens_belong_to_positions_and_are_in_the_vocabulary() {
-        let all = tokens(0..1000, 77);
-        assert_eq!(all[500..], tokens(500..1000, 77));
-        assert!(all.iter().all(|token| *token < 77) && all[..20].iter().any(|token| *token != all[0]));
     }
 }

@@ -79,8 +79,9 @@ fn streams<const N: usize>(blocks: &[Block]) -> u64 {
     let mut sum = [0; 16];
     for i in 0..length {
         for stream in streams {
-            for (sum, word) in sum.iter_mut().zip(&stream[i]) {
-                *sum ^= word;
+            let block = &stream[i];
+            for w in 0..16 {
+                sum[w] ^= block[w];
             }
         }
     }

@@ -3,9 +3,11 @@
 pub mod bench;
 mod cost;
 mod limits;
+mod prompt;
 mod score;
 pub mod trace;
 
 pub use cost::{Cost, Costs};
 pub use limits::{Buffer, Limits, peak};
+pub use prompt::{fill, fill_steps};
 pub use score::{Agreement, Summary, agreement, nll};

@@ -1,7 +1,8 @@
 //! Where the time of a forward pass goes: by op and block, median over passes.
 
-use super::bench::{Spread, tokens};
+use super::bench::Spread;
 use super::cost::Costs;
+use super::prompt::tokens;
 use crate::error::Result;
 use crate::model::{Observer, Op, Session};
 use crate::ops::KvDtype;
@@ -109,22 +110,6 @@ pub fn trace(
     Ok(Some(Trace { positions, seconds, cells }))
 }
 
-/// Fills the cache of `session`, empty so far, up to `depth`; false where `go_on` ended it.
-pub fn fill(
-    session: &mut Session<'_, '_>,
-    costs: &Costs,
-    depth: usize,
-    go_on: &mut dyn FnMut() -> bool,
-) -> Result<bool> {
-    for tokens in tokens(0..depth, costs.config().vocab_size).chunks(128) {
-        if !go_on() {
-            return Ok(false);
-        }
-        session.extend(tokens)?;
-    }
-    Ok(true)
-}
-
 /// Bytes and multiply-adds of an op for the tokens at `positions`.
 fn work(costs: &Costs, kv: KvDtype, layer: Option<usize>, op: Op, positions: Range<usize>) -> (u64, u64) {
     let n = positions.len() as u64;
@@ -173,6 +158,7 @@ mod tests {
     use super::*;
     use crate::compute::Compute;
     use crate::format::File;
+    use crate::inspect::fill;
     use crate::kernels;
     use crate::model::{Model, SessionOptions};
 
@@ -185,7 +171,7 @@ mod tests {
         let compute = Compute::new(kernels::detect(), 1).expect("a thread");
         let options = SessionOptions { context_length: 40, batch: 16, ..SessionOptions::default() };
         let mut session = Session::new(&model, &compute, options).expect("a session");
-        assert_eq!(fill(&mut session, &costs, 20, &mut || true), Ok(true));
+        assert_eq!(fill(&mut session, model.config().vocab_size, 20, &mut || true), Ok(true));
         let one = trace(&mut session, &costs, KvDtype::F16, 20..21, 3, &mut || true);
         let one = one.expect("passes").expect("a trace");
         let n_layers = model.config().n_layers;
