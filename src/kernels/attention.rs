@@ -14,8 +14,8 @@ use core::ops::Range;
 pub const BLOCK: usize = 32;
 /// The most query rows of one call.
 pub const QUERY_ROWS: usize = 32;
-/// Query rows that share what is read of a panel.
-const AT_ONCE: usize = 4;
+/// Queries that share what is read of a panel.
+pub(super) const AT_ONCE: usize = 4;
 /// The most groups of 32 elements of a head in int8.
 pub const MAX_HEAD_GROUPS: usize = 8;
 
@@ -117,17 +117,20 @@ struct State {
     sum: f32,
 }
 
-/// Attention of `queries`, in the order of their tokens, by the two products of a backend:
+/// Attention of `queries`, in the order of their tokens, by the products of a backend:
 ///
-/// - `scores(first, queries, panel, out)` writes q k^T of up to [`AT_ONCE`] queries, the first being number `first`, with
-///   the 16 keys of a panel;
-/// - `weigh(queries, p, block, seen)` adds the values of the positions `seen` of a block, weighted by `p`, to each `out`
-///   of up to [`AT_ONCE`] queries; the other slots of `p` are 0.
+/// - `prepare(block)` comes before all else of a block, once, and makes what the two products read, an `S`;
+/// - `scores(s, first, queries, panel, out)` writes q k^T of up to [`AT_ONCE`] queries, the first being number `first`,
+///   with the 16 keys of a panel;
+/// - `weigh(s, queries, p, block, seen)` adds the values of the positions `seen` of a block, weighted by `p`, to each
+///   `out` of up to [`AT_ONCE`] queries; the other slots of `p` are 0.
 #[inline(always)]
-pub(super) fn attend(
+pub(super) fn attend<S>(
     queries: &mut [Query<'_>],
-    scores: impl Fn(usize, &[Query<'_>], usize, &mut [PanelOut]),
-    weigh: impl Fn(&mut [Query<'_>], &[[f32; BLOCK]], usize, Range<usize>),
+    s: &mut S,
+    prepare: impl Fn(&mut S, usize),
+    scores: impl Fn(&S, usize, &[Query<'_>], usize, &mut [PanelOut]),
+    weigh: impl Fn(&S, &mut [Query<'_>], &[[f32; BLOCK]], usize, Range<usize>),
 ) {
     let scale = 1.0 / (queries[0].q.len() as f32).sqrt();
     let mut states = [State { max: f32::NEG_INFINITY, sum: 0.0 }; QUERY_ROWS];
@@ -138,6 +141,7 @@ pub(super) fn attend(
         (start, end) = (start.min(query.visible.start), end.max(query.visible.end));
     }
     for block in start / BLOCK..end.div_ceil(BLOCK) {
+        prepare(s, block);
         let mut first = 0;
         while first < queries.len() {
             let seen = seen(&queries[first].visible, block);
@@ -147,7 +151,7 @@ pub(super) fn attend(
                 let (queries, p) = (&mut queries[first..last], &mut p[first..last]);
                 for panel in seen.start / PANEL_ROWS..seen.end.div_ceil(PANEL_ROWS) {
                     let mut out = [PanelOut::default(); AT_ONCE];
-                    scores(first, queries, 2 * block + panel, &mut out[..queries.len()]);
+                    scores(s, first, queries, 2 * block + panel, &mut out[..queries.len()]);
                     for (p, out) in p.iter_mut().zip(&out) {
                         p.as_chunks_mut().0[panel] = *out;
                     }
@@ -155,7 +159,7 @@ pub(super) fn attend(
                 for ((query, p), state) in queries.iter_mut().zip(p.iter_mut()).zip(&mut states[first..last]) {
                     softmax(p, &seen, scale, state, query.out);
                 }
-                weigh(queries, p, block, seen);
+                weigh(s, queries, p, block, seen);
             }
             first = last;
         }

@@ -26,7 +26,18 @@ use crate::error::{Error, Kind, Result};
 use crate::quant::{GROUP_SIZE, PANEL_ROWS};
 
 /// The most tokens that one matmul call multiplies with a panel.
-pub const TILE: usize = 24;
+pub const TILE: usize = 96;
+
+/// Cuts `n` tokens into as few parts of at most `most` as there can be, of sizes that differ by at most 1: a part of one
+/// token would cost as much as one of many.
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    expect(dead_code, reason = "scalar has no parts")
+)]
+fn parts(n: usize, most: usize) -> impl Iterator<Item = core::ops::Range<usize>> {
+    let n_parts = n.div_ceil(most);
+    (0..n_parts).map(move |i| n * i / n_parts..n * (i + 1) / n_parts)
+}
 
 /// The products of one panel with one token.
 pub type PanelOut = [f32; PANEL_ROWS];

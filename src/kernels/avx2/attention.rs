@@ -1,10 +1,12 @@
 //! Attention over one KV head, see [`attention`](super::super::attention).
 
-use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, attend, check_queries, quantize_queries};
+use super::super::attention::{
+    AT_ONCE, BLOCK, KvHead, KvHeadInt8, Query, attend, check_queries, quantize_queries, value_block_bytes,
+};
 use super::super::{Group, PanelOut};
 use super::int8::{Int8Panel, add_group, dots, quantize, quantize_group};
-use super::{load_16, load_f32, store_16, widen};
-use crate::quant::{GROUP_SIZE, PANEL_ROWS};
+use super::{load_16, load_f32, prefetch, store_16, widen};
+use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, panel_bytes};
 use bytemuck::{must_cast, must_cast_ref};
 use core::arch::x86_64::*;
 use core::ops::Range;
@@ -21,6 +23,17 @@ pub(in super::super) fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, 
     attend_float(queries, head, |x: &[f32; 16]| load_16(x));
 }
 
+/// Elements of the largest head whose blocks are widened once for all queries.
+const WIDE_HEAD: usize = 128;
+
+/// A block of keys and values as f32.
+struct Wide {
+    /// `[2][head_dim][16]`, as the panels of keys are.
+    keys: [[f32; PANEL_ROWS]; 2 * WIDE_HEAD],
+    /// `[head_dim / 16][32][16]`: 16 elements of each position.
+    values: [[f32; PANEL_ROWS]; WIDE_HEAD / PANEL_ROWS * BLOCK],
+}
+
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn attend_float<E: Copy + Default>(
@@ -29,31 +42,98 @@ fn attend_float<E: Copy + Default>(
     read: impl Fn(&[E; 16]) -> [__m256; 2] + Copy,
 ) {
     let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
-    let scores = |_, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
-        let keys = &head.keys.as_chunks().0[panel * head_dim..][..head_dim];
-        match queries.len() {
-            1 => score::<1, E>(queries, keys, out, read),
-            2 => score::<2, E>(queries, keys, out, read),
-            3 => score::<3, E>(queries, keys, out, read),
-            _ => score::<4, E>(queries, keys, out, read),
-        }
-    };
-    let weigh = |queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
-        let values = &head.values[(block * BLOCK + seen.start) * head_dim..(block * BLOCK + seen.end) * head_dim];
-        match queries.len() {
-            1 => weigh::<1, E>(queries, p, seen, values, read),
-            2 => weigh::<2, E>(queries, p, seen, values, read),
-            3 => weigh::<3, E>(queries, p, seen, values, read),
-            _ => weigh::<4, E>(queries, p, seen, values, read),
-        }
-    };
-    attend(queries, scores, weigh);
+    if queries.len() > AT_ONCE && head_dim <= WIDE_HEAD {
+        attend_wide(queries, head, head_dim, read);
+    } else {
+        attend_narrow(queries, head, head_dim, read);
+    }
 }
 
-/// The products of N queries with the 16 `keys` of a panel, (head_dim, 16).
+/// Each block is widened once and meets many queries.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn score<const N: usize, E>(
+fn attend_wide<E: Copy + Default>(
+    queries: &mut [Query<'_>],
+    head: &KvHead<'_, E>,
+    head_dim: usize,
+    read: impl Fn(&[E; 16]) -> [__m256; 2] + Copy,
+) {
+    let mut wide =
+        Wide { keys: [[0.0; PANEL_ROWS]; 2 * WIDE_HEAD], values: [[0.0; PANEL_ROWS]; WIDE_HEAD / PANEL_ROWS * BLOCK] };
+    let prepare = |wide: &mut Wide, block: usize| {
+        let elements = block * BLOCK * head_dim..(block + 1) * BLOCK * head_dim;
+        for (keys, wide) in head.keys[elements.clone()].as_chunks().0.iter().zip(&mut wide.keys) {
+            store_16(read(keys), wide);
+        }
+        for (j, values) in head.values[elements].chunks_exact(head_dim).enumerate() {
+            let (chunks, tail) = values.as_chunks();
+            for (c, values) in chunks.iter().enumerate() {
+                store_16(read(values), &mut wide.values[c * BLOCK + j]);
+            }
+            if !tail.is_empty() {
+                store_16(read(&padded(tail)), &mut wide.values[chunks.len() * BLOCK + j]);
+            }
+        }
+    };
+    let scores = |wide: &Wide, _, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+        score(queries, &wide.keys[panel % 2 * head_dim..][..head_dim], out, |x| load_16(x));
+    };
+    let weigh = |wide: &Wide, queries: &mut [Query<'_>], p: &[[f32; BLOCK]], _, seen: Range<usize>| {
+        weigh(queries, p, seen.clone(), |c| wide.values[c * BLOCK..][seen.clone()].iter().map(|x| load_16(x)));
+    };
+    attend(queries, &mut wide, prepare, scores, weigh);
+}
+
+/// Keys and values are widened where they are read.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn attend_narrow<E: Copy + Default>(
+    queries: &mut [Query<'_>],
+    head: &KvHead<'_, E>,
+    head_dim: usize,
+    read: impl Fn(&[E; 16]) -> [__m256; 2] + Copy,
+) {
+    let prepare = |_: &mut (), block: usize| {
+        let elements = (block + 1) * BLOCK * head_dim;
+        let bytes = BLOCK * head_dim * size_of::<E>();
+        prefetch(head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch(head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+    };
+    let scores = |_: &(), _, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+        score(queries, &head.keys.as_chunks().0[panel * head_dim..][..head_dim], out, read);
+    };
+    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
+        let values = &head.values[(block * BLOCK + seen.start) * head_dim..(block * BLOCK + seen.end) * head_dim];
+        weigh(queries, p, seen, |c| {
+            values[c * PANEL_ROWS..].chunks(head_dim).map(|values| match values.first_chunk() {
+                Some(values) => read(values),
+                None => read(&padded(values)),
+            })
+        });
+    };
+    attend(queries, &mut (), prepare, scores, weigh);
+}
+
+/// The products of up to [`AT_ONCE`] queries with the 16 `keys` of a panel, (head_dim, 16).
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn score<E>(
+    queries: &[Query<'_>],
+    keys: &[[E; PANEL_ROWS]],
+    out: &mut [PanelOut],
+    read: impl Fn(&[E; PANEL_ROWS]) -> [__m256; 2],
+) {
+    match queries.len() {
+        1 => score_n::<1, E>(queries, keys, out, read),
+        2 => score_n::<2, E>(queries, keys, out, read),
+        3 => score_n::<3, E>(queries, keys, out, read),
+        _ => score_n::<AT_ONCE, E>(queries, keys, out, read),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn score_n<const N: usize, E>(
     queries: &[Query<'_>],
     keys: &[[E; PANEL_ROWS]],
     out: &mut [PanelOut],
@@ -72,34 +152,60 @@ fn score<const N: usize, E>(
     }
 }
 
-/// Adds `values` (seen, head_dim), weighted by the slots `seen` of `p`, to the outputs of N queries.
+/// Adds the values of the positions `seen`, weighted by these slots of `p`, to the outputs of up to [`AT_ONCE`] queries;
+/// `values(c)` are the elements `16 c ..` of each position.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn weigh<const N: usize, E: Copy + Default>(
+fn weigh<V: Iterator<Item = [__m256; 2]>>(
     queries: &mut [Query<'_>],
     p: &[[f32; BLOCK]],
     seen: Range<usize>,
-    values: &[E],
-    read: impl Fn(&[E; 16]) -> [__m256; 2],
+    values: impl Fn(usize) -> V,
 ) {
-    let head_dim = queries[0].out.len();
-    let p: [&[f32]; N] = std::array::from_fn(|i| &p[i][seen.clone()]);
-    for start in (0..head_dim).step_by(16) {
-        let width = (head_dim - start).min(16);
-        let mut sums: [[__m256; 2]; N] = std::array::from_fn(|i| load_16(&padded(&queries[i].out[start..][..width])));
-        for (j, values) in values.chunks_exact(head_dim).enumerate() {
-            let values = &values[start..];
-            let values = match values.first_chunk() {
-                Some(values) => read(values),
-                None => read(&padded(values)),
+    match queries.len() {
+        1 => weigh_n::<1, V>(queries, p, seen, values),
+        2 => weigh_n::<2, V>(queries, p, seen, values),
+        3 => weigh_n::<3, V>(queries, p, seen, values),
+        _ => weigh_n::<AT_ONCE, V>(queries, p, seen, values),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn weigh_n<const N: usize, V: Iterator<Item = [__m256; 2]>>(
+    queries: &mut [Query<'_>],
+    p: &[[f32; BLOCK]],
+    seen: Range<usize>,
+    values: impl Fn(usize) -> V,
+) {
+    let mut weights = [[0.0; N]; BLOCK];
+    for (j, weights) in weights.iter_mut().enumerate() {
+        for i in 0..N {
+            weights[i] = p[i][j];
+        }
+    }
+    for c in 0..queries[0].out.len().div_ceil(PANEL_ROWS) {
+        let mut sums = [[_mm256_setzero_ps(); 2]; N];
+        for (sum, query) in sums.iter_mut().zip(&*queries) {
+            let out = &query.out[c * PANEL_ROWS..];
+            *sum = match out.first_chunk() {
+                Some(out) => load_16(out),
+                None => load_16(&padded(out)),
             };
-            for (sum, p) in sums.iter_mut().zip(p) {
-                add_product(sum, values, p[j]);
+        }
+        for (values, weights) in values(c).zip(&weights[seen.clone()]) {
+            for i in 0..N {
+                add_product(&mut sums[i], values, weights[i]);
             }
         }
         for (sum, query) in sums.into_iter().zip(queries.iter_mut()) {
-            let sum: [f32; 16] = must_cast(sum);
-            query.out[start..][..width].copy_from_slice(&sum[..width]);
+            let out = &mut query.out[c * PANEL_ROWS..];
+            if let Some(out) = out.first_chunk_mut() {
+                store_16(sum, out);
+            } else {
+                let sum: [f32; PANEL_ROWS] = must_cast(sum);
+                out.copy_from_slice(&sum[..out.len()]);
+            }
         }
     }
 }
@@ -125,7 +231,12 @@ fn padded<E: Copy + Default>(x: &[E]) -> [E; 16] {
 pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
     let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
     let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
-    let scores = |first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+    let prepare = |_: &mut (), block: usize| {
+        let ahead = (block + 1) * 2 * panel_bytes(Dtype::Int8, head_dim);
+        prefetch(head.keys.as_ptr(), ahead, 2 * panel_bytes(Dtype::Int8, head_dim));
+        prefetch(head.values.as_ptr(), (block + 1) * value_block_bytes(head_dim), value_block_bytes(head_dim));
+    };
+    let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
         let q = &quantized[first..][..queries.len()];
         match queries.len() {
@@ -135,7 +246,7 @@ pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8
             _ => score_int8::<4>(q, &panel, out),
         }
     };
-    let weigh = |queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
+    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
         let (scales, codes) = head.value_block(block, head_dim);
         let [low, high] = must_cast_ref::<_, [[u8; 32]; 2]>(scales);
         let scales: [f32; BLOCK] = must_cast([widen(low), widen(high)]);
@@ -146,7 +257,7 @@ pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8
             _ => weigh_int8::<4>(queries, p, seen, &scales, codes),
         }
     };
-    attend(queries, scores, weigh);
+    attend(queries, &mut (), prepare, scores, weigh);
 }
 
 /// The products of N quantized queries with the 16 keys of a panel.

@@ -1,7 +1,7 @@
 //! fp16 and f32 products: fused multiply-adds over k in order, 16 rows in two registers.
 
-use super::super::PanelOut;
 use super::super::scalar::{check_matmul, check_matvec};
+use super::super::{PanelOut, parts};
 use super::{load, load_16, store_16, widen};
 use crate::quant::{Dtype, PANEL_ROWS, panel_bytes};
 use core::arch::x86_64::*;
@@ -109,7 +109,8 @@ fn float_matmul<const BYTES: usize>(
             store_16(widen(line), wide);
         }
         let (wide, start) = (&wide[..lines.len()], i * COLUMNS);
-        for (x, out) in x.chunks(TOKENS * cols).zip(out.chunks_mut(TOKENS)) {
+        for part in parts(out.len(), TOKENS) {
+            let (x, out) = (&x[part.start * cols..part.end * cols], &mut out[part]);
             match out.len() {
                 1 => float_tile::<1>(wide, start, cols, x, out),
                 2 => float_tile::<2>(wide, start, cols, x, out),

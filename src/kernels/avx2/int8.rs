@@ -3,7 +3,7 @@
 //! weight byte.
 
 use super::super::scalar::{check_matmul, check_matvec, check_quantize, group_scale};
-use super::super::{Group, PanelOut};
+use super::super::{Group, PanelOut, parts};
 use super::{load, load_f32, prefetch, store_16, widen};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 use core::arch::x86_64::*;
@@ -63,6 +63,8 @@ pub(in super::super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out
     check_matvec(panels, bytes, out);
     assert_eq!(x.len(), groups(cols), "groups of {cols} columns");
     for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
+        // The groups ask ahead by the same distance, so that the length of the scales before them would be left out.
+        prefetch(panel.as_ptr(), AHEAD, scale_bytes(cols));
         let panel = Int8Panel::new(panel, cols);
         let mut sum = [_mm256_setzero_ps(); 2];
         for ((codes, scales), x) in panel.codes.iter().zip(panel.scales).zip(x) {
@@ -149,20 +151,18 @@ pub(in super::super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out:
     out.fill([0.0; PANEL_ROWS]);
     for ((codes, scales), x) in panel.codes.iter().zip(panel.scales).zip(x.chunks_exact(n)) {
         let scales = widen(scales);
-        let (tiles, rest) = out.as_chunks_mut::<TOKENS>();
-        let (x_tiles, x_rest) = x.as_chunks::<TOKENS>();
-        for (x, out) in x_tiles.iter().zip(tiles) {
-            add_products::<TOKENS>(codes, scales, x, out);
-        }
-        match rest.len() {
-            0 => {}
-            1 => add_products::<1>(codes, scales, x_rest, rest),
-            2 => add_products::<2>(codes, scales, x_rest, rest),
-            3 => add_products::<3>(codes, scales, x_rest, rest),
-            4 => add_products::<4>(codes, scales, x_rest, rest),
-            5 => add_products::<5>(codes, scales, x_rest, rest),
-            6 => add_products::<6>(codes, scales, x_rest, rest),
-            _ => add_products::<7>(codes, scales, x_rest, rest),
+        for part in parts(n, TOKENS) {
+            let (x, out) = (&x[part.clone()], &mut out[part]);
+            match out.len() {
+                1 => add_products::<1>(codes, scales, x, out),
+                2 => add_products::<2>(codes, scales, x, out),
+                3 => add_products::<3>(codes, scales, x, out),
+                4 => add_products::<4>(codes, scales, x, out),
+                5 => add_products::<5>(codes, scales, x, out),
+                6 => add_products::<6>(codes, scales, x, out),
+                7 => add_products::<7>(codes, scales, x, out),
+                _ => add_products::<TOKENS>(codes, scales, x, out),
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ fn attend_float<E: Copy + Default>(
     read: impl Fn(&[E; 16]) -> Row + Copy,
 ) {
     let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
-    let scores = |_, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+    let scores = |_: &(), _, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let keys = &head.keys.as_chunks().0[panel * head_dim..][..head_dim];
         match queries.len() {
             1 => score::<1, E>(queries, keys, out, read),
@@ -38,7 +38,7 @@ fn attend_float<E: Copy + Default>(
             _ => score::<4, E>(queries, keys, out, read),
         }
     };
-    let weigh = |queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
+    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
         let values = &head.values[(block * BLOCK + seen.start) * head_dim..(block * BLOCK + seen.end) * head_dim];
         match queries.len() {
             1 => weigh::<1, E>(queries, p, seen, values, read),
@@ -47,7 +47,7 @@ fn attend_float<E: Copy + Default>(
             _ => weigh::<4, E>(queries, p, seen, values, read),
         }
     };
-    attend(queries, scores, weigh);
+    attend(queries, &mut (), |_, _| {}, scores, weigh);
 }
 
 /// The products of N queries with the 16 `keys` of a panel, (head_dim, 16).
@@ -130,13 +130,13 @@ pub(in super::super) fn attend_int8_by(
 ) {
     let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
     let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
-    let scores = |first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+    let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let panel = head.key_panel(panel, head_dim);
         for (q, out) in quantized[first..][..queries.len()].iter().zip(out) {
             tile::<1>(panel, head_dim, &q[..groups(head_dim)], 1, std::slice::from_mut(out), dots);
         }
     };
-    let weigh = |queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
+    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
         let (scales, codes) = head.value_block(block, head_dim);
         let [low, high] = must_cast_ref::<_, [[u8; 32]; 2]>(scales);
         let scales: [f32; BLOCK] = must_cast([widen(low), widen(high)]);
@@ -156,5 +156,5 @@ pub(in super::super) fn attend_int8_by(
             }
         }
     };
-    attend(queries, scores, weigh);
+    attend(queries, &mut (), |_, _| {}, scores, weigh);
 }
