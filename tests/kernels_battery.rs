@@ -67,10 +67,15 @@ fn quantize() {
         for backend in backends() {
             for edge in EDGES {
                 let x = Guarded::new(&x, edge);
-                let mut out = Guarded::new(&vec![Group { codes: [99; 32], scale: -1.0 }; want.len()], edge);
+                let mut out = Guarded::new(&vec![Group { codes: [99; 32], scale: -1.0, sum: -1 }; want.len()], edge);
                 (backend.quantize)(&x, cols, &mut out);
                 for (got, want) in out.iter().zip(&want) {
-                    assert_eq!(got.codes, want.codes, "{} quantize cols {cols} n {n}", backend.name);
+                    assert_eq!(
+                        (got.codes, got.sum),
+                        (want.codes, want.sum),
+                        "{} quantize cols {cols} n {n}",
+                        backend.name
+                    );
                     assert_same(&[got.scale], &[want.scale], || format!("{} scale cols {cols}", backend.name));
                 }
             }

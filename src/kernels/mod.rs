@@ -10,6 +10,10 @@
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 #[cfg(target_arch = "aarch64")]
 mod dotprod;
 pub mod lanes;
@@ -50,11 +54,13 @@ pub struct Group {
     pub codes: [i8; GROUP_SIZE],
     /// The largest magnitude divided by 127; 0 where that is not a normal number, NaN where an input is not finite.
     pub scale: f32,
+    /// Sum of the codes, which instructions that multiply unsigned by signed bytes need.
+    pub sum: i32,
 }
 
 impl Group {
-    /// All codes and the scale 0.
-    pub const ZERO: Group = Group { codes: [0; GROUP_SIZE], scale: 0.0 };
+    /// Codes, scale and sum 0.
+    pub const ZERO: Group = Group { codes: [0; GROUP_SIZE], scale: 0.0, sum: 0 };
 }
 
 /// `fn(x, weight, bias, eps, y)`, see [`Kernels::layer_norm`].

@@ -1,9 +1,9 @@
 //! The tables of functions, what each needs of the CPU, and the only calls into code that needs it.
 #![allow(unsafe_code)]
 
-#[cfg(target_arch = "x86_64")]
-use super::avx2;
 use super::{Kernels, scalar};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512, avxvnni};
 #[cfg(target_arch = "aarch64")]
 use super::{dotprod, neon};
 
@@ -93,6 +93,33 @@ static AVX2: Kernels = Kernels {
     f32_peak: entry!(avx2::f32_peak(rounds)),
 };
 
+#[cfg(target_arch = "x86_64")]
+static AVXVNNI: Kernels = Kernels {
+    name: "avxvnni",
+    int8_matvec: entry!(avxvnni::int8_matvec(panels, cols, x, out)),
+    int8_matmul: entry!(avxvnni::int8_matmul(panel, cols, x, out)),
+    attend_int8: entry!(avxvnni::attend_int8(queries, head)),
+    int8_peak: entry!(avxvnni::int8_peak(rounds)),
+    ..AVX2
+};
+
+#[cfg(target_arch = "x86_64")]
+static AVX512: Kernels = Kernels {
+    name: "avx512",
+    int8_matvec: entry!(avx512::int8_matvec(panels, cols, x, out)),
+    int8_matmul: entry!(avx512::int8_matmul(panel, cols, x, out)),
+    f16_matvec: entry!(avx512::f16_matvec(panels, x, out)),
+    f16_matmul: entry!(avx512::f16_matmul(panel, cols, x, out)),
+    f32_matvec: entry!(avx512::f32_matvec(panels, x, out)),
+    f32_matmul: entry!(avx512::f32_matmul(panel, cols, x, out)),
+    attend_f16: entry!(avx512::attend_f16(queries, head)),
+    attend_f32: entry!(avx512::attend_f32(queries, head)),
+    attend_int8: entry!(avx512::attend_int8(queries, head)),
+    int8_peak: entry!(avx512::int8_peak(rounds)),
+    f32_peak: entry!(avx512::f32_peak(rounds)),
+    ..AVX2
+};
+
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(target_arch = "x86_64")]
 pub(super) static BACKENDS: &[Backend] = &[
@@ -103,6 +130,27 @@ pub(super) static BACKENDS: &[Backend] = &[
             ("avx2", || is_x86_feature_detected!("avx2")),
             ("fma", || is_x86_feature_detected!("fma")),
             ("f16c", || is_x86_feature_detected!("f16c")),
+        ],
+    },
+    Backend {
+        kernels: &AVXVNNI,
+        features: &[
+            ("avx2", || is_x86_feature_detected!("avx2")),
+            ("fma", || is_x86_feature_detected!("fma")),
+            ("f16c", || is_x86_feature_detected!("f16c")),
+            ("avxvnni", || is_x86_feature_detected!("avxvnni")),
+        ],
+    },
+    Backend {
+        kernels: &AVX512,
+        features: &[
+            ("avx2", || is_x86_feature_detected!("avx2")),
+            ("fma", || is_x86_feature_detected!("fma")),
+            ("f16c", || is_x86_feature_detected!("f16c")),
+            ("avx512f", || is_x86_feature_detected!("avx512f")),
+            ("avx512bw", || is_x86_feature_detected!("avx512bw")),
+            ("avx512vl", || is_x86_feature_detected!("avx512vl")),
+            ("avx512vnni", || is_x86_feature_detected!("avx512vnni")),
         ],
     },
 ];
@@ -156,7 +204,7 @@ pub(super) static BACKENDS: &[Backend] = &[
 
 /// The backends of other architectures.
 #[cfg(target_arch = "aarch64")]
-pub(super) const ELSEWHERE: &[(&str, &str)] = &[("avx2", "x86-64")];
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[("avx2", "x86-64"), ("avxvnni", "x86-64"), ("avx512", "x86-64")];
 
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -164,4 +212,5 @@ pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, features:
 
 /// The backends of other architectures.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(super) const ELSEWHERE: &[(&str, &str)] = &[("avx2", "x86-64"), ("neon", "aarch64"), ("dotprod", "aarch64")];
+pub(super) const ELSEWHERE: &[(&str, &str)] =
+    &[("avx2", "x86-64"), ("avxvnni", "x86-64"), ("avx512", "x86-64"), ("neon", "aarch64"), ("dotprod", "aarch64")];

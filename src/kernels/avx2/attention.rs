@@ -231,11 +231,6 @@ fn padded<E: Copy + Default>(x: &[E]) -> [E; 16] {
 pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
     let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
     let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
-    let prepare = |_: &mut (), block: usize| {
-        let ahead = (block + 1) * 2 * panel_bytes(Dtype::Int8, head_dim);
-        prefetch(head.keys.as_ptr(), ahead, 2 * panel_bytes(Dtype::Int8, head_dim));
-        prefetch(head.values.as_ptr(), (block + 1) * value_block_bytes(head_dim), value_block_bytes(head_dim));
-    };
     let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
         let q = &quantized[first..][..queries.len()];
@@ -248,8 +243,7 @@ pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8
     };
     let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
         let (scales, codes) = head.value_block(block, head_dim);
-        let [low, high] = must_cast_ref::<_, [[u8; 32]; 2]>(scales);
-        let scales: [f32; BLOCK] = must_cast([widen(low), widen(high)]);
+        let scales = value_scales(scales);
         match queries.len() {
             1 => weigh_int8::<1>(queries, p, seen, &scales, codes),
             2 => weigh_int8::<2>(queries, p, seen, &scales, codes),
@@ -257,7 +251,7 @@ pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8
             _ => weigh_int8::<4>(queries, p, seen, &scales, codes),
         }
     };
-    attend(queries, &mut (), prepare, scores, weigh);
+    attend(queries, &mut (), |_, block| prefetch_block(head, head_dim, block + 1), scores, weigh);
 }
 
 /// The products of N quantized queries with the 16 keys of a panel.
@@ -292,26 +286,62 @@ fn weigh_int8<const N: usize>(
 ) {
     let mut weights = [Group::ZERO; N];
     for (weights, p) in weights.iter_mut().zip(p) {
-        let mut weighted = [0.0; BLOCK];
-        for j in seen.clone() {
-            weighted[j] = p[j] * scales[j];
-        }
-        quantize_group(&weighted, weights);
+        quantize_weights(p, scales, seen.clone(), weights);
     }
     for (m, codes) in codes.iter().enumerate() {
         for half in 0..2 {
             let dots = dots::<N>(codes, half, weights.each_ref().map(|weights| &weights.codes));
             for i in 0..N {
-                let out = &mut *queries[i].out;
-                let rest = out.get_mut((2 * m + half) * 8..).unwrap_or_default();
-                let product = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[i]), _mm256_set1_ps(weights[i].scale));
-                if let Some(out) = rest.first_chunk_mut::<8>() {
-                    *out = must_cast(_mm256_add_ps(load_f32(out), product));
-                } else {
-                    let product: [f32; 8] = must_cast(product);
-                    rest.iter_mut().zip(product).for_each(|(y, product)| *y += product);
+                if let Some(out) = queries[i].out.get_mut((2 * m + half) * 8..) {
+                    add_values(out, dots[i], weights[i].scale);
                 }
             }
         }
+    }
+}
+
+/// Asks for the keys and values of block `block`.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in super::super) fn prefetch_block(head: &KvHeadInt8<'_>, head_dim: usize, block: usize) {
+    let (keys, values) = (2 * panel_bytes(Dtype::Int8, head_dim), value_block_bytes(head_dim));
+    prefetch(head.keys.as_ptr(), block * keys, keys);
+    prefetch(head.values.as_ptr(), block * values, values);
+}
+
+/// The scales of the values of a block.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(in super::super) fn value_scales(scales: &[u8; BLOCK * 2]) -> [f32; BLOCK] {
+    let [low, high] = must_cast_ref::<_, [[u8; 32]; 2]>(scales);
+    must_cast([widen(low), widen(high)])
+}
+
+/// The slots `seen` of `p` times the scales of their values, quantized.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in super::super) fn quantize_weights(
+    p: &[f32; BLOCK],
+    scales: &[f32; BLOCK],
+    seen: Range<usize>,
+    weights: &mut Group,
+) {
+    let mut weighted = [0.0; BLOCK];
+    for j in seen {
+        weighted[j] = p[j] * scales[j];
+    }
+    quantize_group(&weighted, weights);
+}
+
+/// Adds `dots * scale` to the first 8 elements of `out`, or to all where there are fewer.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in super::super) fn add_values(out: &mut [f32], dots: __m256i, scale: f32) {
+    let products = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), _mm256_set1_ps(scale));
+    if let Some(out) = out.first_chunk_mut::<8>() {
+        *out = must_cast(_mm256_add_ps(load_f32(out), products));
+    } else {
+        let products: [f32; 8] = must_cast(products);
+        out.iter_mut().zip(products).for_each(|(y, product)| *y += product);
     }
 }

@@ -53,7 +53,19 @@ pub(super) fn quantize_group(x: &[f32; GROUP_SIZE], out: &mut Group) {
         let q = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
         let q = _mm256_permutevar8x32_epi32(q, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         out.codes = bytemuck::must_cast(q);
+        out.sum = sum_of_codes(q);
     }
+}
+
+/// The sum of 32 codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum_of_codes(codes: __m256i) -> i32 {
+    let pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), codes);
+    let sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+    let sums = _mm_add_epi32(sums, _mm_shuffle_epi32::<0b01_00_11_10>(sums));
+    _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_shuffle_epi32::<0b10_11_00_01>(sums)))
 }
 
 /// Same as [`scalar::int8_matvec`](super::super::scalar::int8_matvec).
@@ -78,17 +90,17 @@ pub(in super::super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out
 }
 
 /// The codes of one group of 16 rows.
-pub(super) type Codes = [u8; PANEL_ROWS * GROUP_SIZE];
+pub(in super::super) type Codes = [u8; PANEL_ROWS * GROUP_SIZE];
 
 /// The scales and codes of a panel by group.
-pub(super) struct Int8Panel<'a> {
-    pub(super) scales: &'a [[u8; PANEL_ROWS * 2]],
-    pub(super) codes: &'a [Codes],
+pub(in super::super) struct Int8Panel<'a> {
+    pub(in super::super) scales: &'a [[u8; PANEL_ROWS * 2]],
+    pub(in super::super) codes: &'a [Codes],
 }
 
 impl<'a> Int8Panel<'a> {
     #[inline]
-    pub(super) fn new(panel: &'a [u8], cols: usize) -> Self {
+    pub(in super::super) fn new(panel: &'a [u8], cols: usize) -> Self {
         let (scales, codes) = panel.split_at(scale_bytes(cols));
         let n = groups(cols);
         Int8Panel { scales: &scales.as_chunks().0[..n], codes: &codes.as_chunks().0[..n] }
@@ -137,7 +149,7 @@ fn dots_of_one(codes: &Codes, x: &Group) -> [__m256i; 2] {
 /// `sum + dots * (scales * scale)`, each step rounded.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn add_group(sum: __m256, dots: __m256i, scales: __m256, scale: f32) -> __m256 {
+pub(in super::super) fn add_group(sum: __m256, dots: __m256i, scales: __m256, scale: f32) -> __m256 {
     let scales = _mm256_mul_ps(scales, _mm256_set1_ps(scale));
     _mm256_add_ps(sum, _mm256_mul_ps(_mm256_cvtepi32_ps(dots), scales))
 }

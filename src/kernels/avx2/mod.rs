@@ -5,9 +5,11 @@ mod attention;
 mod float;
 mod int8;
 
-pub(super) use attention::{attend_f16, attend_f32, attend_int8};
+pub(super) use attention::{
+    add_values, attend_f16, attend_f32, attend_int8, prefetch_block, quantize_weights, value_scales,
+};
 pub(super) use float::{f16_matmul, f16_matvec, f32_matmul, f32_matvec};
-pub(super) use int8::{int8_matmul, int8_matvec, quantize};
+pub(super) use int8::{Codes, Int8Panel, add_group, int8_matmul, int8_matvec, quantize};
 
 use super::rows;
 use core::arch::x86_64::*;
@@ -16,14 +18,14 @@ use core::hint::black_box;
 /// 32 bytes at any alignment.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(x: &[u8; 32]) -> __m256i {
+pub(super) fn load(x: &[u8; 32]) -> __m256i {
     bytemuck::must_cast(*x)
 }
 
 /// 8 floats at any alignment.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_f32(x: &[f32; 8]) -> __m256 {
+pub(super) fn load_f32(x: &[f32; 8]) -> __m256 {
     _mm256_castsi256_ps(load(bytemuck::must_cast_ref(x)))
 }
 
@@ -38,14 +40,14 @@ fn load_16(x: &[f32; 16]) -> [__m256; 2] {
 /// Stores two registers as 16 floats.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store_16(x: [__m256; 2], out: &mut [f32; 16]) {
+pub(super) fn store_16(x: [__m256; 2], out: &mut [f32; 16]) {
     *out = bytemuck::must_cast(x);
 }
 
 /// 16 halves, as bytes, widened.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn widen(halves: &[u8; 32]) -> [__m256; 2] {
+pub(super) fn widen(halves: &[u8; 32]) -> [__m256; 2] {
     let halves = load(halves);
     [_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(halves))]
 }
@@ -53,7 +55,7 @@ fn widen(halves: &[u8; 32]) -> [__m256; 2] {
 /// Asks for the cache lines of `bytes` bytes that lie `ahead` bytes after `start`, as data that is read once.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn prefetch(start: *const u8, ahead: usize, bytes: usize) {
+pub(super) fn prefetch(start: *const u8, ahead: usize, bytes: usize) {
     for line in 0..bytes / 64 {
         _mm_prefetch::<_MM_HINT_NTA>(start.wrapping_add(ahead + line * 64).cast());
     }

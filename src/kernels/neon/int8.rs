@@ -39,6 +39,7 @@ pub(super) fn quantize_group(x: &[f32; GROUP_SIZE], out: &mut Group) {
         let q = x.map(|x| vmovn_s32(vcvtnq_s32_f32(vdivq_f32(x, divisor))));
         let q: [int8x8_t; 4] = std::array::from_fn(|i| vmovn_s16(vcombine_s16(q[2 * i], q[2 * i + 1])));
         out.codes = must_cast(q);
+        out.sum = must_cast::<_, [int8x16_t; 2]>(q).map(|codes| i32::from(vaddlvq_s8(codes))).iter().sum();
     }
 }
 

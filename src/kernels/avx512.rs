@@ -1,0 +1,479 @@
+//! 512-bit x86: AVX-512 F, BW, VL and VNNI (Ice Lake, 2019, and Zen 4, 2022, on), the 16 rows of a panel in one register.
+//! Every kernel is the same as in [`scalar`](super::scalar), bit for bit; what is not here is [`avx2`](super::avx2)'s.
+//!
+//! `dpbusd` wants one unsigned side: it gets w + 128, and each sum starts at -128 times the sum of the input's codes.
+
+use super::attention::{AT_ONCE, BLOCK, KvHead, KvHeadInt8, Query, attend, check_queries, quantize_queries};
+use super::avx2::{self, Codes, Int8Panel, prefetch};
+use super::scalar::{check_matmul, check_matvec};
+use super::{Group, PanelOut, parts};
+use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes, scale_bytes};
+use bytemuck::{must_cast, must_cast_ref};
+use core::arch::x86_64::*;
+use core::hint::black_box;
+use core::ops::Range;
+
+/// Tokens whose sums stay in registers.
+const TOKENS: usize = 12;
+/// Panels that a matvec reads side by side.
+const STREAMS: usize = 4;
+/// Bytes that a matvec asks for ahead of use, in each panel.
+const AHEAD: usize = 2048;
+
+/// 64 bytes at any alignment.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(x: &[u8; 64]) -> __m512i {
+    must_cast(*x)
+}
+
+/// 16 floats at any alignment.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_f32(x: &[f32; 16]) -> __m512 {
+    must_cast(*x)
+}
+
+/// 16 halves, as bytes, widened.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widen(halves: &[u8; 32]) -> __m512 {
+    _mm512_cvtph_ps(must_cast(*halves))
+}
+
+/// The codes of a group plus 128, 4 columns of 16 rows a register.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn unsigned(codes: &Codes) -> [__m512i; 8] {
+    let lines: &[[u8; 64]; 8] = must_cast_ref(codes);
+    let mut w = [_mm512_set1_epi8(i8::MIN); 8];
+    for (w, line) in w.iter_mut().zip(lines) {
+        *w = _mm512_xor_si512(*w, load(line));
+    }
+    w
+}
+
+/// The exact dot products of one group of 16 rows with each of N tokens.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn dots<const N: usize>(w: &[__m512i; 8], x: [&Group; N]) -> [__m512i; N] {
+    let mut sums = [_mm512_setzero_si512(); N];
+    for (sum, x) in sums.iter_mut().zip(x) {
+        *sum = _mm512_set1_epi32(-128 * x.sum);
+    }
+    for j in 0..8 {
+        for (sum, x) in sums.iter_mut().zip(x) {
+            let x: &[[i8; 4]; 8] = must_cast_ref(&x.codes);
+            *sum = _mm512_dpbusd_epi32(*sum, w[j], _mm512_set1_epi32(must_cast(x[j])));
+        }
+    }
+    sums
+}
+
+/// `sum + dots * (scales * scale)`, each step rounded.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_group(sum: __m512, dots: __m512i, scales: __m512, scale: f32) -> __m512 {
+    let scales = _mm512_mul_ps(scales, _mm512_set1_ps(scale));
+    _mm512_add_ps(sum, _mm512_mul_ps(_mm512_cvtepi32_ps(dots), scales))
+}
+
+/// Same as [`scalar::int8_matvec`](super::scalar::int8_matvec).
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
+    let bytes = panel_bytes(Dtype::Int8, cols);
+    check_matvec(panels, bytes, out);
+    assert_eq!(x.len(), groups(cols), "groups of {cols} columns");
+    let out = out.as_chunks_mut::<PANEL_ROWS>().0;
+    for (panels, out) in panels.chunks(STREAMS * bytes).zip(out.chunks_mut(STREAMS)) {
+        match out.len() {
+            STREAMS => int8_streams::<STREAMS>(panels, cols, x, out),
+            _ => {
+                for (panel, out) in panels.chunks_exact(bytes).zip(out) {
+                    int8_streams::<1>(panel, cols, x, std::slice::from_mut(out));
+                }
+            }
+        }
+    }
+}
+
+/// `P` panels side by side, one token.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+fn int8_streams<const P: usize>(panels: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
+    let bytes = panel_bytes(Dtype::Int8, cols);
+    let panels: [Int8Panel<'_>; P] = std::array::from_fn(|p| Int8Panel::new(&panels[p * bytes..][..bytes], cols));
+    let mut sums = [_mm512_setzero_ps(); P];
+    for panel in &panels {
+        // The groups ask ahead by the same distance, so that the length of the scales before them would be left out.
+        prefetch(panel.scales.as_ptr().cast(), AHEAD, scale_bytes(cols));
+    }
+    for (g, x) in x.iter().enumerate() {
+        for (panel, sum) in panels.iter().zip(&mut sums) {
+            let codes = &panel.codes[g];
+            prefetch(codes.as_ptr(), AHEAD, codes.len());
+            let [dots] = dots::<1>(&unsigned(codes), [x]);
+            *sum = add_group(*sum, dots, widen(&panel.scales[g]), x.scale);
+        }
+    }
+    for (sum, out) in sums.into_iter().zip(out) {
+        *out = must_cast(sum);
+    }
+}
+
+/// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul): the f32 sums stay in `out`, which lies in L1.
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
+    let n = out.len();
+    check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), n);
+    let panel = Int8Panel::new(panel, cols);
+    out.fill([0.0; PANEL_ROWS]);
+    for ((codes, scales), x) in panel.codes.iter().zip(panel.scales).zip(x.chunks_exact(n)) {
+        let (w, scales) = (unsigned(codes), widen(scales));
+        for part in parts(n, TOKENS) {
+            let (x, out) = (&x[part.clone()], &mut out[part]);
+            match out.len() {
+                1 => add_products::<1>(&w, scales, x, out),
+                2 => add_products::<2>(&w, scales, x, out),
+                3 => add_products::<3>(&w, scales, x, out),
+                4 => add_products::<4>(&w, scales, x, out),
+                5 => add_products::<5>(&w, scales, x, out),
+                6 => add_products::<6>(&w, scales, x, out),
+                7 => add_products::<7>(&w, scales, x, out),
+                8 => add_products::<8>(&w, scales, x, out),
+                9 => add_products::<9>(&w, scales, x, out),
+                10 => add_products::<10>(&w, scales, x, out),
+                11 => add_products::<11>(&w, scales, x, out),
+                _ => add_products::<TOKENS>(&w, scales, x, out),
+            }
+        }
+    }
+}
+
+/// Adds the products of one group with each of N tokens to `out`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn add_products<const N: usize>(w: &[__m512i; 8], scales: __m512, x: &[Group], out: &mut [PanelOut]) {
+    let (x, out): (&[Group; N], &mut [PanelOut; N]) = (x.try_into().expect("N"), out.try_into().expect("N"));
+    let dots = dots::<N>(w, x.each_ref());
+    for t in 0..N {
+        out[t] = must_cast(add_group(load_f32(&out[t]), dots[t], scales, x[t].scale));
+    }
+}
+
+/// Same as [`scalar::f16_matvec`](super::scalar::f16_matvec).
+#[target_feature(enable = "avx512f")]
+pub(super) fn f16_matvec(panels: &[u8], x: &[f32], out: &mut [f32]) {
+    float_matvec(Dtype::F16, panels, x, out, |line| widen(line));
+}
+
+/// Same as [`scalar::f32_matvec`](super::scalar::f32_matvec).
+#[target_feature(enable = "avx512f")]
+pub(super) fn f32_matvec(panels: &[u8], x: &[f32], out: &mut [f32]) {
+    float_matvec(Dtype::F32, panels, x, out, |line: &[u8; 64]| must_cast(*line));
+}
+
+/// Same as [`scalar::f16_matmul`](super::scalar::f16_matmul).
+#[target_feature(enable = "avx512f")]
+pub(super) fn f16_matmul(panel: &[u8], cols: usize, x: &[f32], out: &mut [PanelOut]) {
+    check_matmul(Dtype::F16, panel, cols, x.len(), cols, out.len());
+    float_matmul(panel.as_chunks().0, cols, x, out, |line| widen(line));
+}
+
+/// Same as [`scalar::f32_matmul`](super::scalar::f32_matmul).
+#[target_feature(enable = "avx512f")]
+pub(super) fn f32_matmul(panel: &[u8], cols: usize, x: &[f32], out: &mut [PanelOut]) {
+    check_matmul(Dtype::F32, panel, cols, x.len(), cols, out.len());
+    float_matmul(panel.as_chunks().0, cols, x, out, |line: &[u8; 64]| must_cast(*line));
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn float_matvec<const BYTES: usize>(
+    dtype: Dtype,
+    panels: &[u8],
+    x: &[f32],
+    out: &mut [f32],
+    read: impl Fn(&[u8; BYTES]) -> __m512 + Copy,
+) {
+    let bytes = panel_bytes(dtype, x.len());
+    check_matvec(panels, bytes, out);
+    let out = out.as_chunks_mut::<PANEL_ROWS>().0;
+    for (panels, out) in panels.chunks(STREAMS * bytes).zip(out.chunks_mut(STREAMS)) {
+        match out.len() {
+            STREAMS => float_streams::<STREAMS, BYTES>(panels, bytes, x, out, read),
+            _ => {
+                for (panel, out) in panels.chunks_exact(bytes).zip(out) {
+                    float_streams::<1, BYTES>(panel, bytes, x, std::slice::from_mut(out), read);
+                }
+            }
+        }
+    }
+}
+
+/// `P` panels side by side, one token: independent sums hide the latency of the fused multiply-add.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn float_streams<const P: usize, const BYTES: usize>(
+    panels: &[u8],
+    bytes: usize,
+    x: &[f32],
+    out: &mut [PanelOut],
+    read: impl Fn(&[u8; BYTES]) -> __m512,
+) {
+    let lines: [&[[u8; BYTES]]; P] = std::array::from_fn(|p| &panels[p * bytes..][..bytes].as_chunks().0[..x.len()]);
+    let mut sums = [_mm512_setzero_ps(); P];
+    for (k, &x) in x.iter().enumerate() {
+        for (lines, sum) in lines.iter().zip(&mut sums) {
+            *sum = _mm512_fmadd_ps(read(&lines[k]), _mm512_set1_ps(x), *sum);
+        }
+    }
+    for (sum, out) in sums.into_iter().zip(out) {
+        *out = must_cast(sum);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn float_matmul<const BYTES: usize>(
+    lines: &[[u8; BYTES]],
+    cols: usize,
+    x: &[f32],
+    out: &mut [PanelOut],
+    read: impl Fn(&[u8; BYTES]) -> __m512 + Copy,
+) {
+    let lines = &lines[..cols];
+    for part in parts(out.len(), TOKENS) {
+        let (x, out) = (&x[part.start * cols..part.end * cols], &mut out[part]);
+        match out.len() {
+            1 => float_tile::<1, BYTES>(lines, x, out, read),
+            2 => float_tile::<2, BYTES>(lines, x, out, read),
+            3 => float_tile::<3, BYTES>(lines, x, out, read),
+            4 => float_tile::<4, BYTES>(lines, x, out, read),
+            5 => float_tile::<5, BYTES>(lines, x, out, read),
+            6 => float_tile::<6, BYTES>(lines, x, out, read),
+            7 => float_tile::<7, BYTES>(lines, x, out, read),
+            8 => float_tile::<8, BYTES>(lines, x, out, read),
+            9 => float_tile::<9, BYTES>(lines, x, out, read),
+            10 => float_tile::<10, BYTES>(lines, x, out, read),
+            11 => float_tile::<11, BYTES>(lines, x, out, read),
+            _ => float_tile::<TOKENS, BYTES>(lines, x, out, read),
+        }
+    }
+}
+
+/// One panel, N tokens.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn float_tile<const N: usize, const BYTES: usize>(
+    lines: &[[u8; BYTES]],
+    x: &[f32],
+    out: &mut [PanelOut],
+    read: impl Fn(&[u8; BYTES]) -> __m512,
+) {
+    const UNROLL: usize = 4;
+    let x: [&[f32]; N] = std::array::from_fn(|t| &x[t * lines.len()..][..lines.len()]);
+    let mut sums = [_mm512_setzero_ps(); N];
+    let (unrolled, rest) = lines.as_chunks::<UNROLL>();
+    for (i, lines) in unrolled.iter().enumerate() {
+        let x: [&[f32; UNROLL]; N] = std::array::from_fn(|t| &x[t].as_chunks().0[i]);
+        for (k, line) in lines.iter().enumerate() {
+            let w = read(line);
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = _mm512_fmadd_ps(w, _mm512_set1_ps(x[k]), *sum);
+            }
+        }
+    }
+    for (i, line) in rest.iter().enumerate() {
+        let w = read(line);
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum = _mm512_fmadd_ps(w, _mm512_set1_ps(x[unrolled.len() * UNROLL + i]), *sum);
+        }
+    }
+    for (sum, out) in sums.into_iter().zip(out) {
+        *out = must_cast(sum);
+    }
+}
+
+/// Same as [`scalar::attend_f16`](super::scalar::attend_f16).
+#[target_feature(enable = "avx2,avx512f")]
+pub(super) fn attend_f16(queries: &mut [Query<'_>], head: &KvHead<'_, u16>) {
+    attend_float(queries, head, |x: &[u16; 16]| widen(must_cast_ref(x)));
+}
+
+/// Same as [`scalar::attend_f32`](super::scalar::attend_f32).
+#[target_feature(enable = "avx2,avx512f")]
+pub(super) fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, f32>) {
+    attend_float(queries, head, |x: &[f32; 16]| load_f32(x));
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f")]
+fn attend_float<E: Copy + Default>(
+    queries: &mut [Query<'_>],
+    head: &KvHead<'_, E>,
+    read: impl Fn(&[E; 16]) -> __m512 + Copy,
+) {
+    let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
+    let prepare = |_: &mut (), block: usize| {
+        let (elements, bytes) = ((block + 1) * BLOCK * head_dim, BLOCK * head_dim * size_of::<E>());
+        prefetch(head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch(head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+    };
+    let scores = |_: &(), _, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+        let keys = &head.keys.as_chunks().0[panel * head_dim..][..head_dim];
+        match queries.len() {
+            1 => score::<1, E>(queries, keys, out, read),
+            2 => score::<2, E>(queries, keys, out, read),
+            3 => score::<3, E>(queries, keys, out, read),
+            _ => score::<AT_ONCE, E>(queries, keys, out, read),
+        }
+    };
+    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
+        let values = &head.values[(block * BLOCK + seen.start) * head_dim..(block * BLOCK + seen.end) * head_dim];
+        match queries.len() {
+            1 => weigh::<1, E>(queries, p, seen, values, read),
+            2 => weigh::<2, E>(queries, p, seen, values, read),
+            3 => weigh::<3, E>(queries, p, seen, values, read),
+            _ => weigh::<AT_ONCE, E>(queries, p, seen, values, read),
+        }
+    };
+    attend(queries, &mut (), prepare, scores, weigh);
+}
+
+/// The products of N queries with the 16 `keys` of a panel, (head_dim, 16).
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn score<const N: usize, E>(
+    queries: &[Query<'_>],
+    keys: &[[E; PANEL_ROWS]],
+    out: &mut [PanelOut],
+    read: impl Fn(&[E; PANEL_ROWS]) -> __m512,
+) {
+    let q: [&[f32]; N] = std::array::from_fn(|i| &queries[i].q[..keys.len()]);
+    let mut sums = [_mm512_setzero_ps(); N];
+    for (d, keys) in keys.iter().enumerate() {
+        let keys = read(keys);
+        for (sum, q) in sums.iter_mut().zip(q) {
+            *sum = _mm512_add_ps(*sum, _mm512_mul_ps(keys, _mm512_set1_ps(q[d])));
+        }
+    }
+    for (sum, out) in sums.into_iter().zip(out) {
+        *out = must_cast(sum);
+    }
+}
+
+/// Adds `values` (seen, head_dim), weighted by the slots `seen` of `p`, to the outputs of N queries.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn weigh<const N: usize, E: Copy + Default>(
+    queries: &mut [Query<'_>],
+    p: &[[f32; BLOCK]],
+    seen: Range<usize>,
+    values: &[E],
+    read: impl Fn(&[E; 16]) -> __m512,
+) {
+    let head_dim = queries[0].out.len();
+    for start in (0..head_dim).step_by(16) {
+        let mut sums = [_mm512_setzero_ps(); N];
+        for (sum, query) in sums.iter_mut().zip(&*queries) {
+            *sum = load_f32(&padded(&query.out[start..]));
+        }
+        for (j, values) in seen.clone().zip(values[start..].chunks(head_dim)) {
+            let values = match values.first_chunk() {
+                Some(values) => read(values),
+                None => read(&padded(values)),
+            };
+            for (sum, p) in sums.iter_mut().zip(p) {
+                *sum = _mm512_add_ps(*sum, _mm512_mul_ps(values, _mm512_set1_ps(p[j])));
+            }
+        }
+        for (sum, query) in sums.into_iter().zip(queries.iter_mut()) {
+            let (sum, out): ([f32; 16], _) = (must_cast(sum), &mut query.out[start..]);
+            let width = out.len().min(16);
+            out[..width].copy_from_slice(&sum[..width]);
+        }
+    }
+}
+
+/// Up to 16 elements, zeros after them.
+#[inline]
+fn padded<E: Copy + Default>(x: &[E]) -> [E; 16] {
+    x.first_chunk().copied().unwrap_or_else(|| {
+        let mut out = [E::default(); 16];
+        out[..x.len()].copy_from_slice(x);
+        out
+    })
+}
+
+/// Same as [`scalar::attend_int8`](super::scalar::attend_int8).
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
+    let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
+    let quantized = quantize_queries(queries, |q, out| avx2::quantize(q, head_dim, out));
+    let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+        let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
+        let mut sums = [_mm512_setzero_ps(); AT_ONCE];
+        for (g, (codes, scales)) in panel.codes.iter().zip(panel.scales).enumerate() {
+            let (w, scales) = (unsigned(codes), widen(scales));
+            for (q, sum) in quantized[first..][..queries.len()].iter().zip(&mut sums) {
+                let [dots] = dots::<1>(&w, [&q[g]]);
+                *sum = add_group(*sum, dots, scales, q[g].scale);
+            }
+        }
+        for (sum, out) in sums.into_iter().zip(out) {
+            *out = must_cast(sum);
+        }
+    };
+    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
+        let (scales, codes) = head.value_block(block, head_dim);
+        let scales = avx2::value_scales(scales);
+        let mut weights = [Group::ZERO; AT_ONCE];
+        for (weights, p) in weights.iter_mut().zip(p) {
+            avx2::quantize_weights(p, &scales, seen.clone(), weights);
+        }
+        for (m, codes) in codes.iter().enumerate() {
+            let w = unsigned(codes);
+            for (query, weights) in queries.iter_mut().zip(&weights) {
+                let [dots] = dots::<1>(&w, [weights]);
+                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(dots), _mm512_set1_ps(weights.scale));
+                let out = &mut query.out[m * PANEL_ROWS..];
+                let sum: [f32; 16] = must_cast(_mm512_add_ps(load_f32(&padded(out)), product));
+                let width = out.len().min(16);
+                out[..width].copy_from_slice(&sum[..width]);
+            }
+        }
+    };
+    attend(queries, &mut (), |_, block| avx2::prefetch_block(head, head_dim, block + 1), scores, weigh);
+}
+
+/// Independent sums of a peak.
+const PEAK_SUMS: usize = 16;
+
+/// See [`Kernels::int8_peak`](super::Kernels::int8_peak). Each product depends on its sum, so that none can be left out.
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub(super) fn int8_peak(rounds: usize) -> u64 {
+    let (w, x) = (black_box(_mm512_set1_epi8(3)), black_box(_mm512_set1_epi8(5)));
+    let mut sums = black_box([_mm512_set1_epi32(1); PEAK_SUMS]);
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbusd_epi32(*sum, w, x);
+        }
+    }
+    black_box(sums);
+    (rounds * PEAK_SUMS * 64) as u64
+}
+
+/// See [`Kernels::f32_peak`](super::Kernels::f32_peak).
+#[target_feature(enable = "avx512f")]
+pub(super) fn f32_peak(rounds: usize) -> u64 {
+    let (w, x) = (black_box(_mm512_set1_ps(0.75)), black_box(_mm512_set1_ps(0.25)));
+    let mut sums = black_box([_mm512_set1_ps(2.0); PEAK_SUMS]);
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(*sum, w, x);
+        }
+    }
+    black_box(sums);
+    (rounds * PEAK_SUMS * 16) as u64
+}
