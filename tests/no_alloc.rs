@@ -4,6 +4,7 @@
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{Folder, TinyModel};
 use whit::compute::Compute;
@@ -53,8 +54,11 @@ fn measure(model: &Model<'_>, n_threads: usize, options: SamplerOptions) -> (usi
     let sampler = Sampler::new(options, model.config().vocab_size).expect("options in range");
     let limits = Limits { n_tokens: Some(40), stops: vec!["never such a text".into()], end_tokens: vec![] };
     let mut generator = Generator::new(&mut session, tokenizer, sampler, limits);
-    // A thread that is just starting allocates for itself.
-    compute.threads.run(n_threads, &|_| {});
+    // A thread that is just starting allocates for itself; once all have met, all have started.
+    let all = Barrier::new(n_threads);
+    compute.threads.run(n_threads, &|_| {
+        all.wait();
+    });
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     generator.prefill(&prompt, 8, &mut || true).expect("room for the prompt");
     let mut n_bytes = 0;
