@@ -433,7 +433,17 @@ fn inspect_shows_the_file_and_the_machine() {
     let model = written(&folder, "m.whit", &TinyModel::gpt2());
     let output = run(&["inspect", "-m", &model]);
     let text = stdout(&output);
-    for part in ["language model", "gpt2", "n_layers        2", "blocks.1.down", "259 x 40", "int8", "SNR", "scalar"] {
+    for part in [
+        "language model",
+        "gpt2",
+        "n_layers        2",
+        "blocks.1.down",
+        "259 x 40",
+        "int8",
+        "SNR",
+        "scalar",
+        "\nthreads         ",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(output.stderr.is_empty());

@@ -45,7 +45,7 @@ pub(crate) struct ModelArg {
 /// What computes, and how.
 #[derive(Debug, Args)]
 pub(crate) struct ComputeArgs {
-    /// Threads, 1 to 256; without it one per core
+    /// Threads, 1 to 256; without it one per fast core (`whit inspect` says which and why)
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     #[arg(allow_negative_numbers = true)]
     pub(crate) threads: Option<u16>,
@@ -211,7 +211,7 @@ pub(crate) enum Score {
 pub(crate) struct Bench {
     #[command(flatten)]
     pub(crate) model: ModelArg,
-    /// Numbers of threads, each 1 to 256 [default: 1 and one per core]
+    /// Numbers of threads, each 1 to 256 [default: 1 and one per fast core]
     #[arg(short, long, value_name = "N,...", value_delimiter = ',', allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) threads: Vec<u16>,

@@ -60,7 +60,7 @@ fn computes(args: &Bench) -> Result<Vec<Compute>> {
     let named = once(args.kernels.clone()).iter().map(|name| kernels::by_name(name)).collect::<Result<Vec<_>>>()?;
     let kernels = if named.is_empty() { vec![kernels::detect()] } else { named };
     let threads = match args.threads.as_slice() {
-        [] => vec![1, cpu::available_cores().clamp(1, whit::threads::MAX_THREADS)],
+        [] => vec![1, super::default_threads()],
         threads => threads.iter().map(|n| usize::from(*n)).collect(),
     };
     let threads = once(threads);

@@ -9,7 +9,8 @@ use whit::error::printable;
 use whit::format::{File, FileKind, SectionId, TensorEntry};
 use whit::kernels;
 use whit::model::{Config, Model};
-use whit::os::{cpu, memory};
+use whit::os::cpu::{self, ThreadChoice};
+use whit::os::memory;
 
 pub(super) fn run(args: &Inspect) -> Outcome<()> {
     let source = Source::open(args.model.model.as_deref())?;
@@ -176,7 +177,7 @@ fn machine(page: &mut String) {
     field(page, "CPU features", &kernels::features().join(" "));
     field(page, "kernels", &names.join(" "));
     field(page, "chosen", kernels::detect().name);
-    field(page, "cores", &cpu::available_cores().to_string());
+    field(page, "threads", &cpu::choose_threads().to_string());
     for (name, figure) in [("memory free", memory::available_bytes()), ("memory limit", memory::cgroup_limit_bytes())] {
         if let Some(figure) = figure {
             field(page, name, &bytes(figure));
@@ -230,6 +231,15 @@ fn as_json(name: &str, file: &File<'_>, model: Option<&Model<'_>>) -> String {
         .raw("cpu_features", json::list(kernels::features().into_iter().map(json::string)))
         .raw("kernels", available)
         .text("chosen_kernels", kernels::detect().name)
+        .raw("threads", threads_json(&cpu::choose_threads()))
+        .line()
+}
+
+fn threads_json(choice: &ThreadChoice) -> String {
+    Object::default()
+        .raw("chosen", choice.n_threads)
+        .raw("cpus", json::list(choice.cpus.iter().map(usize::to_string)))
+        .text("why", &choice.to_string())
         .line()
 }
 

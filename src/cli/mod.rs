@@ -82,6 +82,11 @@ fn printable(c: char) -> impl Iterator<Item = char> {
     plain.into_iter().chain(escaped.into_iter().flatten())
 }
 
+/// Number of threads where none is asked for.
+fn default_threads() -> usize {
+    os::cpu::choose_threads().n_threads.min(whit::threads::MAX_THREADS)
+}
+
 /// The kernels and threads that the arguments ask for.
 fn compute(args: &ComputeArgs) -> Result<Compute> {
     let kernels = match &args.kernels {
@@ -91,7 +96,7 @@ fn compute(args: &ComputeArgs) -> Result<Compute> {
     if let Some(n) = args.threads {
         return Compute::new(kernels, n.into());
     }
-    let mut n = os::cpu::available_cores().clamp(1, whit::threads::MAX_THREADS);
+    let mut n = default_threads();
     loop {
         match Compute::new(kernels, n) {
             // Nobody asked for so many: a system that is short of threads gets by with fewer.

@@ -1,5 +1,6 @@
 //! Memory of this process and of the machine, in bytes; `None` where the system does not tell.
 
+use super::cgroup;
 use std::fs;
 use std::path::Path;
 
@@ -20,8 +21,12 @@ pub fn available_bytes() -> Option<u64> {
 
 /// The smallest memory limit of the control groups that this process is in.
 pub fn cgroup_limit_bytes() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    groups.lines().filter_map(group_path).filter_map(|(root, path, file)| smallest_limit(root, path, file)).min()
+    let files = ["memory.max", "memory.limit_in_bytes"];
+    let folders = cgroup::folders(Path::new("/"), "memory");
+    let paths = folders.iter().flat_map(|folder| files.map(|file| folder.join(file)));
+    let limits = paths.filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    // Version 1 writes "no limit" as the largest multiple of a page.
+    limits.filter(|limit| *limit < 1 << 60).min()
 }
 
 fn own_status() -> Option<String> {
@@ -34,28 +39,6 @@ fn kib_field(text: &str, name: &str) -> Option<u64> {
     value.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Mount point, path and name of the limit of a line of /proc/self/cgroup (version 2, or version 1's memory line).
-fn group_path(line: &str) -> Option<(&'static str, &str, &'static str)> {
-    let mut parts = line.splitn(3, ':');
-    let (id, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-    match controllers {
-        "" if id == "0" => Some(("/sys/fs/cgroup", path, "memory.max")),
-        _ if controllers.split(',').any(|name| name == "memory") => {
-            Some(("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes"))
-        }
-        _ => None,
-    }
-}
-
-/// The smallest limit on the way from the group at `path` up to the root. A container sees its own group as the
-/// root, so groups that do not exist are passed over.
-fn smallest_limit(root: &str, path: &str, file: &str) -> Option<u64> {
-    let groups = Path::new(path.trim_start_matches('/')).ancestors();
-    let limits = groups.filter_map(|group| fs::read_to_string(Path::new(root).join(group).join(file)).ok());
-    // Version 1 writes "no limit" as the largest multiple of a page.
-    limits.filter_map(|text| text.trim().parse().ok()).filter(|limit| *limit < 1 << 60).min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,15 +49,6 @@ mod tests {
         assert_eq!(kib_field(text, "RssAnon:"), Some(3072));
         assert_eq!(kib_field(text, "Threads:"), None);
         assert_eq!(kib_field(text, "RssFile:"), None);
-    }
-
-    #[test]
-    fn groups_of_both_versions_are_found() {
-        assert_eq!(group_path("0::/user/a"), Some(("/sys/fs/cgroup", "/user/a", "memory.max")));
-        let old = group_path("4:cpu,memory:/docker/x");
-        assert_eq!(old, Some(("/sys/fs/cgroup/memory", "/docker/x", "memory.limit_in_bytes")));
-        assert_eq!(group_path("3:cpu:/x"), None);
-        assert_eq!(group_path("nonsense"), None);
     }
 
     #[cfg(target_os = "linux")]

@@ -1,6 +1,7 @@
 //! What the operating system gives: mapped files, atomic replacement, memory, cores, clocks.
 
 pub mod atomic;
+mod cgroup;
 pub mod clock;
 pub mod cpu;
 pub mod machine;
