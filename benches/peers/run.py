@@ -107,7 +107,7 @@ def cpus_of(args):
 
 
 class Samples:
-    """Figures by name, each with a list of (round, value) for every program."""
+    """Values by figure, program and round."""
 
     def __init__(self):
         self.figures = {}
