@@ -7,6 +7,7 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import statistics
 import sys
 
@@ -177,7 +178,7 @@ def limits_line(when, report):
 
 
 def compare(programs, works, rounds, setting, out):
-    """Measures all rounds and writes the page; what was measured before Ctrl-C is written, too."""
+    """Measures all rounds and writes the page; what was measured before an end from outside is written, too."""
     whit, samples = programs[0], Samples()
     lengths = [whit.prompt_tokens(prompt_of(n), setting) for n in PROMPTS]
     before = whit.bench((0,), 0, 0, 1, setting)
@@ -235,6 +236,7 @@ def parser():
 
 def main(arguments=None, out=sys.stdout):
     args = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         os.sched_setaffinity(0, cpus_of(args))
         programs = programs_of(args)

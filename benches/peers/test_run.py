@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -60,13 +61,12 @@ class Folder(unittest.TestCase):
         path.chmod(0o755)
         return str(path)
 
-    def compare(self, *arguments):
-        argv = [sys.executable, str(HERE / "run.py"), *arguments]
-        return subprocess.run(argv, capture_output=True, text=True, check=False)
+    def argv(self):
+        return [sys.executable, str(HERE / "run.py"), "--whit", self.whit, "--model", self.model, "--prefill", "8,16",
+                "--depth", "0,32", "--decode", "4", "--context", "256"]
 
     def small(self, *peers):
-        return self.compare("--whit", self.whit, "--model", self.model, "--prefill", "8,16", "--depth", "0,32",
-                            "--decode", "4", "--context", "256", *peers)
+        return subprocess.run([*self.argv(), *peers], capture_output=True, text=True, check=False)
 
 
 class Arguments(unittest.TestCase):
@@ -175,12 +175,8 @@ class Comparison(Folder):
     def test_what_is_missing_is_named(self):
         peer = f"one={self.bench}:{self.model}"
         for message, arguments in [
-            ("/none/whit: no such program", ["--whit", "/none/whit", "--model", self.model, "--peer", peer]),
-            ("/none/m: no such model", ["--whit", self.whit, "--model", "/none/m", "--peer", peer]),
-        ]:
-            done = self.compare(*arguments)
-            self.assertEqual((done.returncode, done.stderr), (1, f"run.py: {message}\n"))
-        for message, arguments in [
+            ("/none/whit: no such program", ["--peer", peer, "--whit", "/none/whit"]),
+            ("/none/m: no such model", ["--peer", peer, "--model", "/none/m"]),
             ("/none/b: no such program", ["--peer", f"one=/none/b:{self.model}"]),
             ("/none/q: no such model", ["--peer", f"one={self.bench}:/none/q"]),
             ("/none/cli: no such program", ["--peer", peer, "--first", "one=/none/cli"]),
@@ -190,6 +186,21 @@ class Comparison(Folder):
         ]:
             done = self.small(*arguments)
             self.assertEqual((done.returncode, done.stderr), (1, f"run.py: {message}\n"))
+
+    def test_ended_from_outside_it_leaves_no_process(self):
+        pid = self.folder / "pid"
+        slow = BENCH.replace("FLAG", "-d").replace("*-d\\ 32*)", f"*-d\\ 32*) echo $$ > {pid}; exec sleep 60;")
+        argv = [*self.argv(), "--peer", f"one={self.program('slow', slow)}:{self.model}"]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            for _ in range(2000):
+                if pid.exists() and pid.read_text():
+                    break
+                time.sleep(0.01)
+            process.terminate()
+            page = process.communicate(timeout=20)[0]
+        self.assertEqual(process.returncode, 130)
+        self.assertIn("decode at depth 0", page)
+        self.assertFalse(os.path.exists(f"/proc/{pid.read_text().strip()}"))
 
     def test_a_failing_peer_ends_it_with_what_was_measured(self):
         broken = self.program("broken", BENCH.replace("FLAG", "-d").replace("*-d\\ 32*)", "*-d\\ 32*) exit 9;"))
