@@ -108,20 +108,22 @@ impl Costs {
         self.ops.iter().flatten().map(|cost| cost.bytes).sum()
     }
 
-    /// Bytes of keys and values of `n_layers` blocks that the tokens at `positions`, one after the other, read.
+    /// Bytes of keys and values of `n_layers` blocks that the tokens at `positions`, one after the other, read: whole
+    /// blocks of 32 positions, as the cache keeps them.
     pub fn kv_bytes(&self, kv: KvDtype, n_layers: usize, positions: Range<usize>) -> u64 {
-        KvCache::bytes(kv, n_layers, self.config.n_kv_heads, self.config.head_dim, self.seen(positions))
+        let (heads, head_dim) = (self.config.n_kv_heads, self.config.head_dim);
+        self.seen(positions).map(|seen| KvCache::bytes(kv, n_layers, heads, head_dim, seen)).sum()
     }
 
     /// Multiply-adds of the attention of one block for the tokens at `positions`, scores and weighted sums.
     pub fn attention_macs(&self, positions: Range<usize>) -> u64 {
-        2 * (self.config.n_heads * self.config.head_dim * self.seen(positions)) as u64
+        2 * (self.config.n_heads * self.config.head_dim * self.seen(positions).sum::<usize>()) as u64
     }
 
-    /// The sum of the positions that each of the tokens at `positions` sees.
-    fn seen(&self, positions: Range<usize>) -> usize {
+    /// The number of positions that each of the tokens at `positions` sees.
+    fn seen(&self, positions: Range<usize>) -> impl Iterator<Item = usize> {
         let window = self.config.sliding_window.unwrap_or(usize::MAX);
-        positions.map(|position| (position + 1).min(window)).sum()
+        positions.map(move |position| (position + 1).min(window))
     }
 }
 
@@ -180,10 +182,10 @@ mod tests {
         let one = costs.prefill_macs(1);
         assert_eq!(costs.prefill_macs(3), 3 * (one - last) + last);
         costs.config.sliding_window = None;
-        let position = costs.kv_bytes(KvDtype::F16, 1, 0..1);
-        assert_eq!(costs.kv_bytes(KvDtype::F16, 2, 2..4), 2 * 7 * position);
+        let block = costs.kv_bytes(KvDtype::F16, 1, 0..1);
+        assert_eq!(costs.kv_bytes(KvDtype::F16, 2, 30..34), 2 * (1 + 1 + 2 + 2) * block);
         costs.config.sliding_window = Some(3);
-        assert_eq!(costs.kv_bytes(KvDtype::F16, 1, 1..5), (2 + 3 + 3 + 3) * position);
+        assert_eq!(costs.kv_bytes(KvDtype::F16, 1, 30..34), 4 * block);
         let each = costs.attention_macs(0..1);
         assert_eq!(costs.attention_macs(1..5), 11 * each);
     }
