@@ -5,8 +5,8 @@
 //!
 //! Each worker has a slot of its own, on cache lines of its own, through which it is given one part of a region. A part
 //! that its worker has not begun when the caller is through with its own (the worker sleeps, or something else has its
-//! core) is taken back and run by the caller: a region never waits for a thread that is not running it, so that a
-//! second thread costs a region about the price of two cache lines at worst.
+//! core) is taken back and run by the caller, so that a region waits only for parts that have been begun. What a second
+//! thread can still cost is the wake-up of a sleeper, which the caller pays in the first region after a pause.
 #![allow(unsafe_code)]
 
 mod columns;

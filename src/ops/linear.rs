@@ -95,8 +95,8 @@ pub fn linear<const N: usize>(compute: &Compute, layers: [(&Linear<'_>, &mut [f3
     let weights = layers.each_ref().map(|(layer, _)| **layer);
     let ys = layers.map(|(layer, y)| (y, layer.weight.rows()));
     run(compute, ys, input, &|i, panels, mut y| {
+        let mut out = [PanelOut::default(); TILE];
         for piece in pieces(panels.clone(), input.n_tokens()) {
-            let mut out = [PanelOut::default(); TILE];
             let out = products(compute, &weights[i], input, &piece, &mut out);
             piece.store(out, panels.start, &mut y, |y, out| y.copy_from_slice(out));
         }
@@ -107,8 +107,8 @@ pub fn linear<const N: usize>(compute: &Compute, layers: [(&Linear<'_>, &mut [f3
 pub fn linear_add(compute: &Compute, layer: &Linear<'_>, input: &Input<'_>, x: &mut [f32]) {
     layer.check(input, x);
     run(compute, [(x, layer.weight.rows())], input, &|_, panels, mut x| {
+        let mut out = [PanelOut::default(); TILE];
         for piece in pieces(panels.clone(), input.n_tokens()) {
-            let mut out = [PanelOut::default(); TILE];
             let out = products(compute, layer, input, &piece, &mut out);
             piece.store(out, panels.start, &mut x, |x, out| (compute.kernels.add)(x, out));
         }
@@ -120,8 +120,8 @@ pub fn linear_swiglu(compute: &Compute, gate: &Linear<'_>, up: &Linear<'_>, inpu
     gate.check(input, y);
     up.check(input, y);
     run(compute, [(y, gate.weight.rows())], input, &|_, panels, mut y| {
+        let (mut out, mut factors) = ([PanelOut::default(); TILE], [PanelOut::default(); TILE]);
         for piece in pieces(panels.clone(), input.n_tokens()) {
-            let (mut out, mut factors) = ([PanelOut::default(); TILE], [PanelOut::default(); TILE]);
             let out = products(compute, gate, input, &piece, &mut out);
             let factors = products(compute, up, input, &piece, &mut factors);
             (compute.kernels.swiglu)(out.as_flattened_mut(), factors.as_flattened());

@@ -10,7 +10,7 @@ pub(super) fn folders(root: &Path, controller: &str) -> Vec<PathBuf> {
     let places = groups.lines().filter_map(|line| place(line, controller));
     let ways = places.flat_map(|(mounts, path)| {
         let ancestors = Path::new(path.trim_start_matches('/')).ancestors();
-        ancestors.flat_map(move |group| mounts.clone().map(|mount| root.join("sys/fs/cgroup").join(mount).join(group)))
+        ancestors.flat_map(move |group| mounts.map(|mount| root.join("sys/fs/cgroup").join(mount).join(group)))
     });
     ways.collect()
 }

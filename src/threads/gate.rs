@@ -4,10 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a thread spins before it sleeps: longer than the gap between two regions of a token, about as long as
-/// waking a sleeper takes, far shorter than a person's pause. Time, not rounds: one pause is 1 cycle on some CPUs and
-/// 140 on others.
-const SPIN: Duration = Duration::from_micros(50);
+/// How long a thread looks before it sleeps: meant to span the serial work between two regions of a token, some times
+/// what waking a sleeper takes, far shorter than a person's pause. Time, not rounds: one pause is 1 cycle on some CPUs
+/// and 140 on others.
+const SPIN: Duration = Duration::from_micros(200);
+/// How long of that it keeps its core from others. After this it yields between looks: what it waits for may be waiting
+/// for this very core.
+const ALONE: Duration = Duration::from_micros(5);
 /// Looks between two readings of the clock.
 const LOOKS: u32 = 32;
 
@@ -54,7 +57,7 @@ impl Gate {
 
 /// Whether `ready` came to hold within [`SPIN`].
 fn spin(ready: impl Fn() -> bool) -> bool {
-    let mut end = None;
+    let mut start = None;
     loop {
         for _ in 0..LOOKS {
             if ready() {
@@ -63,8 +66,12 @@ fn spin(ready: impl Fn() -> bool) -> bool {
             std::hint::spin_loop();
         }
         let now = Instant::now();
-        if now >= *end.get_or_insert(now + SPIN) {
+        let spun = now.duration_since(*start.get_or_insert(now));
+        if spun >= SPIN {
             return false;
+        }
+        if spun >= ALONE {
+            std::thread::yield_now();
         }
     }
 }
