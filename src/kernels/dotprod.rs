@@ -51,7 +51,7 @@ macro_rules! line {
 /// The products of one panel with one token, whose groups are the first of each `n` in `x`.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-fn product(panel: &Int8Panel<'_>, x: &[Group], n: usize) -> Row {
+pub(super) fn product(panel: &Int8Panel<'_>, x: &[Group], n: usize) -> Row {
     let [mut a, mut b, mut c, mut d] = [vdupq_n_f32(0.0); 4];
     panel.check(x, 1, n);
     // SAFETY: `check` holds that there is at least one group and that all groups of the panel and of the token lie in
@@ -176,6 +176,7 @@ macro_rules! rescale {
         )
     };
 }
+pub(super) use rescale;
 
 /// The products of one panel with the first N of each `n` groups of `x`. The f32 sums stay in `out`, which lies in L1.
 #[inline]

@@ -12,6 +12,8 @@ mod attention;
 mod avx2;
 #[cfg(target_arch = "aarch64")]
 mod dotprod;
+#[cfg(target_arch = "aarch64")]
+mod i8mm;
 pub mod lanes;
 pub mod math;
 #[cfg(target_arch = "aarch64")]
@@ -31,8 +33,8 @@ pub const TILE: usize = 96;
 /// Cuts `n` tokens into as few parts of at most `most` as there can be, of sizes that differ by at most 1: a part of one
 /// token would cost as much as one of many.
 #[cfg_attr(
-    not(any(target_arch = "x86_64", target_arch = "aarch64")),
-    expect(dead_code, reason = "scalar has no parts")
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "NEON's tiles are all of one size, scalar has none")
 )]
 fn parts(n: usize, most: usize) -> impl Iterator<Item = core::ops::Range<usize>> {
     let n_parts = n.div_ceil(most);

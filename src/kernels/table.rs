@@ -5,7 +5,7 @@
 use super::avx2;
 use super::{Kernels, scalar};
 #[cfg(target_arch = "aarch64")]
-use super::{dotprod, neon};
+use super::{dotprod, i8mm, neon};
 
 /// A backend and the CPU features without which it must not run.
 pub(super) struct Backend {
@@ -109,7 +109,7 @@ pub(super) static BACKENDS: &[Backend] = &[
 
 /// The backends of other architectures.
 #[cfg(target_arch = "x86_64")]
-pub(super) const ELSEWHERE: &[(&str, &str)] = &[("neon", "aarch64"), ("dotprod", "aarch64")];
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[("neon", "aarch64"), ("dotprod", "aarch64"), ("i8mm", "aarch64")];
 
 #[cfg(target_arch = "aarch64")]
 static NEON: Kernels = Kernels {
@@ -140,6 +140,14 @@ static DOTPROD: Kernels = Kernels {
     ..NEON
 };
 
+#[cfg(target_arch = "aarch64")]
+static I8MM: Kernels = Kernels {
+    name: "i8mm",
+    int8_matmul: entry!(i8mm::int8_matmul(panel, cols, x, out)),
+    int8_peak: entry!(i8mm::int8_peak(rounds)),
+    ..DOTPROD
+};
+
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(target_arch = "aarch64")]
 pub(super) static BACKENDS: &[Backend] = &[
@@ -150,6 +158,14 @@ pub(super) static BACKENDS: &[Backend] = &[
         features: &[
             ("neon", || std::arch::is_aarch64_feature_detected!("neon")),
             ("dotprod", || std::arch::is_aarch64_feature_detected!("dotprod")),
+        ],
+    },
+    Backend {
+        kernels: &I8MM,
+        features: &[
+            ("neon", || std::arch::is_aarch64_feature_detected!("neon")),
+            ("dotprod", || std::arch::is_aarch64_feature_detected!("dotprod")),
+            ("i8mm", || std::arch::is_aarch64_feature_detected!("i8mm")),
         ],
     },
 ];
@@ -164,4 +180,5 @@ pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, features:
 
 /// The backends of other architectures.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(super) const ELSEWHERE: &[(&str, &str)] = &[("avx2", "x86-64"), ("neon", "aarch64"), ("dotprod", "aarch64")];
+pub(super) const ELSEWHERE: &[(&str, &str)] =
+    &[("avx2", "x86-64"), ("neon", "aarch64"), ("dotprod", "aarch64"), ("i8mm", "aarch64")];

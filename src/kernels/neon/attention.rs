@@ -2,7 +2,8 @@
 
 use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, attend, check_queries, quantize_queries};
 use super::super::{Group, PanelOut};
-use super::int8::{Codes, Dots, Int8Panel, dots, product, quantize, quantize_group};
+use super::int8::{Codes, Dots, Int8Panel, dots, quantize, quantize_group};
+use super::tiles::product;
 use super::{Row, padded, widen};
 use crate::quant::{PANEL_ROWS, groups};
 use bytemuck::{must_cast, must_cast_ref};

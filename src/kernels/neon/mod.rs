@@ -5,6 +5,7 @@
 mod attention;
 mod float;
 mod int8;
+mod tiles;
 
 pub(super) use attention::{attend_f16, attend_f32, attend_int8, attend_int8_by};
 pub(super) use float::{f16_matmul, f16_matvec, f32_matmul, f32_matvec};
