@@ -16,6 +16,8 @@ mod avx512;
 mod avxvnni;
 #[cfg(target_arch = "aarch64")]
 mod dotprod;
+#[cfg(target_arch = "aarch64")]
+mod i8mm;
 pub mod lanes;
 pub mod math;
 #[cfg(target_arch = "aarch64")]
@@ -35,8 +37,8 @@ pub const TILE: usize = 96;
 /// Cuts `n` tokens into as few parts of at most `most` as there can be, of sizes that differ by at most 1: a part of one
 /// token would cost as much as one of many.
 #[cfg_attr(
-    not(any(target_arch = "x86_64", target_arch = "aarch64")),
-    expect(dead_code, reason = "scalar has no parts")
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "NEON's tiles are all of one size, scalar has none")
 )]
 fn parts(n: usize, most: usize) -> impl Iterator<Item = core::ops::Range<usize>> {
     let n_parts = n.div_ceil(most);
@@ -147,7 +149,7 @@ pub fn by_name(name: &str) -> Result<&'static Kernels> {
         let message = format!("kernels {name:?} need {}, this CPU has {found}", backend.needed().join(", "));
         return Err(Error::new(Kind::Unavailable, message).hint(format!("it can run: {}", names())));
     }
-    if let Some((_, architecture)) = table::ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == name) {
+    if let Some((_, architecture)) = table::elsewhere().find(|(elsewhere, _)| *elsewhere == name) {
         let message = format!("kernels {name:?} need {architecture}, this is {}", std::env::consts::ARCH);
         return Err(Error::new(Kind::Unavailable, message).hint(format!("this CPU can run: {}", names())));
     }
@@ -184,7 +186,7 @@ mod tests {
         let error = by_name("mmx").err().expect("no such backend");
         assert_eq!(error.kind(), Kind::Usage);
         assert!(error.to_string().contains("scalar"), "{error}");
-        for (name, _) in table::ELSEWHERE {
+        for (name, _) in table::elsewhere() {
             let error = by_name(name).err().expect("another architecture");
             assert_eq!(error.kind(), Kind::Unavailable);
             assert!(error.to_string().contains(std::env::consts::ARCH), "{error}");

@@ -5,7 +5,7 @@ use super::{Kernels, scalar};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512, avxvnni};
 #[cfg(target_arch = "aarch64")]
-use super::{dotprod, neon};
+use super::{dotprod, i8mm, neon};
 
 /// A backend and the CPU features without which it must not run.
 pub(super) struct Backend {
@@ -155,10 +155,6 @@ pub(super) static BACKENDS: &[Backend] = &[
     },
 ];
 
-/// The backends of other architectures.
-#[cfg(target_arch = "x86_64")]
-pub(super) const ELSEWHERE: &[(&str, &str)] = &[("neon", "aarch64"), ("dotprod", "aarch64")];
-
 #[cfg(target_arch = "aarch64")]
 static NEON: Kernels = Kernels {
     name: "neon",
@@ -188,6 +184,14 @@ static DOTPROD: Kernels = Kernels {
     ..NEON
 };
 
+#[cfg(target_arch = "aarch64")]
+static I8MM: Kernels = Kernels {
+    name: "i8mm",
+    int8_matmul: entry!(i8mm::int8_matmul(panel, cols, x, out)),
+    int8_peak: entry!(i8mm::int8_peak(rounds)),
+    ..DOTPROD
+};
+
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(target_arch = "aarch64")]
 pub(super) static BACKENDS: &[Backend] = &[
@@ -200,17 +204,32 @@ pub(super) static BACKENDS: &[Backend] = &[
             ("dotprod", || std::arch::is_aarch64_feature_detected!("dotprod")),
         ],
     },
+    Backend {
+        kernels: &I8MM,
+        features: &[
+            ("neon", || std::arch::is_aarch64_feature_detected!("neon")),
+            ("dotprod", || std::arch::is_aarch64_feature_detected!("dotprod")),
+            ("i8mm", || std::arch::is_aarch64_feature_detected!("i8mm")),
+        ],
+    },
 ];
-
-/// The backends of other architectures.
-#[cfg(target_arch = "aarch64")]
-pub(super) const ELSEWHERE: &[(&str, &str)] = &[("avx2", "x86-64"), ("avxvnni", "x86-64"), ("avx512", "x86-64")];
 
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, features: &[] }];
 
-/// The backends of other architectures.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(super) const ELSEWHERE: &[(&str, &str)] =
-    &[("avx2", "x86-64"), ("avxvnni", "x86-64"), ("avx512", "x86-64"), ("neon", "aarch64"), ("dotprod", "aarch64")];
+/// The backends of every architecture but scalar, with the architecture.
+const EVERYWHERE: &[(&str, &str)] = &[
+    ("avx2", "x86-64"),
+    ("avxvnni", "x86-64"),
+    ("avx512", "x86-64"),
+    ("neon", "aarch64"),
+    ("dotprod", "aarch64"),
+    ("i8mm", "aarch64"),
+];
+
+/// The backends that this architecture does not have, with theirs.
+pub(super) fn elsewhere() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let here = |name| BACKENDS.iter().any(|backend| backend.kernels.name == name);
+    EVERYWHERE.iter().copied().filter(move |(name, _)| !here(*name))
+}

@@ -2,7 +2,8 @@
 
 use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, attend, check_queries, quantize_queries};
 use super::super::{Group, PanelOut};
-use super::int8::{Codes, Dots, dots, quantize, quantize_group, tile};
+use super::int8::{Codes, Dots, Int8Panel, dots, quantize, quantize_group};
+use super::tiles::product;
 use super::{Row, padded, widen};
 use crate::quant::{PANEL_ROWS, groups};
 use bytemuck::{must_cast, must_cast_ref};
@@ -117,23 +118,24 @@ fn add_product(sum: &mut Row, x: Row, factor: f32) {
 /// Same as [`scalar::attend_int8`](super::super::scalar::attend_int8).
 #[target_feature(enable = "neon")]
 pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
-    attend_int8_by(queries, head, |codes, half, x| dots(codes, half, x));
+    attend_int8_by(queries, head, |panel, q| product(panel, q, 1), |codes, x| dots(codes, x));
 }
 
-/// [`attend_int8`] by any way to get the exact dot products of half a group with 32 codes.
+/// [`attend_int8`] by any way to get the product of a panel of keys with a query and the exact dot products of a group.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(in super::super) fn attend_int8_by(
     queries: &mut [Query<'_>],
     head: &KvHeadInt8<'_>,
-    dots: impl Fn(&Codes, usize, &Group) -> Dots + Copy,
+    product: impl Fn(&Int8Panel<'_>, &[Group]) -> Row,
+    dots: impl Fn(&Codes, &Group) -> Dots,
 ) {
     let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
     let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
     let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
-        let panel = head.key_panel(panel, head_dim);
+        let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
         for (q, out) in quantized[first..][..queries.len()].iter().zip(out) {
-            tile::<1>(panel, head_dim, &q[..groups(head_dim)], 1, std::slice::from_mut(out), dots);
+            *out = must_cast(product(&panel, &q[..groups(head_dim)]));
         }
     };
     let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
@@ -148,10 +150,8 @@ pub(in super::super) fn attend_int8_by(
             let mut weights = Group::ZERO;
             quantize_group(&weighted, &mut weights);
             for (codes, out) in codes.iter().zip(query.out.chunks_mut(PANEL_ROWS)) {
-                let codes: &Codes = must_cast_ref(codes);
-                let [a, b] = [dots(codes, 0, &weights), dots(codes, 1, &weights)];
-                let products: [f32; 16] =
-                    must_cast([a[0], a[1], b[0], b[1]].map(|dots| vmulq_n_f32(vcvtq_f32_s32(dots), weights.scale)));
+                let dots = dots(must_cast_ref(codes), &weights);
+                let products: [f32; 16] = must_cast(dots.map(|dots| vmulq_n_f32(vcvtq_f32_s32(dots), weights.scale)));
                 out.iter_mut().zip(products).for_each(|(y, product)| *y += product);
             }
         }

@@ -3,13 +3,11 @@
 
 use super::super::scalar::{check_matmul, check_matvec, check_quantize, group_scale};
 use super::super::{Group, PanelOut};
-use super::{padded, widen};
+use super::tiles::{TOKENS, product, tile};
+use super::{Row, padded};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
-use bytemuck::{must_cast, must_cast_ref};
+use bytemuck::{must_cast, must_cast_ref, must_cast_slice};
 use core::arch::aarch64::*;
-
-/// Tokens that a product keeps in registers, 16 rows each.
-const TOKENS: usize = 4;
 
 /// Same as [`scalar::quantize`](super::super::scalar::quantize).
 #[target_feature(enable = "neon")]
@@ -46,21 +44,45 @@ pub(super) fn quantize_group(x: &[f32; GROUP_SIZE], out: &mut Group) {
 /// Same as [`scalar::int8_matvec`](super::super::scalar::int8_matvec).
 #[target_feature(enable = "neon")]
 pub(in super::super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
-    matvec(panels, cols, x, out, |codes, half, x| dots(codes, half, x));
+    matvec(panels, cols, x, out, |panel, x| product(panel, x, 1));
 }
 
 /// Same as [`scalar::int8_matmul`](super::super::scalar::int8_matmul).
 #[target_feature(enable = "neon")]
 pub(in super::super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
-    matmul(panel, cols, x, out, |codes, half, x| dots(codes, half, x));
+    matmul::<TOKENS>(panel, cols, x, out, |p, x, n| product(p, x, n), |p, x, n, out| tile(p, x, n, out));
 }
 
-/// The codes of one group of 16 rows: lines of 4 columns, halves of a line, registers of 4 rows.
-pub(in super::super) type Codes = [[[[i8; 16]; 2]; 2]; 8];
-/// Dot products of 8 rows.
-pub(in super::super) type Dots = [int32x4_t; 2];
+/// The codes of one group of 16 rows: lines of 4 columns.
+pub(in super::super) type Codes = [[i8; 4 * PANEL_ROWS]; 8];
+/// Dot products of 16 rows.
+pub(in super::super) type Dots = [int32x4_t; 4];
 
-/// [`int8_matvec`] by any way to get the exact dot products of half a group with one token.
+/// The scales and codes of a panel by group.
+pub(in super::super) struct Int8Panel<'a> {
+    pub(in super::super) scales: &'a [[u8; PANEL_ROWS * 2]],
+    pub(in super::super) codes: &'a [Codes],
+}
+
+impl<'a> Int8Panel<'a> {
+    #[inline]
+    pub(super) fn new(panel: &'a [u8], cols: usize) -> Self {
+        let (scales, codes) = panel.split_at(scale_bytes(cols));
+        let codes = must_cast_slice::<[u8; PANEL_ROWS * GROUP_SIZE], Codes>(codes.as_chunks().0);
+        let n = groups(cols);
+        Int8Panel { scales: &scales.as_chunks().0[..n], codes: &codes[..n] }
+    }
+
+    /// Holds that there is a group, and that `x` has `tokens` of each `n` groups for all of them.
+    #[inline]
+    pub(in super::super) fn check(&self, x: &[Group], tokens: usize, n: usize) {
+        let groups = self.codes.len();
+        assert!(groups > 0 && groups == self.scales.len(), "a panel of at least one column");
+        assert!(tokens <= n && x.len() >= (groups - 1) * n + tokens, "inputs of a tile");
+    }
+}
+
+/// [`int8_matvec`] by the product of a panel with one token.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(in super::super) fn matvec(
@@ -68,92 +90,61 @@ pub(in super::super) fn matvec(
     cols: usize,
     x: &[Group],
     out: &mut [f32],
-    dots: impl Fn(&Codes, usize, &Group) -> Dots + Copy,
+    product: impl Fn(&Int8Panel<'_>, &[Group]) -> Row,
 ) {
     let bytes = panel_bytes(Dtype::Int8, cols);
     check_matvec(panels, bytes, out);
     assert_eq!(x.len(), groups(cols), "groups of {cols} columns");
     for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
-        tile::<1>(panel, cols, x, 1, std::slice::from_mut(out), dots);
+        *out = must_cast(product(&Int8Panel::new(panel, cols), x));
     }
 }
 
-/// [`int8_matmul`] by any way to get the exact dot products of half a group with one token.
+/// [`int8_matmul`] by the product of a panel with one token and with a tile of N, which lie at the start of each `n`
+/// groups: `product(panel, x, n)`, `tile(panel, x, n, out)`.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(in super::super) fn matmul(
+pub(in super::super) fn matmul<const N: usize>(
     panel: &[u8],
     cols: usize,
     x: &[Group],
     out: &mut [PanelOut],
-    dots: impl Fn(&Codes, usize, &Group) -> Dots + Copy,
+    product: impl Fn(&Int8Panel<'_>, &[Group], usize) -> Row,
+    tile: impl Fn(&Int8Panel<'_>, &[Group], usize, &mut [PanelOut; N]),
 ) {
     let n = out.len();
     check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), n);
-    for (i, out) in out.chunks_mut(TOKENS).enumerate() {
-        let x = &x[i * TOKENS..];
-        match out.len() {
-            1 => tile::<1>(panel, cols, x, n, out, dots),
-            2 => tile::<2>(panel, cols, x, n, out, dots),
-            3 => tile::<3>(panel, cols, x, n, out, dots),
-            _ => tile::<TOKENS>(panel, cols, x, n, out, dots),
-        }
+    let panel = Int8Panel::new(panel, cols);
+    let (tiles, rest) = out.as_chunks_mut();
+    let first_rest = tiles.len() * N;
+    for (i, out) in tiles.iter_mut().enumerate() {
+        tile(&panel, &x[i * N..], n, out);
+    }
+    for (i, out) in rest.iter_mut().enumerate() {
+        *out = must_cast(product(&panel, &x[first_rest + i..], n));
     }
 }
 
-/// One panel, N tokens: the first of each `stride` groups of `x`.
+/// The exact dot products of a group with one token.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn tile<const N: usize>(
-    panel: &[u8],
-    cols: usize,
-    x: &[Group],
-    stride: usize,
-    out: &mut [PanelOut],
-    dots: impl Fn(&Codes, usize, &Group) -> Dots,
-) {
-    let (scales, codes) = panel.split_at(scale_bytes(cols));
-    let (codes, scales) = (codes.as_chunks::<{ PANEL_ROWS * GROUP_SIZE }>().0, scales.as_chunks().0);
-    let mut sums = [[vdupq_n_f32(0.0); 4]; N];
-    for ((codes, scales), x) in codes.iter().zip(scales).zip(x.chunks(stride)) {
-        let scales = widen(scales);
-        let codes: &Codes = must_cast_ref(codes);
-        let x: [&Group; N] = std::array::from_fn(|t| &x[t]);
-        for half in 0..2 {
-            for t in 0..N {
-                let dots = dots(codes, half, x[t]);
-                for i in 0..2 {
-                    let sum = &mut sums[t][2 * half + i];
-                    let scale = vmulq_n_f32(scales[2 * half + i], x[t].scale);
-                    *sum = vaddq_f32(*sum, vmulq_f32(vcvtq_f32_s32(dots[i]), scale));
-                }
-            }
-        }
-    }
-    for (sum, out) in sums.into_iter().zip(out) {
-        *out = must_cast(sum);
-    }
-}
-
-/// The exact dot products of the lower (`half` 0) or upper 8 rows of a group with one token.
-#[inline]
-#[target_feature(enable = "neon")]
-pub(super) fn dots(codes: &Codes, half: usize, x: &Group) -> Dots {
+pub(super) fn dots(codes: &Codes, x: &Group) -> Dots {
+    let codes: &[[[i8; 16]; 4]; 8] = must_cast_ref(codes);
     let x: &[[i8; 4]; 8] = must_cast_ref(&x.codes);
-    // Each register holds two rows, each as the sums of its even and of its odd pairs of columns.
-    let mut sums = [vdupq_n_s32(0); 4];
-    for j in 0..4 {
-        let w: [[int8x16_t; 2]; 2] = [must_cast(codes[2 * j][half]), must_cast(codes[2 * j + 1][half])];
-        let x = [broadcast(x[2 * j]), broadcast(x[2 * j + 1])];
-        for i in 0..2 {
-            let low = vmull_s8(vget_low_s8(w[0][i]), vget_low_s8(x[0]));
-            let low = vmlal_s8(low, vget_low_s8(w[1][i]), vget_low_s8(x[1]));
-            sums[2 * i] = vpadalq_s16(sums[2 * i], low);
-            let high = vmlal_high_s8(vmull_high_s8(w[0][i], x[0]), w[1][i], x[1]);
-            sums[2 * i + 1] = vpadalq_s16(sums[2 * i + 1], high);
+    std::array::from_fn(|i| {
+        // Two rows each, as the sums of their even and of their odd pairs of columns.
+        let mut sums = [vdupq_n_s32(0); 2];
+        for j in 0..4 {
+            let w: [int8x16_t; 2] = [must_cast(codes[2 * j][i]), must_cast(codes[2 * j + 1][i])];
+            let x = [broadcast(x[2 * j]), broadcast(x[2 * j + 1])];
+            let low = vmull_s8(vget_low_s8(w[0]), vget_low_s8(x[0]));
+            let low = vmlal_s8(low, vget_low_s8(w[1]), vget_low_s8(x[1]));
+            sums[0] = vpadalq_s16(sums[0], low);
+            let high = vmlal_high_s8(vmull_high_s8(w[0], x[0]), w[1], x[1]);
+            sums[1] = vpadalq_s16(sums[1], high);
         }
-    }
-    [vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3])]
+        vpaddq_s32(sums[0], sums[1])
+    })
 }
 
 /// 4 codes in each quarter of a register.

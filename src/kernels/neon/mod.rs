@@ -5,17 +5,18 @@
 mod attention;
 mod float;
 mod int8;
+mod tiles;
 
 pub(super) use attention::{attend_f16, attend_f32, attend_int8, attend_int8_by};
 pub(super) use float::{f16_matmul, f16_matvec, f32_matmul, f32_matvec};
-pub(super) use int8::{Codes, Dots, int8_matmul, int8_matvec, matmul, matvec, quantize};
+pub(super) use int8::{Codes, Dots, Int8Panel, int8_matmul, int8_matvec, matmul, matvec, quantize};
 
 use bytemuck::must_cast;
 use core::arch::aarch64::*;
 use core::hint::black_box;
 
 /// 16 f32 in four registers.
-type Row = [float32x4_t; 4];
+pub(super) type Row = [float32x4_t; 4];
 
 /// 16 halves, as bytes, widened.
 #[inline]

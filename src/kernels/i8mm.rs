@@ -1,0 +1,220 @@
+//! aarch64 with the int8 matrix multiplication extension (Neoverse V1 and N2, Cortex-A510 and A710 on; no Raspberry Pi):
+//! [`dotprod`](super::dotprod) with `smmla`, two rows by two tokens by eight columns, for matmuls. Every kernel is the same
+//! as in [`scalar`](super::scalar), bit for bit.
+//!
+//! Two lines are zipped, so that eight columns of two rows fill a register. A tile of 16 rows and 4 tokens takes half the
+//! multiplications of dotprod's, and zips: 204 vector instructions for 213. The rescale of each group, 64 of them, stays.
+#![allow(unsafe_code)]
+
+use super::dotprod::{product, rescale};
+use super::neon::{self, Int8Panel};
+use super::{Group, PanelOut};
+use crate::quant::PANEL_ROWS;
+use core::arch::aarch64::{int8x16_t, int32x4_t, vdupq_n_s8, vdupq_n_s32};
+use core::arch::asm;
+use core::hint::black_box;
+use core::mem::offset_of;
+
+/// Tokens of a tile, whose integer sums stay in registers, 16 rows each.
+const TOKENS: usize = 4;
+
+/// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul).
+#[target_feature(enable = "neon,dotprod,i8mm")]
+pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
+    neon::matmul::<TOKENS>(panel, cols, x, out, |p, x, n| product(p, x, n), |p, x, n, out| tile(p, x, n, out));
+}
+
+/// Loads eight columns of eight rows, `at` bytes into the codes of a group, and those of the next four columns.
+macro_rules! load {
+    ($at:literal, $next:literal) => {
+        concat!("ldp q4, q5, [{codes}, #", $at, "]\n", "ldp q6, q7, [{codes}, #", $next, "]\n")
+    };
+}
+
+/// Zips what [`load`] has loaded, loads the next, and multiplies with two pairs of tokens, v`x` and v`y`: for each pair of
+/// rows, two sums from v`s0`.
+macro_rules! columns {
+    ($load:expr, $x:literal $y:literal, $s0:literal $s1:literal $s2:literal $s3:literal $s4:literal $s5:literal $s6:literal $s7:literal) => {
+        concat!(
+            "zip1 v12.4s, v4.4s, v6.4s\n",
+            "zip2 v13.4s, v4.4s, v6.4s\n",
+            "zip1 v14.4s, v5.4s, v7.4s\n",
+            "zip2 v15.4s, v5.4s, v7.4s\n",
+            $load,
+            "smmla v",
+            $s0,
+            ".4s, v",
+            $x,
+            ".16b, v12.16b\n",
+            "smmla v",
+            $s1,
+            ".4s, v",
+            $y,
+            ".16b, v12.16b\n",
+            "smmla v",
+            $s2,
+            ".4s, v",
+            $x,
+            ".16b, v13.16b\n",
+            "smmla v",
+            $s3,
+            ".4s, v",
+            $y,
+            ".16b, v13.16b\n",
+            "smmla v",
+            $s4,
+            ".4s, v",
+            $x,
+            ".16b, v14.16b\n",
+            "smmla v",
+            $s5,
+            ".4s, v",
+            $y,
+            ".16b, v14.16b\n",
+            "smmla v",
+            $s6,
+            ".4s, v",
+            $x,
+            ".16b, v15.16b\n",
+            "smmla v",
+            $s7,
+            ".4s, v",
+            $y,
+            ".16b, v15.16b\n",
+        )
+    };
+}
+
+/// Turns the sums of a pair of tokens, which v`a0`, v`b0` and so on hold for two rows each, into those of the first token
+/// in v`t`, v`a0`, v`a1`, v`a2` and of the second in v`b0` to v`b3`.
+macro_rules! part {
+    ($t:literal, $a0:literal $b0:literal, $a1:literal $b1:literal, $a2:literal $b2:literal, $a3:literal $b3:literal) => {
+        concat!(
+            "zip1 v", $t, ".2d, v", $a0, ".2d, v", $b0, ".2d\n", "zip2 v", $b0, ".2d, v", $a0, ".2d, v", $b0, ".2d\n",
+            "zip1 v", $a0, ".2d, v", $a1, ".2d, v", $b1, ".2d\n", "zip2 v", $b1, ".2d, v", $a1, ".2d, v", $b1, ".2d\n",
+            "zip1 v", $a1, ".2d, v", $a2, ".2d, v", $b2, ".2d\n", "zip2 v", $b2, ".2d, v", $a2, ".2d, v", $b2, ".2d\n",
+            "zip1 v", $a2, ".2d, v", $a3, ".2d, v", $b3, ".2d\n", "zip2 v", $b3, ".2d, v", $a3, ".2d, v", $b3, ".2d\n",
+        )
+    };
+}
+
+/// The products of one panel with the first N of each `n` groups of `x`. The f32 sums stay in `out`, which lies in L1.
+#[inline]
+#[target_feature(enable = "neon,dotprod,i8mm")]
+fn tile(panel: &Int8Panel<'_>, x: &[Group], n: usize, out: &mut [PanelOut; TOKENS]) {
+    const SIZE: isize = size_of::<Group>().cast_signed();
+    const SCALE: isize = offset_of!(Group, scale).cast_signed();
+    *out = [[0.0; PANEL_ROWS]; TOKENS];
+    panel.check(x, TOKENS, n);
+    // SAFETY: `check` holds that there is at least one group and that all groups of the panel and of the tokens lie in
+    // their slices. Each round reads one group, 512 bytes of codes and 32 of scales, one `Group` of each token, and
+    // reads and writes the 256 bytes of `out`.
+    unsafe {
+        asm!(
+            "2:",
+            "ld1 {{v8.16b, v9.16b}}, [{x}], {size}",
+            "ld1 {{v10.16b, v11.16b}}, [{x}], {size}",
+            "ld1 {{v12.16b, v13.16b}}, [{x}], {size}",
+            "ld1 {{v14.16b, v15.16b}}, [{x}], {size}",
+            load!(0, 64),
+            "movi v16.2d, #0",
+            "movi v17.2d, #0",
+            "movi v18.2d, #0",
+            "movi v19.2d, #0",
+            "movi v20.2d, #0",
+            "movi v21.2d, #0",
+            "movi v22.2d, #0",
+            "movi v23.2d, #0",
+            "movi v24.2d, #0",
+            "movi v25.2d, #0",
+            "movi v26.2d, #0",
+            "movi v27.2d, #0",
+            "movi v28.2d, #0",
+            "movi v29.2d, #0",
+            "movi v30.2d, #0",
+            "movi v31.2d, #0",
+            "zip1 v0.2d, v8.2d, v10.2d",
+            "zip2 v1.2d, v8.2d, v10.2d",
+            "zip1 v2.2d, v9.2d, v11.2d",
+            "zip2 v3.2d, v9.2d, v11.2d",
+            "zip1 v8.2d, v12.2d, v14.2d",
+            "zip2 v10.2d, v12.2d, v14.2d",
+            "zip1 v9.2d, v13.2d, v15.2d",
+            "zip2 v11.2d, v13.2d, v15.2d",
+            columns!(load!(32, 96), 0 8, 16 17 18 19 20 21 22 23),
+            columns!(load!(128, 192), 0 8, 24 25 26 27 28 29 30 31),
+            columns!(load!(160, 224), 1 10, 16 17 18 19 20 21 22 23),
+            columns!(load!(256, 320), 1 10, 24 25 26 27 28 29 30 31),
+            columns!(load!(288, 352), 2 9, 16 17 18 19 20 21 22 23),
+            columns!(load!(384, 448), 2 9, 24 25 26 27 28 29 30 31),
+            columns!(load!(416, 480), 3 11, 16 17 18 19 20 21 22 23),
+            columns!("", 3 11, 24 25 26 27 28 29 30 31),
+            "ld1 {{v2.8h, v3.8h}}, [{scales}], #32",
+            "add {codes}, {codes}, #512",
+            part!(5, 16 18, 20 22, 24 26, 28 30),
+            part!(6, 17 19, 21 23, 25 27, 29 31),
+            "fcvtl v0.4s, v2.4h",
+            "fcvtl2 v1.4s, v2.8h",
+            "fcvtl v2.4s, v3.4h",
+            "fcvtl2 v3.4s, v3.8h",
+            rescale!("scale0", 5 16 20 24),
+            rescale!("scale1", 18 22 26 30),
+            rescale!("scale2", 6 17 21 25),
+            rescale!("scale3", 19 23 27 31),
+            "subs {groups}, {groups}, #1",
+            "sub {out}, {out}, #256",
+            "add {x}, {x}, {rest}",
+            "b.ne 2b",
+            codes = inout(reg) panel.codes.as_ptr() => _,
+            scales = inout(reg) panel.scales.as_ptr() => _,
+            x = inout(reg) x.as_ptr() => _,
+            out = inout(reg) out.as_mut_ptr() => _,
+            groups = inout(reg) panel.codes.len() => _,
+            size = in(reg) SIZE,
+            rest = in(reg) (n - TOKENS) * size_of::<Group>(),
+            scale0 = const SCALE - 4 * SIZE,
+            scale1 = const SCALE - 3 * SIZE,
+            scale2 = const SCALE - 2 * SIZE,
+            scale3 = const SCALE - SIZE,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(nostack)
+        );
+    }
+}
+
+/// Independent sums of a peak.
+const PEAK_SUMS: usize = 16;
+
+/// See [`Kernels::int8_peak`](super::Kernels::int8_peak).
+#[target_feature(enable = "neon,dotprod,i8mm")]
+pub(super) fn int8_peak(rounds: usize) -> u64 {
+    let (w, x) = (black_box(vdupq_n_s8(3)), black_box(vdupq_n_s8(5)));
+    let mut sums = black_box([vdupq_n_s32(1); PEAK_SUMS]);
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = smmla(*sum, w, x);
+        }
+    }
+    black_box(sums);
+    (rounds * PEAK_SUMS * 32) as u64
+}
+
+/// `sum` plus the products of two times 8 codes of `x` with two times 8 of `w`.
+#[inline]
+#[target_feature(enable = "neon,dotprod,i8mm")]
+fn smmla(mut sum: int32x4_t, x: int8x16_t, w: int8x16_t) -> int32x4_t {
+    // SAFETY: the instruction reads and writes only the registers named, and the function has the feature it needs.
+    unsafe {
+        asm!(
+            "smmla {sum:v}.4s, {x:v}.16b, {w:v}.16b",
+            sum = inout(vreg) sum,
+            x = in(vreg) x,
+            w = in(vreg) w,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sum
+}
