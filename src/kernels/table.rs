@@ -3,6 +3,8 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+use super::neon32;
 use super::{Kernels, scalar};
 #[cfg(target_arch = "aarch64")]
 use super::{dotprod, i8mm, neon};
@@ -57,13 +59,13 @@ pub(super) static SCALAR: Kernels = Kernels {
 };
 
 /// A function of an ISA file as a table's entry: the one call into code that needs features of the CPU.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 macro_rules! entry {
     ($isa:ident::$kernel:ident($($argument:ident),*)) => {
         |$($argument),*| {
             // SAFETY: a table other than SCALAR is reached only through BACKENDS, and `available` and `by_name`, which
             // read it, give out a table only where no feature that it lists, and these are all that its functions
-            // enable, is missing. The functions are safe otherwise.
+            // enable or ask for, is missing. The functions are safe otherwise.
             unsafe { $isa::$kernel($($argument),*) }
         }
     };
@@ -109,7 +111,8 @@ pub(super) static BACKENDS: &[Backend] = &[
 
 /// The backends of other architectures.
 #[cfg(target_arch = "x86_64")]
-pub(super) const ELSEWHERE: &[(&str, &str)] = &[("neon", "aarch64"), ("dotprod", "aarch64"), ("i8mm", "aarch64")];
+pub(super) const ELSEWHERE: &[(&str, &str)] =
+    &[("neon", "aarch64 or arm"), ("dotprod", "aarch64"), ("i8mm", "aarch64")];
 
 #[cfg(target_arch = "aarch64")]
 static NEON: Kernels = Kernels {
@@ -174,11 +177,39 @@ pub(super) static BACKENDS: &[Backend] = &[
 #[cfg(target_arch = "aarch64")]
 pub(super) const ELSEWHERE: &[(&str, &str)] = &[("avx2", "x86-64")];
 
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+static NEON32: Kernels = Kernels {
+    name: "neon",
+    int8_matvec: entry!(neon32::int8_matvec(panels, cols, x, out)),
+    int8_matmul: entry!(neon32::int8_matmul(panel, cols, x, out)),
+    attend_int8: entry!(neon32::attend_int8(queries, head)),
+    int8_peak: entry!(neon32::int8_peak(rounds)),
+    ..SCALAR
+};
+
+/// Whether the kernel says that the CPU has NEON; `std` cannot be asked on stable.
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+fn has_neon() -> bool {
+    const HWCAP_NEON: libc::c_ulong = 1 << 12;
+    // SAFETY: the function reads a vector that the kernel made at start, and gives 0 for what is not in it.
+    unsafe { libc::getauxval(libc::AT_HWCAP) & HWCAP_NEON != 0 }
+}
+
 /// The backends of this architecture, from the plainest to the best.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+pub(super) static BACKENDS: &[Backend] =
+    &[Backend { kernels: &SCALAR, features: &[] }, Backend { kernels: &NEON32, features: &[("neon", has_neon)] }];
+
+/// The backends of other architectures.
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+pub(super) const ELSEWHERE: &[(&str, &str)] =
+    &[("avx2", "x86-64"), ("avxvnni", "x86-64"), ("avx512", "x86-64"), ("dotprod", "aarch64"), ("i8mm", "aarch64")];
+
+/// The backends of this architecture, from the plainest to the best.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux"))))]
 pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, features: &[] }];
 
 /// The backends of other architectures.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux"))))]
 pub(super) const ELSEWHERE: &[(&str, &str)] =
-    &[("avx2", "x86-64"), ("neon", "aarch64"), ("dotprod", "aarch64"), ("i8mm", "aarch64")];
+    &[("avx2", "x86-64"), ("neon", "aarch64 or arm"), ("dotprod", "aarch64"), ("i8mm", "aarch64")];
