@@ -22,6 +22,8 @@ pub mod lanes;
 pub mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+mod neon32;
 mod rows;
 pub mod scalar;
 mod table;

@@ -1,6 +1,8 @@
 //! The tables of functions, what each needs of the CPU, and the only calls into code that needs it.
 #![allow(unsafe_code)]
 
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+use super::neon32;
 use super::{Kernels, scalar};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512, avxvnni};
@@ -57,13 +59,13 @@ pub(super) static SCALAR: Kernels = Kernels {
 };
 
 /// A function of an ISA file as a table's entry: the one call into code that needs features of the CPU.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 macro_rules! entry {
     ($isa:ident::$kernel:ident($($argument:ident),*)) => {
         |$($argument),*| {
             // SAFETY: a table other than SCALAR is reached only through BACKENDS, and `available` and `by_name`, which
             // read it, give out a table only where no feature that it lists, and these are all that its functions
-            // enable, is missing. The functions are safe otherwise.
+            // enable or ask for, is missing. The functions are safe otherwise.
             unsafe { $isa::$kernel($($argument),*) }
         }
     };
@@ -214,8 +216,31 @@ pub(super) static BACKENDS: &[Backend] = &[
     },
 ];
 
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+static NEON32: Kernels = Kernels {
+    name: "neon",
+    int8_matvec: entry!(neon32::int8_matvec(panels, cols, x, out)),
+    int8_matmul: entry!(neon32::int8_matmul(panel, cols, x, out)),
+    attend_int8: entry!(neon32::attend_int8(queries, head)),
+    int8_peak: entry!(neon32::int8_peak(rounds)),
+    ..SCALAR
+};
+
+/// Whether the kernel says that the CPU has NEON; `std` cannot be asked on stable.
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+fn has_neon() -> bool {
+    const HWCAP_NEON: libc::c_ulong = 1 << 12;
+    // SAFETY: the function reads a vector that the kernel made at start, and gives 0 for what is not in it.
+    unsafe { libc::getauxval(libc::AT_HWCAP) & HWCAP_NEON != 0 }
+}
+
 /// The backends of this architecture, from the plainest to the best.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+pub(super) static BACKENDS: &[Backend] =
+    &[Backend { kernels: &SCALAR, features: &[] }, Backend { kernels: &NEON32, features: &[("neon", has_neon)] }];
+
+/// The backends of this architecture, from the plainest to the best.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux"))))]
 pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, features: &[] }];
 
 /// The backends of every architecture but scalar, with the architecture.
@@ -223,7 +248,7 @@ const EVERYWHERE: &[(&str, &str)] = &[
     ("avx2", "x86-64"),
     ("avxvnni", "x86-64"),
     ("avx512", "x86-64"),
-    ("neon", "aarch64"),
+    ("neon", "aarch64 or arm"),
     ("dotprod", "aarch64"),
     ("i8mm", "aarch64"),
 ];

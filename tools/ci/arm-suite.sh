@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs the runtime's tests as aarch64 programs under qemu, once for each CPU named (default: one with plain NEON, one
-# with dotprod and fp16). tools/ci/install-arm.sh installs what this needs.
+# Runs the runtime's tests as aarch64 programs under qemu, once for each CPU named; without names, on one with plain
+# NEON and one with dotprod and fp16, and the tests of kernels and ops alone on one with i8mm and, as 32-bit programs, on
+# one of ARMv7. tools/ci/install-arm.sh installs what this needs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-target=aarch64-unknown-linux-gnu
 cpus=("$@")
 [ "${#cpus[@]}" -gt 0 ] || cpus=(cortex-a53 cortex-a76)
 
@@ -12,9 +12,6 @@ cpus=("$@")
 export CARGO_TARGET_DIR="$PWD/target/arm"
 # Link-time optimisation of every test program takes minutes and changes nothing that a test sees.
 export CARGO_PROFILE_RELEASE_LTO=off
-# An emulated test cannot start another ARM program by its path: tests put this before the path of the whit binary.
-export WHIT_TEST_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
-
 # All test programs but those that read the repository, not the runtime.
 tests=()
 for file in tests/*.rs tests/*/main.rs; do
@@ -27,9 +24,22 @@ for file in tests/*.rs tests/*/main.rs; do
   esac
 done
 
+# run TARGET CPU TESTS...
+run() {
+  local target=$1 cpu=$2 begin=$SECONDS emulator="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+  shift 2
+  [[ $target != arm* ]] || emulator="qemu-arm -L /usr/arm-linux-gnueabihf"
+  echo "arm: $target on $cpu ..."
+  # An emulated test cannot start another ARM program by its path: tests put WHIT_TEST_RUNNER before that of whit.
+  QEMU_CPU=$cpu WHIT_TEST_RUNNER=$emulator \
+    cargo +deb test --no-fail-fast --release --target "$target" -p whit "$@"
+  echo "arm: $target on $cpu: ok, $((SECONDS - begin)) s"
+}
+
 for cpu in "${cpus[@]}"; do
-  begin=$SECONDS
-  echo "arm: $cpu ..."
-  QEMU_CPU=$cpu cargo +deb test --no-fail-fast --release --target "$target" -p whit --lib --bins "${tests[@]}"
-  echo "arm: $cpu: ok, $((SECONDS - begin)) s"
+  run aarch64-unknown-linux-gnu "$cpu" --lib --bins "${tests[@]}"
 done
+if [ $# -eq 0 ]; then
+  run aarch64-unknown-linux-gnu max --test kernels_battery --test ops_equality
+  run armv7-unknown-linux-gnueabihf cortex-a7 --test kernels_battery --test ops_equality
+fi

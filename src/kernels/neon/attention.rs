@@ -61,11 +61,16 @@ fn score<const N: usize, E>(
     read: impl Fn(&[E; PANEL_ROWS]) -> Row,
 ) {
     let q: [&[f32]; N] = std::array::from_fn(|i| &queries[i].q[..keys.len()]);
+    let (fours, rest) = keys.as_chunks::<4>();
     let mut sums = [[vdupq_n_f32(0.0); 4]; N];
-    for (d, keys) in keys.iter().enumerate() {
+    for (i, keys) in fours.iter().enumerate() {
+        let q = q.map(|q| q.as_chunks::<4>().0[i]);
+        add_four(&mut sums, keys.each_ref().map(|keys| read(keys)), q);
+    }
+    for (i, keys) in rest.iter().enumerate() {
         let keys = read(keys);
         for (sum, q) in sums.iter_mut().zip(q) {
-            add_product(sum, keys, q[d]);
+            add_product(sum, keys, q[4 * fours.len() + i]);
         }
     }
     for (sum, out) in sums.into_iter().zip(out) {
@@ -86,22 +91,52 @@ fn weigh<const N: usize, E: Copy + Default>(
     let head_dim = queries[0].out.len();
     let p: [&[f32]; N] = std::array::from_fn(|i| &p[i][seen.clone()]);
     for start in (0..head_dim).step_by(16) {
-        let width = (head_dim - start).min(16);
-        let mut sums: [Row; N] =
-            std::array::from_fn(|i| must_cast(padded::<f32, 16>(&queries[i].out[start..][..width])));
-        for (j, values) in values.chunks_exact(head_dim).enumerate() {
-            let values = &values[start..];
-            let values = match values.first_chunk() {
-                Some(values) => read(values),
-                None => read(&padded(values)),
-            };
+        let mut sums: [Row; N] = std::array::from_fn(|i| must_cast(first_16(&queries[i].out[start..])));
+        let read = |values: &[E]| match values[start..].first_chunk() {
+            Some(values) => read(values),
+            None => read(&padded(&values[start..])),
+        };
+        let mut fours = values.chunks_exact(4 * head_dim);
+        for (i, values) in fours.by_ref().enumerate() {
+            let p = p.map(|p| p.as_chunks::<4>().0[i]);
+            let (a, b) = values.split_at(2 * head_dim);
+            let ((a, b), (c, d)) = (a.split_at(head_dim), b.split_at(head_dim));
+            add_four(&mut sums, [read(a), read(b), read(c), read(d)], p);
+        }
+        for (j, values) in fours.remainder().chunks_exact(head_dim).enumerate() {
+            let values = read(values);
             for (sum, p) in sums.iter_mut().zip(p) {
-                add_product(sum, values, p[j]);
+                add_product(sum, values, p[seen.len() / 4 * 4 + j]);
             }
         }
         for (sum, query) in sums.into_iter().zip(queries.iter_mut()) {
-            let sum: [f32; 16] = must_cast(sum);
-            query.out[start..][..width].copy_from_slice(&sum[..width]);
+            let (sum, out): ([f32; 16], _) = (must_cast(sum), &mut query.out[start..]);
+            match out.first_chunk_mut() {
+                Some(out) => *out = sum,
+                None => out.copy_from_slice(&sum[..out.len()]),
+            }
+        }
+    }
+}
+
+/// The first 16 elements, zeros after the last.
+#[inline]
+fn first_16<E: Copy + Default>(x: &[E]) -> [E; 16] {
+    x.first_chunk().copied().unwrap_or_else(|| padded(x))
+}
+
+/// Adds the products of four rows with a factor of each, one after the other, to N sums.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_four<const N: usize>(sums: &mut [Row; N], rows: [Row; 4], factors: [[f32; 4]; N]) {
+    let factors: [float32x4_t; N] = factors.map(|factors| must_cast(factors));
+    let [a, b, c, d] = rows;
+    for (sum, factors) in sums.iter_mut().zip(factors) {
+        for i in 0..4 {
+            sum[i] = vaddq_f32(sum[i], vmulq_laneq_f32::<0>(a[i], factors));
+            sum[i] = vaddq_f32(sum[i], vmulq_laneq_f32::<1>(b[i], factors));
+            sum[i] = vaddq_f32(sum[i], vmulq_laneq_f32::<2>(c[i], factors));
+            sum[i] = vaddq_f32(sum[i], vmulq_laneq_f32::<3>(d[i], factors));
         }
     }
 }

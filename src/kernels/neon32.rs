@@ -1,0 +1,228 @@
+//! 32-bit ARM with NEON (Pi 2; Pi 3, 4 and Zero 2 under a 32-bit system): int8 dot products as in `neon`, by `vmull`,
+//! `vmlal` and `vpadal`. Every kernel is the same as in [`scalar`](super::scalar), bit for bit.
+//!
+//! NEON of ARMv7 flushes subnormals, so that no f32 goes through it: scales and sums are plain Rust, which the compiler
+//! gives to VFP. Intrinsics for this architecture are not stable, hence assembly. It names what it overwrites as d registers:
+//! where the target has no NEON the compiler drops q registers from such a list, and d16 to d31 only if it cannot use them.
+#![allow(unsafe_code)]
+
+use super::attention::{BLOCK, KvHeadInt8, Query, attend, check_queries, quantize_queries};
+use super::lanes::widen;
+use super::scalar::{check_matmul, check_matvec, quantize, quantize_group};
+use super::{Group, PanelOut};
+use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
+use core::arch::asm;
+use core::ops::Range;
+
+/// Same as [`scalar::int8_matvec`](super::scalar::int8_matvec).
+///
+/// # Safety
+///
+/// The CPU has NEON.
+pub(super) unsafe fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
+    let bytes = panel_bytes(Dtype::Int8, cols);
+    check_matvec(panels, bytes, out);
+    for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
+        // SAFETY: the contract of this function.
+        unsafe { int8_matmul(panel, cols, x, std::slice::from_mut(out)) };
+    }
+}
+
+/// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul).
+///
+/// # Safety
+///
+/// The CPU has NEON.
+pub(super) unsafe fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
+    let n = out.len();
+    check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), n);
+    let (scales, codes) = panel.split_at(scale_bytes(cols));
+    out.fill([0.0; PANEL_ROWS]);
+    for ((codes, scales), x) in codes.as_chunks().0.iter().zip(scales.as_chunks().0).zip(x.chunks_exact(n)) {
+        let scales = widen_16(scales);
+        for (x, out) in x.iter().zip(out.iter_mut()) {
+            // SAFETY: the contract of this function.
+            let dots = unsafe { dots(codes, &x.codes) };
+            for r in 0..PANEL_ROWS {
+                out[r] += dots[r] as f32 * (scales[r] * x.scale);
+            }
+        }
+    }
+}
+
+/// Same as [`scalar::attend_int8`](super::scalar::attend_int8).
+///
+/// # Safety
+///
+/// The CPU has NEON.
+pub(super) unsafe fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
+    let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
+    let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
+    let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+        let panel = head.key_panel(panel, head_dim);
+        for (q, out) in quantized[first..][..queries.len()].iter().zip(out) {
+            // SAFETY: the contract of this function.
+            unsafe { int8_matmul(panel, head_dim, &q[..groups(head_dim)], std::slice::from_mut(out)) };
+        }
+    };
+    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
+        let (scales, codes) = head.value_block(block, head_dim);
+        let (low, high) = scales.split_at(PANEL_ROWS * 2);
+        let scales =
+            [widen_16(low.as_chunks().0.first().expect("16")), widen_16(high.as_chunks().0.first().expect("16"))];
+        for (query, p) in queries.iter_mut().zip(p) {
+            let mut weighted = [0.0; BLOCK];
+            for j in seen.clone() {
+                weighted[j] = p[j] * scales.as_flattened()[j];
+            }
+            let weights = quantize_group(&weighted);
+            for (codes, out) in codes.iter().zip(query.out.chunks_mut(PANEL_ROWS)) {
+                // SAFETY: the contract of this function.
+                let dots = unsafe { dots(codes, &weights.codes) };
+                out.iter_mut().zip(dots).for_each(|(y, dot)| *y += dot as f32 * weights.scale);
+            }
+        }
+    };
+    attend(queries, &mut (), |_, _| {}, scores, weigh);
+}
+
+/// 16 halves, as bytes, widened.
+#[inline]
+fn widen_16(halves: &[u8; PANEL_ROWS * 2]) -> [f32; PANEL_ROWS] {
+    std::array::from_fn(|r| widen(u16::from_le_bytes([halves[2 * r], halves[2 * r + 1]])))
+}
+
+/// Multiplies two lines of codes, 16 rows, with a token's codes of these columns: pairs of products go through three
+/// registers into the sums q8 to q15, two rows each, by `sum`, `vpaddl` or `vpadal`.
+macro_rules! two_lines {
+    ($sum:literal) => {
+        concat!(
+            "vld1.32 {{d8[]}}, [{x}]!\n",
+            "vld1.32 {{d9[]}}, [{x}]!\n",
+            "vld1.8 {{d0-d3}}, [{even}]!\n",
+            "vld1.8 {{d4-d7}}, [{odd}]!\n",
+            "vmull.s8 q5, d0, d8\n",
+            "vmull.s8 q6, d1, d8\n",
+            "vmull.s8 q7, d2, d8\n",
+            "vmlal.s8 q5, d4, d9\n",
+            "vmlal.s8 q6, d5, d9\n",
+            "vmlal.s8 q7, d6, d9\n",
+            $sum,
+            " q8, q5\n",
+            "vmull.s8 q5, d3, d8\n",
+            $sum,
+            " q9, q6\n",
+            "vmlal.s8 q5, d7, d9\n",
+            $sum,
+            " q10, q7\n",
+            "vld1.8 {{d0-d3}}, [{even}]\n",
+            "vld1.8 {{d4-d7}}, [{odd}]\n",
+            "add {even}, {even}, #96\n",
+            "add {odd}, {odd}, #96\n",
+            $sum,
+            " q11, q5\n",
+            "vmull.s8 q5, d0, d8\n",
+            "vmull.s8 q6, d1, d8\n",
+            "vmull.s8 q7, d2, d8\n",
+            "vmlal.s8 q5, d4, d9\n",
+            "vmlal.s8 q6, d5, d9\n",
+            "vmlal.s8 q7, d6, d9\n",
+            $sum,
+            " q12, q5\n",
+            "vmull.s8 q5, d3, d8\n",
+            $sum,
+            " q13, q6\n",
+            "vmlal.s8 q5, d7, d9\n",
+            $sum,
+            " q14, q7\n",
+            $sum,
+            " q15, q5\n",
+        )
+    };
+}
+
+/// The exact dot products of one group of 16 rows `[8][16][4]` with 32 codes.
+///
+/// # Safety
+///
+/// The CPU has NEON.
+#[inline]
+unsafe fn dots(codes: &[u8; PANEL_ROWS * GROUP_SIZE], x: &[i8; GROUP_SIZE]) -> [i32; PANEL_ROWS] {
+    let mut out = [0; PANEL_ROWS];
+    // SAFETY: the CPU has NEON. The 512 bytes of codes and the 32 of `x` are read, the 64 of `out` written; no
+    // instruction asks for alignment.
+    unsafe {
+        asm!(
+            ".fpu neon",
+            two_lines!("vpaddl.s16"),
+            two_lines!("vpadal.s16"),
+            two_lines!("vpadal.s16"),
+            two_lines!("vpadal.s16"),
+            "vpadd.i32 d0, d16, d17",
+            "vpadd.i32 d1, d18, d19",
+            "vpadd.i32 d2, d20, d21",
+            "vpadd.i32 d3, d22, d23",
+            "vpadd.i32 d4, d24, d25",
+            "vpadd.i32 d5, d26, d27",
+            "vpadd.i32 d6, d28, d29",
+            "vpadd.i32 d7, d30, d31",
+            "vst1.32 {{d0-d3}}, [{out}]!",
+            "vst1.32 {{d4-d7}}, [{out}]",
+            even = inout(reg) codes.as_ptr() => _,
+            odd = inout(reg) codes[4 * PANEL_ROWS..].as_ptr() => _,
+            x = inout(reg) x.as_ptr() => _,
+            out = inout(reg) out.as_mut_ptr() => _,
+            out("d0") _, out("d1") _, out("d2") _, out("d3") _, out("d4") _, out("d5") _, out("d6") _, out("d7") _,
+            out("d8") _, out("d9") _, out("d10") _, out("d11") _, out("d12") _, out("d13") _, out("d14") _, out("d15") _,
+            out("d16") _, out("d17") _, out("d18") _, out("d19") _, out("d20") _, out("d21") _, out("d22") _, out("d23") _,
+            out("d24") _, out("d25") _, out("d26") _, out("d27") _, out("d28") _, out("d29") _, out("d30") _, out("d31") _,
+            options(nostack, preserves_flags)
+        );
+    }
+    out
+}
+
+/// See [`Kernels::int8_peak`](super::Kernels::int8_peak).
+///
+/// # Safety
+///
+/// The CPU has NEON.
+pub(super) unsafe fn int8_peak(rounds: usize) -> u64 {
+    for _ in 0..rounds {
+        // SAFETY: the CPU has NEON; only registers are used.
+        unsafe {
+            asm!(
+                ".fpu neon",
+                "vmull.s8 q0, d8, d9",
+                "vmull.s8 q1, d8, d9",
+                "vmull.s8 q2, d8, d9",
+                "vmull.s8 q3, d8, d9",
+                "vmlal.s8 q0, d10, d11",
+                "vmlal.s8 q1, d10, d11",
+                "vmlal.s8 q2, d10, d11",
+                "vmlal.s8 q3, d10, d11",
+                "vpadal.s16 q8, q0",
+                "vpadal.s16 q9, q1",
+                "vpadal.s16 q10, q2",
+                "vpadal.s16 q11, q3",
+                "vmull.s8 q0, d8, d11",
+                "vmull.s8 q1, d8, d11",
+                "vmull.s8 q2, d8, d11",
+                "vmull.s8 q3, d8, d11",
+                "vmlal.s8 q0, d10, d9",
+                "vmlal.s8 q1, d10, d9",
+                "vmlal.s8 q2, d10, d9",
+                "vmlal.s8 q3, d10, d9",
+                "vpadal.s16 q12, q0",
+                "vpadal.s16 q13, q1",
+                "vpadal.s16 q14, q2",
+                "vpadal.s16 q15, q3",
+                out("d0") _, out("d1") _, out("d2") _, out("d3") _, out("d4") _, out("d5") _, out("d6") _, out("d7") _,
+                out("d16") _, out("d17") _, out("d18") _, out("d19") _, out("d20") _, out("d21") _, out("d22") _, out("d23") _,
+                out("d24") _, out("d25") _, out("d26") _, out("d27") _, out("d28") _, out("d29") _, out("d30") _, out("d31") _,
+                options(nomem, nostack, preserves_flags)
+            );
+        }
+    }
+    (rounds * 8 * 16) as u64
+}
