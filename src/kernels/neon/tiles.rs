@@ -108,7 +108,8 @@ pub(super) fn product(panel: &Int8Panel<'_>, x: &[Group], n: usize) -> Row {
     let [mut a, mut b, mut c, mut d] = [vdupq_n_f32(0.0); 4];
     panel.check(x, 1, n);
     // SAFETY: `check` holds that there is at least one group and that all groups of the panel and of the token lie in
-    // their slices. Each round reads one group: 512 bytes of codes, 32 of scales, 36 of a `Group`; nothing is written.
+    // their slices. Each round reads one group: 512 bytes of codes, 32 of scales, the codes and the scale of a `Group`;
+    // nothing is written.
     unsafe {
         asm!(
             "2:",
@@ -278,8 +279,8 @@ pub(super) fn tile(panel: &Int8Panel<'_>, x: &[Group], n: usize, out: &mut [Pane
     *out = [[0.0; PANEL_ROWS]; TOKENS];
     panel.check(x, TOKENS, n);
     // SAFETY: `check` holds that there is at least one group and that all groups of the panel and of the tokens lie in
-    // their slices. Each round reads one group, 512 bytes of codes and 32 of scales, 36 bytes of a `Group` of each
-    // token, and reads and writes the 128 bytes of `out`.
+    // their slices. Each round reads one group, 512 bytes of codes and 32 of scales, the codes and the scale of a `Group`
+    // of each token, and reads and writes the 128 bytes of `out`.
     unsafe {
         asm!(
             "2:",
