@@ -227,7 +227,7 @@ fn check_attention(
 fn the_cache_says_its_size_before_it_is_made() {
     assert_eq!(KvCache::bytes(KvDtype::F16, 30, 3, 64, 2048), 30 * 2 * 3 * 64 * 2048 * 2);
     assert_eq!(KvCache::bytes(KvDtype::Int8, 30, 3, 64, 2047), 30 * 3 * 2048 * (64 + 2 * 2 + 64 + 2));
-    assert_eq!(KvCache::bytes(KvDtype::F32, usize::MAX, 3, 64, 2048), u64::MAX);
+    assert_eq!(KvCache::bytes(KvDtype::F32, usize::MAX, usize::MAX, 64, 2048), u64::MAX);
     let error =
         KvCache::new(KvDtype::F32, 1 << 20, 1 << 12, 1 << 10, 1 << 20).err().expect("2^63 bytes are not to be had");
     assert_eq!(error.kind(), whit::error::Kind::Resources);
