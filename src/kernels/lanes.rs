@@ -1,4 +1,4 @@
-//! The fixed 16-lane order of every reduction in f32, and the widening of halves, in plain Rust.
+//! The fixed 16-lane order of the sums in norms and softmax, and the widening of halves, in plain Rust.
 //!
 //! Lane `l` adds the elements `l, l + 16, l + 32, ...` in this order, each product first rounded and then added (never
 //! fused); the lanes are then added as a tree: `i` and `i + 8`, `i` and `i + 4`, `i` and `i + 2`, `i` and `i + 1`. A
