@@ -59,6 +59,26 @@ fn quantized(x: &[f32], cols: usize) -> Vec<Group> {
     out
 }
 
+/// The best kernels of the CPUs that tools/ci/arm-suite.sh emulates.
+const EMULATED: [(&str, &str); 7] = [
+    ("cortex-a53", "neon"),
+    ("cortex-a72", "neon"),
+    ("cortex-a76", "dotprod"),
+    ("neoverse-n1", "dotprod"),
+    ("max", "i8mm"),
+    ("cortex-a7", "neon"),
+    ("arm1176", "scalar"),
+];
+
+#[test]
+fn an_emulated_cpu_gets_its_best_kernels() {
+    let Ok(cpu) = std::env::var("QEMU_CPU") else { return };
+    if let Some((_, best)) = EMULATED.iter().find(|(name, _)| *name == cpu) {
+        let best = if cfg!(target_arch = "arm") && cpu == "max" { "neon" } else { best };
+        assert_eq!(kernels::detect().name, best, "{cpu}");
+    }
+}
+
 #[test]
 fn quantize() {
     cases(1, &TOKENS, |random, cols, n, _| {

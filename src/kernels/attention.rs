@@ -1,12 +1,10 @@
-//! Attention that streams over one KV head: scores, running softmax and weighted sum over blocks of 32 absolute
-//! positions (docs/numerics.md), after Milakov and Gimelshein 2018, "Online normalizer calculation for softmax".
+//! What attention over one KV head is given: queries, and cached keys and values in blocks of 32 absolute positions
+//! (docs/numerics.md).
 //!
 //! Keys are laid out as weights are: 16 positions are a panel, so that scores have no sums across lanes. For int8 the
 //! values are panels as well, 16 elements of a head by 32 positions, multiplied with quantized probabilities.
 
-use super::lanes::{LANES, sum};
-use super::math::exp;
-use super::{Group, PanelOut};
+use super::Group;
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, panel_bytes};
 use core::ops::Range;
 
@@ -14,8 +12,6 @@ use core::ops::Range;
 pub const BLOCK: usize = 32;
 /// The most query rows of one call.
 pub const QUERY_ROWS: usize = 32;
-/// Queries that share what is read of a panel.
-pub(super) const AT_ONCE: usize = 4;
 /// The most groups of 32 elements of a head in int8.
 pub const MAX_HEAD_GROUPS: usize = 8;
 
@@ -108,104 +104,4 @@ pub(super) fn quantize_queries(queries: &[Query<'_>], quantize: impl Fn(&[f32], 
         quantize(query.q, &mut out[..query.q.len().div_ceil(GROUP_SIZE)]);
     }
     out
-}
-
-/// The running softmax of one query: the largest score so far, and the sum of exp(score - max).
-#[derive(Clone, Copy)]
-struct State {
-    max: f32,
-    sum: f32,
-}
-
-/// Attention of `queries`, in the order of their tokens, by the products of a backend:
-///
-/// - `prepare(block)` comes before all else of a block, once, and makes what the two products read, an `S`;
-/// - `scores(s, first, queries, panel, out)` writes q k^T of up to [`AT_ONCE`] queries, the first being number `first`,
-///   with the 16 keys of a panel;
-/// - `weigh(s, queries, p, block, seen)` adds the values of the positions `seen` of a block, weighted by `p`, to each
-///   `out` of up to [`AT_ONCE`] queries; the other slots of `p` are 0.
-#[inline(always)]
-pub(super) fn attend<S>(
-    queries: &mut [Query<'_>],
-    s: &mut S,
-    prepare: impl Fn(&mut S, usize),
-    scores: impl Fn(&S, usize, &[Query<'_>], usize, &mut [PanelOut]),
-    weigh: impl Fn(&S, &mut [Query<'_>], &[[f32; BLOCK]], usize, Range<usize>),
-) {
-    let scale = 1.0 / (queries[0].q.len() as f32).sqrt();
-    let mut states = [State { max: f32::NEG_INFINITY, sum: 0.0 }; QUERY_ROWS];
-    let mut p = [[0.0; BLOCK]; QUERY_ROWS];
-    let (mut start, mut end) = (usize::MAX, 0);
-    for query in queries.iter_mut() {
-        query.out.fill(0.0);
-        (start, end) = (start.min(query.visible.start), end.max(query.visible.end));
-    }
-    for block in start / BLOCK..end.div_ceil(BLOCK) {
-        prepare(s, block);
-        let mut first = 0;
-        while first < queries.len() {
-            let seen = seen(&queries[first].visible, block);
-            let alike = queries[first..].iter().take(AT_ONCE).take_while(|q| self::seen(&q.visible, block) == seen);
-            let last = first + alike.count();
-            if !seen.is_empty() {
-                let (queries, p) = (&mut queries[first..last], &mut p[first..last]);
-                for panel in seen.start / PANEL_ROWS..seen.end.div_ceil(PANEL_ROWS) {
-                    let mut out = [PanelOut::default(); AT_ONCE];
-                    scores(s, first, queries, 2 * block + panel, &mut out[..queries.len()]);
-                    for (p, out) in p.iter_mut().zip(&out) {
-                        p.as_chunks_mut().0[panel] = *out;
-                    }
-                }
-                for ((query, p), state) in queries.iter_mut().zip(p.iter_mut()).zip(&mut states[first..last]) {
-                    softmax(p, &seen, scale, state, query.out);
-                }
-                weigh(s, queries, p, block, seen);
-            }
-            first = last;
-        }
-    }
-    for (query, state) in queries.iter_mut().zip(&states) {
-        for y in query.out.iter_mut() {
-            *y /= state.sum;
-        }
-    }
-}
-
-/// The slots of block `block` whose positions are in `visible`.
-#[inline(always)]
-fn seen(visible: &Range<usize>, block: usize) -> Range<usize> {
-    let slot = |position: usize| position.saturating_sub(block * BLOCK).min(BLOCK);
-    slot(visible.start)..slot(visible.end)
-}
-
-/// Turns the products `p` of a block into probabilities by the running maximum; `out` is set right for a larger one.
-#[inline(always)]
-fn softmax(p: &mut [f32; BLOCK], seen: &Range<usize>, scale: f32, state: &mut State, out: &mut [f32]) {
-    for p in p.iter_mut() {
-        *p *= scale;
-    }
-    if seen.len() < BLOCK {
-        p[..seen.start].fill(f32::NEG_INFINITY);
-        p[seen.end..].fill(f32::NEG_INFINITY);
-    }
-    let mut largest = [state.max; LANES];
-    for p in p.as_chunks::<LANES>().0 {
-        for (largest, p) in largest.iter_mut().zip(p) {
-            *largest = if *p > *largest { *p } else { *largest };
-        }
-    }
-    let max = largest.into_iter().fold(state.max, |max, s| if s > max { s } else { max });
-    for p in p.iter_mut() {
-        *p = exp(*p - max);
-    }
-    // Where the maximum stays, the correction is exp(0) = 1 and changes nothing.
-    if max > state.max {
-        let correction = exp(state.max - max);
-        state.sum *= correction;
-        for y in out.iter_mut() {
-            *y *= correction;
-        }
-    }
-    state.sum += sum(p);
-    state.max = max;
 }

@@ -3,9 +3,10 @@
 //!
 //! `dpbusd` wants one unsigned side: it gets w + 128, and each sum starts at -128 times the sum of the input's codes.
 
-use super::attention::{AT_ONCE, BLOCK, KvHead, KvHeadInt8, Query, attend, check_queries, quantize_queries};
+use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::avx2::{self, Codes, Int8Panel, prefetch};
 use super::scalar::{check_matmul, check_matvec};
+use super::streaming::{AT_ONCE, attend};
 use super::{Group, PanelOut, parts};
 use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 use bytemuck::{must_cast, must_cast_ref};

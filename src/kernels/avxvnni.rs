@@ -3,9 +3,10 @@
 //!
 //! `dpbusd` wants one unsigned side: it gets w + 128, and each sum starts at -128 times the sum of the input's codes.
 
-use super::attention::{BLOCK, KvHeadInt8, Query, attend, check_queries, quantize_queries};
+use super::attention::{BLOCK, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::avx2::{self, Codes, Int8Panel, add_group, load, load_f32, prefetch, store_16, widen};
 use super::scalar::{check_matmul, check_matvec};
+use super::streaming::attend;
 use super::{Group, PanelOut, parts};
 use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 use bytemuck::{must_cast, must_cast_mut, must_cast_ref};

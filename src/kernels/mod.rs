@@ -26,6 +26,8 @@ mod neon;
 mod neon32;
 mod rows;
 pub mod scalar;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
+mod streaming;
 mod table;
 
 pub use attention::{BLOCK, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, QUERY_ROWS, Query, value_block_bytes};
@@ -120,6 +122,12 @@ pub struct Kernels {
 /// Every backend that this CPU can run, `scalar` first, the best last.
 pub fn available() -> impl Iterator<Item = &'static Kernels> {
     table::BACKENDS.iter().filter(|backend| backend.missing().next().is_none()).map(|backend| backend.kernels)
+}
+
+/// The backends of this architecture that this CPU cannot run, each with the features it lacks.
+pub fn unavailable() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    let lacking = table::BACKENDS.iter().map(|backend| (backend.kernels.name, backend.missing().collect::<Vec<_>>()));
+    lacking.filter(|(_, missing)| !missing.is_empty())
 }
 
 /// The CPU features that a backend of this architecture asks for and this CPU has, each once.

@@ -6,9 +6,10 @@
 //! where the target has no NEON the compiler drops q registers from such a list, and d16 to d31 only if it cannot use them.
 #![allow(unsafe_code)]
 
-use super::attention::{BLOCK, KvHeadInt8, Query, attend, check_queries, quantize_queries};
+use super::attention::{BLOCK, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::lanes::widen;
 use super::scalar::{check_matmul, check_matvec, quantize, quantize_group};
+use super::streaming::attend;
 use super::{Group, PanelOut};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 use core::arch::asm;

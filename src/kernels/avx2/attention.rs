@@ -1,8 +1,7 @@
 //! Attention over one KV head, see [`attention`](super::super::attention).
 
-use super::super::attention::{
-    AT_ONCE, BLOCK, KvHead, KvHeadInt8, Query, attend, check_queries, quantize_queries, value_block_bytes,
-};
+use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries, value_block_bytes};
+use super::super::streaming::{AT_ONCE, attend};
 use super::super::{Group, PanelOut};
 use super::int8::{Int8Panel, add_group, dots, quantize, quantize_group};
 use super::{load_16, load_f32, prefetch, store_16, widen};

@@ -1,6 +1,7 @@
 //! Attention over one KV head, see [`attention`](super::super::attention).
 
-use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, attend, check_queries, quantize_queries};
+use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
+use super::super::streaming::attend;
 use super::super::{Group, PanelOut};
 use super::int8::{Codes, Dots, Int8Panel, dots, quantize, quantize_group};
 use super::tiles::product;
