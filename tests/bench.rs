@@ -170,6 +170,30 @@ fn a_trace_has_every_op_and_layer() {
 }
 
 #[test]
+fn a_doctor_tells_machine_limits_and_reach() {
+    let folder = Folder::new("doctor");
+    let model = tiny(&folder, &TinyModel::llama());
+    let args = ["doctor", "-m", &model, "-t", "2", "--limit-seconds", "0.001"];
+    let page = stdout(&args);
+    for part in ["CPU ", "\nkernels ", "\nthreads ", "\ncondition ", " on 1 thread, ", " on 2 threads", "\nwrites "] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(page.contains("The model fits into memory."), "{page}");
+    assert!(page.lines().all(|line| line.chars().count() <= 100), "{page}");
+
+    let json: serde_json::Value = serde_json::from_str(&stdout(&[&args[..], &["--json"]].concat())).expect("JSON");
+    assert_eq!(json["fits"], true);
+    assert_eq!(json["limits"].as_array().map(Vec::len), Some(2));
+    let reach = |name: &str| json[name].as_f64().expect("a number");
+    let read = json["limits"][1]["read_bytes_per_second"].as_f64().expect("a number");
+    assert!(reach("decode_at_most") <= read / reach("bytes_per_token") * 1.000_001, "{json}");
+    assert!(!json["advice"].as_array().expect("a list").is_empty());
+
+    let unmeasured = stdout(&["doctor", "--limit-seconds", "0"]);
+    assert!(unmeasured.contains("not measured") && !unmeasured.contains("\nwrites "), "{unmeasured}");
+}
+
+#[test]
 fn wrong_arguments_are_told() {
     let folder = Folder::new("bench-arguments");
     let model = tiny(&folder, &TinyModel::gpt2());
@@ -183,6 +207,8 @@ fn wrong_arguments_are_told() {
         (&["trace", "-m", &model, "--depth", "64"], 64, "depth: 64 is above the 63 positions"),
         (&["trace", "-m", &model, "--prompt-tokens", "65"], 64, "prompt-tokens: 65 is above the 64 positions"),
         (&["trace", "-m", "no-such.whit"], 66, "no-such.whit"),
+        (&["doctor", "-m", "no-such.whit"], 66, "no-such.whit"),
+        (&["trace", "-t", "2", "--leave-core"], 64, "--leave-core"),
     ];
     for (args, code, part) in cases {
         assert_error(args, *code, part);

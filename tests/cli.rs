@@ -120,12 +120,17 @@ fn kernels_of_another_cpu_are_unavailable() {
     let folder = Folder::new("cli-kernels");
     let model = written(&folder, "m.whit", &TinyModel::llama());
     let foreign = if cfg!(any(target_arch = "x86_64", target_arch = "x86")) { "neon" } else { "avx2" };
-    assert_error(
-        &run(&["generate", "-m", &model, "--kernels", foreign, "--no-echo", "abc"]),
-        69,
-        "unavailable",
-        foreign,
-    );
+    let lacking: Vec<_> = whit::kernels::unavailable().collect();
+    let names = [foreign].into_iter().chain(lacking.iter().map(|(name, _)| *name));
+    for name in names {
+        let output = run(&["generate", "-m", &model, "--kernels", name, "--no-echo", "abc"]);
+        assert_error(&output, 69, "unavailable", name);
+        assert!(stderr(&output).contains("can run: scalar"), "{}", stderr(&output));
+    }
+    for (name, missing) in lacking {
+        let output = run(&["generate", "-m", &model, "--kernels", name, "--no-echo", "abc"]);
+        assert!(missing.iter().all(|feature| stderr(&output).contains(feature)), "{}", stderr(&output));
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Generate(Box<Generate>),
     /// Show what a model file holds: header, configuration, tensors, errors, provenance
     Inspect(Inspect),
+    /// Tell what this machine is, how it is, and what a model can reach on it
+    Doctor(Doctor),
     /// Measure how well a model predicts a text, and how far it is from a reference
     Eval(Eval),
     /// Measure how fast a model runs here, beside what this machine can do at most
@@ -49,6 +51,9 @@ pub(crate) struct ComputeArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     #[arg(allow_negative_numbers = true)]
     pub(crate) threads: Option<u16>,
+    /// Leave one fast core to other programs
+    #[arg(long, conflicts_with = "threads")]
+    pub(crate) leave_core: bool,
     /// Compute with these kernels (`whit inspect` lists them); without it the best of this CPU
     #[arg(long, value_name = "NAME")]
     pub(crate) kernels: Option<String>,
@@ -163,6 +168,25 @@ pub(crate) struct Inspect {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Arguments of `whit doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// Threads, 1 to 256; without it one per fast core
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) threads: Option<u16>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 /// Arguments of `whit eval`.

@@ -13,6 +13,7 @@ use whit::inspect::{Costs, Limits};
 use whit::kernels;
 use whit::model::Model;
 use whit::ops::KvDtype;
+use whit::os::thermal::condition;
 use whit::os::{cpu, machine};
 use whit::quant::Dtype;
 
@@ -37,6 +38,9 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
     let report = report?;
     source.check_unchanged()?;
 
+    for what in condition().now {
+        note(format_args!("whit: these figures were taken while the CPU was held back: {what}"));
+    }
     if let Some(old) = &old {
         tell_differences(&setting, old);
     }

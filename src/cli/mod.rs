@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod bench_file;
 mod complete;
+mod doctor;
 mod eval;
 mod generate;
 mod input;
@@ -43,6 +44,7 @@ fn command(command: Command) -> Outcome<()> {
     match command {
         Command::Generate(args) => generate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Trace(args) => trace::run(&args),
@@ -96,7 +98,7 @@ fn compute(args: &ComputeArgs) -> Result<Compute> {
     if let Some(n) = args.threads {
         return Compute::new(kernels, n.into());
     }
-    let mut n = default_threads();
+    let mut n = default_threads().saturating_sub(args.leave_core.into()).max(1);
     loop {
         match Compute::new(kernels, n) {
             // Nobody asked for so many: a system that is short of threads gets by with fewer.

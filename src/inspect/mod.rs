@@ -4,10 +4,12 @@ pub mod bench;
 mod cost;
 mod limits;
 mod prompt;
+mod reach;
 mod score;
 pub mod trace;
 
 pub use cost::{Cost, Costs};
 pub use limits::{Buffer, Limits, peak};
 pub use prompt::{fill, fill_steps};
+pub use reach::{Bound, Reach};
 pub use score::{Agreement, Summary, agreement, nll};

@@ -158,11 +158,11 @@ fn group_quota(folder: &Path) -> Option<f64> {
     (quota > 0 && period > 0).then(|| quota as f64 / period as f64)
 }
 
-fn read_number(path: &Path) -> Option<u64> {
+pub(super) fn read_number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn read_list(path: &Path) -> Option<Vec<usize>> {
+pub(super) fn read_list(path: &Path) -> Option<Vec<usize>> {
     list(&fs::read_to_string(path).ok()?)
 }
 

@@ -1,22 +1,9 @@
 //! The choice of threads, on the files of machines that are not here.
 
 use super::*;
-use std::path::PathBuf;
-
-/// A file system with the files that the choice reads, removed when dropped.
-struct Machine(PathBuf);
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use crate::os::fake::Machine;
 
 impl Machine {
-    fn new(name: &str) -> Self {
-        Machine(crate::os::test_directory(&format!("machine-{name}")))
-    }
-
     /// `n` CPUs, all online and allowed.
     fn with_cpus(name: &str, n: usize) -> Self {
         let all = format!("0-{}\n", n - 1);
@@ -24,19 +11,8 @@ impl Machine {
         Machine::new(name).file(&format!("{cpu}/online"), &all).file(&format!("{cpu}/present"), &all).allowed(&all)
     }
 
-    fn file(self, path: &str, text: &str) -> Self {
-        let path = self.0.join(path);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        fs::write(path, text).expect("a file");
-        self
-    }
-
     fn allowed(self, cpus: &str) -> Self {
         self.file("proc/self/status", &format!("Name:\twhit\nCpus_allowed:\tff\nCpus_allowed_list:\t{}\n", cpus.trim()))
-    }
-
-    fn of_cpu(self, cpu: usize, file: &str, text: &str) -> Self {
-        self.file(&format!("sys/devices/system/cpu/cpu{cpu}/{file}"), text)
     }
 
     fn with_capacities(self, capacities: &[u64]) -> Self {
@@ -56,7 +32,7 @@ impl Machine {
 
     /// Number of threads and the reason in words, on a system that grants what it likes.
     fn choice(&self) -> (usize, String) {
-        let choice = choose(&self.0, None);
+        let choice = choose(self.root(), None);
         (choice.n_threads, choice.to_string())
     }
 }
@@ -74,7 +50,7 @@ fn lists_are_read() {
 fn equal_cores_are_all_used() {
     let pi4 = Machine::with_cpus("pi4", 4).with_capacities(&[1024; 4]);
     assert_eq!(pi4.choice(), (4, "4 of 4 CPUs".into()));
-    assert_eq!(choose(&pi4.0, None).cpus, [0, 1, 2, 3]);
+    assert_eq!(choose(pi4.root(), None).cpus, [0, 1, 2, 3]);
     let one = Machine::with_cpus("one", 1);
     assert_eq!(one.choice(), (1, "1 of 1 CPU".into()));
 }
@@ -83,7 +59,7 @@ fn equal_cores_are_all_used() {
 fn slow_clusters_are_left_out() {
     let rk3588 = Machine::with_cpus("rk3588", 8).with_capacities(&[530, 530, 530, 530, 1024, 1024, 1024, 1024]);
     assert_eq!(rk3588.choice(), (4, "4 of 8 CPUs: 4 fast cores (capacity 1024)".into()));
-    assert_eq!(choose(&rk3588.0, None).cpus, [4, 5, 6, 7]);
+    assert_eq!(choose(rk3588.root(), None).cpus, [4, 5, 6, 7]);
     // Three clusters: the prime core is close to the middle ones.
     let phone = Machine::with_cpus("phone", 8).with_capacities(&[325, 325, 325, 325, 870, 870, 870, 1024]);
     assert_eq!(phone.choice(), (4, "4 of 8 CPUs: 4 fast cores (capacity 870 to 1024)".into()));
@@ -97,9 +73,9 @@ fn slow_clusters_are_left_out() {
 fn siblings_share_a_thread() {
     let x86 = Machine::with_cpus("smt", 8).with_siblings(4);
     assert_eq!(x86.choice(), (4, "4 of 8 CPUs: 4 cores (SMT siblings share one)".into()));
-    assert_eq!(choose(&x86.0, None).cpus, [0, 1, 2, 3]);
+    assert_eq!(choose(x86.root(), None).cpus, [0, 1, 2, 3]);
     let half = x86.allowed("1,4-5,6");
-    assert_eq!(choose(&half.0, None).cpus, [1, 4, 6]);
+    assert_eq!(choose(half.root(), None).cpus, [1, 4, 6]);
 }
 
 #[test]
@@ -142,12 +118,12 @@ fn all_reasons_are_told() {
 #[test]
 fn a_system_without_files_is_asked_for_a_number() {
     let bare = Machine::new("bare");
-    let choice = choose(&bare.0, Some(3));
+    let choice = choose(bare.root(), Some(3));
     assert_eq!((choice.n_threads, choice.to_string()), (3, "3: as many as the system grants".into()));
-    assert_eq!(choose(&bare.0, None).n_threads, 1);
+    assert_eq!(choose(bare.root(), None).n_threads, 1);
     // What the system grants is a limit to what its files say.
     let limited = Machine::with_cpus("limited", 4);
-    assert_eq!(choose(&limited.0, Some(2)).to_string(), "2 of 4 CPUs: the system grants 2");
+    assert_eq!(choose(limited.root(), Some(2)).to_string(), "2 of 4 CPUs: the system grants 2");
 }
 
 #[test]

@@ -14,6 +14,16 @@ pub fn mapped_bytes() -> Option<u64> {
     kib_field(&own_status()?, "RssFile:")
 }
 
+/// Memory of the machine.
+pub fn total_bytes() -> Option<u64> {
+    kib_field(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
+/// Bytes of a page, the unit in which memory is mapped.
+pub fn page_bytes() -> Option<u64> {
+    super::sys::page_bytes()
+}
+
 /// Memory that programs can still get without swapping.
 pub fn available_bytes() -> Option<u64> {
     kib_field(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")

@@ -1,13 +1,18 @@
-//! What the operating system gives: mapped files, atomic replacement, memory, cores, clocks.
+//! What the operating system gives: mapped files, atomic replacement, memory, cores, clocks; and how the machine is.
 
 pub mod atomic;
 mod cgroup;
 pub mod clock;
+pub mod clusters;
 pub mod cpu;
+#[cfg(test)]
+mod fake;
 pub mod machine;
 pub mod memory;
 mod mmap;
+pub mod storage;
 mod sys;
+pub mod thermal;
 
 pub use mmap::{Mapping, Stamp};
 

@@ -26,6 +26,20 @@ pub(super) fn free_bytes(_file: &File) -> Option<u64> {
     None
 }
 
+/// Bytes of a page of memory.
+#[cfg(unix)]
+pub(super) fn page_bytes() -> Option<u64> {
+    // SAFETY: the call takes a number and gives a number, -1 for what it does not know.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).ok()
+}
+
+/// Bytes of a page of memory.
+#[cfg(not(unix))]
+pub(super) fn page_bytes() -> Option<u64> {
+    None
+}
+
 /// Gives `file` its final length, with the blocks for it where the file system can reserve them.
 pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
