@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the runtime's tests as aarch64 programs under qemu, once for each CPU named; without names, on one with plain
-# NEON and one with dotprod and fp16, and the tests of kernels and ops alone on one with i8mm and, as 32-bit programs, on
-# one of ARMv7. tools/ci/install-arm.sh installs what this needs.
+# Runs the runtime's tests, and those of the converter that hold bits equal, as aarch64 programs under qemu, once for each CPU
+# named; without names, on one with plain NEON and one with dotprod and fp16, and the tests of kernels, ops and bits alone on
+# one with i8mm and, as 32-bit programs, on one of ARMv7. tools/ci/install-cross.sh installs what this needs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -24,7 +24,15 @@ for file in tests/*.rs tests/*/main.rs; do
   esac
 done
 
-# run TARGET CPU TESTS...
+# Converted once, here: an emulated conversion of so large a model takes long.
+smollm2=../shared/models/SmolLM2-135M-Instruct.Q4_1.gguf
+if [ -e "$smollm2" ]; then
+  export WHIT_SMOLLM2_INT8=$PWD/target/smollm2-int8.whit
+  env -u CARGO_TARGET_DIR -u CARGO_PROFILE_RELEASE_LTO \
+    cargo run --release -p quantize -- "$smollm2" -o "$WHIT_SMOLLM2_INT8" --weights int8 --force
+fi
+
+# run TARGET CPU ARGUMENTS...
 run() {
   local target=$1 cpu=$2 begin=$SECONDS emulator="qemu-aarch64 -L /usr/aarch64-linux-gnu"
   shift 2
@@ -32,14 +40,16 @@ run() {
   echo "arm: $target on $cpu ..."
   # An emulated test cannot start another ARM program by its path: tests put WHIT_TEST_RUNNER before that of whit.
   QEMU_CPU=$cpu WHIT_TEST_RUNNER=$emulator \
-    cargo +deb test --no-fail-fast --release --target "$target" -p whit "$@"
+    cargo +deb test --no-fail-fast --release --target "$target" "$@"
   echo "arm: $target on $cpu: ok, $((SECONDS - begin)) s"
 }
 
+bits=(-p whit -p quantize --test kernels_battery --test ops_equality --test equality --test goldens)
 for cpu in "${cpus[@]}"; do
-  run aarch64-unknown-linux-gnu "$cpu" --lib --bins "${tests[@]}"
+  run aarch64-unknown-linux-gnu "$cpu" -p whit --lib --bins "${tests[@]}"
+  run aarch64-unknown-linux-gnu "$cpu" -p quantize --test equality --test goldens
 done
 if [ $# -eq 0 ]; then
-  run aarch64-unknown-linux-gnu max --test kernels_battery --test ops_equality
-  run armv7-unknown-linux-gnueabihf cortex-a7 --test kernels_battery --test ops_equality
+  run aarch64-unknown-linux-gnu max "${bits[@]}"
+  run armv7-unknown-linux-gnueabihf cortex-a7 "${bits[@]}"
 fi

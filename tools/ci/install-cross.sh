@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Installs what tools/ci/arm-suite.sh needs on Debian 12: a Rust toolchain that compiles for ARM (linked into rustup
-# as `deb`), C cross linkers and qemu. Needs root. Running it again changes nothing.
+# Installs what tools/ci/arm-suite.sh, tools/release/build.sh and tools/wasm/check.sh need on Debian 12: a Rust toolchain
+# that compiles for ARM and WebAssembly (linked into rustup as `deb`), cross linkers and qemu. Needs root. Running it
+# again changes nothing.
 #
 # It exists for machines whose rustup can fetch no further targets. Where it can, this does the same:
-#   rustup target add aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf
+#   rustup target add aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf arm-unknown-linux-musleabihf \
+#     wasm32-unknown-unknown
 #   apt-get install gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf qemu-user
 # and plain `cargo` takes the place of `cargo +deb`.
 set -euo pipefail
@@ -14,7 +16,7 @@ targets=(
   "armv7-unknown-linux-gnueabihf armhf"
 )
 packages=(
-  rustc-web cargo-web
+  rustc-web cargo-web rust-web-src lld-22
   gcc-aarch64-linux-gnu libc6-dev-arm64-cross
   gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
   qemu-user
@@ -47,6 +49,8 @@ install_std() {
 }
 
 mapfile -t needed < <(missing)
+# Any node that knows WebAssembly's simd128 will do.
+command -v node >/dev/null || needed+=(nodejs)
 if [ "${#needed[@]}" -gt 0 ]; then
   apt update
   apt install --no-install-recommends "${needed[@]}"
@@ -61,5 +65,12 @@ done
 if ! rustup toolchain list | grep -q '^deb\b'; then
   rustup toolchain link deb /usr
 fi
+
+# Not from Debian: see tools/ci/requirements-cross.txt.
+if [ "$(python3 -m ziglang version 2>/dev/null)" != 0.15.2 ]; then
+  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --break-system-packages \
+    --require-hashes --no-deps --only-binary :all: -r "$(dirname "${BASH_SOURCE[0]}")/requirements-cross.txt"
+fi
 cargo +deb --version
+echo "zig $(python3 -m ziglang version)"
 qemu-aarch64 --version | head -n 1

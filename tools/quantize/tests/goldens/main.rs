@@ -1,0 +1,171 @@
+//! Golden hashes: the bits of all logits of a prompt and its greedy continuation, and of converted files. They are the
+//! same on every CPU and instruction set; `goldens.txt` holds them.
+//!
+//! `WHIT_WRITE_GOLDENS=1 cargo test --release -p quantize --test goldens` writes that file anew with the scalar kernels:
+//! right only together with a new numerics version or a new model.
+//!
+//! Each test takes what can be run in minutes, so of emulated CPUs all int8 hashes of the best backend and some of the
+//! rest; with `WHIT_GOLDENS=full` it takes all there is, of SmolLM2 still on the best backend alone.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use support::{Converted, argmax, root, shared};
+use whit::compute::Compute;
+use whit::format::File;
+use whit::kernels::{self, Kernels};
+use whit::model::{Model, Session, SessionOptions};
+use whit::ops::KvDtype;
+use whit::os::Mapping;
+use whit::quant::Dtype;
+
+/// Lengths of the story model's prompts, around the sizes of groups, panels, tiles and batches; each is followed by 128
+/// tokens, which its context has room for.
+const STORY_PROMPTS: [usize; 20] = [1, 2, 3, 5, 7, 8, 15, 16, 17, 24, 31, 32, 33, 47, 64, 65, 96, 97, 127, 128];
+/// Lengths of SmolLM2's prompts, and the tokens after them.
+const SMOL_PROMPTS: [(usize, usize); 9] =
+    [(5, 8), (33, 8), (1, 128), (16, 128), (64, 128), (97, 128), (192, 128), (257, 128), (512, 128)];
+/// How many of them are run where time is short.
+const SMOL_QUICK: usize = 2;
+/// One in so many prompts is run where floats are emulated or a backend is not the best one.
+const EMULATED: usize = 7;
+
+fn goldens_path() -> PathBuf {
+    root().join("tools/quantize/tests/goldens/goldens.txt")
+}
+
+fn full() -> bool {
+    std::env::var("WHIT_GOLDENS").is_ok_and(|value| value == "full")
+}
+
+fn writing() -> bool {
+    std::env::var_os("WHIT_WRITE_GOLDENS").is_some()
+}
+
+/// The committed hashes by what they are of.
+fn goldens() -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(goldens_path()).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.rsplit_once(' ')).map(|(name, hash)| (name.to_owned(), hash.to_owned())).collect()
+}
+
+/// Holds `found` against the committed hashes, or puts them in.
+fn check(found: &[(String, String)], by: &str) {
+    static WRITER: Mutex<()> = Mutex::new(());
+    let _one = WRITER.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut goldens = goldens();
+    if writing() {
+        goldens.extend(found.iter().cloned());
+        let mut text =
+            String::from("# model, weights, cache, tokens of the prompt + tokens written, SHA-256 of all logits\n");
+        goldens.iter().for_each(|(name, hash)| text.push_str(&format!("{name} {hash}\n")));
+        std::fs::write(goldens_path(), text).expect("written");
+        return;
+    }
+    assert!(!found.is_empty());
+    let wrong: Vec<_> = found.iter().filter(|(name, hash)| goldens.get(name) != Some(hash)).collect();
+    assert!(wrong.is_empty(), "{by}: {} of {} differ: {wrong:#?}", wrong.len(), found.len());
+}
+
+/// The kernels that a test runs, `all` or the best ones; scalar, which is the truth, when writing.
+fn backends(all: bool) -> Vec<&'static Kernels> {
+    match (writing(), all) {
+        (true, _) => vec![kernels::by_name("scalar").expect("always there")],
+        (false, true) => kernels::available().collect(),
+        (false, false) => vec![kernels::detect()],
+    }
+}
+
+/// SHA-256 of the bits of the logits after the prompt and after each of `n_decode` tokens of greatest logit.
+fn hash(model: &Model<'_>, kernels: &'static Kernels, kv: KvDtype, n_prompt: usize, n_decode: usize) -> String {
+    let compute = Compute::new(kernels, 2).expect("threads");
+    let context_length = n_prompt + n_decode;
+    let options = SessionOptions { context_length, kv, ..SessionOptions::default() };
+    let mut session = Session::new(model, &compute, options).expect("a session");
+    let vocab_size = model.config().vocab_size;
+    let prompt: Vec<u32> = (0..n_prompt).map(|i| ((i * 31 + i * i * 7 + n_prompt) % vocab_size) as u32).collect();
+    let mut sha = Sha256::new();
+    let mut logits = session.extend(&prompt).expect("the prompt fits");
+    for _ in 0..n_decode {
+        logits.iter().for_each(|logit| sha.update(logit.to_bits().to_le_bytes()));
+        let next = argmax(logits);
+        logits = session.extend(&[next]).expect("the text fits");
+    }
+    logits.iter().for_each(|logit| sha.update(logit.to_bits().to_le_bytes()));
+    hex(&sha.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// fp16 products are fused, which takes a CPU that can (docs/numerics.md): elsewhere they are right and far too slow.
+fn has_fma(kernels: &Kernels) -> bool {
+    match std::env::consts::ARCH {
+        "x86_64" => kernels.name != "scalar",
+        "aarch64" => true,
+        _ => false,
+    }
+}
+
+fn story(weights: Dtype) {
+    let converted = Converted::new(&root().join("models/stories"), weights);
+    let file = File::open(&converted.mapping).expect("a valid file");
+    check(&[(format!("stories {} file", weights.name()), hex(&file.content_hash()))], "quantize");
+    converted.with(|model| {
+        for kernels in backends(true) {
+            if weights == Dtype::F16 && !has_fma(kernels) && !writing() {
+                continue;
+            }
+            let emulated = std::env::consts::ARCH != "x86_64" && !full();
+            let slow = weights == Dtype::F16 || kernels.name != kernels::detect().name;
+            let one_in = if emulated && slow { EMULATED } else { 1 };
+            for kv in [KvDtype::F16, KvDtype::Int8] {
+                let found = STORY_PROMPTS.iter().step_by(one_in).map(|n| {
+                    let name = format!("stories {} {} {n}+128", weights.name(), kv.name());
+                    (name, hash(model, kernels, kv, *n, 128))
+                });
+                check(&found.collect::<Vec<_>>(), kernels.name);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_int8_story_model_gives_the_same_bits_everywhere() {
+    story(Dtype::Int8);
+}
+
+#[test]
+fn the_fp16_story_model_gives_the_same_bits_everywhere() {
+    story(Dtype::F16);
+}
+
+/// SmolLM2 as int8: the file that `WHIT_SMOLLM2_INT8` names, or one converted here, which takes long under emulation.
+#[test]
+fn smollm2_gives_the_same_bits_everywhere() {
+    let mapping = match std::env::var_os("WHIT_SMOLLM2_INT8") {
+        Some(path) => Mapping::open(Path::new(&path)).expect("the converted SmolLM2"),
+        None => {
+            let Some(path) = shared("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+            Converted::new(&path, Dtype::Int8).mapping
+        }
+    };
+    let file = File::open(&mapping).expect("a valid file");
+    check(&[("smollm2 int8 file".into(), hex(&file.content_hash()))], "quantize");
+    let model = Model::open(&file).expect("a valid model");
+    let n = if full() || writing() { SMOL_PROMPTS.len() } else { SMOL_QUICK };
+    for kernels in backends(false) {
+        for kv in [KvDtype::F16, KvDtype::Int8] {
+            let found = SMOL_PROMPTS[..n].iter().map(|(prompt, decode)| {
+                let name = format!("smollm2 int8 {} {prompt}+{decode}", kv.name());
+                (name, hash(&model, kernels, kv, *prompt, *decode))
+            });
+            check(&found.collect::<Vec<_>>(), kernels.name);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! whit in JavaScript's hands: memory for a model and a prompt, then tokens and text. One model an instance; a page that
+//! wants another makes another instance.
+//!
+//! Everything that fails gives 0 or a null pointer; [`whit_error`] and [`whit_error_bytes`] then tell why, in UTF-8.
+#![allow(unsafe_code, reason = "the border to JavaScript is made of addresses")]
+
+use core::cell::UnsafeCell;
+use core::ptr;
+use whit::error::{Error, Result};
+use whit::format::cast::Aligned;
+use whit::ops::KvDtype;
+use whit::sampler::{Sampler, SamplerOptions};
+use whit::tokenizer::{Decoder, Specials, Tokenizer};
+use whit::{Compute, File, Model, Session, SessionOptions, kernels};
+
+/// A model in use, all of it for the life of the instance.
+struct Machine {
+    session: Session<'static, 'static>,
+    tokenizer: Option<Tokenizer<'static>>,
+    vocab_size: usize,
+    sampler: Option<Sampler>,
+    decoder: Option<Decoder>,
+    tokens: Vec<u32>,
+    piece: String,
+    end_tokens: &'static [u32],
+    ended: bool,
+}
+
+/// What the instance holds.
+#[derive(Default)]
+struct State {
+    machine: Option<Machine>,
+    error: String,
+}
+
+/// The instance's state. WebAssembly without shared memory has one thread.
+struct Single(UnsafeCell<Option<State>>);
+
+// SAFETY: this library is built for wasm32-unknown-unknown, which has one thread; natively it is built for its tests
+// alone, of which one uses it.
+unsafe impl Sync for Single {}
+
+static STATE: Single = Single(UnsafeCell::new(None));
+
+/// Runs `body` on the state; what it returns as an error is kept, and `failed` given back.
+fn with<T>(failed: T, body: impl FnOnce(&mut State) -> Result<T>) -> T {
+    // SAFETY: there is one thread, and no function in here calls another one of the border's while it holds this.
+    let state = unsafe { &mut *STATE.0.get() }.get_or_insert_default();
+    body(state).unwrap_or_else(|error| {
+        state.error = error.to_string();
+        failed
+    })
+}
+
+fn machine(state: &mut State) -> Result<&mut Machine> {
+    state.machine.as_mut().ok_or_else(|| Error::usage("no model is open"))
+}
+
+/// Memory of `bytes` at a multiple of 64, never given back: for a model, or for prompts of up to that length.
+#[unsafe(no_mangle)]
+pub extern "C" fn whit_memory(bytes: usize) -> *mut u8 {
+    let block: Box<[Aligned<[u8; 64]>]> = vec![Aligned([0; 64]); bytes.div_ceil(64)].into_boxed_slice();
+    Box::leak(block).as_mut_ptr().cast()
+}
+
+/// Address of the last error's text.
+#[unsafe(no_mangle)]
+pub extern "C" fn whit_error() -> *const u8 {
+    with(ptr::null(), |state| Ok(state.error.as_ptr()))
+}
+
+/// Its bytes.
+#[unsafe(no_mangle)]
+pub extern "C" fn whit_error_bytes() -> usize {
+    with(0, |state| Ok(state.error.len()))
+}
+
+/// Opens the model in the `bytes` at `model`, for texts of up to `context_length` tokens; an int8 cache if `int8_cache`.
+/// Gives the size of the vocabulary.
+///
+/// # Safety
+/// `model` and `bytes` are those of a [`whit_memory`] that nobody writes to any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn whit_open(model: *const u8, bytes: usize, context_length: usize, int8_cache: bool) -> usize {
+    with(0, |state| {
+        // SAFETY: by this function's contract the memory is there for good and stays as it is.
+        let bytes: &'static [u8] = unsafe { core::slice::from_raw_parts(model, bytes) };
+        let file = Box::leak(Box::new(File::open(bytes)?));
+        let model = Box::leak(Box::new(Model::open(file)?));
+        let compute = Box::leak(Box::new(Compute::new(kernels::detect(), 1)?));
+        let kv = if int8_cache { KvDtype::Int8 } else { KvDtype::F16 };
+        let session = Session::new(model, compute, SessionOptions { context_length, kv, ..SessionOptions::default() })?;
+        let (tokenizer, vocab_size) = (model.tokenizer().copied(), model.config().vocab_size);
+        state.machine = Some(Machine {
+            session,
+            tokenizer,
+            vocab_size,
+            sampler: None,
+            decoder: None,
+            tokens: Vec::new(),
+            piece: String::new(),
+            end_tokens: &model.generation().eos,
+            ended: false,
+        });
+        Ok(vocab_size)
+    })
+}
+
+/// Puts the `n` tokens at `tokens` into the context. Gives the address of the logits after the last, f32 for each token of
+/// the vocabulary.
+///
+/// # Safety
+/// `tokens` is the address of `n` u32, at a multiple of 4.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn whit_extend(tokens: *const u32, n: usize) -> *const f32 {
+    with(ptr::null(), |state| {
+        // SAFETY: by this function's contract.
+        let tokens = unsafe { core::slice::from_raw_parts(tokens, n) };
+        Ok(machine(state)?.session.extend(tokens)?.as_ptr())
+    })
+}
+
+/// Begins a new text with the `bytes` of UTF-8 at `prompt`. `temperature` 0 takes the most probable token each time. Gives the
+/// number of tokens of the prompt.
+///
+/// # Safety
+/// `prompt` is the address of `bytes` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn whit_begin(prompt: *const u8, bytes: usize, temperature: f32, seed: u64) -> usize {
+    with(0, |state| {
+        // SAFETY: by this function's contract.
+        let prompt = unsafe { core::slice::from_raw_parts(prompt, bytes) };
+        let prompt = core::str::from_utf8(prompt).map_err(|_| Error::usage("the prompt is not UTF-8"))?;
+        let machine = machine(state)?;
+        let tokenizer = machine.tokenizer.ok_or_else(|| Error::usage("the model has no tokenizer"))?;
+        machine.tokens.clear();
+        if tokenizer.adds_bos() {
+            machine.tokens.extend(tokenizer.bos());
+        }
+        tokenizer.encode(prompt, Specials::AsText, &mut machine.tokens);
+        if machine.tokens.is_empty() {
+            return Err(Error::usage("a prompt needs at least one token"));
+        }
+        let options = SamplerOptions { temperature, seed, ..SamplerOptions::default() };
+        machine.sampler = Some(Sampler::new(options, machine.vocab_size)?);
+        machine.decoder = Some(Decoder::continuing(&tokenizer));
+        machine.session.rewind(0);
+        machine.ended = false;
+        Ok(machine.tokens.len())
+    })
+}
+
+/// Chooses the next token and gives the address of its text, whole characters, maybe none; null at an error, as when the
+/// context is full.
+#[unsafe(no_mangle)]
+pub extern "C" fn whit_next() -> *const u8 {
+    with(ptr::null(), |state| {
+        let machine = machine(state)?;
+        let tokenizer = machine.tokenizer.ok_or_else(|| Error::usage("the model has no tokenizer"))?;
+        let (Some(sampler), Some(decoder)) = (&mut machine.sampler, &mut machine.decoder) else {
+            return Err(Error::usage("no text was begun"));
+        };
+        machine.tokens.iter().for_each(|token| sampler.accept(*token));
+        let token = sampler.sample(machine.session.extend(&machine.tokens)?)?;
+        machine.tokens.clear();
+        machine.tokens.push(token);
+        machine.piece.clear();
+        machine.ended = machine.end_tokens.contains(&token);
+        if !machine.ended {
+            machine.piece.push_str(decoder.push(&tokenizer, token));
+        }
+        Ok(machine.piece.as_ptr())
+    })
+}
+
+/// Whether the token that [`whit_next`] chose ends the text.
+#[unsafe(no_mangle)]
+pub extern "C" fn whit_ended() -> bool {
+    with(true, |state| Ok(machine(state)?.ended))
+}
+
+/// Bytes of the text that [`whit_next`] gave.
+#[unsafe(no_mangle)]
+pub extern "C" fn whit_next_bytes() -> usize {
+    with(0, |state| Ok(machine(state)?.piece.len()))
+}
