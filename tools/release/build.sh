@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# Builds whit and quantize for other machines: build.sh [TARGET...], all four without arguments. Each target gives an archive
+# with its checksum in target/release-archives, and a Debian package where there is an architecture for it.
+#
+#   x86_64-unknown-linux-musl       PCs                                              deb amd64
+#   aarch64-unknown-linux-gnu       Pi 3, 4, 5, Zero 2 with a 64-bit system          deb arm64
+#   armv7-unknown-linux-gnueabihf   Pi 2 and later with a 32-bit system
+#   arm-unknown-linux-musleabihf    every Pi with a 32-bit system, Pi 1 and Zero too  deb armhf
+#
+# All are static: they ask for no C library, and choose their kernels when they run. The build takes rustup's targets where
+# they are installed, else the toolchain of tools/ci/install-cross.sh.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+targets=("$@")
+[ "${#targets[@]}" -gt 0 ] || targets=(
+  x86_64-unknown-linux-musl aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf arm-unknown-linux-musleabihf
+)
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+out=$PWD/target/release-archives
+# Files get the time of the commit, so that building again gives the same archives.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH
+export CARGO_PROFILE_RELEASE_STRIP=symbols
+mkdir -p "$out"
+
+fail() {
+  echo "build.sh: $1" >&2
+  exit 1
+}
+
+# The name of a target in environment variables.
+variable() { tr 'a-z-' 'A-Z_' <<<"$1"; }
+
+has_std() { [ -d "$("$@" --print sysroot)/lib/rustlib/$target/lib" ]; }
+
+# Builds the standard library too, against the C library that zig brings for its target $1 and CPU $2.
+with_zig() {
+  export RUSTC_BOOTSTRAP=1 WHIT_ZIG_TARGET=$1 WHIT_ZIG_CPU=$2
+  build_std=(-Zbuild-std=std,panic_unwind)
+  linker=$PWD/tools/release/zig-linker.sh
+  flags="$flags -C link-self-contained=no"
+}
+
+# Compiles for $target into $programs, with linker and flags of its own.
+compile() {
+  local cargo=(cargo) flags="-C target-feature=+crt-static" linker="" build_std=()
+  programs=$PWD/target/release-build/$target/$target/release
+  if ! has_std rustc; then
+    cargo +deb --version >/dev/null 2>&1 || fail "no standard library for $target: rustup target add $target"
+    cargo=(cargo +deb)
+  fi
+  case $target in
+    aarch64-unknown-linux-gnu) linker=aarch64-linux-gnu-gcc ;;
+    armv7-unknown-linux-gnueabihf) linker=arm-linux-gnueabihf-gcc ;;
+    x86_64-unknown-linux-musl) [ "${cargo[*]}" = cargo ] || with_zig x86_64-linux-musl x86_64 ;;
+    arm-unknown-linux-musleabihf)
+      flags="$flags -C target-cpu=arm1176jzf-s"
+      linker=rust-lld
+      [ "${cargo[*]}" = cargo ] || with_zig arm-linux-musleabihf arm1176jzf_s
+      ;;
+    *) fail "unknown target $target" ;;
+  esac
+  [ -z "$linker" ] || export "CARGO_TARGET_$(variable "$target")_LINKER=$linker"
+  RUSTFLAGS=$flags CARGO_TARGET_DIR=target/release-build/$target \
+    "${cargo[@]}" build --locked --release --target "$target" -p whit -p quantize "${build_std[@]}"
+}
+
+# Holds what a release promises of its programs.
+check() {
+  local program
+  for program in whit quantize; do
+    if readelf --dynamic --wide "$programs/$program" | grep -q NEEDED; then
+      fail "$program for $target asks for shared libraries"
+    fi
+    # A kernel with pages of 16 or 64 KiB, as on a Pi 5, loads no segment that is aligned to less.
+    if [[ $target != x86_64* ]] && readelf --program-headers --wide "$programs/$program" |
+      awk '$1 == "LOAD" && $NF !~ /^0x[1-9a-f]0000$/ { found = 1 } END { exit !found }'; then
+      fail "$program for $target cannot be loaded by a kernel with pages of 64 KiB"
+    fi
+  done
+}
+
+# Fills the folder $1 as /usr is: programs, man pages, completions.
+fill() {
+  local usr=$1
+  install -D -m 755 -t "$usr/bin" "$programs/whit" "$programs/quantize"
+  mkdir -p "$usr/share/man/man1" "$usr/share/bash-completion/completions" "$usr/share/zsh/site-functions" \
+    "$usr/share/fish/vendor_completions.d"
+  "$native" man "$usr/share/man/man1"
+  "$native" completions bash >"$usr/share/bash-completion/completions/whit"
+  "$native" completions zsh >"$usr/share/zsh/site-functions/_whit"
+  "$native" completions fish >"$usr/share/fish/vendor_completions.d/whit.fish"
+}
+
+# Gives every file below $1 the commit's time and plain rights.
+settle() {
+  find "$1" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+}
+
+archive() {
+  local name=whit-$version-$target folder
+  folder=$(mktemp -d)
+  fill "$folder/$name"
+  install -D -m 644 -t "$folder/$name" README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT
+  install -D -m 644 -t "$folder/$name/docs" docs/*.md
+  settle "$folder"
+  tar --create --sort=name --owner=0 --group=0 --numeric-owner --directory "$folder" "$name" | gzip -9 -n >"$out/$name.tar.gz"
+  (cd "$out" && sha256sum "$name.tar.gz" >"$name.tar.gz.sha256")
+  rm -rf "$folder"
+  echo "$out/$name.tar.gz"
+}
+
+# The package for Debian's architecture $1.
+package() {
+  local architecture=$1 folder doc
+  local name=whit_${version}_$architecture.deb
+  folder=$(mktemp -d)
+  fill "$folder/usr"
+  find "$folder/usr/share/man" -name '*.1' -exec gzip -9 -n {} +
+  doc=$folder/usr/share/doc/whit
+  install -D -m 644 -t "$doc" README.md docs/raspberry-pi.md
+  gzip -9 -n <CHANGELOG.md >"$doc/changelog.gz"
+  {
+    echo "Copyright: the whit authors. Licence: MIT or Apache-2.0, at your choice."
+    echo
+    cat LICENSE-MIT
+    echo
+    echo "The Apache License 2.0 is in /usr/share/common-licenses/Apache-2.0."
+  } >"$doc/copyright"
+  install -D -m 644 tools/release/whit@.service "$folder/usr/lib/systemd/system/whit@.service"
+  mkdir "$folder/DEBIAN"
+  sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" \
+    -e "s/@KIB@/$(du -sk "$folder/usr" | cut -f 1)/" tools/release/control >"$folder/DEBIAN/control"
+  (cd "$folder" && find usr -type f -print0 | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
+  chmod -R go-w "$folder" && chmod 755 "$folder"
+  settle "$folder"
+  dpkg-deb --root-owner-group -Zxz --build "$folder" "$out/$name" >/dev/null
+  (cd "$out" && sha256sum "$name" >"$name.sha256")
+  rm -rf "$folder"
+  echo "$out/$name"
+}
+
+# Writes man pages and completions; those of other machines cannot be run here.
+cargo build --locked --release -p whit
+native=$PWD/target/release/whit
+
+for target in "${targets[@]}"; do
+  echo "build.sh: $target"
+  compile
+  check
+  archive
+  case $target in
+    x86_64-unknown-linux-musl) package amd64 ;;
+    aarch64-unknown-linux-gnu) package arm64 ;;
+    arm-unknown-linux-musleabihf) package armhf ;;
+  esac
+done
