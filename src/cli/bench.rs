@@ -39,7 +39,7 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
     source.check_unchanged()?;
 
     for what in condition().now {
-        note(format_args!("whit: these figures were taken while the CPU was held back: {what}"));
+        note(format_args!("whit: the CPU is held back, and may have been during the run: {what}"));
     }
     if let Some(old) = &old {
         tell_differences(&setting, old);

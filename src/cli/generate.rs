@@ -49,7 +49,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     }
     interrupt::watch();
     let n_tokens = usize::try_from(args.n_tokens).ok();
-    let limits = Limits { n_tokens, stops: args.stop.clone(), end_tokens: end_tokens(&model, &tokenizer) };
+    let limits = Limits { n_tokens, stops: args.stop.clone(), end_tokens: model.end_tokens() };
     let mut printer = Printer::new(args);
     if !args.no_echo {
         printer.prompt(&text, &prompt)?;
@@ -135,12 +135,6 @@ fn context_length(args: &Generate, model: &Model<'_>, n_prompt: usize) -> Result
         return Err(if wanted < most { error.hint(format!("--ctx can be up to {most}")) } else { error });
     }
     Ok(wanted)
-}
-
-fn end_tokens(model: &Model<'_>, tokenizer: &Tokenizer<'_>) -> Vec<TokenId> {
-    let mut tokens = model.generation().eos.clone();
-    tokens.extend(tokenizer.eos());
-    tokens
 }
 
 /// What the command line says, else what the model's authors say, else ours.

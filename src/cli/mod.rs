@@ -5,6 +5,7 @@ mod bench;
 mod bench_file;
 mod complete;
 mod doctor;
+mod doctor_page;
 mod eval;
 mod generate;
 mod input;
@@ -98,10 +99,13 @@ fn compute(args: &ComputeArgs) -> Result<Compute> {
     if let Some(n) = args.threads {
         return Compute::new(kernels, n.into());
     }
-    let mut n = default_threads().saturating_sub(args.leave_core.into()).max(1);
+    up_to(kernels, default_threads().saturating_sub(args.leave_core.into()).max(1))
+}
+
+/// `kernels` on `n` threads, or on fewer where the system is short of them: nobody asked for so many.
+fn up_to(kernels: &'static kernels::Kernels, mut n: usize) -> Result<Compute> {
     loop {
         match Compute::new(kernels, n) {
-            // Nobody asked for so many: a system that is short of threads gets by with fewer.
             Err(error) if error.kind() == Kind::Resources && n > 1 => n /= 2,
             done => return done,
         }

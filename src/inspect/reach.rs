@@ -11,7 +11,7 @@ pub enum Bound {
     Memory,
     /// Every token multiplies with all weights.
     Products,
-    /// Every token reads the weights from storage, since memory does not hold them.
+    /// Every token reads what memory does not hold from storage.
     Storage,
 }
 
@@ -27,13 +27,14 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// By the measured `limits` of some threads. With `storage`, bytes a second, weights are read from there.
-    pub fn new(costs: &Costs, limits: Limits, storage: Option<f64>) -> Reach {
+    /// By the measured `limits` of some threads. Of weights that memory does not hold, `missing` tells the bytes, and the
+    /// bytes a second that storage delivers.
+    pub fn new(costs: &Costs, limits: Limits, missing: Option<(u64, f64)>) -> Reach {
         let products = if costs.dtype() == Dtype::Int8 { limits.int8 } else { limits.f32 };
         let (bytes, macs) = (costs.weight_bytes() as f64, costs.prefill_macs(1) as f64);
         let prompt_macs = (costs.prefill_macs(2) - costs.prefill_macs(1)) as f64;
         let bounds = [(Bound::Memory, limits.read / bytes), (Bound::Products, products / macs)];
-        let stored = storage.map(|read| (Bound::Storage, read / bytes));
+        let stored = missing.map(|(missing, read)| (Bound::Storage, read / (missing as f64).min(bytes)));
         let least = |a: (Bound, f64), b: (Bound, f64)| if b.1 < a.1 { b } else { a };
         let (bound, decode) = bounds.into_iter().chain(stored).fold((Bound::Memory, f64::INFINITY), least);
         Reach { decode, bound, prefill: products / prompt_macs }
@@ -59,7 +60,9 @@ mod tests {
         assert!(reach.prefill > 20.0, "a token of a prompt has no unembedding");
         let reach = Reach::new(&costs, Limits { read: 30.0 * bytes, ..limits }, None);
         assert_eq!((reach.decode, reach.bound), (20.0, Bound::Products));
-        let reach = Reach::new(&costs, limits, Some(0.5 * bytes));
+        let reach = Reach::new(&costs, limits, Some((u64::MAX, 0.5 * bytes)));
         assert_eq!((reach.decode, reach.bound), (0.5, Bound::Storage));
+        let reach = Reach::new(&costs, limits, Some((costs.weight_bytes() / 2, 0.5 * bytes)));
+        assert!((0.99..1.01).contains(&reach.decode), "half of it is in memory");
     }
 }

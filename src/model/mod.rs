@@ -14,6 +14,7 @@ pub use session::{Session, SessionOptions};
 
 use crate::error::{Error, Result};
 use crate::format::{File, FileKind, SectionId, TensorEntry};
+use crate::token::TokenId;
 use crate::tokenizer::Tokenizer;
 use weights::Weights;
 
@@ -79,6 +80,13 @@ impl<'a> Model<'a> {
     /// What the checkpoint's authors recommend for generation.
     pub fn generation(&self) -> &GenerationDefaults {
         &self.generation
+    }
+
+    /// The tokens that end a text, by the checkpoint's authors and by the tokenizer.
+    pub fn end_tokens(&self) -> Vec<TokenId> {
+        let mut tokens = self.generation.eos.clone();
+        tokens.extend(self.tokenizer.and_then(|tokenizer| tokenizer.eos()));
+        tokens
     }
 
     /// The chat template, in the Jinja language.

@@ -15,15 +15,14 @@ pub fn board_name() -> Option<String> {
 
 /// Whether an x86 system runs this ARM program, by an emulator: what it says of its CPUs is not of this program's.
 pub fn is_emulated() -> bool {
-    !std::env::consts::ARCH.starts_with("x86") && is_x86(&cpuinfo(Path::new("/")))
+    ["aarch64", "arm"].contains(&std::env::consts::ARCH) && is_x86(&cpuinfo(Path::new("/")))
 }
 
 fn name_at(root: &Path) -> Option<String> {
     let cpuinfo = cpuinfo(root);
-    let arm = || field(&cpuinfo, "CPU part").as_deref().and_then(arm_core).map(str::to_owned);
-    let name = field(&cpuinfo, "model name").filter(|name| !name.starts_with("ARMv")).or_else(arm);
-    let name = name.map(|name| words(&name)).or_else(|| board_at(root)).or_else(|| field(&cpuinfo, "Model"));
-    name.filter(|name| !name.is_empty())
+    let name = field(&cpuinfo, "model name").filter(|name| !name.starts_with("ARMv"));
+    let name = name.map(|name| words(&name)).or_else(|| arm_cores(&cpuinfo)).or_else(|| board_at(root));
+    name.or_else(|| field(&cpuinfo, "Model")).filter(|name| !name.is_empty())
 }
 
 fn board_at(root: &Path) -> Option<String> {
@@ -39,7 +38,21 @@ fn is_x86(cpuinfo: &str) -> bool {
     field(cpuinfo, "vendor_id").is_some()
 }
 
-/// The core of ARM's that a part number stands for (each core's Technical Reference Manual, register MIDR_EL1).
+/// The kinds of cores of ARM's own design, in the order of their CPUs.
+fn arm_cores(cpuinfo: &str) -> Option<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for cpu in cpuinfo.split("\n\n") {
+        if field(cpu, "CPU implementer").as_deref() == Some("0x41")
+            && let Some(name) = field(cpu, "CPU part").as_deref().and_then(arm_core)
+            && !names.contains(&name)
+        {
+            names.push(name);
+        }
+    }
+    Some(names.join(" and ")).filter(|names| !names.is_empty())
+}
+
+/// The core that a part number stands for (each core's Technical Reference Manual, register MIDR_EL1).
 fn arm_core(part: &str) -> Option<&'static str> {
     Some(match part {
         "0xb76" => "ARM1176",
@@ -97,9 +110,12 @@ mod tests {
         assert_eq!(name_at(named.root()).as_deref(), Some("Cortex-A72"));
         assert_eq!(board_at(named.root()).as_deref(), Some("Raspberry Pi 4 Model B Rev 1.2"));
         // A 32-bit kernel names the architecture alone; an unknown core has its board's name.
-        let old = "model name\t: ARMv7 Processor rev 4 (v7l)\nCPU part\t: 0xc07\n";
+        let old = "model name\t: ARMv7 Processor rev 4 (v7l)\nCPU implementer\t: 0x41\nCPU part\t: 0xc07\n";
         assert_eq!(name_at(named.file("proc/cpuinfo", old).root()).as_deref(), Some("Cortex-A7"));
-        let unknown = Machine::new("unknown").file("proc/cpuinfo", "CPU part\t: 0xfff\nModel\t: A Board\n");
+        let two = "processor: 0\nCPU implementer: 0x41\nCPU part: 0xd05\n\nCPU implementer: 0x41\nCPU part: 0xd0b\n";
+        assert_eq!(arm_cores(two).as_deref(), Some("Cortex-A55 and Cortex-A76"));
+        let unknown = Machine::new("unknown")
+            .file("proc/cpuinfo", "CPU implementer\t: 0x48\nCPU part\t: 0xd40\n\nModel\t: A Board\n");
         assert_eq!(name_at(unknown.root()).as_deref(), Some("A Board"));
         assert_eq!(name_at(Machine::new("silent").root()), None);
     }

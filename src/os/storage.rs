@@ -4,7 +4,7 @@ use crate::error::Result;
 use std::path::Path;
 
 /// Bytes a second that the file at `path` is read with from its beginning, past the cache of pages, for `seconds` or
-/// 256 MiB; `None` where the system reads by no other way than through its cache.
+/// 256 MiB; `None` where the system reads by no other way than through its cache, as from memory.
 #[cfg(target_os = "linux")]
 pub fn read_speed(path: &Path, seconds: f64) -> Result<Option<f64>> {
     use super::{clock::Stopwatch, failed};
@@ -16,9 +16,11 @@ pub fn read_speed(path: &Path, seconds: f64) -> Result<Option<f64>> {
     const MOST_BYTES: u64 = 256 << 20;
     /// What direct reads want their memory aligned to, at most.
     const ALIGNMENT: usize = 4096;
+    let cannot =
+        |error: &std::io::Error| matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS));
     let file = match OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path) {
         Ok(file) => file,
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return Ok(None),
+        Err(error) if cannot(&error) => return Ok(None),
         Err(error) => return Err(failed(Kind::NoInput, path, "cannot open", &error)),
     };
     let mut memory = vec![0; READ_BYTES + ALIGNMENT];
@@ -35,7 +37,7 @@ pub fn read_speed(path: &Path, seconds: f64) -> Result<Option<f64>> {
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && done == 0 => return Ok(None),
+            Err(error) if cannot(&error) && done == 0 => return Ok(None),
             Err(error) => return Err(failed(Kind::Io, path, "cannot read", &error)),
         }
     }

@@ -13,17 +13,17 @@ pub struct Condition {
     pub now: Vec<String>,
     /// What held it back since the machine was started and does no longer.
     pub before: Vec<String>,
-    /// Whether the machine has a sensor that would tell.
+    /// Whether the machine would tell what holds it back.
     pub known: bool,
 }
 
 /// What the firmware of a Raspberry Pi tells by bits: now, and 16 bits higher since the start (Raspberry Pi
 /// documentation, `vcgencmd get_throttled`).
-const THROTTLED_BITS: [(u32, &str); 4] = [
-    (0, "the supply voltage is too low"),
-    (1, "the clock is capped"),
-    (2, "the firmware throttles the CPU"),
-    (3, "the soft limit of temperature is reached"),
+const THROTTLED_BITS: [(u32, &str, &str); 4] = [
+    (0, "the supply voltage is too low", "the supply voltage was too low"),
+    (1, "the clock is capped", "the clock was capped"),
+    (2, "the firmware throttles the CPU", "the firmware throttled the CPU"),
+    (3, "the soft limit of temperature is reached", "the soft limit of temperature was reached"),
 ];
 
 /// The condition of this machine.
@@ -37,8 +37,15 @@ fn condition_at(root: &Path) -> Condition {
     voltage(root, &mut found);
     cooling(root, &mut found);
     clocks(root, &mut found);
-    found.known |= found.celsius.is_some();
     found
+}
+
+impl Condition {
+    fn hold_back(&mut self, what: String) {
+        if !self.now.contains(&what) {
+            self.now.push(what);
+        }
+    }
 }
 
 /// The hottest zone; 0 and below are sensors that are not there.
@@ -48,16 +55,18 @@ fn hottest(root: &Path) -> Option<f64> {
     temperatures.filter(|milli| (1..200_000).contains(milli)).max().map(|milli| milli as f64 / 1000.0)
 }
 
+/// The firmware's node is in the system's own, `soc` or, on a Pi 5, one with its address in its name.
 fn firmware(root: &Path, found: &mut Condition) {
-    let path = root.join("sys/devices/platform/soc/soc:firmware/get_throttled");
-    let Ok(text) = fs::read_to_string(path) else { return };
-    let Ok(bits) = u32::from_str_radix(text.trim().trim_start_matches("0x"), 16) else { return };
+    let systems = entries(&root.join("sys/devices/platform"), "soc");
+    let nodes = systems.iter().flat_map(|system| entries(system, "soc"));
+    let Some(text) = nodes.filter_map(|node| read_word(&node.join("get_throttled"))).next() else { return };
+    let Ok(bits) = u32::from_str_radix(text.trim_start_matches("0x"), 16) else { return };
     found.known = true;
-    for (bit, meaning) in THROTTLED_BITS {
+    for (bit, now, before) in THROTTLED_BITS {
         if bits >> bit & 1 != 0 {
-            found.now.push(meaning.into());
+            found.hold_back(now.into());
         } else if bits >> (bit + 16) & 1 != 0 {
-            found.before.push(meaning.into());
+            found.before.push(before.into());
         }
     }
 }
@@ -70,9 +79,8 @@ fn voltage(root: &Path, found: &mut Condition) {
         return;
     };
     found.known = true;
-    let meaning = THROTTLED_BITS[0].1;
-    if alarm != 0 && !found.now.iter().any(|said| said == meaning) {
-        found.now.push(meaning.into());
+    if alarm != 0 {
+        found.hold_back(THROTTLED_BITS[0].1.into());
     }
 }
 
@@ -83,27 +91,34 @@ fn cooling(root: &Path, found: &mut Condition) {
         read_word(&folder.join("type")).is_some_and(|kind| kind.contains("cpufreq") || kind == "Processor")
     };
     let states = devices.iter().filter(slows_the_cpu).filter_map(|folder| read_number(&folder.join("cur_state")));
-    if states.max().is_some_and(|state| state > 0) {
-        found.now.push("the clock is lowered to keep the CPU cool".into());
+    if let Some(state) = states.max() {
+        found.known = true;
+        if state > 0 {
+            found.hold_back("the clock is lowered to keep the CPU cool".into());
+        }
     }
 }
+
+/// Drivers whose governor `powersave` lets the clock rise with the load.
+const DYNAMIC_POWERSAVE: [&str; 2] = ["intel_pstate", "amd-pstate-epp"];
 
 /// Clocks that somebody keeps below what the CPU can do.
 fn clocks(root: &Path, found: &mut Condition) {
     for policy in entries(&root.join("sys/devices/system/cpu/cpufreq"), "policy") {
         let number = |file: &str| read_number(&policy.join(file));
-        if let (Some(most), Some(can)) = (number("scaling_max_freq"), number("cpuinfo_max_freq"))
-            && most < can
-        {
-            found.now.push(format!("a policy keeps the clock at {} of {} MHz", most / 1000, can / 1000));
+        if let (Some(most), Some(can)) = (number("scaling_max_freq"), number("cpuinfo_max_freq")) {
+            found.known = true;
+            if most < can {
+                found.hold_back(format!("a policy keeps the clock at {} of {} MHz", most / 1000, can / 1000));
+            }
         }
+        let driver = read_word(&policy.join("scaling_driver")).unwrap_or_default();
         if read_word(&policy.join("scaling_governor")).as_deref() == Some("powersave")
-            && read_word(&policy.join("scaling_driver")).as_deref() != Some("intel_pstate")
+            && !DYNAMIC_POWERSAVE.contains(&driver.as_str())
         {
-            found.now.push("the governor powersave keeps the clock at its lowest".into());
+            found.hold_back("the governor powersave keeps the clock at its lowest".into());
         }
     }
-    found.now.dedup();
 }
 
 /// The entries of `folder` whose names begin with `prefix`, in order.
@@ -145,9 +160,10 @@ mod tests {
         let found = condition_at(pi.root());
         assert_eq!(found.now, ["the supply voltage is too low", "the firmware throttles the CPU"]);
         assert!(found.before.is_empty() && found.known);
-        let pi = pi.file("sys/devices/platform/soc/soc:firmware/get_throttled", "0x80000\n");
-        let found = condition_at(pi.root());
-        assert_eq!((found.now.len(), found.before.as_slice()), (0, &[THROTTLED_BITS[3].1.to_owned()][..]));
+        let pi5 = Machine::new("pi5-throttled");
+        let pi5 = pi5.file("sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled", "0x80000\n");
+        let found = condition_at(pi5.root());
+        assert_eq!((found.now.len(), found.before.as_slice()), (0, &[THROTTLED_BITS[3].2.to_owned()][..]));
     }
 
     #[test]
@@ -165,8 +181,11 @@ mod tests {
         for part in ["voltage", "keep the CPU cool", "1200 of 1800 MHz", "powersave"] {
             assert!(now.iter().any(|said| said.contains(part)), "{part}: {now:?}");
         }
-        // Intel's driver calls so what lets the clock rise.
+        // These drivers call so what lets the clock rise.
         let laptop = board.file(&format!("{policy}/scaling_driver"), "intel_pstate\n");
         assert!(!condition_at(laptop.root()).now.iter().any(|said| said.contains("powersave")));
+        // A thermometer alone tells nothing about clocks.
+        let warm = Machine::new("warm").file("sys/class/thermal/thermal_zone0/temp", "40000\n");
+        assert!(!condition_at(warm.root()).known);
     }
 }

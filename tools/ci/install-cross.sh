@@ -5,8 +5,8 @@
 #
 # It exists for machines whose rustup can fetch no further targets. Where it can, this does the same:
 #   rustup target add aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf arm-unknown-linux-musleabihf \
-#     wasm32-unknown-unknown
-#   apt-get install gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf qemu-user
+#     x86_64-unknown-linux-musl wasm32-unknown-unknown
+#   apt-get install gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf qemu-user nodejs
 # and plain `cargo` takes the place of `cargo +deb`.
 set -euo pipefail
 
@@ -49,6 +49,7 @@ install_std() {
 }
 
 mapfile -t needed < <(missing)
+python3 -m pip --version >/dev/null 2>&1 || needed+=(python3-pip)
 # Any node that knows WebAssembly's simd128 will do.
 command -v node >/dev/null || needed+=(nodejs)
 if [ "${#needed[@]}" -gt 0 ]; then

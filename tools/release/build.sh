@@ -12,6 +12,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
+# Each target is built as if alone, whatever is set here.
+unset CARGO_TARGET_DIR RUSTFLAGS
+umask 022
 targets=("$@")
 [ "${#targets[@]}" -gt 0 ] || targets=(
   x86_64-unknown-linux-musl aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf arm-unknown-linux-musleabihf
@@ -20,8 +23,6 @@ version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 out=$PWD/target/release-archives
 # Files get the time of the commit, so that building again gives the same archives.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-export SOURCE_DATE_EPOCH
-export CARGO_PROFILE_RELEASE_STRIP=symbols
 mkdir -p "$out"
 
 fail() {
@@ -32,50 +33,53 @@ fail() {
 # The name of a target in environment variables.
 variable() { tr 'a-z-' 'A-Z_' <<<"$1"; }
 
-has_std() { [ -d "$("$@" --print sysroot)/lib/rustlib/$target/lib" ]; }
+has_std() { [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; }
 
-# Builds the standard library too, against the C library that zig brings for its target $1 and CPU $2.
-with_zig() {
-  export RUSTC_BOOTSTRAP=1 WHIT_ZIG_TARGET=$1 WHIT_ZIG_CPU=$2
-  build_std=(-Zbuild-std=std,panic_unwind)
-  linker=$PWD/tools/release/zig-linker.sh
-  flags="$flags -C link-self-contained=no"
-}
-
-# Compiles for $target into $programs, with linker and flags of its own.
+# Compiles for $target into $programs.
 compile() {
-  local cargo=(cargo) flags="-C target-feature=+crt-static" linker="" build_std=()
+  local cargo=(cargo) flags="-C target-feature=+crt-static" linker="" zig="" options=()
+  local variables=(CARGO_PROFILE_RELEASE_STRIP=symbols "CARGO_TARGET_DIR=target/release-build/$target")
   programs=$PWD/target/release-build/$target/$target/release
-  if ! has_std rustc; then
+  if ! has_std; then
     cargo +deb --version >/dev/null 2>&1 || fail "no standard library for $target: rustup target add $target"
     cargo=(cargo +deb)
   fi
   case $target in
     aarch64-unknown-linux-gnu) linker=aarch64-linux-gnu-gcc ;;
     armv7-unknown-linux-gnueabihf) linker=arm-linux-gnueabihf-gcc ;;
-    x86_64-unknown-linux-musl) [ "${cargo[*]}" = cargo ] || with_zig x86_64-linux-musl x86_64 ;;
+    x86_64-unknown-linux-musl) zig="x86_64-linux-musl x86_64" ;;
     arm-unknown-linux-musleabihf)
-      flags="$flags -C target-cpu=arm1176jzf-s"
+      zig="arm-linux-musleabihf arm1176jzf_s"
       linker=rust-lld
-      [ "${cargo[*]}" = cargo ] || with_zig arm-linux-musleabihf arm1176jzf_s
+      flags="$flags -C target-cpu=arm1176jzf-s"
       ;;
     *) fail "unknown target $target" ;;
   esac
-  [ -z "$linker" ] || export "CARGO_TARGET_$(variable "$target")_LINKER=$linker"
-  RUSTFLAGS=$flags CARGO_TARGET_DIR=target/release-build/$target \
-    "${cargo[@]}" build --locked --release --target "$target" -p whit -p quantize "${build_std[@]}"
+  if [ -n "$zig" ] && ! has_std; then
+    # The standard library is built too, against the C library that zig brings.
+    variables+=(RUSTC_BOOTSTRAP=1 "WHIT_ZIG_TARGET=${zig% *}" "WHIT_ZIG_CPU=${zig#* }")
+    options=(-Zbuild-std=std,panic_unwind)
+    linker=$PWD/tools/release/zig-linker.sh
+    flags="$flags -C link-self-contained=no"
+  fi
+  if [ -n "$linker" ]; then
+    [ "$linker" = rust-lld ] || command -v "$linker" >/dev/null || fail "no $linker, which links for $target"
+    variables+=("CARGO_TARGET_$(variable "$target")_LINKER=$linker")
+  fi
+  env "${variables[@]}" RUSTFLAGS="$flags" \
+    "${cargo[@]}" build --locked --release --target "$target" -p whit -p quantize "${options[@]}"
 }
 
 # Holds what a release promises of its programs.
 check() {
-  local program
+  local program dynamic segments
   for program in whit quantize; do
-    if readelf --dynamic --wide "$programs/$program" | grep -q NEEDED; then
-      fail "$program for $target asks for shared libraries"
-    fi
+    dynamic=$(readelf --dynamic --wide "$programs/$program")
+    [[ $dynamic != *NEEDED* ]] || fail "$program for $target asks for shared libraries"
+    segments=$(readelf --program-headers --wide "$programs/$program" | awk '$1 == "LOAD" { print $NF }')
+    [ -n "$segments" ] || fail "$program for $target has no segments"
     # A kernel with pages of 16 or 64 KiB, as on a Pi 5, loads no segment that is aligned to less.
-    if [[ $target != x86_64* ]] && readelf --program-headers --wide "$programs/$program" |
-      awk '$1 == "LOAD" && $NF !~ /^0x[1-9a-f]0000$/ { found = 1 } END { exit !found }'; then
+    if [[ $target != x86_64* && $segments =~ 0x[0-9a-f]{1,4}($|[^0-9a-f]) ]]; then
       fail "$program for $target cannot be loaded by a kernel with pages of 64 KiB"
     fi
   done
@@ -93,8 +97,9 @@ fill() {
   "$native" completions fish >"$usr/share/fish/vendor_completions.d/whit.fish"
 }
 
-# Gives every file below $1 the commit's time and plain rights.
+# Gives every file below $1 the commit's time and rights that depend on nothing else.
 settle() {
+  chmod -R u=rwX,go=rX "$1"
   find "$1" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 }
 
@@ -131,17 +136,16 @@ package() {
   install -D -m 644 tools/release/whit@.service "$folder/usr/lib/systemd/system/whit@.service"
   mkdir "$folder/DEBIAN"
   sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" \
-    -e "s/@KIB@/$(du -sk "$folder/usr" | cut -f 1)/" tools/release/control >"$folder/DEBIAN/control"
-  (cd "$folder" && find usr -type f -print0 | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
-  chmod -R go-w "$folder" && chmod 755 "$folder"
+    -e "s/@KIB@/$(du -sk --apparent-size "$folder/usr" | cut -f 1)/" tools/release/control >"$folder/DEBIAN/control"
+  (cd "$folder" && find usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum >DEBIAN/md5sums)
   settle "$folder"
-  dpkg-deb --root-owner-group -Zxz --build "$folder" "$out/$name" >/dev/null
+  SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH dpkg-deb --root-owner-group -Zxz --build "$folder" "$out/$name" >/dev/null
   (cd "$out" && sha256sum "$name" >"$name.sha256")
   rm -rf "$folder"
   echo "$out/$name"
 }
 
-# Writes man pages and completions; those of other machines cannot be run here.
+# Writes man pages and completions; programs for other machines cannot be run here.
 cargo build --locked --release -p whit
 native=$PWD/target/release/whit
 

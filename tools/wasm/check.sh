@@ -8,8 +8,8 @@ target=wasm32-unknown-unknown
 if [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
   build=(cargo build)
 else
-  export RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22
-  build=(cargo +deb build -Zbuild-std=std,panic_abort)
+  build=(env RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22
+    cargo +deb build -Zbuild-std=std,panic_abort)
 fi
 prompt="Once upon a time"
 text=$(cargo run --quiet --release -- generate "$prompt" -n 64 --temp 0 --quiet)

@@ -1,10 +1,11 @@
 //! whit in JavaScript's hands: memory for a model and a prompt, then tokens and text. One model an instance; a page that
 //! wants another makes another instance.
 //!
-//! Everything that fails gives 0 or a null pointer; [`whit_error`] and [`whit_error_bytes`] then tell why, in UTF-8.
+//! What fails gives 0 or a null pointer, and [`whit_ended`] 1; [`whit_error`] and [`whit_error_bytes`] then tell why, in
+//! UTF-8.
 #![allow(unsafe_code, reason = "the border to JavaScript is made of addresses")]
 
-use core::cell::UnsafeCell;
+use core::cell::RefCell;
 use core::ptr;
 use whit::error::{Error, Result};
 use whit::format::cast::Aligned;
@@ -15,14 +16,13 @@ use whit::{Compute, File, Model, Session, SessionOptions, kernels};
 
 /// A model in use, all of it for the life of the instance.
 struct Machine {
+    model: &'static Model<'static>,
     session: Session<'static, 'static>,
     tokenizer: Option<Tokenizer<'static>>,
-    vocab_size: usize,
     sampler: Option<Sampler>,
     decoder: Option<Decoder>,
     tokens: Vec<u32>,
     piece: String,
-    end_tokens: &'static [u32],
     ended: bool,
 }
 
@@ -33,22 +33,17 @@ struct State {
     error: String,
 }
 
-/// The instance's state. WebAssembly without shared memory has one thread.
-struct Single(UnsafeCell<Option<State>>);
-
-// SAFETY: this library is built for wasm32-unknown-unknown, which has one thread; natively it is built for its tests
-// alone, of which one uses it.
-unsafe impl Sync for Single {}
-
-static STATE: Single = Single(UnsafeCell::new(None));
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
+}
 
 /// Runs `body` on the state; what it returns as an error is kept, and `failed` given back.
 fn with<T>(failed: T, body: impl FnOnce(&mut State) -> Result<T>) -> T {
-    // SAFETY: there is one thread, and no function in here calls another one of the border's while it holds this.
-    let state = unsafe { &mut *STATE.0.get() }.get_or_insert_default();
-    body(state).unwrap_or_else(|error| {
-        state.error = error.to_string();
-        failed
+    STATE.with_borrow_mut(|state| {
+        body(state).unwrap_or_else(|error| {
+            state.error = error.to_string();
+            failed
+        })
     })
 }
 
@@ -75,34 +70,33 @@ pub extern "C" fn whit_error_bytes() -> usize {
     with(0, |state| Ok(state.error.len()))
 }
 
-/// Opens the model in the `bytes` at `model`, for texts of up to `context_length` tokens; an int8 cache if `int8_cache`.
+/// Opens the model in the `bytes` at `model`, for texts of up to `context_length` tokens; an int8 cache unless `int8_cache`
+/// is 0.
 /// Gives the size of the vocabulary.
 ///
 /// # Safety
 /// `model` and `bytes` are those of a [`whit_memory`] that nobody writes to any more.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn whit_open(model: *const u8, bytes: usize, context_length: usize, int8_cache: bool) -> usize {
+pub unsafe extern "C" fn whit_open(model: *const u8, bytes: usize, context_length: usize, int8_cache: u32) -> usize {
     with(0, |state| {
         // SAFETY: by this function's contract the memory is there for good and stays as it is.
         let bytes: &'static [u8] = unsafe { core::slice::from_raw_parts(model, bytes) };
         let file = Box::leak(Box::new(File::open(bytes)?));
         let model = Box::leak(Box::new(Model::open(file)?));
         let compute = Box::leak(Box::new(Compute::new(kernels::detect(), 1)?));
-        let kv = if int8_cache { KvDtype::Int8 } else { KvDtype::F16 };
+        let kv = if int8_cache != 0 { KvDtype::Int8 } else { KvDtype::F16 };
         let session = Session::new(model, compute, SessionOptions { context_length, kv, ..SessionOptions::default() })?;
-        let (tokenizer, vocab_size) = (model.tokenizer().copied(), model.config().vocab_size);
         state.machine = Some(Machine {
+            model,
             session,
-            tokenizer,
-            vocab_size,
+            tokenizer: model.tokenizer().copied(),
             sampler: None,
             decoder: None,
             tokens: Vec::new(),
             piece: String::new(),
-            end_tokens: &model.generation().eos,
             ended: false,
         });
-        Ok(vocab_size)
+        Ok(model.config().vocab_size)
     })
 }
 
@@ -120,8 +114,8 @@ pub unsafe extern "C" fn whit_extend(tokens: *const u32, n: usize) -> *const f32
     })
 }
 
-/// Begins a new text with the `bytes` of UTF-8 at `prompt`. `temperature` 0 takes the most probable token each time. Gives the
-/// number of tokens of the prompt.
+/// Begins a new text with the `bytes` of UTF-8 at `prompt`. `temperature` 0 takes the most probable token each time; nothing
+/// else bends the distribution. Gives the number of tokens of the prompt.
 ///
 /// # Safety
 /// `prompt` is the address of `bytes` bytes.
@@ -142,7 +136,7 @@ pub unsafe extern "C" fn whit_begin(prompt: *const u8, bytes: usize, temperature
             return Err(Error::usage("a prompt needs at least one token"));
         }
         let options = SamplerOptions { temperature, seed, ..SamplerOptions::default() };
-        machine.sampler = Some(Sampler::new(options, machine.vocab_size)?);
+        machine.sampler = Some(Sampler::new(options, machine.model.config().vocab_size)?);
         machine.decoder = Some(Decoder::continuing(&tokenizer));
         machine.session.rewind(0);
         machine.ended = false;
@@ -165,18 +159,17 @@ pub extern "C" fn whit_next() -> *const u8 {
         machine.tokens.clear();
         machine.tokens.push(token);
         machine.piece.clear();
-        machine.ended = machine.end_tokens.contains(&token);
-        if !machine.ended {
-            machine.piece.push_str(decoder.push(&tokenizer, token));
-        }
+        machine.ended = machine.model.end_tokens().contains(&token);
+        let text = if machine.ended { decoder.finish() } else { decoder.push(&tokenizer, token) };
+        machine.piece.push_str(text);
         Ok(machine.piece.as_ptr())
     })
 }
 
-/// Whether the token that [`whit_next`] chose ends the text.
+/// 1 where the token that [`whit_next`] chose ended the text, whose last piece then was what a cut character left.
 #[unsafe(no_mangle)]
-pub extern "C" fn whit_ended() -> bool {
-    with(true, |state| Ok(machine(state)?.ended))
+pub extern "C" fn whit_ended() -> u32 {
+    with(1, |state| Ok(machine(state)?.ended.into()))
 }
 
 /// Bytes of the text that [`whit_next`] gave.

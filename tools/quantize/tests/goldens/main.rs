@@ -43,7 +43,7 @@ fn full() -> bool {
 }
 
 fn writing() -> bool {
-    std::env::var_os("WHIT_WRITE_GOLDENS").is_some()
+    std::env::var("WHIT_WRITE_GOLDENS").is_ok_and(|value| value == "1")
 }
 
 /// The committed hashes by what they are of.
@@ -119,6 +119,7 @@ fn story(weights: Dtype) {
     converted.with(|model| {
         for kernels in backends(true) {
             if weights == Dtype::F16 && !has_fma(kernels) && !writing() {
+                eprintln!("SKIPPED: fp16 on {}, which has no fused multiply-add", kernels.name);
                 continue;
             }
             let emulated = std::env::consts::ARCH != "x86_64" && !full();
@@ -151,7 +152,10 @@ fn smollm2_gives_the_same_bits_everywhere() {
     let mapping = match std::env::var_os("WHIT_SMOLLM2_INT8") {
         Some(path) => Mapping::open(Path::new(&path)).expect("the converted SmolLM2"),
         None => {
-            let Some(path) = shared("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+            let Some(path) = shared("models/SmolLM2-135M-Instruct.Q4_1.gguf") else {
+                assert!(!writing(), "hashes of SmolLM2 cannot be written without it");
+                return;
+            };
             Converted::new(&path, Dtype::Int8).mapping
         }
     };
@@ -168,4 +172,18 @@ fn smollm2_gives_the_same_bits_everywhere() {
             check(&found.collect::<Vec<_>>(), kernels.name);
         }
     }
+}
+
+#[test]
+fn the_file_holds_these_hashes_and_no_others() {
+    let caches = ["f16", "int8"];
+    let stories = ["int8", "fp16"].iter().flat_map(|weights| {
+        let texts = caches.iter().flat_map(move |kv| STORY_PROMPTS.map(|n| format!("stories {weights} {kv} {n}+128")));
+        texts.chain([format!("stories {weights} file")])
+    });
+    let smol = caches.iter().flat_map(|kv| SMOL_PROMPTS.map(|(n, more)| format!("smollm2 int8 {kv} {n}+{more}")));
+    let mut want: Vec<_> = stories.chain(smol).chain(["smollm2 int8 file".into()]).collect();
+    want.sort();
+    assert!(goldens().into_keys().eq(want), "goldens.txt has other names");
+    assert!(!writing(), "goldens.txt is written anew: run again without WHIT_WRITE_GOLDENS");
 }

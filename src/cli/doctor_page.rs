@@ -1,0 +1,277 @@
+//! The page of `whit doctor`.
+
+use super::doctor::Diagnosis;
+use super::output::bytes;
+use super::table::{count, figure};
+use whit::error::printable;
+use whit::inspect::{Bound, Limits};
+use whit::kernels;
+use whit::os::clusters::Cluster;
+use whit::os::thermal::Condition;
+
+/// Width of the names of lines.
+const NAMES: usize = 16;
+/// Width of a page.
+const WIDTH: usize = 100;
+/// Hotter than this, boards of all kinds begin to lower their clocks, in degrees Celsius.
+const HOT: f64 = 80.0;
+
+impl Diagnosis {
+    /// The page, in lines of up to 100 characters.
+    pub(super) fn page(&self) -> String {
+        let mut page = String::new();
+        self.tell_machine(&mut page);
+        self.tell_limits(&mut page);
+        self.tell_model(&mut page);
+        page.push('\n');
+        for line in self.advice() {
+            wrapped(&mut page, "- ", &line);
+        }
+        page
+    }
+
+    fn tell_machine(&self, page: &mut String) {
+        let machine = &self.machine;
+        let of = if machine.emulated { " (of the system below an emulator)" } else { "" };
+        let cpu = machine.cpu.as_deref().map_or_else(|| "not told by the system".into(), printable);
+        field(page, "CPU", &format!("{cpu}{of}"));
+        if let Some(board) = machine.board.as_deref().filter(|board| machine.cpu.as_deref() != Some(board)) {
+            field(page, "board", &printable(board));
+        }
+        field(page, "program", &format!("whit {} for {}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH));
+        for cluster in &machine.clusters {
+            field(page, "cores", &cluster_text(cluster));
+        }
+        field(page, "features", &or_none(kernels::features().join(" ")));
+        field(page, "kernels", &kernels_text());
+        field(page, "threads", &machine.threads_why);
+        let size = |bytes_of: Option<u64>| bytes_of.map_or_else(|| "not told".into(), bytes);
+        let limit = machine.limit.map_or_else(|| "no limit".into(), |limit| format!("limited to {}", bytes(limit)));
+        field(page, "memory", &format!("{}, free {}, {limit}", size(machine.total), size(machine.available)));
+        field(page, "pages", &machine.page.map_or_else(|| "not told".into(), |page| format!("{page} bytes")));
+        field(page, "condition", &condition_text(&machine.condition));
+    }
+
+    fn tell_limits(&self, page: &mut String) {
+        page.push('\n');
+        let on_threads = |value: fn(&Limits) -> f64, unit: &str| {
+            let each = self.limits.iter().map(|(n, limits)| {
+                format!("{} {unit} on {n} thread{}", figure(value(limits) / 1e9), if *n == 1 { "" } else { "s" })
+            });
+            or(each.collect::<Vec<_>>().join(", "), "not measured")
+        };
+        field(page, "memory read", &on_threads(|limits| limits.read, "GB/s"));
+        field(page, "int8 products", &on_threads(|limits| limits.int8, "GMAC/s"));
+        field(page, "f32 products", &on_threads(|limits| limits.f32, "GMAC/s"));
+        let stored = self.stored.map_or_else(
+            || if self.fit.file == 0 { "the model is part of the program" } else { "not measured" }.into(),
+            |speed| format!("{}/s, past the page cache", bytes(speed as u64)),
+        );
+        field(page, "storage read", &stored);
+    }
+
+    fn tell_model(&self, page: &mut String) {
+        page.push('\n');
+        field(page, "model", &printable(&self.model));
+        let (parameters, dtype) = (count(self.costs.parameters()), self.costs.dtype().name());
+        let read = bytes(self.costs.weight_bytes());
+        field(page, "weights", &format!("{parameters}, {dtype}; a token reads {read}"));
+        let (cache, context) = (bytes(self.fit.cache), self.fit.context);
+        let needs = match self.fit.file {
+            0 => format!("{cache} of cache for {context} tokens"),
+            file => format!("{} of file and {cache} of cache for {context} tokens", bytes(file)),
+        };
+        let fits = self.fit.fits().map_or("not known", |fits| if fits { "yes" } else { "no" });
+        field(page, "fits", &format!("{fits}: {needs}"));
+        if let Some(reach) = &self.reach {
+            let by = match reach.bound {
+                Bound::Memory => "memory's speed over the bytes a token reads",
+                Bound::Products => "products a second over those of a token",
+                Bound::Storage => "storage's speed over the bytes that do not fit",
+            };
+            field(page, "writes", &format!("at most {} tokens/s: {by}", figure(reach.decode)));
+            field(page, "reads a prompt", &format!("at most {} tokens/s: products a second", figure(reach.prefill)));
+        }
+    }
+
+    /// What the figures mean, in plain words.
+    pub(super) fn advice(&self) -> Vec<String> {
+        let condition = &self.machine.condition;
+        let mut lines = Vec::new();
+        if self.machine.emulated {
+            lines.push("An emulator runs this program: its speed says nothing about a board's.".into());
+        }
+        for what in &condition.now {
+            let cure = match what {
+                _ if what.contains("voltage") => "; use a stronger power supply and a short cable",
+                _ if what.contains("cool") || what.contains("temperature") => "; give it a heat sink or a fan",
+                _ => "",
+            };
+            lines.push(format!("The CPU is slower than it could be: {what}{cure}."));
+        }
+        for what in &condition.before {
+            lines.push(format!("Since the machine was started, {what} for a time."));
+        }
+        if condition.celsius.is_some_and(|celsius| celsius >= HOT) {
+            lines.push("It is hot: long texts may run slower than short ones.".into());
+        }
+        lines.push(self.verdict());
+        lines
+    }
+
+    fn verdict(&self) -> String {
+        let Some(missing) = self.fit.missing() else {
+            let fits = match self.fit.fits() {
+                Some(_) => "The model fits into memory.",
+                None => "The system does not tell how much memory is free.",
+            };
+            let pace = self.reach.map(|reach| pace(reach.decode));
+            let pace = pace.map(|pace| format!(" A token takes {pace} at least; `whit bench` measures it."));
+            return format!("{fits}{}", pace.unwrap_or_default());
+        };
+        let (needed, missing) = (bytes(self.fit.needed()), bytes(missing));
+        let all = self.stored.map(|read| pace(read / self.costs.weight_bytes() as f64));
+        let pace = self.reach.map(|reach| pace(reach.decode)).zip(all);
+        let pace = pace.map_or_else(String::new, |(least, all)| {
+            format!(
+                " A token takes {least} at least, and {all} where the system drops the pages that are read next, as most do."
+            )
+        });
+        format!(
+            "The model does not fit into memory: of the {needed} that it needs, {missing} have no room and come from \
+             storage for every token.{pace} A smaller model, fewer bits a weight or fewer other programs help."
+        )
+    }
+}
+
+fn field(page: &mut String, name: &str, value: &str) {
+    wrapped(page, &format!("{name:<NAMES$}"), value);
+}
+
+/// Adds `text` after `first`, its further lines below its beginning.
+fn wrapped(page: &mut String, first: &str, text: &str) {
+    let mut line = first.to_owned();
+    let mut is_empty = true;
+    for word in text.split(' ') {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            page.push_str(line.trim_end());
+            page.push('\n');
+            line = " ".repeat(first.chars().count());
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    page.push_str(line.trim_end());
+    page.push('\n');
+}
+
+fn or(text: String, empty: &str) -> String {
+    if text.is_empty() { empty.to_owned() } else { text }
+}
+
+fn or_none(text: String) -> String {
+    or(text, "none that kernels ask for")
+}
+
+fn cluster_text(cluster: &Cluster) -> String {
+    let n = cluster.cpus.len();
+    let mut text = format!("{n}, CPU{} {}", if n == 1 { "" } else { "s" }, ranges(&cluster.cpus));
+    if let Some(khz) = cluster.max_khz {
+        text.push_str(&format!(", up to {} MHz", khz / 1000));
+    }
+    if let Some(capacity) = cluster.capacity {
+        text.push_str(&format!(", capacity {capacity}"));
+    }
+    text
+}
+
+/// Ascending numbers as in "0-3,8".
+fn ranges(numbers: &[usize]) -> String {
+    let runs = numbers.chunk_by(|a, b| a + 1 == *b);
+    let texts = runs.map(|run| match run {
+        [one] => one.to_string(),
+        _ => format!("{}-{}", run[0], run[run.len() - 1]),
+    });
+    texts.collect::<Vec<_>>().join(",")
+}
+
+/// The kernels chosen, and why not others.
+fn kernels_text() -> String {
+    let names: Vec<_> = kernels::available().map(|kernels| kernels.name).collect();
+    let lacking = kernels::unavailable().map(|(name, missing)| format!("; {name} lacks {}", missing.join(", ")));
+    format!("{}, the best of {}{}", kernels::detect().name, names.join(", "), lacking.collect::<String>())
+}
+
+fn condition_text(condition: &Condition) -> String {
+    let heat = condition.celsius.map(|celsius| format!("{celsius:.1} degrees Celsius"));
+    let state = match (condition.now.is_empty(), condition.known) {
+        (false, _) => Some("held back, see below"),
+        (true, true) => Some("nothing seen that holds the CPU back"),
+        (true, false) => None,
+    };
+    let parts: Vec<String> = heat.into_iter().chain(state.map(str::to_owned)).collect();
+    or(parts.join(", "), "not told by the system")
+}
+
+/// The time between two tokens, in a unit that fits.
+fn pace(tokens_per_second: f64) -> String {
+    let seconds = 1.0 / tokens_per_second;
+    match seconds {
+        _ if seconds < 1e-3 => format!("{} us", figure(1e6 * seconds)),
+        _ if seconds < 1.0 => format!("{} ms", figure(1e3 * seconds)),
+        _ => format!("{} s", figure(seconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::doctor::{Fit, Machine};
+    use super::*;
+    use whit::format::File;
+    use whit::inspect::{Costs, Reach};
+    use whit::model::Model;
+
+    #[test]
+    fn long_lines_go_on_below_their_beginning() {
+        let mut page = String::new();
+        field(&mut page, "name", &"word ".repeat(30));
+        let lines: Vec<_> = page.lines().collect();
+        assert!(lines.len() == 2 && lines[1].starts_with("                word"), "{page}");
+        assert!(lines.iter().all(|line| line.len() <= WIDTH));
+    }
+
+    #[test]
+    fn a_model_without_room_is_told_so_in_words() {
+        let Some(model) = whit::default_model() else { return };
+        let file = File::open(model).expect("the story model");
+        let costs = Costs::new(Model::open(&file).expect("the story model").config(), file.tensors());
+        let bytes = costs.weight_bytes();
+        let limits = Limits { read: 1e9, int8: 1e9, f32: 1e9 };
+        let diagnosis = |room: Option<u64>| {
+            let fit = Fit { file: 2 * bytes, cache: 0, context: 1, room };
+            let slow = fit.missing().zip(Some(bytes as f64));
+            let reach = Some(Reach::new(&costs, limits, slow));
+            let (limits, stored, model) = (vec![(1, limits)], Some(bytes as f64), "a model".to_owned());
+            Diagnosis { machine: Machine::look(None), limits, stored, model, costs: costs.clone(), fit, reach }
+        };
+        let page = diagnosis(Some(3 * bytes / 2)).page();
+        let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("fits no: ") && words.contains("storage's speed over"), "{page}");
+        assert!(words.contains("A token takes 500.0 ms at least, and 1.00 s where"), "{page}");
+        assert!(diagnosis(Some(2 * bytes)).page().contains("The model fits into memory. A token takes"));
+        let unknown = diagnosis(None).page();
+        assert!(unknown.contains("not known: ") && unknown.contains("does not tell how much memory"), "{unknown}");
+    }
+
+    #[test]
+    fn numbers_are_told_in_ranges() {
+        assert_eq!(ranges(&[0, 1, 2, 3, 8]), "0-3,8");
+        assert_eq!(ranges(&[5]), "5");
+        assert_eq!(ranges(&[]), "");
+        assert_eq!([pace(4000.0), pace(8.0), pace(0.25)], ["250.0 us", "125.0 ms", "4.00 s"]);
+    }
+}
