@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Unpacks archives and packages of tools/release/build.sh into bare Debian userlands and lets each write a story there, under
-# emulation where the CPU is another: on a read-only root, without /proc, with pages of 4, 16 and 64 KiB. The text must be the
-# native program's. Needs root, debootstrap and qemu-user-static, which it installs.
+# try.sh [TARGET...]: unpacks archives and packages of tools/release/build.sh, those of all targets or of some, into bare
+# Debian userlands and lets each write a story there, under emulation where the CPU is another: on a read-only root, without
+# /proc, with pages of 4, 16 and, on 64 bits, 64 KiB. The text must be the native program's. Needs root, debootstrap and
+# qemu-user-static, which it installs.
 #
 # MIRROR names where debootstrap finds the releases; without it the mirror that this machine's apt uses.
 set -euo pipefail
@@ -44,6 +45,7 @@ mkdir -p target/userland
 want=$(cargo run --quiet --release -- "${arguments[@]}")
 for line in "${userlands[@]}"; do
   read -r release architecture target what emulator cpus <<<"$line"
+  [ $# -eq 0 ] || [[ " $* " == *" $target "* ]] || continue
   root=$PWD/target/userland/$release-$architecture
   if [ ! -e "$root/.complete" ]; then
     rm -rf "$root"
@@ -52,6 +54,7 @@ for line in "${userlands[@]}"; do
       { tail -n 5 "$root.log" >&2; exit 1; }
     touch "$root/.complete"
   fi
+  mkdir -p "$root/opt"
   case $what in
     archive)
       name=whit-$version-$target
@@ -75,6 +78,8 @@ for line in "${userlands[@]}"; do
   for cpu in ${cpus//,/ }; do
     for page in 4096 16384 65536; do
       options=()
+      # No kernel runs 32-bit programs on pages of 64 KiB, nor does the emulator.
+      [ "$emulator $page" != "qemu-arm-static 65536" ] || continue
       if [ "$emulator" != - ]; then
         options=(-cpu "$cpu" -p "$page")
       elif [ "$page" != 4096 ]; then
