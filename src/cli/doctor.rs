@@ -5,9 +5,8 @@ use super::input::Source;
 use super::json::{self, Object};
 use super::output::{End, Outcome, Output, note};
 use super::{default_threads, interrupt, progress, up_to};
-use whit::compute::Compute;
 use whit::error::Result;
-use whit::inspect::{Bound, Buffer, Costs, Limits, Reach, peak};
+use whit::inspect::{Bound, Costs, Limits, Reach};
 use whit::kernels;
 use whit::model::Model;
 use whit::ops::{KvCache, KvDtype};
@@ -60,7 +59,7 @@ fn measure(args: &Doctor, source: &Source) -> Result<Option<Measured>> {
     for n in numbers {
         steps.set_message(format!("limits on {n} thread{}", if n == 1 { "" } else { "s" }));
         let compute = up_to(kernels::detect(), n)?;
-        limits.push((compute.threads.len(), measured(&compute, seconds)?));
+        limits.push((compute.threads.len(), Limits::measure(&compute, seconds)?));
         steps.inc(1);
         if interrupt::requested() {
             steps.finish_and_clear();
@@ -78,14 +77,6 @@ fn measure(args: &Doctor, source: &Source) -> Result<Option<Measured>> {
         None
     });
     Ok(Some((limits, stored)).filter(|_| !interrupt::requested()))
-}
-
-fn measured(compute: &Compute, seconds: f64) -> Result<Limits> {
-    Ok(Limits {
-        read: Buffer::new()?.read(compute, seconds),
-        int8: peak(compute, compute.kernels.int8_peak, seconds),
-        f32: peak(compute, compute.kernels.f32_peak, seconds),
-    })
 }
 
 /// What the system says of the machine.

@@ -10,7 +10,7 @@ use super::{compute, interrupt, progress};
 use whit::compute::Compute;
 use whit::error::{Error, Result};
 use whit::inspect::trace::{Cell, Trace, trace};
-use whit::inspect::{Buffer, Costs, Limits, fill, fill_steps, peak};
+use whit::inspect::{Costs, Limits, fill, fill_steps};
 use whit::model::{Model, Op, Session, SessionOptions};
 use whit::ops::KvDtype;
 use whit::os::{cpu, machine};
@@ -92,11 +92,7 @@ fn limits(compute: &Compute, seconds: f64) -> Result<Option<Limits>> {
     if seconds == 0.0 {
         return Ok(None);
     }
-    Ok(Some(Limits {
-        read: Buffer::new()?.read(compute, seconds),
-        int8: peak(compute, compute.kernels.int8_peak, seconds),
-        f32: peak(compute, compute.kernels.f32_peak, seconds),
-    }))
+    Limits::measure(compute, seconds).map(Some)
 }
 
 /// What was traced.

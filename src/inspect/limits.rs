@@ -27,6 +27,15 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Measures all of them on the threads of `compute`, for `seconds` each.
+    pub fn measure(compute: &Compute, seconds: f64) -> Result<Self> {
+        Ok(Limits {
+            read: Buffer::new()?.read(compute, seconds),
+            int8: peak(compute, compute.kernels.int8_peak, seconds),
+            f32: peak(compute, compute.kernels.f32_peak, seconds),
+        })
+    }
+
     /// The better of two measurements.
     pub fn best(self, other: Limits) -> Limits {
         Limits { read: self.read.max(other.read), int8: self.int8.max(other.int8), f32: self.f32.max(other.f32) }
