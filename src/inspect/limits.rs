@@ -43,11 +43,11 @@ impl Limits {
 }
 
 /// Memory to read.
-pub struct Buffer(Vec<Block>);
+pub(super) struct Buffer(Vec<Block>);
 
 impl Buffer {
     /// 256 MiB, or a quarter of what is free where that is less.
-    pub fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let free = [memory::available_bytes(), memory::cgroup_limit_bytes()].into_iter().flatten().min();
         let bytes = free.map_or(MOST_BYTES, |free| (free / 4).clamp(1 << 20, MOST_BYTES)) as usize;
         let n_blocks = bytes / size_of::<Block>();
@@ -62,7 +62,7 @@ impl Buffer {
 
     /// Bytes a second that `compute`'s threads read, each a contiguous part, by the best of reading it as 1, 4 or 8
     /// streams; measured for at least `seconds`.
-    pub fn read(&self, compute: &Compute, seconds: f64) -> f64 {
+    pub(super) fn read(&self, compute: &Compute, seconds: f64) -> f64 {
         let all = Stopwatch::start();
         let mut best = 0.0_f64;
         loop {
@@ -99,7 +99,7 @@ fn streams<const N: usize>(blocks: &[Block]) -> u64 {
 }
 
 /// Multiply-adds a second of `peak` on all threads of `compute`: the best of what fits into `seconds`.
-pub fn peak(compute: &Compute, peak: fn(usize) -> u64, seconds: f64) -> f64 {
+pub(super) fn peak(compute: &Compute, peak: fn(usize) -> u64, seconds: f64) -> f64 {
     let rounds = (MACS_AT_ONCE / peak(1).max(1)) as usize;
     let all = Stopwatch::start();
     let mut best = 0.0_f64;

@@ -9,7 +9,7 @@ mod score;
 pub mod trace;
 
 pub use cost::{Cost, Costs};
-pub use limits::{Buffer, Limits, peak};
+pub use limits::Limits;
 pub use prompt::{fill, fill_steps};
 pub use reach::{Bound, Reach};
 pub use score::{Agreement, Summary, agreement, nll};
