@@ -28,6 +28,8 @@ use std::thread::JoinHandle;
 
 /// The most threads a pool may have.
 pub const MAX_THREADS: usize = 256;
+/// Addresses reserved for the stack of each started thread: several times what any body of a region touches.
+pub const STACK_BYTES: usize = 512 << 10;
 
 /// A body of a parallel region: called with one contiguous range of items.
 type Body<'a> = dyn Fn(Range<usize>) + Sync + 'a;
@@ -122,7 +124,8 @@ impl Threads {
         let mut threads = Threads { shared: Arc::new(Shared::new(n - 1)), workers: Vec::with_capacity(n - 1) };
         for index in 1..n {
             let shared = Arc::clone(&threads.shared);
-            let worker = std::thread::Builder::new().name(format!("whit-{index}")).spawn(move || work(&shared, index));
+            let thread = std::thread::Builder::new().name(format!("whit-{index}")).stack_size(STACK_BYTES);
+            let worker = thread.spawn(move || work(&shared, index));
             let worker = worker.map_err(|e| {
                 Error::new(Kind::Resources, format!("thread {index} of {n} cannot be started: {e}"))
                     .hint("use fewer threads")

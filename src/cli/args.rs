@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Show where the time of a token and of a prompt goes, by op and layer
     Trace(Trace),
+    /// Count the memory of a run before anything is allocated, and say what fits here
+    Plan(Plan),
     /// Check every byte of a model file against its checksums
     Verify(Verify),
     /// Print the completions of a shell
@@ -60,6 +62,9 @@ pub(crate) struct ComputeArgs {
     /// Precision of the KV cache
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = Kv::F16)]
     pub(crate) kv: Kv,
+    /// Refuse to take more memory than this, such as 300M or 1.5GiB
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
+    pub(crate) max_memory: Option<u64>,
 }
 
 /// Precision of the KV cache.
@@ -307,6 +312,22 @@ pub(crate) struct Trace {
     pub(crate) quiet: bool,
 }
 
+/// Arguments of `whit plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// Context length in tokens, 1 to 1048576 [default: the model's, up to 4096]
+    #[arg(short, long = "ctx", value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(crate) ctx: Option<u32>,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Arguments of `whit verify`.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
@@ -340,6 +361,29 @@ fn logit_bias(text: &str) -> Result<(u32, f32), String> {
     Ok((id, value))
 }
 
+/// Bytes, with a unit of 1000s (k, M, G) or of 1024s (KiB, MiB, GiB) or without.
+fn size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, f64); 13] = [
+        ("KiB", 1024.0),
+        ("MiB", 1048576.0),
+        ("GiB", 1073741824.0),
+        ("kB", 1e3),
+        ("KB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("k", 1e3),
+        ("K", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+        ("B", 1.0),
+        ("", 1.0),
+    ];
+    let unit = UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)));
+    let value = unit.and_then(|(number, factor)| Some(number.trim().parse::<f64>().ok()? * factor));
+    let value = value.filter(|value| (0.0..1e18).contains(value));
+    value.map(|value| value as u64).ok_or_else(|| "expected a size such as 300M or 1.5GiB".into())
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     let value = text.parse().ok().filter(|value| (0.0..=60.0).contains(value));
     value.ok_or_else(|| "expected seconds in 0..=60".into())
@@ -353,6 +397,17 @@ mod tests {
     #[test]
     fn the_definitions_fit_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_size_has_its_unit() {
+        let cases = [("300M", 300_000_000), ("1.5GiB", 3 << 29), ("7", 7), ("2 k", 2000), ("4KiB", 4096), ("0", 0)];
+        for (text, value) in cases {
+            assert_eq!(size(text), Ok(value), "{text}");
+        }
+        for wrong in ["", "M", "-1", "-1M", "1T", "nan", "1e30", "inf", "1 M M"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

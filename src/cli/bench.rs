@@ -4,6 +4,7 @@ use super::args::Bench;
 use super::bench_file::{self, Key, Old, Setting};
 use super::input::Source;
 use super::output::{End, Outcome, Output, bytes, note};
+use super::plan::Wanted;
 use super::table::{count, figure, percent, table};
 use super::{interrupt, progress};
 use whit::compute::Compute;
@@ -11,7 +12,7 @@ use whit::error::{Result, printable};
 use whit::inspect::bench::{self, Plan, Report, Row, Step, Work};
 use whit::inspect::{Costs, Limits};
 use whit::kernels;
-use whit::model::Model;
+use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
 use whit::os::thermal::condition;
 use whit::os::{cpu, machine};
@@ -25,6 +26,18 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
     let costs = Costs::new(model.config(), file.tensors());
     let computes = computes(args)?;
     let plan = plan(args, &model);
+    // All sessions together, as if they were one.
+    let positions = plan.positions() * computes.len();
+    let wanted = Wanted {
+        model: &model,
+        file_bytes: file.file_bytes(),
+        options: SessionOptions { context_length: positions, kv: plan.kv, ..SessionOptions::default() },
+        n_sessions: 1,
+        n_threads: computes.iter().map(|compute| compute.threads.len()).sum(),
+        flag: "--depth",
+        max_memory: None,
+    };
+    wanted.check()?;
     let setting = setting(&source, &model, &costs, &plan);
 
     interrupt::watch();

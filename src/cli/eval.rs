@@ -4,6 +4,7 @@ use super::args::{Eval, Score};
 use super::input::{self, Source};
 use super::json::Object;
 use super::output::{End, Outcome, Output, note};
+use super::plan::Wanted;
 use super::{compute, interrupt, progress};
 use std::ops::Range;
 use whit::TokenId;
@@ -39,10 +40,20 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
 
     let compute = compute(&args.compute)?;
     let options =
-        || SessionOptions { context_length: window, kv: args.compute.kv.into(), batch: BATCH, logit_rows: BATCH };
+        SessionOptions { context_length: window, kv: args.compute.kv.into(), batch: BATCH, logit_rows: BATCH };
+    let wanted = Wanted {
+        model: &model,
+        file_bytes: file.file_bytes(),
+        options,
+        n_sessions: if reference.is_some() { 2 } else { 1 },
+        n_threads: compute.threads.len(),
+        flag: "--window",
+        max_memory: args.compute.max_memory,
+    };
+    wanted.check()?;
     let mut run = Run {
-        session: Session::new(&model, &compute, options())?,
-        reference: reference.as_ref().map(|model| Session::new(model, &compute, options())).transpose()?,
+        session: Session::new(&model, &compute, options)?,
+        reference: reference.as_ref().map(|model| Session::new(model, &compute, options)).transpose()?,
         kept: vec![0.0; if reference.is_some() { BATCH * model.config().vocab_size } else { 0 }],
         scored: match args.score {
             Score::All => 0..window - 1,

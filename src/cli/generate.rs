@@ -4,7 +4,8 @@ use super::args::{Generate, Sampling};
 use super::input::{self, Source};
 use super::json::{self, Object};
 use super::output::{End, Outcome, Output, bytes, note};
-use super::{compute, interrupt};
+use super::plan::Wanted;
+use super::{BATCH, OPEN_CONTEXT, compute, interrupt, session_options};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
@@ -12,15 +13,10 @@ use std::time::SystemTime;
 use whit::TokenId;
 use whit::error::{Error, Result};
 use whit::generate::{Generator, Limits, StopReason};
-use whit::model::{GenerationDefaults, Model, Session, SessionOptions};
+use whit::model::{GenerationDefaults, Model, Session};
 use whit::os::{clock::Stopwatch, memory};
 use whit::sampler::{Sampler, SamplerOptions};
 use whit::tokenizer::{Specials, Tokenizer};
-
-/// Tokens that prefill takes at a time; Ctrl-C is looked at in between.
-const BATCH: usize = 64;
-/// The context where neither `--ctx` nor `-n` bound it and the model's is longer.
-const OPEN_CONTEXT: usize = 4096;
 
 pub(super) fn run(args: &Generate) -> Outcome<()> {
     let text = prompt_text(args)?;
@@ -34,15 +30,27 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let context_length = context_length(args, &model, prompt.len())?;
     let options = sampler_options(&args.sampling, model.generation())?;
     let seed = options.seed;
-    let sampler = Sampler::new(options, model.config().vocab_size)?;
     let compute = compute(&args.compute)?;
-    let session_options = SessionOptions { context_length, kv: args.compute.kv.into(), batch: BATCH, logit_rows: 1 };
+    let session_options = session_options(context_length, args.compute.kv);
+    let wanted = Wanted {
+        model: &model,
+        file_bytes: file.file_bytes(),
+        options: session_options,
+        n_sessions: 1,
+        n_threads: compute.threads.len(),
+        flag: "--ctx",
+        max_memory: args.compute.max_memory,
+    };
+    let plan = wanted.check()?;
+    let sampler = Sampler::new(options, model.config().vocab_size)?;
     let mut session = Session::new(&model, &compute, session_options)?;
-    let private = session.private_bytes();
     if args.verbose {
         let (kernels, threads) = (compute.kernels.name, compute.threads.len());
         note(format_args!("whit: {}, {} of weights, mapped", source.name(), bytes(model.weight_bytes())));
-        note(format_args!("whit: context {context_length}, {} private; {kernels}, {threads} threads", bytes(private)));
+        note(format_args!(
+            "whit: context {context_length}, {} private; {kernels}, {threads} threads",
+            bytes(plan.private())
+        ));
     }
     if model.chat_template().is_some() && !args.quiet {
         note(format_args!("whit: this model has a chat template; generate continues plain text"));
@@ -75,7 +83,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         prefill_seconds,
         decode_seconds: clock.seconds(),
         bytes_per_token: model.bytes_per_token(),
-        planned_bytes: private,
+        planned_bytes: plan.private(),
         context_length,
         kernels: compute.kernels.name,
         threads: compute.threads.len(),

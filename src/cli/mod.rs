@@ -13,6 +13,7 @@ mod inspect;
 pub(crate) mod interrupt;
 mod json;
 mod output;
+mod plan;
 mod progress;
 mod table;
 mod trace;
@@ -24,8 +25,14 @@ use clap::error::ErrorKind;
 use output::{End, Outcome, note};
 use whit::compute::Compute;
 use whit::error::{Error, Kind, Result};
+use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
 use whit::{kernels, os};
+
+/// Tokens that prefill takes at a time; Ctrl-C is looked at in between.
+const BATCH: usize = 64;
+/// The context where nothing bounds it and the model's is longer.
+const OPEN_CONTEXT: usize = 4096;
 
 /// Runs the command of the process's arguments and returns the exit code.
 pub(crate) fn run() -> u8 {
@@ -49,6 +56,7 @@ fn command(command: Command) -> Outcome<()> {
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Completions(args) => complete::completions(&args),
         Command::Man(args) => complete::man(&args),
@@ -96,10 +104,23 @@ fn compute(args: &ComputeArgs) -> Result<Compute> {
         Some(name) => kernels::by_name(name)?,
         None => kernels::detect(),
     };
-    if let Some(n) = args.threads {
-        return Compute::new(kernels, n.into());
-    }
-    up_to(kernels, default_threads().saturating_sub(args.leave_core.into()).max(1))
+    let n = n_threads(args);
+    if args.threads.is_some() { Compute::new(kernels, n) } else { up_to(kernels, n) }
+}
+
+/// The number of threads that the arguments ask for.
+fn n_threads(args: &ComputeArgs) -> usize {
+    args.threads.map_or_else(|| default_threads().saturating_sub(args.leave_core.into()).max(1), usize::from)
+}
+
+/// The context of a text without an end of its own: the model's, as far as [`OPEN_CONTEXT`] goes. It is the same on every machine.
+fn default_context(model: &Model<'_>) -> usize {
+    model.config().context_length.min(OPEN_CONTEXT)
+}
+
+/// A session that writes one text.
+fn session_options(context_length: usize, kv: Kv) -> SessionOptions {
+    SessionOptions { context_length, kv: kv.into(), batch: BATCH, logit_rows: 1 }
 }
 
 /// `kernels` on `n` threads, or on fewer where the system is short of them: nobody asked for so many.

@@ -5,6 +5,7 @@ use super::bench::{heading, most_positions};
 use super::input::Source;
 use super::json::{self, Object};
 use super::output::{End, Outcome, Output, note};
+use super::plan::Wanted;
 use super::table::{bar, figure, percent, table};
 use super::{compute, interrupt, progress};
 use whit::compute::Compute;
@@ -33,6 +34,16 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
     let kv = KvDtype::from(args.compute.kv);
     let context_length = n_prompt.max(depth + 1);
     let options = SessionOptions { context_length, kv, ..SessionOptions::default() };
+    let wanted = Wanted {
+        model: &model,
+        file_bytes: file.file_bytes(),
+        options,
+        n_sessions: 1,
+        n_threads: compute.threads.len(),
+        flag: "--depth",
+        max_memory: args.compute.max_memory,
+    };
+    wanted.check()?;
     let mut session = Session::new(&model, &compute, options)?;
 
     interrupt::watch();

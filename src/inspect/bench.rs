@@ -32,6 +32,17 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The context of each session: one for all prefills, then one a depth.
+    fn contexts(&self) -> impl Iterator<Item = usize> {
+        let decodes = self.depths.iter().map(|depth| depth + self.n_decode.max(1));
+        [self.prefill.iter().copied().max().unwrap_or(1)].into_iter().chain(decodes)
+    }
+
+    /// Positions of all sessions on one number of threads.
+    pub fn positions(&self) -> usize {
+        self.contexts().sum()
+    }
+
     /// Steps of a run on `n_computes` of kernels with threads, as [`run`] tells them.
     pub fn n_steps(&self, n_computes: usize) -> usize {
         let each = self.works().count() + usize::from(self.limit_seconds > 0.0);
@@ -235,10 +246,7 @@ impl<'m, 'a> Stage<'m, 'a> {
         let session = |context_length: usize| {
             Session::new(model, compute, SessionOptions { context_length, kv: plan.kv, ..SessionOptions::default() })
         };
-        let mut sessions = vec![session(plan.prefill.iter().copied().max().unwrap_or(1))?];
-        for depth in &plan.depths {
-            sessions.push(session(depth + plan.n_decode.max(1))?);
-        }
+        let sessions = plan.contexts().map(session).collect::<Result<_>>()?;
         let n_prefill = plan.prefill.len();
         let works: Vec<_> =
             plan.works().enumerate().map(|(i, work)| ((i + 1).saturating_sub(n_prefill), work)).collect();

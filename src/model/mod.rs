@@ -10,7 +10,7 @@ mod weights;
 
 pub use config::{Config, Family, GenerationDefaults};
 pub use observe::{Observer, Op};
-pub use session::{Session, SessionOptions};
+pub use session::{Session, SessionBytes, SessionOptions};
 
 use crate::error::{Error, Result};
 use crate::format::{File, FileKind, SectionId, TensorEntry};

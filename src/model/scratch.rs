@@ -49,6 +49,11 @@ fn widths(config: &Config) -> [usize; 9] {
     [config.dim, config.dim, positions, q, kv, kv, q, config.hidden_dim, angles]
 }
 
+/// Columns of the widest weight.
+fn max_cols(config: &Config) -> usize {
+    config.dim.max(config.hidden_dim).max(config.n_heads * config.head_dim)
+}
+
 impl Scratch {
     pub(super) fn new(config: &Config, batch: usize) -> Result<Self> {
         let mut buffers = Vec::with_capacity(9);
@@ -58,16 +63,14 @@ impl Scratch {
         let Ok([x, normed, positions, q, k, v, attended, hidden, angles]) = <[Vec<f32>; 9]>::try_from(buffers) else {
             return Err(Error::new(Kind::Resources, "scratch buffers"));
         };
-        let max_cols = config.dim.max(config.hidden_dim).max(config.n_heads * config.head_dim);
-        let activations = Activations::new(batch, max_cols);
+        let activations = Activations::new(batch, max_cols(config));
         Ok(Scratch { x, normed, positions, q, k, v, attended, hidden, angles, activations })
     }
 
-    /// Bytes of all buffers.
-    pub(super) fn bytes(&self) -> u64 {
-        let floats = [&self.x, &self.normed, &self.positions, &self.q, &self.k, &self.v, &self.attended];
-        let floats: usize = floats.iter().map(|b| b.len()).sum::<usize>() + self.hidden.len() + self.angles.len();
-        (floats * size_of::<f32>()) as u64 + self.activations.bytes() as u64
+    /// Bytes of all buffers for up to `batch` tokens.
+    pub(super) fn bytes(config: &Config, batch: usize) -> u64 {
+        let floats: u64 = widths(config).iter().map(|width| *width as u64).sum();
+        floats * batch as u64 * size_of::<f32>() as u64 + Activations::bytes(batch, max_cols(config))
     }
 
     /// The first `n` rows of each buffer.

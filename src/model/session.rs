@@ -1,9 +1,9 @@
 //! A session: one text in progress, with its KV cache and scratch, all allocated once.
 
-use super::Model;
 use super::forward::{forward, unembed};
 use super::observe::Observer;
 use super::scratch::{Scratch, zeros};
+use super::{Config, Model};
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};
 use crate::ops::{KvCache, KvDtype};
@@ -20,6 +20,34 @@ pub struct SessionOptions {
     pub batch: usize,
     /// Rows of logits computed at once by [`Session::extend_each`]; changes speed and memory, never a bit.
     pub logit_rows: usize,
+}
+
+/// Bytes that a session allocates, all of it at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionBytes {
+    /// Keys and values of every position.
+    pub kv: u64,
+    /// Buffers of a prefill step, and logits.
+    pub scratch: u64,
+}
+
+impl SessionOptions {
+    /// What a session of `config`'s network with these options allocates.
+    pub fn bytes(&self, config: &Config) -> SessionBytes {
+        let (batch, logit_rows) = self.sizes();
+        let logits = logit_rows as u64 * config.vocab_size as u64 * size_of::<f32>() as u64;
+        let (layers, heads) = (config.n_layers, config.n_kv_heads);
+        SessionBytes {
+            kv: KvCache::bytes(self.kv, layers, heads, config.head_dim, self.context_length),
+            scratch: Scratch::bytes(config, batch) + logits,
+        }
+    }
+
+    /// Batch and logit rows as they can be used: not more tokens than there are positions.
+    fn sizes(&self) -> (usize, usize) {
+        let batch = self.batch.min(self.context_length);
+        (batch, self.logit_rows.min(batch))
+    }
 }
 
 impl Default for SessionOptions {
@@ -46,16 +74,15 @@ impl<'m, 'a> Session<'m, 'a> {
     /// Allocates everything the session will ever use.
     pub fn new(model: &'m Model<'a>, compute: &'m Compute, options: SessionOptions) -> Result<Self> {
         let config = &model.config;
-        let SessionOptions { context_length, kv, batch, logit_rows } = options;
-        if context_length == 0 || batch == 0 || logit_rows == 0 {
+        let SessionOptions { context_length, kv, .. } = options;
+        let (batch, logit_rows) = options.sizes();
+        if logit_rows == 0 {
             return Err(Error::usage("context length, batch and logit rows are at least 1"));
         }
         if model.weights.positions.is_some() && context_length > config.context_length {
             let message = format!("{context_length} positions asked for, the model has {}", config.context_length);
             return Err(Error::usage(message).field("context length"));
         }
-        let batch = batch.min(context_length);
-        let logit_rows = logit_rows.min(batch);
         Ok(Session {
             model,
             compute,
@@ -77,13 +104,6 @@ impl<'m, 'a> Session<'m, 'a> {
     /// Positions the cache holds.
     pub fn context_length(&self) -> usize {
         self.context_length
-    }
-
-    /// Bytes of KV cache, scratch and logits.
-    pub fn private_bytes(&self) -> u64 {
-        let c = &self.model.config;
-        let cache = KvCache::bytes(self.cache.dtype(), c.n_layers, c.n_kv_heads, c.head_dim, self.context_length);
-        cache + self.scratch.bytes() + (self.logits.len() * size_of::<f32>()) as u64
     }
 
     /// Forgets every token from `position` on.

@@ -31,9 +31,9 @@ impl Activations {
         Activations { groups: vec![Group::ZERO; max_tokens * groups(max_cols)] }
     }
 
-    /// Bytes allocated.
-    pub fn bytes(&self) -> usize {
-        size_of_val(&*self.groups)
+    /// Bytes of scratch for up to `max_tokens` tokens of up to `max_cols` columns.
+    pub fn bytes(max_tokens: usize, max_cols: usize) -> u64 {
+        (size_of::<Group>() * groups(max_cols)) as u64 * max_tokens as u64
     }
 
     /// The inputs `x` (T, cols), quantized once if any weight they meet is `int8`.

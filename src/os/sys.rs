@@ -40,6 +40,33 @@ pub(super) fn page_bytes() -> Option<u64> {
     None
 }
 
+/// Bytes of address space that this process may have; `None` where there is no limit.
+#[cfg(unix)]
+pub(super) fn address_space_limit() -> Option<u64> {
+    let mut limit = core::mem::MaybeUninit::<libc::rlimit>::zeroed();
+    // SAFETY: `limit` is writable and of the type asked for.
+    let code = unsafe { libc::getrlimit(libc::RLIMIT_AS, limit.as_mut_ptr()) };
+    // SAFETY: all fields are integers, for which zero is valid.
+    let limit = unsafe { limit.assume_init() }.rlim_cur;
+    #[allow(clippy::unnecessary_cast)]
+    (code == 0 && limit != libc::RLIM_INFINITY).then_some(limit as u64)
+}
+
+/// Bytes of address space that this process may have; `None` where there is no limit.
+#[cfg(not(unix))]
+pub(super) fn address_space_limit() -> Option<u64> {
+    None
+}
+
+/// Lets all threads allocate from one heap: the C library's default reserves tens of MiB of addresses for each.
+pub(super) fn one_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the call sets a number of the allocator, at any time.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Gives `file` its final length, with the blocks for it where the file system can reserve them.
 pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]

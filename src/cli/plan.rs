@@ -1,0 +1,182 @@
+//! `whit plan`: the memory of a run before anything is allocated; and the check of it that every command makes.
+
+use super::args::{self, ComputeArgs};
+use super::input::Source;
+use super::json::{self, Object};
+use super::output::{Outcome, Output, bytes};
+use super::table::table;
+use super::{default_context, n_threads};
+use whit::error::{Error, Kind, Result};
+use whit::inspect::Plan;
+use whit::model::{Model, SessionOptions};
+use whit::ops::KvDtype;
+use whit::os::memory::{self, Bound, Room};
+
+/// Sessions that a command is about to make.
+pub(super) struct Wanted<'w> {
+    pub(super) model: &'w Model<'w>,
+    pub(super) file_bytes: u64,
+    pub(super) options: SessionOptions,
+    pub(super) n_sessions: u64,
+    pub(super) n_threads: usize,
+    /// The argument that sets the context's length.
+    pub(super) flag: &'static str,
+    /// What the user allows.
+    pub(super) max_memory: Option<u64>,
+}
+
+/// What there is, and whether a plan fits into it.
+struct Place {
+    what: &'static str,
+    bytes: u64,
+    /// The program's own memory is counted, too.
+    whole: bool,
+}
+
+impl Place {
+    /// All that bound a run, the user's own bound first.
+    fn all(max_memory: Option<u64>) -> Vec<Place> {
+        let allowed = max_memory.map(|bytes| Place { what: "--max-memory", bytes, whole: true });
+        allowed.into_iter().chain(memory::rooms().into_iter().map(Place::from)).collect()
+    }
+
+    fn holds(&self, plan: &Plan) -> bool {
+        let needed = if self.whole { plan.private() } else { plan.to_come() };
+        needed <= self.bytes
+    }
+}
+
+impl From<Room> for Place {
+    fn from(room: Room) -> Self {
+        let what = match room.bound {
+            Bound::Machine => "memory of this machine",
+            Bound::Group => "limit of the control group",
+            Bound::Addresses => "limit of addresses (ulimit -v)",
+            Bound::Promises => "memory this machine may promise",
+        };
+        Place { what, bytes: room.bytes, whole: false }
+    }
+}
+
+impl Wanted<'_> {
+    fn plan(&self, context_length: usize, kv: KvDtype) -> Plan {
+        let options = SessionOptions { context_length, kv, ..self.options };
+        Plan::new(self.model, self.file_bytes, options, self.n_sessions, self.n_threads)
+    }
+
+    /// The longest context of this model that fits into all `places`.
+    fn longest(&self, kv: KvDtype, places: &[Place]) -> Option<usize> {
+        let fits = |n| places.iter().all(|place| place.holds(&self.plan(n, kv)));
+        Plan::longest_context(self.model.config().context_length, fits)
+    }
+
+    /// The plan, or a refusal that names what would fit.
+    pub(super) fn check(&self) -> Result<Plan> {
+        let plan = self.plan(self.options.context_length, self.options.kv);
+        let places = Place::all(self.max_memory);
+        let Some(place) = places.iter().find(|place| !place.holds(&plan)) else { return Ok(plan) };
+        let message = format!(
+            "{} of private memory are needed for a context of {}, {} has {}",
+            bytes(if place.whole { plan.private() } else { plan.to_come() }),
+            self.options.context_length,
+            place.what,
+            bytes(place.bytes),
+        );
+        let kinds =
+            [KvDtype::F16, KvDtype::Int8].into_iter().filter(|kv| *kv == self.options.kv || *kv == KvDtype::Int8);
+        let fitting = kinds.filter_map(|kv| {
+            let n = self.longest(kv, &places)?;
+            let also = if kv == self.options.kv { String::new() } else { format!("--kv {} and ", kv.name()) };
+            Some(format!("{also}{} {n}", self.flag))
+        });
+        let fitting: Vec<_> = fitting.collect();
+        let hint = match fitting.is_empty() {
+            true => "not even a context of 32 fits".into(),
+            false => format!("{} would fit", fitting.join(", or ")),
+        };
+        Err(Error::new(Kind::Resources, message).field("memory plan").hint(hint))
+    }
+}
+
+pub(super) fn run(args: &args::Plan) -> Outcome<()> {
+    let source = Source::open(args.model.model.as_deref())?;
+    let file = source.file()?;
+    let model = source.model(&file)?;
+    let context_length = args.ctx.map_or_else(|| default_context(&model), |ctx| ctx as usize);
+    let ComputeArgs { kv, max_memory, .. } = args.compute;
+    let options = super::session_options(context_length, kv);
+    let n_threads = n_threads(&args.compute);
+    let file_bytes = file.file_bytes();
+    let wanted = Wanted { model: &model, file_bytes, options, n_sessions: 1, n_threads, flag: "--ctx", max_memory };
+    let plan = wanted.plan(context_length, options.kv);
+    let places = Place::all(max_memory);
+    let addresses = memory::address_bytes().map(|now| now + plan.to_come() + plan.reserved + plan.program);
+    let mut out = Output::new();
+    if args.json {
+        out.line(&as_json(&wanted, &plan, &places, addresses))?;
+    } else {
+        out.foreign(&source.short_name())?;
+        out.write(&page(&wanted, &plan, &places))?;
+    }
+    out.flush()
+}
+
+fn page(wanted: &Wanted<'_>, plan: &Plan, places: &[Place]) -> String {
+    let SessionOptions { context_length: n, kv, batch, .. } = wanted.options;
+    let threads = wanted.n_threads;
+    let (ending, each) = (if threads == 1 { "" } else { "s" }, bytes(plan.kv / n.max(1) as u64));
+    let line = |name: &str, value: u64, what: String| format!("{name:<9}{:>10}  {what}\n", bytes(value));
+    let mut out = format!(": context {n}, {} cache, {threads} thread{ending}\n\n", kv.name());
+    let file = "the model file; its pages are given back when memory is short";
+    out += &line("mapped", plan.mapped, file.into());
+    out += &line("kv", plan.kv, format!("keys and values of {n} positions, {each} each"));
+    out += &line("scratch", plan.scratch, format!("a prefill step of {} tokens, logits, sampler", batch.min(n)));
+    out += &line("stacks", plan.stacks, format!("of {threads} thread{ending}"));
+    out += &line("program", plan.program, "tables, buffers".into());
+    out += &line(
+        "private",
+        plan.private(),
+        "in all, when the context is full; nothing is allocated after the start".into(),
+    );
+    let longest = |kv, place: &Place| {
+        let n = wanted.longest(kv, core::slice::from_ref(place));
+        n.map_or("-".into(), |n| n.to_string())
+    };
+    let rows: Vec<Vec<String>> = places
+        .iter()
+        .map(|place| {
+            let fits = if place.holds(plan) { "fits" } else { "too small" };
+            let contexts = KvDtype::ALL.map(|kv| longest(kv, place));
+            [place.what.into(), bytes(place.bytes), fits.into()].into_iter().chain(contexts).collect()
+        })
+        .collect();
+    if !rows.is_empty() {
+        out += "\n";
+        out += &table(&["", "there is", "the plan", "longest f16", "int8", "f32"], &rows);
+    }
+    out + &format!("\nThe model was made for {} positions.\n", wanted.model.config().context_length)
+}
+
+fn as_json(wanted: &Wanted<'_>, plan: &Plan, places: &[Place], addresses: Option<u64>) -> String {
+    let places = places.iter().map(|place| {
+        let longest = |kv| wanted.longest(kv, core::slice::from_ref(place)).map_or("null".into(), |n| n.to_string());
+        let [f16, int8, f32] = KvDtype::ALL.map(longest);
+        let longest = Object::default().raw("f16", f16).raw("int8", int8).raw("f32", f32).line();
+        let object = Object::default().text("what", place.what).raw("bytes", place.bytes);
+        object.raw("fits", place.holds(plan)).raw("longest_context", longest).line()
+    });
+    Object::default()
+        .raw("context_length", wanted.options.context_length)
+        .text("kv", wanted.options.kv.name())
+        .raw("threads", wanted.n_threads)
+        .raw("mapped_bytes", plan.mapped)
+        .raw("kv_bytes", plan.kv)
+        .raw("scratch_bytes", plan.scratch)
+        .raw("stack_bytes", plan.stacks)
+        .raw("program_bytes", plan.program)
+        .raw("private_bytes", plan.private())
+        .raw("address_space_bytes", addresses.map_or("null".into(), |n| n.to_string()))
+        .raw("model_context_length", wanted.model.config().context_length)
+        .raw("places", json::list(places))
+        .line()
+}

@@ -1,0 +1,108 @@
+//! The memory of a run, counted before anything is allocated.
+
+use crate::model::{Config, Model, SessionOptions};
+use crate::sampler::Candidate;
+use crate::threads::STACK_BYTES;
+
+/// The program's own: command line, standard streams, tables of an opened file. Of the size of what was measured.
+const PROGRAM_BYTES: u64 = 512 << 10;
+/// What a thread touches of its stack, at most.
+const TOUCHED_STACK_BYTES: u64 = 64 << 10;
+
+/// The memory of a run, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// The mapped model file, whose pages the system takes back when memory is short.
+    pub mapped: u64,
+    /// Keys and values of every position.
+    pub kv: u64,
+    /// Buffers of a prefill step, logits, and the sampler's candidates.
+    pub scratch: u64,
+    /// What the threads use of their stacks.
+    pub stacks: u64,
+    /// Addresses that are reserved for stacks and not used.
+    pub reserved: u64,
+    /// The program's own.
+    pub program: u64,
+}
+
+impl Plan {
+    /// The memory of `n_sessions` sessions of `model`, whose file is `file_bytes` long, on `n_threads` threads.
+    pub fn new(model: &Model<'_>, file_bytes: u64, options: SessionOptions, n_sessions: u64, n_threads: usize) -> Plan {
+        Self::of(model.config(), file_bytes, options, n_sessions, n_threads)
+    }
+
+    fn of(config: &Config, mapped: u64, options: SessionOptions, n_sessions: u64, n_threads: usize) -> Plan {
+        let session = options.bytes(config);
+        // A candidate, an adjusted logit and a count for each token.
+        let sampler = config.vocab_size as u64 * (size_of::<Candidate>() + size_of::<f32>() + size_of::<u32>()) as u64;
+        let n_threads = n_threads as u64;
+        let stacks = n_threads * TOUCHED_STACK_BYTES;
+        Plan {
+            mapped,
+            kv: session.kv.saturating_mul(n_sessions),
+            scratch: session.scratch.saturating_mul(n_sessions).saturating_add(sampler),
+            stacks,
+            reserved: (n_threads - 1) * (STACK_BYTES as u64) - (stacks - TOUCHED_STACK_BYTES),
+            program: PROGRAM_BYTES,
+        }
+    }
+
+    /// Private memory at its peak: all but the mapped file.
+    pub fn private(&self) -> u64 {
+        self.to_come().saturating_add(self.program)
+    }
+
+    /// Private memory that an opened model still needs for a run.
+    pub fn to_come(&self) -> u64 {
+        self.kv.saturating_add(self.scratch).saturating_add(self.stacks)
+    }
+
+    /// The longest context, up to `most` and in whole blocks of the cache where it is cut, whose plan `fits`; `None`
+    /// where not even the shortest does. `fits` must be false from some length on.
+    pub fn longest_context(most: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
+        const STEP: usize = 32;
+        if fits(most) {
+            return Some(most);
+        }
+        // Steps below `low` fit, those from `high` on do not.
+        let (mut low, mut high) = (0, most.div_ceil(STEP));
+        while low + 1 < high {
+            let middle = low.midpoint(high);
+            if fits(middle * STEP) { low = middle } else { high = middle }
+        }
+        (low > 0).then_some(low * STEP)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::File;
+
+    #[test]
+    fn the_longest_context_is_the_last_that_fits() {
+        for limit in [0, 1, 31, 32, 33, 64, 100, 999, 1000, 1001] {
+            let found = Plan::longest_context(1000, |n| n <= limit);
+            let expected = if limit >= 1000 { 1000 } else { limit / 32 * 32 };
+            assert_eq!(found, Some(expected).filter(|n| *n > 0), "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_plan_grows_with_context_sessions_and_threads() {
+        let Some(bytes) = crate::default_model() else { return };
+        let file = File::open(bytes).expect("the story model");
+        let model = Model::open(&file).expect("the story model");
+        let options = SessionOptions { context_length: 256, ..SessionOptions::default() };
+        let plan = Plan::new(&model, file.file_bytes(), options, 1, 1);
+        // 6 layers of keys and values, 128 halves a position.
+        assert_eq!((plan.kv, plan.mapped, plan.reserved), (6 * 2 * 128 * 2 * 256, bytes.len() as u64, 0));
+        let two = Plan::new(&model, file.file_bytes(), options, 2, 3);
+        assert_eq!((two.kv, two.stacks), (2 * plan.kv, 3 * plan.stacks));
+        assert_eq!(two.stacks - plan.stacks + two.reserved, 2 * STACK_BYTES as u64);
+        assert_eq!(plan.private(), plan.kv + plan.scratch + plan.stacks + plan.program);
+        let endless = SessionOptions { context_length: usize::MAX >> 8, ..options };
+        assert!(Plan::new(&model, 0, endless, 9, 1).private() > 1 << 50);
+    }
+}
