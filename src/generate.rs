@@ -1,7 +1,9 @@
 //! The token loop: prefill a prompt, then sample, decode and stop. Yields text; knows no terminal, clock or signal.
 
+pub mod prefix_cache;
 mod stops;
 
+pub use prefix_cache::PrefixCache;
 pub use stops::Stops;
 
 use crate::error::{Error, Result};
@@ -38,7 +40,20 @@ impl StopReason {
     }
 }
 
-/// When a text ends, apart from the context's end.
+/// What happens when no position is left in the context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFull {
+    /// The text ends.
+    #[default]
+    Stop,
+    /// The first `keep` tokens and the later half of the others stay and are computed anew, as a fresh run on them would.
+    Shift {
+        /// Tokens that stay; at most half of the context is taken.
+        keep: usize,
+    },
+}
+
+/// When a text ends.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Limits {
     /// At most this many tokens; `None`: as many as the context holds.
@@ -47,6 +62,8 @@ pub struct Limits {
     pub stops: Vec<String>,
     /// Tokens that end the text and are not part of it.
     pub end_tokens: Vec<TokenId>,
+    /// What a full context means.
+    pub on_full: OnFull,
 }
 
 /// A part of the text: whole characters, maybe none.
@@ -81,11 +98,14 @@ pub struct Generator<'g, 'm, 'a> {
     limits: Limits,
     next: Next,
     n_generated: usize,
+    /// The text in the context, with the token that is to be put into it next.
+    tokens: Vec<TokenId>,
+    n_shifts: usize,
     reason: Option<StopReason>,
 }
 
 impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
-    /// A generator that continues what is in `session`.
+    /// A generator that writes into `session`.
     pub fn new(
         session: &'g mut Session<'m, 'a>,
         tokenizer: Tokenizer<'a>,
@@ -94,6 +114,7 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
     ) -> Self {
         let stops = Stops::new(std::mem::take(&mut limits.stops), Decoder::longest_piece(&tokenizer));
         Generator {
+            tokens: Vec::with_capacity(session.context_length() + 1),
             session,
             tokenizer,
             sampler,
@@ -103,22 +124,28 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
             limits,
             next: Next::Prompt,
             n_generated: 0,
+            n_shifts: 0,
             reason: None,
         }
     }
 
     /// Puts `prompt` into the context, `batch` tokens at a time as long as `go_on` says so, and chooses the first
-    /// token. At least one token must be in the prompt.
+    /// token. The session may hold a beginning of the prompt, which is not computed again; at least one token must be
+    /// left.
     pub fn prefill(&mut self, prompt: &[TokenId], batch: usize, go_on: &mut dyn FnMut() -> bool) -> Result<()> {
-        if prompt.is_empty() {
-            return Err(Error::usage("a prompt needs at least one token").field("prompt"));
+        let held = self.session.position();
+        if held >= prompt.len() {
+            return Err(Error::usage("a prompt needs at least one token to compute").field("prompt"));
         }
+        prompt[..held].iter().for_each(|token| self.sampler.accept(*token));
+        self.tokens.clear();
+        self.tokens.extend_from_slice(prompt);
         let has_text = prompt.iter().any(|token| self.tokenizer.kind(*token) != TokenKind::Control);
         if let Some(decoder) = self.continuing.take_if(|_| has_text) {
             self.decoder = decoder;
         }
-        let n_batches = prompt.len().div_ceil(batch.max(1));
-        for (i, tokens) in prompt.chunks(batch.max(1)).enumerate() {
+        let n_batches = (prompt.len() - held).div_ceil(batch.max(1));
+        for (i, tokens) in prompt[held..].chunks(batch.max(1)).enumerate() {
             if !go_on() {
                 self.interrupt();
                 return Ok(());
@@ -144,7 +171,13 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
             Next::Prompt => return Err(Error::usage("no prompt was given").field("prompt")),
             Next::Show(token) => token,
             Next::Extend(token) => {
-                let logits = self.session.extend(&[token])?;
+                let logits = match self.limits.on_full {
+                    OnFull::Shift { keep } if self.session.is_full() => {
+                        self.n_shifts += 1;
+                        shift(self.session, &mut self.tokens, keep)?
+                    }
+                    _ => self.session.extend(&[token])?,
+                };
                 self.sampler.sample(logits)?
             }
         };
@@ -166,6 +199,21 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
         self.n_generated
     }
 
+    /// The text in the context, from its first token to the last that was shown, which is not computed yet.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    /// How often the context was full and went on with a part of the text.
+    pub fn n_shifts(&self) -> usize {
+        self.n_shifts
+    }
+
+    /// The session, to save it.
+    pub fn session(&mut self) -> &mut Session<'m, 'a> {
+        self.session
+    }
+
     /// Ends the text where it is; [`Generator::next_piece`] gives what was held back.
     pub fn interrupt(&mut self) {
         self.reason.get_or_insert(StopReason::Interrupted);
@@ -173,13 +221,14 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
 
     fn show(&mut self, token: TokenId) -> Piece<'_> {
         self.sampler.accept(token);
+        self.tokens.push(token);
         self.n_generated += 1;
         self.stops.push(self.decoder.push(&self.tokenizer, token));
         self.reason = if self.stops.found() {
             Some(StopReason::StopString)
         } else if self.limits.n_tokens.is_some_and(|n| self.n_generated >= n) {
             Some(StopReason::Length)
-        } else if self.session.position() >= self.session.context_length() {
+        } else if self.limits.on_full == OnFull::Stop && self.session.is_full() {
             Some(StopReason::ContextFull)
         } else {
             None
@@ -192,4 +241,13 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
         let text = self.stops.finish(self.decoder.finish());
         (!text.is_empty()).then_some(Piece { token: None, text })
     }
+}
+
+/// Takes the earlier half of `tokens` after the first `keep` out and computes what follows anew; the logits after it.
+fn shift<'s>(session: &'s mut Session<'_, '_>, tokens: &mut Vec<TokenId>, keep: usize) -> Result<&'s [f32]> {
+    let keep = keep.min(session.context_length() / 2);
+    let half = (tokens.len() - keep).div_ceil(2);
+    tokens.drain(keep..keep + half);
+    session.rewind(keep);
+    session.extend(&tokens[keep..])
 }

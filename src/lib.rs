@@ -21,7 +21,7 @@
 //!     let mut prompt = Vec::new();
 //!     tokenizer.encode("Once upon a time", Specials::AsText, &mut prompt);
 //!     let sampler = Sampler::new(SamplerOptions::default(), model.config().vocab_size)?;
-//!     let limits = Limits { n_tokens: Some(8), stops: vec![".".into()], end_tokens: vec![] };
+//!     let limits = Limits { n_tokens: Some(8), stops: vec![".".into()], end_tokens: vec![], ..Limits::default() };
 //!     let mut generator = Generator::new(&mut session, tokenizer, sampler, limits);
 //!     generator.prefill(&prompt, 64, &mut || true)?;
 //!     while let Some(piece) = generator.next_piece()? {

@@ -52,7 +52,8 @@ fn measure(model: &Model<'_>, n_threads: usize, options: SamplerOptions) -> (usi
     let mut prompt = Vec::new();
     tokenizer.encode("the other thing then", Specials::AsText, &mut prompt);
     let sampler = Sampler::new(options, model.config().vocab_size).expect("options in range");
-    let limits = Limits { n_tokens: Some(40), stops: vec!["never such a text".into()], end_tokens: vec![] };
+    let limits =
+        Limits { n_tokens: Some(40), stops: vec!["never such a text".into()], end_tokens: vec![], ..Limits::default() };
     let mut generator = Generator::new(&mut session, tokenizer, sampler, limits);
     // A thread that is just starting allocates for itself; once all have met, all have started.
     let all = Barrier::new(n_threads);

@@ -103,6 +103,8 @@ pub(crate) struct Generate {
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,
     #[command(flatten)]
+    pub(crate) keeping: Keeping,
+    #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     /// Read special tokens in the prompt as such, not as text
     #[arg(long)]
@@ -122,6 +124,38 @@ pub(crate) struct Generate {
     /// Print the plan before the start
     #[arg(short, long)]
     pub(crate) verbose: bool,
+}
+
+/// What is kept of a text, and what a full context means.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Long texts")]
+pub(crate) struct Keeping {
+    /// Go on with the text saved in FILE, if there is one, and save it there at the end
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) session: Option<PathBuf>,
+    /// Keep beginnings of texts in this folder, prompts included, and restore them from there
+    /// [default: WHIT_CACHE, else off]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) cache: Option<PathBuf>,
+    /// Size of that folder, from which what was not used for the longest time is removed
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1G")]
+    pub(crate) cache_size: u64,
+    /// When the context is full: end the text, or go on with its beginning and its later half
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Full::Stop)]
+    pub(crate) on_full: Full,
+    /// Tokens of the beginning that --on-full shift keeps [default: the prompt, up to a quarter of the context]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
+    pub(crate) keep: Option<u32>,
+}
+
+/// What happens when the context is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Full {
+    /// The text ends
+    Stop,
+    /// It goes on with its beginning and its later half, computed anew
+    Shift,
 }
 
 /// How tokens are chosen. What is not given comes from the model file, else it is as written here.

@@ -3,6 +3,7 @@
 use super::args::{Generate, Sampling};
 use super::input::{self, Source};
 use super::json::{self, Object};
+use super::keeping::{self, SessionFile};
 use super::output::{End, Outcome, Output, bytes, note};
 use super::plan::Wanted;
 use super::{BATCH, OPEN_CONTEXT, compute, interrupt, session_options};
@@ -10,13 +11,14 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::time::SystemTime;
-use whit::TokenId;
 use whit::error::{Error, Result};
-use whit::generate::{Generator, Limits, StopReason};
+use whit::generate::{Generator, Limits, PrefixCache, StopReason};
+use whit::inspect::Plan;
 use whit::model::{GenerationDefaults, Model, Session};
 use whit::os::{clock::Stopwatch, memory};
 use whit::sampler::{Sampler, SamplerOptions};
 use whit::tokenizer::{Specials, Tokenizer};
+use whit::{Compute, TokenId};
 
 pub(super) fn run(args: &Generate) -> Outcome<()> {
     let text = prompt_text(args)?;
@@ -26,10 +28,17 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let tokenizer = *model.tokenizer().ok_or_else(|| {
         Error::data("this model has no tokenizer, so no text can be generated").in_file(source.name())
     })?;
-    let prompt = prompt_tokens(&tokenizer, &text, args.special)?;
+    let session_file = SessionFile::of(&args.keeping, &model, args.compute.kv.into())?;
+    let saved = session_file.as_ref().map(SessionFile::read).transpose()?.flatten();
+    let cache = keeping::cache(&args.keeping, &model, args.compute.kv.into())?;
+    let before = saved.as_ref().map_or(&[][..], |saved| &saved.tokens);
+    let prompt = prompt_tokens(&tokenizer, before, &text, args.special)?;
     let context_length = context_length(args, &model, prompt.len())?;
     let options = sampler_options(&args.sampling, model.generation())?;
     let seed = options.seed;
+    let n_tokens = usize::try_from(args.n_tokens).ok();
+    let on_full = keeping::on_full(&args.keeping, prompt.len(), context_length)?;
+    let limits = Limits { n_tokens, stops: args.stop.clone(), end_tokens: model.end_tokens(), on_full };
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
     let wanted = Wanted {
@@ -44,41 +53,27 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let plan = wanted.check()?;
     let sampler = Sampler::new(options, model.config().vocab_size)?;
     let mut session = Session::new(&model, &compute, session_options)?;
-    if args.verbose {
-        let (kernels, threads) = (compute.kernels.name, compute.threads.len());
-        note(format_args!("whit: {}, {} of weights, mapped", source.name(), bytes(model.weight_bytes())));
-        note(format_args!(
-            "whit: context {context_length}, {} private; {kernels}, {threads} threads",
-            bytes(plan.private())
-        ));
-    }
-    if model.chat_template().is_some() && !args.quiet {
-        note(format_args!("whit: this model has a chat template; generate continues plain text"));
-    }
+    tell_start(args, &source, &model, &compute, &plan, context_length);
     interrupt::watch();
-    let n_tokens = usize::try_from(args.n_tokens).ok();
-    let limits = Limits { n_tokens, stops: args.stop.clone(), end_tokens: model.end_tokens() };
     let mut printer = Printer::new(args);
     if !args.no_echo {
-        printer.prompt(&text, &prompt)?;
+        printer.prompt(&text, &prompt[before.len()..])?;
     }
 
     let clock = Stopwatch::start();
+    let n_restored = match (&saved, &cache) {
+        (Some(saved), _) => keeping::restore(saved, &mut session, &prompt)?,
+        (None, Some(cache)) => cache.restore(&mut session, &prompt)?,
+        (None, None) => 0,
+    };
     let mut generator = Generator::new(&mut session, tokenizer, sampler, limits);
     generator.prefill(&prompt, BATCH, &mut || !interrupt::requested())?;
     let prefill_seconds = clock.seconds();
     let clock = Stopwatch::start();
-    loop {
-        if interrupt::requested() {
-            generator.interrupt();
-        }
-        match generator.next_piece()? {
-            Some(piece) => printer.piece(piece.token, piece.text)?,
-            None => break,
-        }
-    }
+    write(&mut generator, &mut printer, cache.as_ref(), &prompt)?;
     let report = Report {
         n_prompt: prompt.len(),
+        n_restored,
         n_generated: generator.n_generated(),
         prefill_seconds,
         decode_seconds: clock.seconds(),
@@ -91,6 +86,9 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         reason: generator.stop_reason().unwrap_or(StopReason::Length),
     };
     source.check_unchanged()?;
+    if let Some(file) = &session_file {
+        file.write(&mut generator, &[])?;
+    }
     printer.end(&report)?;
     if !args.quiet {
         report.tell();
@@ -98,6 +96,51 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         report.tell_context();
     }
     if report.reason == StopReason::Interrupted { Err(End::Interrupted) } else { Ok(()) }
+}
+
+fn tell_start(
+    args: &Generate,
+    source: &Source,
+    model: &Model<'_>,
+    compute: &Compute,
+    plan: &Plan,
+    context_length: usize,
+) {
+    if args.verbose {
+        let (kernels, threads) = (compute.kernels.name, compute.threads.len());
+        note(format_args!("whit: {}, {} of weights, mapped", source.name(), bytes(model.weight_bytes())));
+        let private = bytes(plan.private());
+        note(format_args!("whit: context {context_length}, {private} private; {kernels}, {threads} threads"));
+    }
+    if model.chat_template().is_some() && !args.quiet {
+        note(format_args!("whit: this model has a chat template; generate continues plain text, chat talks"));
+    }
+}
+
+/// Prints the text as it is generated, and keeps `prompt` once the first token is out.
+fn write(
+    generator: &mut Generator<'_, '_, '_>,
+    printer: &mut Printer,
+    mut cache: Option<&PrefixCache>,
+    prompt: &[TokenId],
+) -> Outcome<()> {
+    let mut n_shifts = 0;
+    loop {
+        if interrupt::requested() {
+            generator.interrupt();
+        }
+        match generator.next_piece()? {
+            Some(piece) => printer.piece(piece.token, piece.text)?,
+            None => return Ok(()),
+        }
+        if let Some(cache) = cache.take() {
+            keeping::keep(cache, generator.session(), prompt);
+        }
+        if generator.n_shifts() > n_shifts {
+            n_shifts = generator.n_shifts();
+            keeping::tell_shift(generator);
+        }
+    }
 }
 
 fn prompt_text(args: &Generate) -> Result<String> {
@@ -109,11 +152,11 @@ fn prompt_text(args: &Generate) -> Result<String> {
     }
 }
 
-/// The prompt's tokens: BOS where the model wants one, or where there is nothing else.
-fn prompt_tokens(tokenizer: &Tokenizer<'_>, text: &str, special: bool) -> Result<Vec<TokenId>> {
-    let mut tokens = Vec::new();
+/// The text's tokens after those `before` it: BOS at the beginning where the model wants one, or where there is nothing else.
+fn prompt_tokens(tokenizer: &Tokenizer<'_>, before: &[TokenId], text: &str, special: bool) -> Result<Vec<TokenId>> {
+    let mut tokens = before.to_vec();
     let begin = tokenizer.bos().or(tokenizer.eos());
-    if tokenizer.adds_bos() || text.is_empty() {
+    if tokens.is_empty() && (tokenizer.adds_bos() || text.is_empty()) {
         tokens.extend(begin);
     }
     let specials = if special { Specials::Parse } else { Specials::AsText };
@@ -229,6 +272,7 @@ impl Printer {
 /// What is told at the end.
 struct Report {
     n_prompt: usize,
+    n_restored: usize,
     n_generated: usize,
     prefill_seconds: f64,
     decode_seconds: f64,
@@ -243,7 +287,7 @@ struct Report {
 
 impl Report {
     fn prefill_rate(&self) -> f64 {
-        self.n_prompt as f64 / self.prefill_seconds
+        (self.n_prompt - self.n_restored) as f64 / self.prefill_seconds
     }
 
     /// Decode steps a second; the first token came with the prefill.
@@ -254,8 +298,12 @@ impl Report {
     fn tell(&self) {
         let rate =
             |n: usize, rate: f64| if n > 0 && rate.is_finite() { format!(", {rate:.1}/s") } else { String::new() };
+        let restored = match self.n_restored {
+            0 => String::new(),
+            n => format!(" ({n} restored)"),
+        };
         note(format_args!(
-            "whit: prompt {} tokens in {:.3} s{}; generated {} tokens in {:.3} s{}",
+            "whit: prompt {} tokens{restored} in {:.3} s{}; generated {} tokens in {:.3} s{}",
             self.n_prompt,
             self.prefill_seconds,
             rate(self.n_prompt, self.prefill_rate()),
@@ -289,6 +337,7 @@ impl Report {
         let summary = Object::default()
             .text("stop_reason", self.reason.name())
             .raw("prompt_tokens", self.n_prompt)
+            .raw("restored_tokens", self.n_restored)
             .raw("generated_tokens", self.n_generated)
             .number("prefill_seconds", self.prefill_seconds)
             .number("decode_seconds", self.decode_seconds)

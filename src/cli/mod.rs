@@ -12,6 +12,7 @@ mod input;
 mod inspect;
 pub(crate) mod interrupt;
 mod json;
+mod keeping;
 mod output;
 mod plan;
 mod progress;

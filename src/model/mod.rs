@@ -3,6 +3,7 @@
 mod config;
 mod forward;
 mod observe;
+pub mod saved;
 mod scratch;
 mod session;
 pub mod spec;
@@ -25,6 +26,7 @@ pub struct Model<'a> {
     tokenizer: Option<Tokenizer<'a>>,
     generation: GenerationDefaults,
     chat_template: Option<&'a str>,
+    content_hash: [u8; 32],
     weight_bytes: u64,
     bytes_per_token: u64,
 }
@@ -63,6 +65,7 @@ impl<'a> Model<'a> {
             tokenizer,
             generation,
             chat_template: file.template(),
+            content_hash: file.content_hash(),
             weight_bytes,
         })
     }
@@ -92,6 +95,11 @@ impl<'a> Model<'a> {
     /// The chat template, in the Jinja language.
     pub fn chat_template(&self) -> Option<&'a str> {
         self.chat_template
+    }
+
+    /// What names the content of the file: a hash over all of it.
+    pub fn content_hash(&self) -> [u8; 32] {
+        self.content_hash
     }
 
     /// Bytes of all weights in the file.

@@ -6,7 +6,7 @@ use super::scratch::{Scratch, zeros};
 use super::{Config, Model};
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};
-use crate::ops::{KvCache, KvDtype};
+use crate::ops::{KV_BLOCK, KvCache, KvDtype};
 use crate::token::TokenId;
 
 /// How a session is laid out.
@@ -101,9 +101,44 @@ impl<'m, 'a> Session<'m, 'a> {
         self.position
     }
 
+    /// No position is left.
+    pub fn is_full(&self) -> bool {
+        self.position >= self.context_length
+    }
+
     /// Positions the cache holds.
     pub fn context_length(&self) -> usize {
         self.context_length
+    }
+
+    /// Keys and values of block `block` of [`KV_BLOCK`] positions, in pieces.
+    pub(super) fn block(&self, block: usize) -> impl Iterator<Item = &[u8]> {
+        self.cache.block(block)
+    }
+
+    /// Puts zeros where the last block that holds a token goes on after position `n`; no token after it may be in use.
+    pub(super) fn clear_after(&mut self, n: usize) {
+        let end = n.next_multiple_of(KV_BLOCK).min(self.context_length);
+        if n < end {
+            assert!(self.position <= n, "positions from {n} on are in use");
+            self.cache.clear(self.compute, n..end);
+        }
+    }
+
+    /// Puts the keys and values of `n` positions from `start` on back, whole blocks of them in `blocks`. The session
+    /// must hold the text up to `start`.
+    pub(super) fn restore(&mut self, start: usize, n: usize, blocks: &[u8]) -> Result<()> {
+        if start > self.position || n > self.context_length.saturating_sub(start) {
+            let message = format!("{n} tokens from position {start} on, in a context of {}", self.context_length);
+            return Err(Error::new(Kind::Resources, message)
+                .field("saved session")
+                .hint("--ctx sets the context length"));
+        }
+        for (i, block) in blocks.chunks_exact(self.cache.block_bytes()).enumerate() {
+            self.cache.restore_block(start / KV_BLOCK + i, block);
+        }
+        self.position = start + n;
+        Ok(())
     }
 
     /// Forgets every token from `position` on.

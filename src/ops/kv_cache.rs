@@ -161,6 +161,48 @@ impl KvCache {
         }
     }
 
+    /// Bytes of a block of 32 positions, of all layers and heads.
+    pub fn block_bytes(&self) -> usize {
+        self.dtype.block_bytes(self.head_dim).iter().sum::<usize>() * self.n_layers * self.n_kv_heads
+    }
+
+    /// What block `block` holds of 32 positions: keys and values of one head of one layer after the other.
+    pub fn block(&self, block: usize) -> impl Iterator<Item = &[u8]> {
+        self.block_ranges(block).map(|range| &self.data[range])
+    }
+
+    /// Puts back what [`block`](Self::block) gave, in one piece.
+    pub fn restore_block(&mut self, block: usize, mut bytes: &[u8]) {
+        assert!(bytes.len() == self.block_bytes(), "{} bytes of a block", bytes.len());
+        for range in self.block_ranges(block) {
+            let (head, rest) = bytes.split_at(range.len());
+            self.data[range].copy_from_slice(head);
+            bytes = rest;
+        }
+    }
+
+    /// Puts zeros at `positions`, which hold what is no longer of use.
+    pub fn clear(&mut self, compute: &Compute, positions: core::ops::Range<usize>) {
+        let zeros = vec![0.0; positions.len() * self.n_kv_heads * self.head_dim];
+        for layer in 0..self.n_layers {
+            self.store(compute, layer, positions.start, &zeros, &zeros);
+        }
+    }
+
+    /// Byte ranges of the keys and of the values of each head in block `block`.
+    fn block_ranges(&self, block: usize) -> impl Iterator<Item = core::ops::Range<usize>> + use<> {
+        assert!(block < self.context_length.div_ceil(BLOCK), "block {block}");
+        let sizes = self.dtype.block_bytes(self.head_dim);
+        let [keys, values] = self.ranges(0, 0);
+        let each = keys.len() + values.len();
+        (0..self.n_layers * self.n_kv_heads).flat_map(move |head| {
+            [keys.start, values.start].into_iter().zip(sizes).map(move |(start, bytes)| {
+                let start = start + head * each + block * bytes;
+                start..start + bytes
+            })
+        })
+    }
+
     /// Byte ranges of the keys and of the values of a head.
     fn ranges(&self, layer: usize, head: usize) -> [core::ops::Range<usize>; 2] {
         let n_blocks = self.context_length.div_ceil(BLOCK);

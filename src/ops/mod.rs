@@ -4,6 +4,9 @@
 //! it would get alone: a batch is a bag of independent rows. No op allocates. No op knows an instruction set or an
 //! architecture of models. docs/numerics.md states every formula.
 
+/// The version of docs/numerics.md that this arithmetic follows.
+pub const NUMERICS_VERSION: u32 = 2;
+
 pub mod activation;
 pub mod attention;
 pub mod kv_cache;
@@ -11,6 +14,7 @@ pub mod linear;
 pub mod norm;
 pub mod rope;
 
+pub use crate::kernels::BLOCK as KV_BLOCK;
 pub use crate::kernels::math;
 pub use activation::{add, gelu_tanh};
 pub use attention::attention;

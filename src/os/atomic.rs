@@ -34,10 +34,40 @@ pub struct Leftover {
     pub in_use: bool,
 }
 
+/// Who may read a new file.
+#[derive(Clone, Copy)]
+enum Access {
+    /// Whom the process's mask lets.
+    Usual,
+    /// Its owner alone.
+    Owner,
+}
+
+impl Access {
+    fn options(self) -> OpenOptions {
+        #[allow(unused_mut)]
+        let mut options = OpenOptions::new();
+        #[cfg(unix)]
+        if let Access::Owner = self {
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        }
+        options
+    }
+}
+
 impl AtomicFile {
     /// Begins to write `target`, an existing file only with `force`.
     pub fn create(target: impl AsRef<Path>, force: bool) -> Result<AtomicFile> {
-        let target = resolve(target.as_ref())?;
+        Self::create_as(target.as_ref(), force, Access::Usual)
+    }
+
+    /// Begins to write `target`, which replaces an existing file and only its owner can read.
+    pub fn create_private(target: impl AsRef<Path>) -> Result<AtomicFile> {
+        Self::create_as(target.as_ref(), true, Access::Owner)
+    }
+
+    fn create_as(target: &Path, force: bool, access: Access) -> Result<AtomicFile> {
+        let target = resolve(target)?;
         check_target(&target, force)?;
         let (Some(name), Some(directory)) = (target.file_name(), target.parent()) else {
             let error = Error::new(Kind::Create, "this is not the name of a file");
@@ -45,7 +75,7 @@ impl AtomicFile {
         };
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         let leftovers = find_leftovers(directory, name);
-        let (file, partial) = create_partial(directory, name, &target)?;
+        let (file, partial) = create_partial(directory, name, &target, access)?;
         let buffer = Vec::with_capacity(BUFFER_BYTES);
         let made = AtomicFile { file, partial, target, buffer, written: 0, committed: false, force, leftovers };
         // Others see by the lock that this file has a living owner; without locks they cannot, which harms nobody.
@@ -103,14 +133,26 @@ impl AtomicFile {
         Ok(())
     }
 
-    /// Makes the file durable and gives it the target's name.
-    pub fn commit(mut self) -> Result<()> {
+    /// Gives the file the target's name without waiting for the disk: after a power loss it may be damaged, which its
+    /// reader must be able to tell.
+    pub fn commit_unsynced(mut self) -> Result<()> {
         self.flush()?;
-        self.file.sync_all().map_err(|error| self.failed("cannot store on the disk", &error))?;
+        self.take_name()
+    }
+
+    fn take_name(&mut self) -> Result<()> {
         check_target(&self.target, self.force)?;
         fs::rename(&self.partial, &self.target)
             .map_err(|error| failed(Kind::Create, &self.target, "cannot take its name", &error))?;
         self.committed = true;
+        Ok(())
+    }
+
+    /// Makes the file durable and gives it the target's name.
+    pub fn commit(mut self) -> Result<()> {
+        self.flush()?;
+        self.file.sync_all().map_err(|error| self.failed("cannot store on the disk", &error))?;
+        self.take_name()?;
         sync_directory(&self.target).map_err(|error| self.failed("cannot store its name on the disk", &error))
     }
 
@@ -171,7 +213,7 @@ fn check_target(target: &Path, force: bool) -> Result<()> {
 }
 
 /// `.NAME.PID.partial`, the first of that kind that is free.
-fn create_partial(directory: &Path, name: &OsStr, target: &Path) -> Result<(File, PathBuf)> {
+fn create_partial(directory: &Path, name: &OsStr, target: &Path, access: Access) -> Result<(File, PathBuf)> {
     let process = std::process::id();
     let mut attempt = 0;
     loop {
@@ -182,7 +224,7 @@ fn create_partial(directory: &Path, name: &OsStr, target: &Path) -> Result<(File
             n => partial.push(format!(".{process}-{n}.partial")),
         }
         let path = directory.join(partial);
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
+        match access.options().write(true).create_new(true).open(&path) {
             Ok(file) => return Ok((file, path)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < MAX_ATTEMPTS => attempt += 1,
             Err(error) => return Err(failed(Kind::Create, target, "cannot create a file beside it", &error)),
@@ -207,6 +249,16 @@ fn find_leftovers(directory: &Path, name: &OsStr) -> Vec<Leftover> {
         .collect();
     found.sort_by(|a, b| a.path.cmp(&b.path));
     found
+}
+
+/// Whether the file at `path` is an unfinished one of a target whose name ends in `suffix`, and its writer is gone.
+pub(super) fn is_abandoned(path: &Path, suffix: &str) -> bool {
+    let name = path.file_name().map(OsStr::as_encoded_bytes).unwrap_or_default();
+    let target = name.strip_prefix(b".").and_then(|rest| rest.strip_suffix(b".partial")).and_then(|rest| {
+        let dot = rest.iter().rposition(|b| *b == b'.')?;
+        Some(&rest[..dot])
+    });
+    target.is_some_and(|target| target.ends_with(suffix.as_bytes())) && !is_locked(path)
 }
 
 fn is_locked(path: &Path) -> bool {

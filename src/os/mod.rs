@@ -7,6 +7,7 @@ pub mod clusters;
 pub mod cpu;
 #[cfg(test)]
 mod fake;
+pub mod folder;
 pub mod machine;
 pub mod memory;
 mod mmap;

@@ -1,0 +1,94 @@
+//! What is kept of a text on disk: a saved session, and the cache of beginnings.
+
+use super::args::{Full, Keeping};
+use super::output::note;
+use std::path::Path;
+use whit::TokenId;
+use whit::error::{Error, Result};
+use whit::generate::{Generator, OnFull, PrefixCache};
+use whit::model::saved::{Key, Part, Saved, Settings, save};
+use whit::model::{Model, Session};
+use whit::ops::KvDtype;
+use whit::os::Mapping;
+use whit::os::atomic::AtomicFile;
+
+/// A session file that was read.
+pub(super) struct SessionFile<'p> {
+    path: &'p Path,
+    mapping: Option<Mapping>,
+    settings: Settings,
+}
+
+impl<'p> SessionFile<'p> {
+    /// The file that the arguments name; it may not exist yet.
+    pub(super) fn of(args: &'p Keeping, model: &Model<'_>, kv: KvDtype) -> Result<Option<SessionFile<'p>>> {
+        let Some(path) = args.session.as_deref() else { return Ok(None) };
+        let mapping = match path.symlink_metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            _ => Some(Mapping::open(path)?),
+        };
+        Ok(Some(SessionFile { path, mapping, settings: Settings::new(model, kv) }))
+    }
+
+    /// What is saved in it, verified.
+    pub(super) fn read(&self) -> Result<Option<Saved<'_>>> {
+        let Some(mapping) = &self.mapping else { return Ok(None) };
+        let saved = Saved::read(mapping, &self.settings).and_then(|saved| match saved.start {
+            0 => Ok(saved),
+            _ => Err(Error::data("this is an entry of a cache, not a session").field("start").at(96)),
+        });
+        saved.map(Some).map_err(|error| error.in_file(self.path.display().to_string()))
+    }
+
+    /// Saves the generator's text.
+    pub(super) fn write(&self, generator: &mut Generator<'_, '_, '_>, note: &[u8]) -> Result<()> {
+        let mut file = AtomicFile::create_private(self.path)?;
+        let tokens = generator.tokens().to_vec();
+        let session = generator.session();
+        let n_held = session.position().min(tokens.len());
+        let part = Part { start: 0, parent: Key::default(), tokens: &tokens, n_held, note };
+        save(session, &self.settings, part, &mut |bytes| file.write(bytes))?;
+        file.commit()
+    }
+}
+
+/// Puts what was saved back; `tokens` begin with it and have one at least to be computed. Returns how many are held.
+pub(super) fn restore(saved: &Saved<'_>, session: &mut Session<'_, '_>, tokens: &[TokenId]) -> Result<usize> {
+    saved.restore(session)?;
+    session.rewind(tokens.len() - 1);
+    Ok(session.position())
+}
+
+/// Keeps the beginning of `tokens` that `session` holds; a cache that cannot be written to harms nobody, and is told.
+pub(super) fn keep(cache: &PrefixCache, session: &mut Session<'_, '_>, tokens: &[TokenId]) {
+    if let Err(error) = cache.keep(session, tokens) {
+        note(format_args!("whit: nothing was kept: {error}"));
+    }
+}
+
+/// Says that a part of the text was given up, right after the first token that followed.
+pub(super) fn tell_shift(generator: &mut Generator<'_, '_, '_>) {
+    let (n, n_tokens) = (generator.session().context_length(), generator.tokens().len() - 1);
+    note(format_args!("whit: the context of {n} tokens was full; the text goes on with {n_tokens} of them"));
+}
+
+/// The cache that the arguments or the environment name.
+pub(super) fn cache(args: &Keeping, model: &Model<'_>, kv: KvDtype) -> Result<Option<PrefixCache>> {
+    let named = std::env::var_os("WHIT_CACHE").filter(|path| !path.is_empty()).map(Into::into);
+    let Some(path) = args.cache.clone().or(named) else { return Ok(None) };
+    PrefixCache::open(&path, model, kv, args.cache_size).map(Some)
+}
+
+/// What a full context means for a text that begins with `n_prompt` tokens.
+pub(super) fn on_full(args: &Keeping, n_prompt: usize, context_length: usize) -> Result<OnFull> {
+    match (args.on_full, args.keep) {
+        (Full::Stop, None) => Ok(OnFull::Stop),
+        (Full::Stop, Some(_)) => Err(Error::usage("it is of use with --on-full shift only").field("keep")),
+        (Full::Shift, Some(keep)) if keep as usize > context_length / 2 => {
+            let message = format!("{keep} tokens are more than half of a context of {context_length}");
+            Err(Error::usage(message).field("keep"))
+        }
+        (Full::Shift, Some(keep)) => Ok(OnFull::Shift { keep: keep as usize }),
+        (Full::Shift, None) => Ok(OnFull::Shift { keep: n_prompt.min(context_length / 4) }),
+    }
+}

@@ -1,0 +1,121 @@
+//! Beginnings of texts with their keys and values, kept in a folder: an entry is a block of 32 tokens or, at the end of a
+//! text, fewer, named by a hash over settings and all tokens up to its end. So texts that begin alike share entries, an
+//! entry is never wrong, only missing, and whatever a power loss leaves of one is told by its checksum.
+
+use crate::error::{Error, Kind, Result};
+use crate::model::saved::{Key, Part, Saved, Settings, save};
+use crate::model::{Model, Session};
+use crate::ops::{KV_BLOCK, KvDtype};
+use crate::os::folder::Folder;
+use crate::token::TokenId;
+use std::path::Path;
+
+const SUFFIX: &str = ".kv";
+
+/// Beginnings of texts under the settings of one model.
+#[derive(Debug)]
+pub struct PrefixCache {
+    folder: Folder,
+    settings: Settings,
+    max_bytes: u64,
+}
+
+impl PrefixCache {
+    /// Those kept in the folder at `path`, which is made where it does not exist and holds up to `max_bytes`.
+    pub fn open(path: &Path, model: &Model<'_>, kv: KvDtype, max_bytes: u64) -> Result<PrefixCache> {
+        Ok(PrefixCache { folder: Folder::open(path)?, settings: Settings::new(model, kv), max_bytes })
+    }
+
+    /// Puts the longest beginning of `tokens` that is kept into `session`, which holds nothing yet; the session then
+    /// holds as many tokens as this returns, and at most all but one.
+    pub fn restore(&self, session: &mut Session<'_, '_>, tokens: &[TokenId]) -> Result<usize> {
+        let mut names = Vec::new();
+        let mut parent = Key::default();
+        for block in tokens.chunks(KV_BLOCK) {
+            let whole = (block.len() == KV_BLOCK).then_some(KV_BLOCK);
+            // The longest of the entries that go on from here; after one that is no whole block there is no other.
+            let lengths = whole.into_iter().chain((1..=block.len().min(KV_BLOCK - 1)).rev());
+            let found = lengths.map(|n| &block[..n]).find_map(|part| {
+                let key = self.settings.key(&parent, part);
+                self.restore_one(session, &key, &parent, part).then_some((key, part.len()))
+            });
+            let Some((key, n)) = found else { break };
+            names.push(name(&key));
+            parent = key;
+            if n < KV_BLOCK {
+                break;
+            }
+        }
+        // Backwards, so that what others build upon goes last.
+        names.iter().rev().for_each(|name| self.folder.touch(name));
+        session.rewind(tokens.len().saturating_sub(1));
+        Ok(session.position())
+    }
+
+    /// Keeps the beginning of `tokens` that `session` holds, which must be all it holds: no later token may be in use.
+    /// Returns how many tokens were written.
+    pub fn keep(&self, session: &mut Session<'_, '_>, tokens: &[TokenId]) -> Result<usize> {
+        let tokens = &tokens[..session.position().min(tokens.len())];
+        let mut names = Vec::new();
+        let (mut start, mut written, mut parent) = (0, 0, Key::default());
+        for block in tokens.chunks(KV_BLOCK) {
+            let key = self.settings.key(&parent, block);
+            let name = name(&key);
+            if !self.folder.has(&name) {
+                let part = Part { start, parent, tokens: block, n_held: block.len(), note: &[] };
+                let mut file = self.folder.create(&name)?;
+                save(session, &self.settings, part, &mut |bytes| file.write(bytes))?;
+                file.commit_unsynced()?;
+                written += block.len();
+            }
+            names.push(name);
+            start += block.len();
+            parent = key;
+        }
+        if written > 0 {
+            names.iter().rev().for_each(|name| self.folder.touch(name));
+            self.shrink()?;
+        }
+        Ok(written)
+    }
+
+    /// Puts the entry of `key` into `session`; false where there is none that is whole.
+    fn restore_one(&self, session: &mut Session<'_, '_>, key: &Key, parent: &Key, tokens: &[TokenId]) -> bool {
+        let name = name(key);
+        if !self.folder.has(&name) {
+            return false;
+        }
+        let start = session.position();
+        let restored = self.folder.map(&name).and_then(|mapping| {
+            let saved = Saved::read(&mapping, &self.settings)?;
+            if saved.parent != *parent || saved.start != start || saved.tokens != tokens || saved.n_held != tokens.len()
+            {
+                return Err(Error::data("this is the entry of another text"));
+            }
+            saved.restore(session)
+        });
+        if restored.as_ref().is_err_and(|error| error.kind() == Kind::Data) {
+            self.folder.remove(&name);
+        }
+        restored.is_ok()
+    }
+
+    /// Removes what was not of use for the longest time until the folder holds no more than it may.
+    fn shrink(&self) -> Result<()> {
+        let mut entries = self.folder.entries(SUFFIX)?;
+        let mut bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
+        entries.sort_by_key(|entry| entry.used);
+        for entry in &entries {
+            if bytes <= self.max_bytes {
+                break;
+            }
+            self.folder.remove(&entry.name);
+            bytes -= entry.bytes;
+        }
+        Ok(())
+    }
+}
+
+fn name(key: &Key) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + SUFFIX
+}

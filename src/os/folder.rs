@@ -1,0 +1,135 @@
+//! A folder of files that can be lost: what a cache keeps.
+
+use super::atomic::{self, AtomicFile};
+use super::{Mapping, failed};
+use crate::error::{Kind, Result};
+use std::fs::{self, DirBuilder, File, Metadata};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// An unfinished file that nobody has locked or written to for so long is not about to be locked.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// A folder whose files appear whole and may go at any time, by this process or another one.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+/// A file of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was written or [touched](Folder::touch) last.
+    pub used: SystemTime,
+}
+
+impl Folder {
+    /// The folder at `path`, made for its owner alone where it does not exist.
+    pub fn open(path: &Path) -> Result<Folder> {
+        if !path.is_dir() {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true);
+            #[cfg(unix)]
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            builder.create(path).map_err(|error| failed(Kind::Create, path, "cannot make the folder", &error))?;
+        }
+        Ok(Folder { path: path.to_owned() })
+    }
+
+    /// Whether there is a file called `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.path.join(name).is_file()
+    }
+
+    /// The file called `name`, mapped: it stays readable should it be removed meanwhile.
+    pub fn map(&self, name: &str) -> Result<Mapping> {
+        Mapping::open(self.path.join(name))
+    }
+
+    /// Begins a file called `name`.
+    pub fn create(&self, name: &str) -> Result<AtomicFile> {
+        AtomicFile::create_private(self.path.join(name))
+    }
+
+    /// Removes a file, if it is there.
+    pub fn remove(&self, name: &str) {
+        // Another process may have been faster, and a file that stays is found again.
+        let _ = fs::remove_file(self.path.join(name));
+    }
+
+    /// Notes that a file has been of use now.
+    pub fn touch(&self, name: &str) {
+        // A file that cannot be touched only goes earlier.
+        let _ = File::options()
+            .append(true)
+            .open(self.path.join(name))
+            .and_then(|file| file.set_modified(SystemTime::now()));
+    }
+
+    /// The files whose names end in `suffix`; unfinished ones whose writers are gone are removed.
+    pub fn entries(&self, suffix: &str) -> Result<Vec<Entry>> {
+        let listed = fs::read_dir(&self.path).map_err(|error| failed(Kind::Io, &self.path, "cannot list", &error))?;
+        let mut found = Vec::new();
+        for entry in listed.filter_map(|entry| entry.ok()) {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Some(metadata) = entry.metadata().ok().filter(Metadata::is_file) else { continue };
+            let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            if used.elapsed().is_ok_and(|age| age > ABANDONED) && atomic::is_abandoned(&entry.path(), suffix) {
+                self.remove(&name);
+            } else if name.ends_with(suffix) {
+                found.push(Entry { name, bytes: metadata.len(), used });
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::test_directory;
+
+    #[test]
+    fn files_come_whole_and_go() {
+        let path = test_directory("folder").join("deep/er");
+        let folder = Folder::open(&path).expect("made");
+        let mut file = folder.create("a.kv").expect("a file");
+        file.write(b"text").expect("written");
+        assert!(!folder.has("a.kv"), "not before it is whole");
+        file.commit_unsynced().expect("whole");
+        assert_eq!(&folder.map("a.kv").expect("there")[..], b"text");
+        let killed = path.join(".b.kv.1.partial");
+        fs::write(&killed, "of a killed writer").expect("written");
+        let age = |file: &Path| {
+            let long_ago = SystemTime::now() - 2 * ABANDONED;
+            File::options().append(true).open(file).and_then(|file| file.set_modified(long_ago)).expect("aged");
+        };
+        let writing = folder.create("c.kv").expect("a file");
+        fs::write(path.join("foreign"), "not ours").expect("written");
+        let names = |folder: &Folder| -> Vec<String> {
+            folder.entries(".kv").expect("listed").into_iter().map(|entry| entry.name).collect()
+        };
+        assert_eq!(names(&folder), ["a.kv"]);
+        assert!(killed.exists(), "its writer may be about to lock it");
+        age(&killed);
+        age(writing.partial());
+        assert_eq!(names(&folder), ["a.kv"]);
+        assert!(!killed.exists() && writing.partial().exists() && path.join("foreign").exists());
+        let before = folder.entries(".kv").expect("listed")[0].used;
+        folder.touch("a.kv");
+        assert!(folder.entries(".kv").expect("listed")[0].used >= before);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+            assert_eq!((mode(&path), mode(&path.join("a.kv"))), (0o700, 0o600));
+        }
+        folder.remove("a.kv");
+        folder.remove("a.kv");
+        assert!(names(&folder).is_empty());
+    }
+}
