@@ -2,6 +2,7 @@
 
 pub mod prefix_cache;
 mod stops;
+pub mod stream;
 
 pub use prefix_cache::PrefixCache;
 pub use stops::Stops;

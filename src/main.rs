@@ -2,6 +2,9 @@
 
 mod cli;
 
+#[global_allocator]
+static ALLOCATOR: whit::os::budget::Budgeted = whit::os::budget::Budgeted;
+
 use std::process::{ExitCode, exit};
 
 fn main() -> ExitCode {

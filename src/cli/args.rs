@@ -17,6 +17,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Continue a text
     Generate(Box<Generate>),
+    /// Talk with a model, by its own chat template
+    Chat(Box<Chat>),
     /// Show what a model file holds: header, configuration, tensors, errors, provenance
     Inspect(Inspect),
     /// Tell what this machine is, how it is, and what a model can reach on it
@@ -62,7 +64,7 @@ pub(crate) struct ComputeArgs {
     /// Precision of the KV cache
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = Kv::F16)]
     pub(crate) kv: Kv,
-    /// Refuse to take more memory than this, such as 300M or 1.5GiB
+    /// Take no more memory than this, such as 300M or 1.5GiB: weights that it does not hold are streamed from storage
     #[arg(long, value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
     pub(crate) max_memory: Option<u64>,
 }
@@ -156,6 +158,42 @@ pub(crate) enum Full {
     Stop,
     /// It goes on with its beginning and its later half, computed anew
     Shift,
+}
+
+/// Arguments of `whit chat`.
+#[derive(Debug, Args)]
+pub(crate) struct Chat {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// System prompt
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Most tokens of a reply; -1: until it or the context ends
+    #[arg(short, long = "tokens", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(i64).range(-1..=1 << 20))]
+    pub(crate) n_tokens: i64,
+    /// Context length in tokens, 1 to 1048576 [default: the model's, up to 4096]
+    #[arg(short, long = "ctx", value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(crate) ctx: Option<u32>,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Stop a reply at this text, which is not printed; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) stop: Vec<String>,
+    #[command(flatten)]
+    pub(crate) keeping: Keeping,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    /// Print control characters as they are, on a terminal too
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Print replies and nothing else
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Tell times after each reply
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
 }
 
 /// How tokens are chosen. What is not given comes from the model file, else it is as written here.

@@ -5,7 +5,7 @@ use super::input::{self, Source};
 use super::json::Object;
 use super::output::{End, Outcome, Output, note};
 use super::plan::Wanted;
-use super::{compute, interrupt, progress};
+use super::{compute, interrupt, progress, streaming};
 use std::ops::Range;
 use whit::TokenId;
 use whit::compute::Compute;
@@ -50,7 +50,7 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
         flag: "--window",
         max_memory: args.compute.max_memory,
     };
-    wanted.check()?;
+    let plan = wanted.check()?;
     let mut run = Run {
         session: Session::new(&model, &compute, options)?,
         reference: reference.as_ref().map(|model| Session::new(model, &compute, options)).transpose()?,
@@ -61,6 +61,9 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
         },
         tally: Tally::default(),
     };
+    if reference.is_none() {
+        streaming::pace(&mut run.session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
+    }
     interrupt::watch();
     let bar = progress::steps(n_windows as u64, args.quiet);
     let mut n_done = 0;

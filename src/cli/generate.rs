@@ -6,7 +6,7 @@ use super::json::{self, Object};
 use super::keeping::{self, SessionFile};
 use super::output::{End, Outcome, Output, bytes, note};
 use super::plan::Wanted;
-use super::{BATCH, OPEN_CONTEXT, compute, interrupt, session_options};
+use super::{BATCH, OPEN_CONTEXT, compute, interrupt, session_options, streaming};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
@@ -53,6 +53,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let plan = wanted.check()?;
     let sampler = Sampler::new(options, model.config().vocab_size)?;
     let mut session = Session::new(&model, &compute, session_options)?;
+    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
     tell_start(args, &source, &model, &compute, &plan, context_length);
     interrupt::watch();
     let mut printer = Printer::new(args);
@@ -87,7 +88,8 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     };
     source.check_unchanged()?;
     if let Some(file) = &session_file {
-        file.write(&mut generator, &[])?;
+        let tokens = generator.tokens().to_vec();
+        file.write(generator.session(), &tokens, &[])?;
     }
     printer.end(&report)?;
     if !args.quiet {
@@ -189,7 +191,7 @@ fn context_length(args: &Generate, model: &Model<'_>, n_prompt: usize) -> Result
 }
 
 /// What the command line says, else what the model's authors say, else ours.
-fn sampler_options(args: &Sampling, defaults: &GenerationDefaults) -> Result<SamplerOptions> {
+pub(super) fn sampler_options(args: &Sampling, defaults: &GenerationDefaults) -> Result<SamplerOptions> {
     if args.logit_bias.len() > 1024 {
         let message = format!("{} are given, at most 1024 are taken", args.logit_bias.len());
         return Err(Error::usage(message).field("logit-bias"));

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 use whit::error::{Error, Kind, Result};
 use whit::format::File;
 use whit::model::Model;
@@ -15,7 +16,7 @@ const MAX_TEXT_BYTES: u64 = 1 << 30;
 #[derive(Debug)]
 pub(crate) enum Source {
     /// A file.
-    Mapped(Mapping),
+    Mapped(Arc<Mapping>),
     /// The embedded story model.
     Embedded(&'static [u8]),
 }
@@ -24,7 +25,7 @@ impl Source {
     /// The file at `path`, or the embedded model where there is none.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self> {
         match (path, whit::default_model()) {
-            (Some(path), _) => Ok(Source::Mapped(Mapping::open(path)?)),
+            (Some(path), _) => Ok(Source::Mapped(Arc::new(Mapping::open(path)?))),
             (None, Some(bytes)) => Ok(Source::Embedded(bytes)),
             (None, None) => Err(Error::usage("this build has no model of its own").hint("name one with -m FILE")),
         }
@@ -94,7 +95,7 @@ pub(crate) fn text(path: &Path) -> Result<String> {
     utf8(bytes).map_err(|error| error.in_file(name))
 }
 
-fn utf8(bytes: Vec<u8>) -> Result<String> {
+pub(super) fn utf8(bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let message = match (error.utf8_error().error_len(), error.as_bytes().get(at)) {

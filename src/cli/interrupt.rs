@@ -18,6 +18,11 @@ pub(crate) fn watch() {
     let _ = STATE.compare_exchange(NOBODY_WATCHES, WATCHED, Ordering::Relaxed, Ordering::Relaxed);
 }
 
+/// Takes a request as done: the command goes on, and watches for the next one.
+pub(crate) fn handled() {
+    let _ = STATE.compare_exchange(REQUESTED, WATCHED, Ordering::Relaxed, Ordering::Relaxed);
+}
+
 /// The user wants the command to end.
 pub(crate) fn requested() -> bool {
     STATE.load(Ordering::Relaxed) == REQUESTED

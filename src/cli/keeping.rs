@@ -20,14 +20,28 @@ pub(super) struct SessionFile<'p> {
 }
 
 impl<'p> SessionFile<'p> {
-    /// The file that the arguments name; it may not exist yet.
+    /// The file that the arguments name, if they do.
     pub(super) fn of(args: &'p Keeping, model: &Model<'_>, kv: KvDtype) -> Result<Option<SessionFile<'p>>> {
-        let Some(path) = args.session.as_deref() else { return Ok(None) };
+        args.session.as_deref().map(|path| Self::at(path, model, kv)).transpose()
+    }
+
+    /// The file at `path`, which may not exist yet.
+    pub(super) fn at(path: &'p Path, model: &Model<'_>, kv: KvDtype) -> Result<SessionFile<'p>> {
         let mapping = match path.symlink_metadata() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             _ => Some(Mapping::open(path)?),
         };
-        Ok(Some(SessionFile { path, mapping, settings: Settings::new(model, kv) }))
+        Ok(SessionFile { path, mapping, settings: Settings::new(model, kv) })
+    }
+
+    /// Its name for messages.
+    pub(super) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Whether it was there when it was opened.
+    pub(super) fn exists(&self) -> bool {
+        self.mapping.is_some()
     }
 
     /// What is saved in it, verified.
@@ -37,16 +51,14 @@ impl<'p> SessionFile<'p> {
             0 => Ok(saved),
             _ => Err(Error::data("this is an entry of a cache, not a session").field("start").at(96)),
         });
-        saved.map(Some).map_err(|error| error.in_file(self.path.display().to_string()))
+        saved.map(Some).map_err(|error| error.in_file(self.name()))
     }
 
-    /// Saves the generator's text.
-    pub(super) fn write(&self, generator: &mut Generator<'_, '_, '_>, note: &[u8]) -> Result<()> {
+    /// Saves `tokens`, of which `session` holds the first.
+    pub(super) fn write(&self, session: &mut Session<'_, '_>, tokens: &[TokenId], note: &[u8]) -> Result<()> {
         let mut file = AtomicFile::create_private(self.path)?;
-        let tokens = generator.tokens().to_vec();
-        let session = generator.session();
         let n_held = session.position().min(tokens.len());
-        let part = Part { start: 0, parent: Key::default(), tokens: &tokens, n_held, note };
+        let part = Part { start: 0, parent: Key::default(), tokens, n_held, note };
         save(session, &self.settings, part, &mut |bytes| file.write(bytes))?;
         file.commit()
     }

@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod bench_file;
+mod chat;
 mod complete;
 mod doctor;
 mod doctor_page;
@@ -16,6 +17,7 @@ mod keeping;
 mod output;
 mod plan;
 mod progress;
+mod streaming;
 mod table;
 mod trace;
 mod verify;
@@ -52,6 +54,7 @@ pub(crate) fn run() -> u8 {
 fn command(command: Command) -> Outcome<()> {
     match command {
         Command::Generate(args) => generate::run(&args),
+        Command::Chat(args) => chat::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Eval(args) => eval::run(&args),

@@ -1,5 +1,7 @@
 //! Opens a file: everything but the weights is checked once, then borrowed views are handed out.
 
+use core::ops::Range;
+
 use core::fmt;
 
 use super::cast;
@@ -150,6 +152,12 @@ impl<'a> File<'a> {
     pub fn data(&self, entry: &TensorEntry<'_>) -> Result<&'a [u8]> {
         let offset = self.weights.offset.saturating_add(entry.offset);
         layout::range(self.bytes, offset, entry.bytes, entry.name)
+    }
+
+    /// Where the stored bytes of a tensor of this file lie in it.
+    pub fn span(&self, entry: &TensorEntry<'_>) -> Result<Range<usize>> {
+        let start = self.data(entry)?.as_ptr().addr() - self.bytes.as_ptr().addr();
+        Ok(start..start + entry.bytes as usize)
     }
 
     /// The matrix of that name.

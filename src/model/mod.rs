@@ -7,11 +7,13 @@ pub mod saved;
 mod scratch;
 mod session;
 pub mod spec;
+mod uses;
 mod weights;
 
 pub use config::{Config, Family, GenerationDefaults};
 pub use observe::{Observer, Op};
 pub use session::{Session, SessionBytes, SessionOptions};
+pub use uses::WeightUse;
 
 use crate::error::{Error, Result};
 use crate::format::{File, FileKind, SectionId, TensorEntry};
@@ -27,6 +29,7 @@ pub struct Model<'a> {
     generation: GenerationDefaults,
     chat_template: Option<&'a str>,
     content_hash: [u8; 32],
+    weight_uses: Vec<WeightUse>,
     weight_bytes: u64,
     bytes_per_token: u64,
 }
@@ -60,6 +63,7 @@ impl<'a> Model<'a> {
         let rows_only: u64 = file.tensors().iter().filter(looked_up).map(|entry| entry.bytes).sum();
         Ok(Model {
             bytes_per_token: weight_bytes - rows_only,
+            weight_uses: WeightUse::all(file, &config)?,
             weights,
             config,
             tokenizer,
@@ -95,6 +99,11 @@ impl<'a> Model<'a> {
     /// The chat template, in the Jinja language.
     pub fn chat_template(&self) -> Option<&'a str> {
         self.chat_template
+    }
+
+    /// The weights that the ops of a token multiply with, in the order of use.
+    pub fn weight_uses(&self) -> &[WeightUse] {
+        &self.weight_uses
     }
 
     /// What names the content of the file: a hash over all of it.

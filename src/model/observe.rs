@@ -11,6 +11,15 @@ impl Observer for () {
     fn op(&mut self, _layer: Option<usize>, _op: Op) {}
 }
 
+/// Both are told, the first one first.
+impl<A: Observer + ?Sized, B: Observer + ?Sized> Observer for (&mut A, &mut B) {
+    #[inline(always)]
+    fn op(&mut self, layer: Option<usize>, op: Op) {
+        self.0.op(layer, op);
+        self.1.op(layer, op);
+    }
+}
+
 /// The parts of a forward pass, in their order. Additions to the residual stream belong to what they add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {

@@ -68,6 +68,8 @@ pub struct Session<'m, 'a> {
     cache: KvCache,
     scratch: Scratch,
     logits: Vec<f32>,
+    /// Told of every op before anybody else.
+    pace: Option<Box<dyn Observer + 'm>>,
 }
 
 impl<'m, 'a> Session<'m, 'a> {
@@ -93,7 +95,13 @@ impl<'m, 'a> Session<'m, 'a> {
             cache: KvCache::new(kv, config.n_layers, config.n_kv_heads, config.head_dim, context_length)?,
             scratch: Scratch::new(config, batch)?,
             logits: zeros(logit_rows * config.vocab_size)?,
+            pace: None,
         })
+    }
+
+    /// Has `pace` told of every op from now on, before it begins: it may make the op wait.
+    pub fn pace(&mut self, pace: impl Observer + 'm) {
+        self.pace = Some(Box::new(pace));
     }
 
     /// Tokens in the cache: the position of the next one.
@@ -163,7 +171,11 @@ impl<'m, 'a> Session<'m, 'a> {
         let Scratch { x, normed, activations, .. } = &mut self.scratch;
         let (x, normed) = (&x[last * dim..(last + 1) * dim], &mut normed[..dim]);
         let logits = &mut self.logits[..self.model.config.vocab_size];
-        unembed(self.model, self.compute, x, normed, activations, logits, observer);
+        let (model, compute) = (self.model, self.compute);
+        match &mut self.pace {
+            None => unembed(model, compute, x, normed, activations, logits, observer),
+            Some(pace) => unembed(model, compute, x, normed, activations, logits, &mut (pace.as_mut(), observer)),
+        }
         Ok(logits)
     }
 
@@ -179,7 +191,13 @@ impl<'m, 'a> Session<'m, 'a> {
                 let n = rows.len() / dim;
                 let logits = &mut self.logits[..n * vocab_size];
                 let normed = &mut normed[..rows.len()];
-                unembed(self.model, self.compute, rows, normed, activations, logits, &mut ());
+                match &mut self.pace {
+                    None => unembed(self.model, self.compute, rows, normed, activations, logits, &mut ()),
+                    Some(pace) => {
+                        let pace = &mut (pace.as_mut(), &mut ());
+                        unembed(self.model, self.compute, rows, normed, activations, logits, pace);
+                    }
+                }
                 for row in logits.chunks_exact(vocab_size) {
                     each(done, row);
                     done += 1;
@@ -190,7 +208,13 @@ impl<'m, 'a> Session<'m, 'a> {
     }
 
     fn step(&mut self, tokens: &[TokenId], observer: &mut impl Observer) {
-        forward(self.model, self.compute, tokens, self.position, &mut self.cache, &mut self.scratch, observer);
+        let (model, compute, cache, scratch) = (self.model, self.compute, &mut self.cache, &mut self.scratch);
+        match &mut self.pace {
+            None => forward(model, compute, tokens, self.position, cache, scratch, observer),
+            Some(pace) => {
+                forward(model, compute, tokens, self.position, cache, scratch, &mut (pace.as_mut(), observer));
+            }
+        }
         self.position += tokens.len();
     }
 

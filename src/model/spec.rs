@@ -129,6 +129,13 @@ pub struct TensorSpec {
     pub origins: Vec<Origin>,
 }
 
+impl TensorSpec {
+    /// The block that it belongs to; `None` outside of the blocks.
+    pub fn layer(&self) -> Option<usize> {
+        self.name.strip_prefix("blocks.")?.split('.').next()?.parse().ok()
+    }
+}
+
 /// The tensors of a network, in order of use.
 pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     let mut table = Vec::new();

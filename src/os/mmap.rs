@@ -1,7 +1,7 @@
 //! Files mapped for reading.
 #![allow(unsafe_code)]
 
-use core::ops::Deref;
+use core::ops::{Deref, Range};
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -69,6 +69,41 @@ impl Mapping {
     /// The state of the file when it was opened.
     pub fn stamp(&self) -> Stamp {
         self.stamp
+    }
+
+    /// Has the system bring in pages only as they are asked for.
+    pub(super) fn read_in_order(&self) {
+        #[cfg(unix)]
+        // Advice that is not taken costs speed, not truth.
+        let _ = self.map.advise(memmap2::Advice::Random);
+    }
+
+    /// Asks the storage for `bytes` of the file, without waiting for them.
+    pub(super) fn ask(&self, bytes: Range<usize>) {
+        super::sys::will_need(&self.file, bytes.start as u64, bytes.len() as u64);
+    }
+
+    /// Waits until `bytes` are in memory.
+    pub(super) fn touch(&self, bytes: Range<usize>) {
+        const PAGE: usize = 4096;
+        for at in bytes.clone().step_by(PAGE) {
+            core::hint::black_box(self.map[at]);
+        }
+        core::hint::black_box(self.map[bytes].last());
+    }
+
+    /// Gives the whole pages of `bytes` back to the system, which reads them again should they be touched again.
+    pub(super) fn give_back(&self, bytes: Range<usize>) {
+        let page = super::sys::page_bytes().and_then(|n| usize::try_from(n).ok()).unwrap_or(1 << 16);
+        let (start, end) = (bytes.start.next_multiple_of(page), bytes.end / page * page);
+        if start >= end {
+            return;
+        }
+        #[cfg(unix)]
+        // SAFETY: the map is of a file, read-only and never written to, so a page that is dropped comes back with the same
+        // content; that nobody else changes the file is what every mapping asks (see `open`).
+        let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+        super::sys::done_with(&self.file, start as u64, (end - start) as u64);
     }
 
     /// Refuses to go on where the file was changed or cut since it was opened. A cut file reads as zeros up to the

@@ -1,6 +1,7 @@
 //! What the operating system gives: mapped files, atomic replacement, memory, cores, clocks; and how the machine is.
 
 pub mod atomic;
+pub mod budget;
 mod cgroup;
 pub mod clock;
 pub mod clusters;
@@ -12,6 +13,7 @@ pub mod machine;
 pub mod memory;
 mod mmap;
 pub mod storage;
+pub mod stream;
 mod sys;
 pub mod thermal;
 

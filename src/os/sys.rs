@@ -40,6 +40,30 @@ pub(super) fn page_bytes() -> Option<u64> {
     None
 }
 
+/// Tells the system that bytes of `file` will be read soon.
+#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+pub(super) fn will_need(file: &File, start: u64, bytes: u64) {
+    #[cfg(target_os = "linux")]
+    advise(file, start, bytes, libc::POSIX_FADV_WILLNEED);
+}
+
+/// Tells the system that bytes of `file` need not stay in memory.
+#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+pub(super) fn done_with(file: &File, start: u64, bytes: u64) {
+    #[cfg(target_os = "linux")]
+    advise(file, start, bytes, libc::POSIX_FADV_DONTNEED);
+}
+
+#[cfg(target_os = "linux")]
+fn advise(file: &File, start: u64, bytes: u64, advice: libc::c_int) {
+    use std::os::fd::AsRawFd;
+    if let (Ok(start), Ok(bytes)) = (libc::off_t::try_from(start), libc::off_t::try_from(bytes)) {
+        // SAFETY: the descriptor is open for as long as `file` lives; the call takes no pointers. What it returns is of no
+        // interest: advice that is not taken costs speed, not truth.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), start, bytes, advice) };
+    }
+}
+
 /// Bytes of address space that this process may have; `None` where there is no limit.
 #[cfg(unix)]
 pub(super) fn address_space_limit() -> Option<u64> {

@@ -22,7 +22,7 @@ impl FirstBytes {
         FirstBytes(bits)
     }
 
-    fn has(&self, byte: u8) -> bool {
+    pub(super) fn has(&self, byte: u8) -> bool {
         self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
     }
 }

@@ -24,6 +24,8 @@ pub use build::{Token, Vocabulary, VocabularyModel, byte_level_decode, byte_toke
 pub use decode::Decoder;
 pub use pretokenize::PreTokenizer;
 
+use core::ops::Range;
+
 use crate::error::Result;
 use crate::token::TokenId;
 use added::FirstBytes;
@@ -110,6 +112,16 @@ impl<'a> Tokenizer<'a> {
             rest = &rest[span.end..];
         }
         self.encode_plain(rest, merger, out);
+    }
+
+    /// The leftmost name of an added token in `text`, the longest at one place: where it stands, and its token.
+    pub fn next_special(&self, text: &str) -> Option<(Range<usize>, TokenId)> {
+        added::next(&self.tables, &self.first_bytes[Specials::Parse as usize], Specials::Parse, text)
+    }
+
+    /// Whether the name of an added token may begin with `byte`.
+    pub fn may_begin_special(&self, byte: u8) -> bool {
+        self.first_bytes[Specials::Parse as usize].has(byte)
     }
 
     /// Encodes text without added tokens, at the start of the whole or after one.

@@ -1,0 +1,369 @@
+//! `whit chat`: a conversation, by the model's own template.
+
+mod commands;
+mod conversation;
+mod lines;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use super::args::Chat;
+use super::generate::sampler_options;
+use super::input::Source;
+use super::keeping::{self, SessionFile};
+use super::output::{Outcome, Output, bytes, note};
+use super::plan::Wanted;
+use super::{BATCH, compute, default_context, interrupt, session_options, streaming};
+use commands::{HELP, Input};
+use conversation::{Role, Turn};
+use lines::{Line, Lines};
+use std::path::Path;
+use template::Template;
+use whit::TokenId;
+use whit::error::{Error, Result};
+use whit::generate::{Generator, Limits, PrefixCache, StopReason};
+use whit::model::{Model, Session};
+use whit::ops::KvDtype;
+use whit::os::{clock::Stopwatch, memory};
+use whit::sampler::{Sampler, SamplerOptions};
+use whit::tokenizer::Tokenizer;
+
+pub(super) fn run(args: &Chat) -> Outcome<()> {
+    let source = Source::open(args.model.model.as_deref())?;
+    let file = source.file()?;
+    let model = source.model(&file)?;
+    let wrong = |message: &str| Error::data(message).in_file(source.name()).hint("whit generate continues a text");
+    let template = model.chat_template().ok_or_else(|| wrong("this model has no chat template, so it cannot talk"))?;
+    let tokenizer = *model.tokenizer().ok_or_else(|| wrong("this model has no tokenizer"))?;
+    let context_length = args.ctx.map_or_else(|| default_context(&model), |ctx| ctx as usize);
+    let options = sampler_options(&args.sampling, model.generation())?;
+    let compute = compute(&args.compute)?;
+    let session_options = session_options(context_length, args.compute.kv);
+    let wanted = Wanted {
+        model: &model,
+        file_bytes: file.file_bytes(),
+        options: session_options,
+        n_sessions: 1,
+        n_threads: compute.threads.len(),
+        flag: "--ctx",
+        max_memory: args.compute.max_memory,
+    };
+    let plan = wanted.check()?;
+    let mut session = Session::new(&model, &compute, session_options)?;
+    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
+    let kv = args.compute.kv.into();
+    let session_file = SessionFile::of(&args.keeping, &model, kv)?;
+    let mut lines = Lines::new()?;
+    let mut chat = Chatting {
+        args,
+        model: &model,
+        template: Template::new(template, &tokenizer),
+        tokenizer,
+        session,
+        held: Vec::new(),
+        turns: Vec::new(),
+        cache: keeping::cache(&args.keeping, &model, kv)?,
+        options,
+        n_again: 0,
+        out: if args.raw { Output::new().raw() } else { Output::new() },
+        at_terminal: lines.is_terminal(),
+        stats: None,
+    };
+    chat.set_system(args.system.clone());
+    if let Some(file) = &session_file {
+        chat.resume(file)?;
+    }
+    if !args.quiet {
+        let (name, private, seed) = (source.short_name(), bytes(plan.private()), chat.options.seed);
+        note(format_args!("whit: {name}, context {context_length}, {private} private at most, seed {seed}"));
+        if lines.is_terminal() {
+            note(format_args!("whit: /help lists commands, Ctrl-C stops a reply, Ctrl-D ends"));
+        }
+    }
+    interrupt::watch();
+    let talked = chat.talk(&mut lines, kv);
+    source.check_unchanged()?;
+    talked?;
+    if let Some(file) = &session_file {
+        chat.save(file)?;
+    }
+    Ok(())
+}
+
+/// A conversation under way.
+struct Chatting<'c, 'a> {
+    args: &'c Chat,
+    model: &'c Model<'a>,
+    template: Template,
+    tokenizer: Tokenizer<'a>,
+    session: Session<'c, 'a>,
+    /// The tokens that the session holds.
+    held: Vec<TokenId>,
+    turns: Vec<Turn>,
+    cache: Option<PrefixCache>,
+    options: SamplerOptions,
+    /// Replies that were drawn and taken back.
+    n_again: u64,
+    out: Output,
+    /// Somebody sits there, for whom turns are set apart.
+    at_terminal: bool,
+    stats: Option<Stats>,
+}
+
+/// What a reply took.
+struct Stats {
+    n_prompt: usize,
+    n_computed: usize,
+    prefill_seconds: f64,
+    n_generated: usize,
+    decode_seconds: f64,
+    reason: StopReason,
+}
+
+impl<'c, 'a> Chatting<'c, 'a> {
+    /// Reads lines and does what they say, until there are no more.
+    fn talk(&mut self, lines: &mut Lines, kv: KvDtype) -> Outcome<()> {
+        loop {
+            let line = match lines.next()? {
+                Line::Text(line) => line,
+                Line::Dropped => continue,
+                Line::End => return Ok(()),
+            };
+            match Input::of(&line) {
+                Input::Nothing => {}
+                Input::Quit => return Ok(()),
+                Input::Say(text) => self.say(text)?,
+                Input::Help => note(format_args!("{}", HELP.trim_end())),
+                Input::System(text) => self.set_system(text),
+                Input::Reset => self.turns.retain(|turn| turn.role == Role::System),
+                Input::Undo => self.undo(),
+                Input::Regenerate => self.regenerate()?,
+                Input::Save(path) => tell(self.save_to(&path, kv), "saved"),
+                Input::Load(path) => tell(self.load_from(&path, kv), "loaded"),
+                Input::Temperature(value) => self.options.temperature = value,
+                Input::Stats => self.tell_stats(),
+                Input::Wrong(message) => note(format_args!("whit: {message}")),
+            }
+        }
+    }
+
+    /// Begins anew with this system prompt.
+    fn set_system(&mut self, text: Option<String>) {
+        self.turns.clear();
+        self.turns.extend(text.map(|text| Turn { role: Role::System, text, tokens: Vec::new() }));
+    }
+
+    fn undo(&mut self) {
+        match self.turns.iter().rposition(|turn| turn.role == Role::User) {
+            Some(at) => self.turns.truncate(at),
+            None => note(format_args!("whit: nothing was said yet")),
+        }
+    }
+
+    fn regenerate(&mut self) -> Outcome<()> {
+        match self.turns.iter().rposition(|turn| turn.role == Role::User) {
+            Some(at) => {
+                self.turns.truncate(at + 1);
+                self.n_again += 1;
+                self.reply()
+            }
+            None => {
+                note(format_args!("whit: nothing was said yet"));
+                Ok(())
+            }
+        }
+    }
+
+    fn say(&mut self, text: String) -> Outcome<()> {
+        self.turns.push(Turn { role: Role::User, text, tokens: Vec::new() });
+        self.reply()
+    }
+
+    /// Lets the model reply to the last turn, which is taken back where it cannot.
+    fn reply(&mut self) -> Outcome<()> {
+        let tokens = match self.prompt() {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                self.undo();
+                note(format_args!("whit: {error}"));
+                return Ok(());
+            }
+        };
+        let clock = Stopwatch::start();
+        self.hold(&tokens)?;
+        let n_computed = tokens.len() - self.session.position();
+        let mut options = self.options.clone();
+        // Each reply draws its own numbers, the same ones after a restart.
+        let n_replies = self.turns.iter().filter(|turn| turn.role == Role::Assistant).count() as u64;
+        options.seed = options.seed.wrapping_add((n_replies << 32) + self.n_again);
+        let sampler = Sampler::new(options, self.model.config().vocab_size)?;
+        let n_tokens = usize::try_from(self.args.n_tokens).ok();
+        let on_full = keeping::on_full(&self.args.keeping, self.n_system()?, self.session.context_length())?;
+        let limits = Limits { n_tokens, stops: self.args.stop.clone(), end_tokens: self.model.end_tokens(), on_full };
+        let mut generator = Generator::new(&mut self.session, self.tokenizer, sampler, limits);
+        generator.prefill(&tokens, BATCH, &mut || !interrupt::requested())?;
+        let prefill_seconds = clock.seconds();
+        let clock = Stopwatch::start();
+        let mut said = String::new();
+        let mut cache = self.cache.as_ref();
+        let mut n_shifts = 0;
+        loop {
+            if interrupt::requested() {
+                generator.interrupt();
+            }
+            let Some(piece) = generator.next_piece()? else { break };
+            said.push_str(piece.text);
+            self.out.foreign(piece.text)?;
+            if let Some(cache) = cache.take() {
+                keeping::keep(cache, generator.session(), &tokens);
+            }
+            if generator.n_shifts() > n_shifts {
+                n_shifts = generator.n_shifts();
+                keeping::tell_shift(&mut generator);
+            }
+        }
+        self.out.line(if self.at_terminal { "\n" } else { "" })?;
+        self.out.flush()?;
+        let reason = generator.stop_reason().unwrap_or(StopReason::Length);
+        let (n_generated, all) = (generator.n_generated(), generator.tokens().to_vec());
+        // After a stop string the tokens say more than the text does.
+        let whole = n_shifts == 0 && reason != StopReason::StopString;
+        let own = if whole { all.get(tokens.len()..).unwrap_or_default().to_vec() } else { Vec::new() };
+        self.held = all;
+        self.held.truncate(self.session.position());
+        let n_prompt = tokens.len();
+        self.stats =
+            Some(Stats { n_prompt, n_computed, prefill_seconds, n_generated, decode_seconds: clock.seconds(), reason });
+        self.turns.push(Turn { role: Role::Assistant, text: said, tokens: own });
+        self.tell_end(reason);
+        interrupt::handled();
+        Ok(())
+    }
+
+    /// The tokens of all turns, with room for a reply; old turns go where the context would be full, if they may.
+    fn prompt(&mut self) -> Result<Vec<TokenId>> {
+        let context_length = self.session.context_length();
+        let mut n_dropped = 0;
+        loop {
+            let tokens = conversation::tokens(&self.turns, &self.template, &self.tokenizer)?;
+            let most = if n_dropped > 0 { context_length / 2 } else { context_length - 1 };
+            if tokens.len() <= most {
+                if n_dropped > 0 {
+                    note(format_args!(
+                        "whit: the context is full; the model no longer sees the first {n_dropped} turns"
+                    ));
+                }
+                return Ok(tokens);
+            }
+            let n_kept = usize::from(self.turns.first().is_some_and(|turn| turn.role == Role::System));
+            let may = self.args.keeping.on_full == super::args::Full::Shift && self.turns.len() > n_kept + 2;
+            if !may {
+                let message = format!("{} tokens leave no room in a context of {context_length}", tokens.len());
+                let error = Error::usage(message).field("conversation");
+                return Err(error.hint("/undo, /reset, a longer --ctx, or --on-full shift"));
+            }
+            n_dropped += 2;
+            self.turns.drain(n_kept..n_kept + 2);
+        }
+    }
+
+    /// How many tokens the system prompt takes, as far as it stands at the beginning.
+    fn n_system(&self) -> Result<usize> {
+        let Some(first) = self.turns.first().filter(|turn| turn.role == Role::System) else { return Ok(0) };
+        let alone = conversation::tokens(core::slice::from_ref(first), &self.template, &self.tokenizer);
+        Ok(alone.map_or(0, |tokens| common(&tokens, &self.held)))
+    }
+
+    /// Has the session hold as much of `tokens` as it can without computing, all but one at most.
+    fn hold(&mut self, tokens: &[TokenId]) -> Result<()> {
+        let n = common(&self.held, tokens).min(tokens.len() - 1);
+        self.session.rewind(n);
+        if let Some(cache) = self.cache.as_ref().filter(|_| n == 0) {
+            cache.restore(&mut self.session, tokens)?;
+        }
+        self.held = tokens[..self.session.position()].to_vec();
+        Ok(())
+    }
+
+    fn tell_end(&self, reason: StopReason) {
+        match reason {
+            StopReason::Interrupted => note(format_args!("whit: stopped")),
+            StopReason::ContextFull => {
+                let n = self.session.context_length();
+                note(format_args!("whit: the context of {n} tokens is full; see /reset, /undo and --on-full"));
+            }
+            _ => {}
+        }
+        if self.args.verbose {
+            self.tell_stats();
+        }
+    }
+
+    fn tell_stats(&self) {
+        let Some(stats) = &self.stats else { return note(format_args!("whit: there was no reply yet")) };
+        let rate =
+            |n: usize, seconds: f64| if n > 0 { format!(" ({:.1}/s)", n as f64 / seconds) } else { String::new() };
+        note(format_args!(
+            "whit: {} of {} tokens computed in {:.2} s{}, {} written in {:.2} s{}: {}",
+            stats.n_computed,
+            stats.n_prompt,
+            stats.prefill_seconds,
+            rate(stats.n_computed, stats.prefill_seconds),
+            stats.n_generated,
+            stats.decode_seconds,
+            rate(stats.n_generated.saturating_sub(1), stats.decode_seconds),
+            stats.reason.name(),
+        ));
+        let private = memory::private_bytes().map_or("unknown".into(), bytes);
+        let (position, context_length) = (self.session.position(), self.session.context_length());
+        note(format_args!("whit: {position} of {context_length} positions in use; memory: {private} private"));
+    }
+
+    /// Goes on with what `file` holds, if anything.
+    fn resume(&mut self, file: &SessionFile<'_>) -> Result<()> {
+        let Some(saved) = file.read()? else { return Ok(()) };
+        let turns = conversation::from_note(saved.note).map_err(|error| error.in_file(file.name()))?;
+        self.session.rewind(0);
+        saved.restore(&mut self.session)?;
+        self.held = saved.tokens[..saved.n_held].to_vec();
+        let system = self.turns.pop().filter(|turn| turn.role == Role::System);
+        self.turns = turns;
+        if let Some(system) = system {
+            self.turns.retain(|turn| turn.role != Role::System);
+            self.turns.insert(0, system);
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, file: &SessionFile<'_>) -> Result<()> {
+        let held = core::mem::take(&mut self.held);
+        let saved = file.write(&mut self.session, &held, &conversation::to_note(&self.turns));
+        self.held = held;
+        saved
+    }
+
+    fn save_to(&mut self, path: &Path, kv: KvDtype) -> Result<()> {
+        self.save(&SessionFile::at(path, self.model, kv)?)
+    }
+
+    fn load_from(&mut self, path: &Path, kv: KvDtype) -> Result<()> {
+        let file = SessionFile::at(path, self.model, kv)?;
+        if !file.exists() {
+            return Err(Error::new(whit::error::Kind::NoInput, "it does not exist").in_file(file.name()));
+        }
+        self.turns.clear();
+        self.resume(&file)
+    }
+}
+
+/// How many tokens two texts have in common at their beginnings.
+fn common(a: &[TokenId], b: &[TokenId]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+fn tell(result: Result<()>, done: &str) {
+    match result {
+        Ok(()) => note(format_args!("whit: {done}")),
+        Err(error) => note(format_args!("whit: {error}")),
+    }
+}

@@ -1,0 +1,169 @@
+//! A conversation as the model is told it: turns to tokens, by the model's template.
+//!
+//! What a user says can name a control token, but never becomes one: where such a name begins, its first character is hidden
+//! before the template is filled, control tokens are then looked for in its text, and what is hidden comes back in what lies
+//! between them. Replies are put between marks, by which their very tokens, as the model wrote them, are found a place again:
+//! so a conversation that goes on begins with the tokens that the KV cache holds.
+
+use super::template::Template;
+use whit::TokenId;
+use whit::error::{Error, Result};
+use whit::format::cursor::{Cursor, Encoder};
+use whit::tokenizer::{Specials, Tokenizer};
+
+/// Noncharacters of Unicode (section 23.7), which no text means: one before a hidden character, two around a reply.
+const HIDDEN: char = '\u{fdd0}';
+const REPLY: char = '\u{fdd1}';
+const END_OF_REPLY: char = '\u{fdd2}';
+const MARKS: [char; 3] = [HIDDEN, REPLY, END_OF_REPLY];
+/// A hidden character stands as its upper and its lower 16 bits in this plane.
+const PLANE: u32 = 0xf_0000;
+
+/// Who says something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    System,
+    User,
+    Assistant,
+}
+
+impl Role {
+    const ALL: [Role; 3] = [Role::System, Role::User, Role::Assistant];
+
+    /// The name in templates.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        }
+    }
+}
+
+/// What somebody said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Turn {
+    pub(super) role: Role,
+    pub(super) text: String,
+    /// Of a reply: its tokens, as they were chosen.
+    pub(super) tokens: Vec<TokenId>,
+}
+
+/// The tokens of `turns`, up to where the next reply begins.
+pub(super) fn tokens(turns: &[Turn], template: &Template, tokenizer: &Tokenizer<'_>) -> Result<Vec<TokenId>> {
+    let contents: Vec<String> = turns.iter().map(|turn| marked(turn, tokenizer)).collect();
+    let last =
+        turns.iter().zip(&contents).rfind(|(turn, _)| turn.role == Role::User).map(|(_, content)| content.clone());
+    let text = template.render(turns, contents)?;
+    if last.is_some_and(|content| !text.contains(content.trim())) {
+        return Err(Error::data("it leaves out what the user said").field("chat template"));
+    }
+    let mut replies = turns.iter().filter(|turn| turn.role == Role::Assistant);
+    let mut out = Vec::new();
+    let mut rest = text.as_str();
+    while let Some((span, id)) = tokenizer.next_special(rest) {
+        encode(&rest[..span.start], &mut replies, tokenizer, &mut out);
+        out.push(id);
+        rest = &rest[span.end..];
+    }
+    encode(rest, &mut replies, tokenizer, &mut out);
+    Ok(out)
+}
+
+/// A turn's text for the template, with marks.
+fn marked(turn: &Turn, tokenizer: &Tokenizer<'_>) -> String {
+    let text = turn.text.replace(MARKS, "\u{fffd}");
+    let mut out = String::with_capacity(text.len() + 32);
+    // Ends of the text may meet the template's own words, of which they must not be the rest.
+    let ends = [text.find(|c: char| !c.is_whitespace()), text.rfind(|c: char| !c.is_whitespace())];
+    for (at, c) in text.char_indices() {
+        let names_one = || tokenizer.next_special(&text[at..]).is_some_and(|(span, _)| span.start == 0);
+        if ends.contains(&Some(at)) || tokenizer.may_begin_special(text.as_bytes()[at]) && names_one() {
+            let half = |bits: u32| char::from_u32(PLANE + (bits & 0xffff)).unwrap_or(HIDDEN);
+            out.extend([HIDDEN, half(c as u32 >> 16), half(c as u32)]);
+        } else {
+            out.push(c);
+        }
+    }
+    match turn.role {
+        Role::Assistant => format!("{REPLY}{out}{END_OF_REPLY}"),
+        _ => out,
+    }
+}
+
+/// `text` without marks, and with what was hidden.
+fn unmarked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            HIDDEN => {
+                let mut half = || chars.next().map_or(0, |c| (c as u32).wrapping_sub(PLANE));
+                let (high, low) = (half(), half());
+                out.push(char::from_u32(high << 16 | low).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            REPLY | END_OF_REPLY => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Appends the tokens of a part of the template's text in which nothing is a control token.
+fn encode<'t>(
+    mut text: &str,
+    replies: &mut (impl Iterator<Item = &'t Turn> + Clone),
+    tokenizer: &Tokenizer<'_>,
+    out: &mut Vec<TokenId>,
+) {
+    let plain = |text: &str, out: &mut Vec<TokenId>| tokenizer.encode(&unmarked(text), Specials::AsText, out);
+    while let Some((before, after)) = text.split_once(REPLY) {
+        let Some((said, rest)) = after.split_once(END_OF_REPLY) else { break };
+        let said_again = unmarked(said);
+        let mut following = replies.clone();
+        let reply = following.find(|turn| turn.text == said_again && !turn.tokens.is_empty());
+        plain(before, out);
+        match reply {
+            Some(turn) => {
+                out.extend_from_slice(&turn.tokens);
+                *replies = following;
+            }
+            None => plain(said, out),
+        }
+        text = rest;
+    }
+    plain(text, out);
+}
+
+/// The turns as the note of a saved session.
+pub(super) fn to_note(turns: &[Turn]) -> Vec<u8> {
+    let mut out = Encoder::default();
+    out.u32(turns.len() as u32);
+    for turn in turns {
+        out.u32(Role::ALL.iter().position(|role| *role == turn.role).unwrap_or(0) as u32);
+        out.u32(turn.text.len() as u32);
+        out.bytes(turn.text.as_bytes());
+        out.u32(turn.tokens.len() as u32);
+        turn.tokens.iter().for_each(|token| out.u32(*token));
+    }
+    out.into_bytes()
+}
+
+/// The turns of a note.
+pub(super) fn from_note(note: &[u8]) -> Result<Vec<Turn>> {
+    let mut cursor = Cursor::new(note, "conversation");
+    let n_turns = cursor.count(12, "turns")?;
+    let mut turns = Vec::new();
+    for _ in 0..n_turns {
+        let at = cursor.offset();
+        let role = *Role::ALL.get(cursor.u32("role")? as usize).ok_or_else(|| Error::data("unknown role").at(at))?;
+        let length = cursor.count(1, "text")?;
+        let text = std::str::from_utf8(cursor.take(length, "text")?);
+        let text = text.map_err(|_| Error::data("the text is not UTF-8").field("conversation").at(at))?;
+        let n_tokens = cursor.count(4, "tokens")?;
+        let tokens = (0..n_tokens).map(|_| cursor.u32("tokens")).collect::<Result<_>>()?;
+        turns.push(Turn { role, text: text.to_owned(), tokens });
+    }
+    cursor.finish()?;
+    Ok(turns)
+}

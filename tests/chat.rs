@@ -1,0 +1,131 @@
+//! Conversations through a pipe.
+#![cfg(feature = "cli")]
+
+mod program;
+mod support;
+
+use program::whit;
+use std::io::Write;
+use std::process::{Output, Stdio};
+use support::{Folder, TinyModel};
+
+const TEMPLATE: &str = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|end|>\n{% endfor %}assistant: ";
+
+struct Place {
+    folder: Folder,
+    model: String,
+}
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let folder = Folder::new(name);
+        let path = folder.path("m.whit");
+        let mut tiny = TinyModel::llama();
+        tiny.config.context_length = 512;
+        tiny.template = Some(TEMPLATE);
+        tiny.write(&path);
+        Place { model: path.to_str().expect("UTF-8").into(), folder }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path(name).to_str().expect("UTF-8").into()
+    }
+
+    fn chat(&self, more: &[&str], lines: &str) -> Output {
+        let mut command = whit();
+        command.args(["chat", "--raw", "-m", &self.model, "-s", "7", "-n", "9"]).args(more);
+        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = pipes.expect("whit starts");
+        child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("it reads");
+        child.wait_with_output().expect("whit ends")
+    }
+}
+
+fn said(output: &Output) -> Vec<u8> {
+    assert!(output.status.success(), "{}", told(output));
+    output.stdout.clone()
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_conversation_goes_on_after_a_restart_as_if_there_had_been_none() {
+    let place = Place::new("chat-session");
+    let file = place.path("talk.session");
+    let whole = said(&place.chat(&["--system", "be brief"], "one\ntwo\nthree\n"));
+    let mut parts = said(&place.chat(&["--system", "be brief", "--session", &file], "one\n"));
+    parts.extend(said(&place.chat(&["--session", &file], "two\nthree\n")));
+    assert!(parts == whole, "{:?} {:?}", String::from_utf8_lossy(&parts), String::from_utf8_lossy(&whole));
+    let saved = place.path("saved");
+    let mut parts = said(&place.chat(&["--system", "be brief"], &format!("one\ntwo\n/save {saved}\n")));
+    parts.extend(said(&place.chat(&[], &format!("/load {saved}\nthree\n"))));
+    assert!(parts == whole);
+}
+
+#[test]
+fn a_turn_costs_only_its_new_tokens() {
+    let place = Place::new("chat-turns");
+    let output = place.chat(&["-v"], "one\ntwo\nthree\n");
+    let computed = |line: &str| line.strip_prefix("whit: ")?.split_once(" of ")?.0.parse::<usize>().ok();
+    let computed: Vec<usize> =
+        told(&output).lines().filter(|line| line.contains("tokens computed")).filter_map(computed).collect();
+    // The words of the template around "one"; later the last token of a reply, its end and a line feed besides.
+    let first = "user: one..assistant: ".len();
+    assert_eq!(computed, [first, first + 3, first + 5]);
+    let cache = place.path("cache");
+    let first = place.chat(&["-v", "--cache", &cache], "one\ntwo\n");
+    let second = place.chat(&["-v", "--cache", &cache], "one\ntwo\n");
+    assert_eq!(said(&first), said(&second));
+    assert!(told(&second).contains("whit: 1 of "), "{}", told(&second));
+}
+
+#[test]
+fn commands_change_the_conversation_and_not_its_words() {
+    let place = Place::new("chat-commands");
+    let plain = said(&place.chat(&[], "one\ntwo\n"));
+    let undone = place.chat(&[], "one\nwrong\n/undo\ntwo\n");
+    let (first, last) = (plain.split(|b| *b == b'\n').next().expect("a line"), said(&undone));
+    assert!(last.starts_with(first) && last.ends_with(&plain[first.len() + 1..]));
+    let reset = said(&place.chat(&[], "one\n/reset\none\n/system x\n/system\none\n"));
+    let once = said(&place.chat(&[], "one\n"));
+    assert_eq!(reset, once.repeat(3));
+    let greedy = said(&place.chat(&["--temp", "0"], "one\n"));
+    assert_eq!(said(&place.chat(&[], "/temp 0\none\n/regenerate\n")), greedy.repeat(2));
+    let again = said(&place.chat(&["--temp", "1.5"], "one\n/regenerate\n"));
+    let half = said(&place.chat(&["--temp", "1.5"], "one\n"));
+    assert!(again.starts_with(&half) && again[half.len()..] != half[..], "another draw");
+    let talk = place.chat(&["-q"], "/help\n/nosuch\n/undo\n/stats\n/load /nonexistent\n\n/quit\nnever said\n");
+    assert!(said(&talk).is_empty());
+    for part in ["/regenerate ", "no command /nosuch", "nothing was said yet", "no reply yet", "does not exist"] {
+        assert!(told(&talk).contains(part), "{part}: {}", told(&talk));
+    }
+}
+
+#[test]
+fn what_cannot_be_told_is_an_error_or_a_word() {
+    let place = Place::new("chat-errors");
+    let bare = place.folder.path("bare.whit");
+    TinyModel::llama().write(&bare);
+    let output = whit().args(["chat", "-m", bare.to_str().expect("UTF-8")]).output().expect("whit starts");
+    assert_eq!(output.status.code(), Some(65));
+    assert!(told(&output).contains("no chat template") && told(&output).contains("whit generate"), "{}", told(&output));
+    let long = "word ".repeat(40);
+    let output = place.chat(&["--ctx", "64"], &format!("{long}\nhi\n"));
+    assert!(
+        told(&output).contains("leave no room in a context of 64") && told(&output).contains("/undo"),
+        "{}",
+        told(&output)
+    );
+    assert_eq!(said(&output), said(&place.chat(&["--ctx", "64"], "hi\n")), "what found no room is taken back");
+    let shifted = place.chat(&["--ctx", "96", "--on-full", "shift"], "one two three\n".repeat(6).as_str());
+    assert!(told(&shifted).contains("no longer sees the first"), "{}", told(&shifted));
+    said(&shifted);
+    let mut wrong = TinyModel::llama();
+    wrong.template = Some("{{ raise_exception('I do not talk') }}");
+    let path = place.folder.path("wrong.whit");
+    wrong.write(&path);
+    let output = place.chat(&["-m", path.to_str().expect("UTF-8")], "");
+    assert_eq!(output.status.code(), Some(64), "two models: {}", told(&output));
+}
