@@ -192,6 +192,9 @@ fn resolve(target: &Path) -> Result<PathBuf> {
         Ok(metadata) if metadata.is_symlink() => {
             fs::canonicalize(target).map_err(|error| failed(Kind::Create, target, "cannot follow the link", &error))
         }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed(Kind::Create, target, "cannot look at", &error))
+        }
         _ => Ok(target.to_owned()),
     }
 }
