@@ -115,6 +115,26 @@ impl Error {
         self.0.kind
     }
 
+    /// The file this error names.
+    pub fn file(&self) -> Option<&str> {
+        self.0.file.as_deref()
+    }
+
+    /// The field this error names.
+    pub fn named_field(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
+    /// What is wrong, without its place.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What to do about it, if that is known.
+    pub fn advice(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
     /// The byte offset this error names.
     pub fn offset(&self) -> Option<u64> {
         self.0.offset

@@ -23,7 +23,9 @@ fn bits(session: &mut Session<'_, '_>) -> Vec<u32> {
     for part in [&tokens[..17], &tokens[17..18], &tokens[18..19]] {
         out.extend(session.extend(part).expect("room").iter().map(|logit| logit.to_bits()));
     }
-    session.extend_each(&tokens[19..36], &mut |_, row| out.extend(row.iter().map(|logit| logit.to_bits()))).expect("room");
+    session
+        .extend_each(&tokens[19..36], &mut |_, row| out.extend(row.iter().map(|logit| logit.to_bits())))
+        .expect("room");
     session.rewind(30);
     out.extend(session.extend(&tokens[36..]).expect("room").iter().map(|logit| logit.to_bits()));
     out
@@ -33,11 +35,9 @@ fn bits(session: &mut Session<'_, '_>) -> Vec<u32> {
 fn streamed_weights_change_no_bit() {
     let folder = Folder::new("streaming");
     let compute = Compute::new(kernels::detect(), 2).expect("threads");
-    for (name, tied, mut tiny) in [
-        ("llama", true, TinyModel::llama()),
-        ("untied", false, TinyModel::llama()),
-        ("gpt2", true, TinyModel::gpt2()),
-    ] {
+    for (name, tied, mut tiny) in
+        [("llama", true, TinyModel::llama()), ("untied", false, TinyModel::llama()), ("gpt2", true, TinyModel::gpt2())]
+    {
         (tiny.config.tied, tiny.config.n_layers) = (tied, 5);
         let path = folder.path(name);
         tiny.write(&path);

@@ -56,6 +56,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     let mut lines = Lines::new()?;
     let mut chat = Chatting {
         args,
+        source: &source,
         model: &model,
         template: Template::new(template, &tokenizer),
         tokenizer,
@@ -81,9 +82,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         }
     }
     interrupt::watch();
-    let talked = chat.talk(&mut lines, kv);
-    source.check_unchanged()?;
-    talked?;
+    chat.talk(&mut lines, kv)?;
     if let Some(file) = &session_file {
         chat.save(file)?;
     }
@@ -93,6 +92,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
 /// A conversation under way.
 struct Chatting<'c, 'a> {
     args: &'c Chat,
+    source: &'c Source,
     model: &'c Model<'a>,
     template: Template,
     tokenizer: Tokenizer<'a>,
@@ -222,6 +222,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
                 keeping::tell_shift(&mut generator);
             }
         }
+        self.source.check_unchanged()?;
         self.out.line(if self.at_terminal { "\n" } else { "" })?;
         self.out.flush()?;
         let reason = generator.stop_reason().unwrap_or(StopReason::Length);

@@ -25,6 +25,7 @@ mod verify;
 use args::{Cli, Command, ComputeArgs, Kv};
 use clap::Parser;
 use clap::error::ErrorKind;
+use json::Object;
 use output::{End, Outcome, note};
 use whit::compute::Compute;
 use whit::error::{Error, Kind, Result};
@@ -72,10 +73,28 @@ fn exit_code(outcome: Outcome<()>) -> u8 {
         Ok(()) | Err(End::BrokenPipe) => 0,
         Err(End::Interrupted) => Kind::Interrupted.exit_code(),
         Err(End::Failed(error)) => {
-            note(format_args!("error[{}]: {error}", error.kind().name()));
+            // As the arguments were typed: they may be what is wrong.
+            if std::env::args_os().skip(1).any(|argument| argument == "--json") {
+                note(format_args!("{}", as_json(&error)));
+            } else {
+                note(format_args!("error[{}]: {error}", error.kind().name()));
+            }
             error.kind().exit_code()
         }
     }
+}
+
+/// An error as one line of JSON.
+fn as_json(error: &Error) -> String {
+    let object = Object::default()
+        .text("kind", error.kind().name())
+        .raw("exit_code", error.kind().exit_code())
+        .maybe("file", error.file())
+        .maybe("field", error.named_field())
+        .raw("offset", error.offset().map_or("null".into(), |offset| offset.to_string()))
+        .text("message", error.message())
+        .maybe("hint", error.advice());
+    Object::default().raw("error", object.line()).line()
 }
 
 /// The message of a parser's error as one line: its paragraphs without the usage.

@@ -8,6 +8,7 @@ pub mod clusters;
 pub mod cpu;
 #[cfg(test)]
 mod fake;
+pub mod fault;
 pub mod folder;
 pub mod machine;
 pub mod memory;
