@@ -37,8 +37,11 @@ has_std() { [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; }
 
 # Compiles for $target into $programs.
 compile() {
-  local cargo=(cargo) flags="-C target-feature=+crt-static" linker="" zig="" options=()
-  local variables=(CARGO_PROFILE_RELEASE_STRIP=symbols "CARGO_TARGET_DIR=target/release-build/$target")
+  # For size: the whole program is optimized at once, and has no tables to unwind by.
+  local cargo=(cargo) flags="-C target-feature=+crt-static -C force-unwind-tables=no" linker="" zig="" options=()
+  local variables=(
+    CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_PROFILE_RELEASE_LTO=fat "CARGO_TARGET_DIR=target/release-build/$target"
+  )
   programs=$PWD/target/release-build/$target/$target/release
   if ! has_std; then
     cargo +deb --version >/dev/null 2>&1 || fail "no standard library for $target: rustup target add $target"
@@ -58,7 +61,7 @@ compile() {
   if [ -n "$zig" ] && ! has_std; then
     # The standard library is built too, against the C library that zig brings.
     variables+=(RUSTC_BOOTSTRAP=1 "WHIT_ZIG_TARGET=${zig% *}" "WHIT_ZIG_CPU=${zig#* }")
-    options=(-Zbuild-std=std,panic_unwind)
+    options=(-Zbuild-std=std,panic_abort)
     linker=$PWD/tools/release/zig-linker.sh
     flags="$flags -C link-self-contained=no"
   fi
