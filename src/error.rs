@@ -143,7 +143,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// `text` with control characters and direction overrides escaped, cut to 120 bytes: foreign names are shown
+/// `text` with control characters, line separators and direction overrides escaped, cut to 120 bytes: foreign names are shown
 /// through this and can neither move the cursor nor fill the screen.
 pub fn printable(text: &str) -> String {
     const SHOWN: usize = 120;
@@ -153,8 +153,8 @@ pub fn printable(text: &str) -> String {
             out.push('…');
             break;
         }
-        let direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || direction {
+        let moves = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || moves {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -182,6 +182,7 @@ mod tests {
     #[test]
     fn foreign_names_are_escaped_and_cut() {
         assert_eq!(printable("a\x1b[2J\n\u{202e}"), "a\\u{1b}[2J\\n\\u{202e}");
+        assert_eq!(printable("a\u{2028}b\u{2029}"), "a\\u{2028}b\\u{2029}");
         assert!(printable(&"x".repeat(1000)).len() < 130);
     }
 }
