@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::spec::{self, Shape, TensorSpec};
-use crate::error::{Error, Result, printable};
+use crate::error::{Error, Result, listed, printable};
 use crate::format::File;
 use crate::ops::{Linear, Norm};
 use crate::quant::Matrix;
@@ -114,5 +114,5 @@ fn check(file: &File<'_>, table: &[TensorSpec]) -> Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Error::data(problems.join("; ")).field("tensors").hint("convert the checkpoint again"))
+    Err(Error::data(listed(&problems)).field("tensors").hint("convert the checkpoint again"))
 }

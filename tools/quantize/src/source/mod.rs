@@ -25,7 +25,7 @@ mod tokenizer_pipeline;
 
 use std::path::{Path, PathBuf};
 
-use whit::error::{Error, Kind, Result};
+use whit::error::{Error, Kind, Result, moves_cursor};
 use whit::model::{Config, GenerationDefaults};
 use whit::os::Mapping;
 use whit::tokenizer::{Token, TokenKind, Vocabulary};
@@ -302,8 +302,8 @@ fn check_name(name: &str) -> std::result::Result<(), String> {
     if name.len() > MAX_NAME {
         return Err(format!("a name of {} bytes, the limit is {MAX_NAME}", name.len()));
     }
-    if name.chars().any(char::is_control) {
-        return Err("a name with control characters".into());
+    if name.chars().any(moves_cursor) {
+        return Err("a name with control characters or direction marks".into());
     }
     Ok(())
 }
