@@ -184,7 +184,9 @@ impl Source {
             let error = Error::data(format!("{n} tokens, the embedding has {rows} rows")).field("tokenizer");
             return Err(self.files[self.vocabulary_file].error(error));
         }
-        if n < rows {
+        // Weights for as many rows are there, so the padding is no longer than the file.
+        let stored = self.tensors.iter().any(|tensor| tensor.shape.contains(&(rows as u64)));
+        if n < rows && stored {
             self.notes.push(format!("the tokenizer has {n} tokens, the embedding {rows} rows: the others stay unused"));
             vocabulary.tokens.resize(rows, Token { bytes: Vec::new(), kind: TokenKind::Unused, score: 0.0 });
         }

@@ -1,6 +1,6 @@
 //! tokenizer.json, tokenizer_config.json and chat templates.
 
-use super::config::directory;
+use super::config::{LLAMA, directory};
 use super::{Case, Scratch, case, caught, run, sweep};
 
 const BYTE_LEVEL: &str = r#"{
@@ -161,6 +161,19 @@ fn both_kinds_are_read() {
     assert_eq!(source.chat_template.as_deref(), Some("j"));
     let vocabulary = source.vocabulary.expect("vocabulary");
     assert_eq!((vocabulary.unk, vocabulary.tokens[7].score, vocabulary.add_bos), (Some(0), -1.0, false));
+}
+
+/// A number in a configuration costs no memory before weights have answered for it.
+#[test]
+fn a_vocabulary_is_filled_up_to_stored_rows_only() {
+    let scratch = Scratch::new();
+    let rows = |n: usize| LLAMA.replace("\"vocab_size\": 8", &format!("\"vocab_size\": {n}"));
+    for (n, filled) in [(1 << 20, 8), (32, 32)] {
+        let config = rows(n);
+        let files = directory(&[("config.json", config.as_bytes()), ("tokenizer.json", BYTE_LEVEL.as_bytes())]);
+        let source = caught("rows", &scratch.write(&files)).expect("valid but for its weights");
+        assert_eq!(source.vocabulary.map(|vocabulary| vocabulary.tokens.len()), Some(filled), "{n} rows");
+    }
 }
 
 #[test]
