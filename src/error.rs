@@ -119,6 +119,11 @@ impl Error {
     pub fn offset(&self) -> Option<u64> {
         self.0.offset
     }
+
+    /// Whether this error says where: by a field, a byte offset or both.
+    pub fn has_place(&self) -> bool {
+        self.0.field.is_some() || self.0.offset.is_some()
+    }
 }
 
 impl fmt::Display for Error {
@@ -197,6 +202,7 @@ mod tests {
     #[test]
     fn the_deepest_place_wins() {
         assert_eq!(Error::data("x").at(1).at(2).offset(), Some(1));
+        assert!(Error::data("x").field("y").has_place() && !Error::data("x").in_file("y").has_place());
     }
 
     #[test]
