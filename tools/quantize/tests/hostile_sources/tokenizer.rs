@@ -155,6 +155,9 @@ fn both_kinds_are_read() {
     assert_eq!((vocabulary.tokens.len(), vocabulary.bos, vocabulary.add_bos), (8, Some(0), true));
     assert_eq!(source.chat_template.as_deref(), Some("d"));
     assert!(source.notes.iter().any(|n| n.contains("truncation")), "{:?}", source.notes);
+    std::fs::write(scratch.0.join("tokenizer_config.json"), r#"{"chat_template": ""}"#).expect("write");
+    assert_eq!(caught("an empty template", &path).expect("valid").chat_template, None);
+    std::fs::write(scratch.0.join("tokenizer_config.json"), config).expect("write");
     std::fs::write(scratch.0.join("chat_template.jinja"), "j").expect("write");
     std::fs::write(scratch.0.join("tokenizer.json"), SENTENCE_PIECE).expect("write");
     let source = caught("SentencePiece", &path).expect("valid");
