@@ -139,6 +139,11 @@ impl Error {
     pub fn offset(&self) -> Option<u64> {
         self.0.offset
     }
+
+    /// Whether this error says where: by a field, a byte offset or both.
+    pub fn has_place(&self) -> bool {
+        self.0.field.is_some() || self.0.offset.is_some()
+    }
 }
 
 impl fmt::Display for Error {
@@ -163,8 +168,13 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// `text` with control characters and direction overrides escaped, cut to 120 bytes: foreign names are shown
-/// through this and can neither move the cursor nor fill the screen.
+/// Control characters, line separators and direction marks and overrides: what moves the cursor where it is shown.
+pub fn moves_cursor(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `text` with all that moves the cursor escaped, cut to 120 bytes: foreign names are shown through this and can neither
+/// break a line nor fill the screen.
 pub fn printable(text: &str) -> String {
     const SHOWN: usize = 120;
     let mut out = String::new();
@@ -173,12 +183,27 @@ pub fn printable(text: &str) -> String {
             out.push('…');
             break;
         }
-        let direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || direction {
+        if moves_cursor(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
         }
+    }
+    out
+}
+
+/// The first of `problems` as one text of about 1,000 bytes, and how many more there are.
+pub fn listed(problems: &[String]) -> String {
+    const SHOWN: usize = 1000;
+    let mut out = String::new();
+    for (i, problem) in problems.iter().enumerate() {
+        if out.len() >= SHOWN {
+            return format!("{out}; and {} more", problems.len() - i);
+        }
+        if i > 0 {
+            out.push_str("; ");
+        }
+        out.push_str(problem);
     }
     out
 }
@@ -197,11 +222,23 @@ mod tests {
     #[test]
     fn the_deepest_place_wins() {
         assert_eq!(Error::data("x").at(1).at(2).offset(), Some(1));
+        assert!(Error::data("x").field("y").has_place() && !Error::data("x").in_file("y").has_place());
     }
 
     #[test]
     fn foreign_names_are_escaped_and_cut() {
         assert_eq!(printable("a\x1b[2J\n\u{202e}"), "a\\u{1b}[2J\\n\\u{202e}");
+        assert_eq!(printable("a\u{2028}b\u{2029}"), "a\\u{2028}b\\u{2029}");
         assert!(printable(&"x".repeat(1000)).len() < 130);
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        assert_eq!(listed(&["a".into(), "b".into()]), "a; b");
+        let problems: Vec<String> = (0..10_000).map(|i| format!("tensor {i} is missing")).collect();
+        let text = listed(&problems);
+        assert!(text.len() < 1100 && text.starts_with("tensor 0 is missing; tensor 1 "), "{text}");
+        let shown = text.matches("is missing").count();
+        assert!(text.ends_with(&format!("; and {} more", 10_000 - shown)), "{text}");
     }
 }

@@ -96,6 +96,7 @@ const SECTIONS: &[Row] = &[
     ("M-22 escape", |f| f.put(f.tensor(0) + 2, b"\x1b[2J"), |f| f.tensor(0), "\\u{1b}[2J"),
     ("M-22 not UTF-8", |f| f.put(f.tensor(1) + 3, &[0xff]), |f| f.tensor(1), "not UTF-8"),
     ("M-22 right-to-left", |f| f.put(f.tensor(0) + 2, b"\xe2\x80\xae"), |f| f.tensor(0), "\\u{202e}"),
+    ("M-22 line separator", |f| f.put(f.tensor(0) + 2, b"\xe2\x80\xa8"), |f| f.tensor(0), "\\u{2028}"),
     ("M-22 same name", |f| f.put(f.tensor(3) + 2, b"n"), |f| f.tensor(3) + 2, "tensors 1 and 3"),
     ("M-20 dtype", |f| f.put_u32(f.dtype(0), 3), |f| f.dtype(0), "dtype 3 is unknown"),
     ("M-20 dtype of a vector", |f| f.put_u32(f.dtype(1), 2), |f| f.dtype(1) + 8, "not allowed for a vector"),

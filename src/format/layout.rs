@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::cursor::{Cursor, Encoder};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, moves_cursor, printable};
 use crate::quant::{self, Dtype};
 
 /// The first eight bytes. The line ends and the control-Z are damaged by anything that takes the file for text.
@@ -256,13 +256,12 @@ pub(crate) fn check_name(name: &[u8]) -> core::result::Result<&str, String> {
         return Err(format!("name of {} bytes, not 1..={MAX_NAME_BYTES}", name.len()));
     }
     let text = core::str::from_utf8(name).map_err(|_| {
-        let name = crate::error::printable(&String::from_utf8_lossy(name));
+        let name = printable(&String::from_utf8_lossy(name));
         format!("name \"{name}\" is not UTF-8")
     })?;
-    let direction = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    match text.chars().find(|c| c.is_control() || direction(*c)) {
+    match text.chars().find(|c| moves_cursor(*c)) {
         None => Ok(text),
-        Some(c) => Err(format!("name \"{}\" holds {}", crate::error::printable(text), c.escape_default())),
+        Some(c) => Err(format!("name \"{}\" holds {}", printable(text), c.escape_default())),
     }
 }
 

@@ -136,9 +136,12 @@ impl TensorSpec {
     }
 }
 
+/// Tensors of a layer, at most: of the Llama family with all biases and norms.
+const MAX_PER_LAYER: usize = 18;
+
 /// The tensors of a network, in order of use.
 pub fn tensors(config: &Config) -> Vec<TensorSpec> {
-    let mut table = Vec::new();
+    let mut table = Vec::with_capacity(4 + MAX_PER_LAYER * config.n_layers);
     match config.family {
         Family::Gpt2 => gpt2(config, &mut table),
         Family::Llama => llama(config, &mut table),
@@ -294,7 +297,7 @@ mod tests {
             qk_norm: true,
             ..config(Family::Llama)
         };
-        assert_eq!(tensors(&all).len(), 1 + 2 * 18 + 2);
+        assert_eq!(tensors(&all).len(), 1 + 2 * MAX_PER_LAYER + 2);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::spec::{self, Shape, TensorSpec};
-use crate::error::{Error, Result, printable};
+use crate::error::{Error, Result, listed, printable};
 use crate::format::File;
 use crate::ops::{Linear, Norm};
 use crate::quant::Matrix;
@@ -39,6 +39,12 @@ impl<'a> Weights<'a> {
     /// The weights of `config`'s network in `file`; refuses missing, left-over, misshapen tensors and dtypes that a role
     /// does not allow, all in one message.
     pub(super) fn open(file: &File<'a>, config: &Config) -> Result<Self> {
+        // A layer has nine tensors or more: with four, the table of the family is not much longer than the directory.
+        let n = file.tensors().len();
+        if n / 4 < config.n_layers {
+            let message = format!("{n} tensors for {} layers", config.n_layers);
+            return Err(Error::data(message).field("tensors").hint("convert the checkpoint again"));
+        }
         check(file, &spec::tensors(config))?;
         let blocks = (0..config.n_layers).map(|i| Self::block(file, config, i)).collect::<Result<_>>()?;
         let embedding = file.matrix("embedding")?;
@@ -114,5 +120,5 @@ fn check(file: &File<'_>, table: &[TensorSpec]) -> Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Error::data(problems.join("; ")).field("tensors").hint("convert the checkpoint again"))
+    Err(Error::data(listed(&problems)).field("tensors").hint("convert the checkpoint again"))
 }

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 /// Bytes that are asked of the storage at a time, and how many such requests are under way.
 const REQUEST_BYTES: usize = 2 << 20;
-const N_REQUESTS: usize = 4;
+const N_REQUESTS: usize = 8;
 
 /// Parts of a file on their way through memory.
 pub struct Stream {
@@ -30,6 +30,13 @@ struct Shared {
     ring_bytes: usize,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// Some bytes of the part at a place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Request {
+    place: usize,
+    n: usize,
 }
 
 /// Places in the order of use, which counts on from one pass to the next.
@@ -111,35 +118,37 @@ impl Shared {
     /// The life of the reader: brings in what is needed next, gives back what was.
     fn read(&self) {
         let mut given_back = 0;
+        // What is read next, and what is asked for next: never before it, and further on than the part it belongs to.
+        let (mut reading, mut asking) = (Request::default(), Request::default());
         loop {
             let mut state = self.lock();
-            let place = loop {
+            let used = loop {
                 if state.stop {
                     return;
                 }
-                // What was skipped is not read any more.
-                state.read = state.read.max(state.used);
-                if given_back < state.used {
-                    break None;
+                if reading.place < state.used {
+                    // What was skipped is not read any more.
+                    reading = Request { place: state.used, n: 0 };
+                    asking = asking.max(reading);
+                    state.read = state.used;
                 }
-                if self.has_room(state.used, state.read) {
-                    break Some(state.read);
+                if given_back < state.used || self.has_room(state.used, reading.place) {
+                    break state.used;
                 }
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
-            let used = state.used;
             drop(state);
-            match place {
-                None => {
-                    self.give_back(given_back..used);
-                    given_back = used;
-                }
-                Some(place) => {
-                    if self.bring(place) {
-                        self.lock().read = place + 1;
-                    }
-                    self.changed.notify_all();
-                }
+            if given_back < used {
+                self.give_back(given_back..used);
+                given_back = used;
+                continue;
+            }
+            self.ask_ahead(reading, &mut asking, used);
+            self.mapping.touch(self.bytes_of(reading));
+            reading = self.after(reading);
+            if reading.n == 0 {
+                self.lock().read = reading.place;
+                self.changed.notify_all();
             }
         }
     }
@@ -150,26 +159,31 @@ impl Shared {
         place == used || streamed.map(|part| self.parts[part].len()).sum::<usize>() <= self.ring_bytes
     }
 
-    /// Reads the part at `place`; false where it is no longer wanted.
-    fn bring(&self, place: usize) -> bool {
-        let part = self.parts[self.part_at(place)].clone();
-        let request = |n: usize| {
-            let start = part.start + n * REQUEST_BYTES;
-            start..(start + REQUEST_BYTES).min(part.end)
-        };
-        let n_requests = part.len().div_ceil(REQUEST_BYTES);
-        (0..n_requests.min(N_REQUESTS)).for_each(|n| self.mapping.ask(request(n)));
-        for n in 0..n_requests {
-            if n + N_REQUESTS < n_requests {
-                self.mapping.ask(request(n + N_REQUESTS));
+    /// Moves `asking` on to some requests after `reading`, as far as there is room for them.
+    fn ask_ahead(&self, reading: Request, asking: &mut Request, used: usize) {
+        let mut ahead = 0;
+        let mut request = reading;
+        while ahead < N_REQUESTS && self.has_room(used, request.place) {
+            if request == *asking {
+                self.mapping.ask(self.bytes_of(request));
+                *asking = self.after(request);
             }
-            self.mapping.touch(request(n));
-            let state = self.lock();
-            if state.stop || state.used > place {
-                return false;
-            }
+            request = self.after(request);
+            ahead += 1;
         }
-        true
+    }
+
+    fn bytes_of(&self, request: Request) -> Range<usize> {
+        let part = &self.parts[self.part_at(request.place)];
+        let start = (part.start + request.n * REQUEST_BYTES).min(part.end);
+        start..(start + REQUEST_BYTES).min(part.end)
+    }
+
+    fn after(&self, Request { place, n }: Request) -> Request {
+        match (n + 1) * REQUEST_BYTES < self.parts[self.part_at(place)].len() {
+            true => Request { place, n: n + 1 },
+            false => Request { place: place + 1, n: 0 },
+        }
     }
 
     fn give_back(&self, places: Range<usize>) {

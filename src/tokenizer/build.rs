@@ -299,15 +299,15 @@ impl<'v> Draft<'v> {
     }
 }
 
-/// Sorts `entries` by bucket, then by `order`, and gives the start of each bucket: about two entries to a bucket, more
-/// buckets where one would overflow.
+/// Sorts `entries` by bucket, then by `order`, and gives the start of each bucket: about two entries to a bucket, up to
+/// 16 times as many buckets where one would overflow. Pieces can be made that all share a bucket, however many there are.
 fn parted<T>(
     entries: &mut [T],
     hash: impl Fn(&T) -> u64,
     order: impl Fn(&T, &T) -> core::cmp::Ordering,
 ) -> Result<Vec<u32>> {
     let least = (entries.len() / 2).max(1).ilog2();
-    for bits in least..=MAX_BUCKET_BITS {
+    for bits in least..=(least + 4).min(MAX_BUCKET_BITS) {
         let mut starts = vec![0_u32; (1 << bits) + 1];
         entries.iter().for_each(|entry| starts[bucket(hash(entry), bits) + 1] += 1);
         if starts.iter().any(|count| *count > MAX_BUCKET) {

@@ -1,4 +1,5 @@
 //! Files that break rules: a small valid file, changed and sealed again.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use whit::format::cast::AlignedBytes;
 use whit::format::{ALIGNMENT, ENDIANNESS, ENTRY_BYTES, File, HEADER_BYTES, MAGIC, WEIGHTS_ALIGNMENT};

@@ -89,6 +89,16 @@ fn a_section_with_any_byte_changed_does_no_harm() {
 }
 
 #[test]
+fn pieces_that_share_a_bucket_make_no_table_of_millions() {
+    let shared = |piece: &String| tables::bucket(tables::piece_hash(piece.as_bytes()).0, 12) == 0;
+    let pieces: Vec<String> = (0..).map(|i| format!("{i:x}")).filter(shared).take(65).collect();
+    let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+    assert!(sentence_piece(&pieces[..64]).build().is_ok());
+    let error = sentence_piece(&pieces).build().expect_err("too many").to_string();
+    assert!(error.contains("65 entries do not spread"), "{error}");
+}
+
+#[test]
 fn header_fields_are_checked() {
     let section = bpe();
     let n = word(&section, N_TOKENS);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use rayon::prelude::*;
-use whit::error::{Error, Result, printable};
+use whit::error::{Error, Result, listed, printable};
 use whit::format::writer::{TensorPlan, Writer};
 use whit::format::{self, FileKind, Provenance, SectionId, TensorErrors};
 use whit::model::spec::{self, Origin, Role, Shape, TensorSpec};
@@ -165,7 +165,7 @@ fn plan(source: &Source, dtypes: &Dtypes) -> Result<Vec<Planned>> {
     if problems.is_empty() {
         return Ok(planned);
     }
-    Err(Error::data(problems.join("; ")).field("tensors").hint("the checkpoint does not fit its own configuration"))
+    Err(Error::data(listed(&problems)).field("tensors").hint("the checkpoint does not fit its own configuration"))
 }
 
 /// The shape of the source tensor, outermost first.

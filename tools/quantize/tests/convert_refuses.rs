@@ -91,6 +91,24 @@ fn missing_and_left_over_tensors_are_listed_together() {
 }
 
 #[test]
+fn a_thousand_missing_layers_do_not_fill_the_screen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fixture = root().join("tests/fixtures/llama-headdim");
+    let config = std::fs::read_to_string(fixture.join("config.json")).expect("a config");
+    let mut config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+    config["num_hidden_layers"] = 1024.into();
+    std::fs::write(folder.path().join("config.json"), config.to_string()).expect("written");
+    let weights = folder.path().join("model.safetensors");
+    std::fs::copy(fixture.join("model.safetensors"), weights).expect("copied");
+    let source = Source::open(folder.path(), &OpenOptions::default()).expect("a readable checkpoint");
+    let dtypes = Dtypes { weights: Dtype::Int8, keep: BTreeMap::new() };
+    let output = folder.path().join("out.whit");
+    let error = convert::convert(&source, &output, &dtypes, false, &mut |_, _| {}).expect_err("refused");
+    let told = error.to_string();
+    assert!(told.len() < 1500 && told.contains(" more (the checkpoint does not fit"), "{} bytes: {told}", told.len());
+}
+
+#[test]
 fn misshapen_tensors_are_told_with_both_shapes() {
     let config = std::fs::read_to_string(root().join("tests/fixtures/llama-headdim/config.json")).expect("a config");
     let config: serde_json::Value = serde_json::from_str(&config).expect("JSON");

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use whit::error::{Error, Kind, Result, printable};
+use whit::error::{Error, Kind, Result, listed, moves_cursor, printable};
 use whit::model::Family;
 
 use super::hf_config::{self, HfConfig};
@@ -17,8 +17,6 @@ pub(super) const MAX_CONFIG: u64 = 16 << 20;
 /// Bytes of an index, at most.
 const MAX_INDEX: u64 = 64 << 20;
 const MAX_SHARDS: usize = 1024;
-/// Problems of an index that one message lists.
-const LISTED: usize = 10;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -196,10 +194,7 @@ fn shards(dir: &Path, index: SourceFile, family: Family, files: &mut Vec<SourceF
         }
     }
     if !problems.is_empty() {
-        let more = problems.len().saturating_sub(LISTED);
-        problems.truncate(LISTED);
-        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        let error = Error::data(format!("{}{more}", problems.join("; "))).field("weight_map").in_file(shown);
+        let error = Error::data(listed(&problems)).field("weight_map").in_file(shown);
         return Err(error.hint("the directory is incomplete or mixed: copy it again"));
     }
     files.push(index);
@@ -235,7 +230,7 @@ fn weight_map(object: Value<'_>) -> Result<BTreeMap<String, BTreeSet<String>>> {
 
 /// True for names that cannot lead out of the directory, on any system.
 fn is_base_name(name: &str) -> bool {
-    let plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | ':');
+    let plain = |c: char| !moves_cursor(c) && !matches!(c, '/' | '\\' | ':');
     name.ends_with(".safetensors") && !name.starts_with('.') && name.len() <= 255 && name.chars().all(plain)
 }
 

@@ -136,5 +136,5 @@ fn chat_template(object: Value<'_>) -> Result<Option<String>> {
     if text.len() > MAX_TEMPLATE {
         return Err(value.error(format!("{} bytes, the limit is {MAX_TEMPLATE}", text.len()), key));
     }
-    Ok(Some(text.into_owned()))
+    Ok(Some(text.into_owned()).filter(|text| !text.is_empty()))
 }

@@ -25,7 +25,7 @@ mod tokenizer_pipeline;
 
 use std::path::{Path, PathBuf};
 
-use whit::error::{Error, Kind, Result};
+use whit::error::{Error, Kind, Result, moves_cursor};
 use whit::model::{Config, GenerationDefaults};
 use whit::os::Mapping;
 use whit::tokenizer::{Token, TokenKind, Vocabulary};
@@ -184,7 +184,9 @@ impl Source {
             let error = Error::data(format!("{n} tokens, the embedding has {rows} rows")).field("tokenizer");
             return Err(self.files[self.vocabulary_file].error(error));
         }
-        if n < rows {
+        // Weights for as many rows are there, so the padding is no longer than the file.
+        let stored = self.tensors.iter().any(|tensor| tensor.shape.contains(&(rows as u64)));
+        if n < rows && stored {
             self.notes.push(format!("the tokenizer has {n} tokens, the embedding {rows} rows: the others stay unused"));
             vocabulary.tokens.resize(rows, Token { bytes: Vec::new(), kind: TokenKind::Unused, score: 0.0 });
         }
@@ -302,8 +304,8 @@ fn check_name(name: &str) -> std::result::Result<(), String> {
     if name.len() > MAX_NAME {
         return Err(format!("a name of {} bytes, the limit is {MAX_NAME}", name.len()));
     }
-    if name.chars().any(char::is_control) {
-        return Err("a name with control characters".into());
+    if name.chars().any(moves_cursor) {
+        return Err("a name with control characters or direction marks".into());
     }
     Ok(())
 }

@@ -133,6 +133,7 @@ fn values() {
         row("C-08 two architectures", types("[\"LlamaForCausalLM\", \"x\"]"), "one architecture", "architectures"),
         row("C-08 another architecture", types("[\"BertModel\"]"), "supported: gpt2", "architectures"),
         row("C-08 another type", with("\"llama\"", "\"mixtral\""), "supported: gpt2", "model_type"),
+        row("C-08 a line separator", with("\"llama\"", "\"a\u{2028}b\""), "a\\u{2028}b", "model_type"),
         row("C-08 both differ", types("[\"GPT2LMHeadModel\"]"), "architecture", "model_type"),
         row("C-10 a window of 0", mistral("\"sliding_window\": 0"), "0 positions", "sliding_window"),
         row(

@@ -77,6 +77,7 @@ fn header() {
         row("S-08 no shape", two(&valid.replace("\"shape\":[256],", "")), "no shape", "tensor \"b\""),
         row("S-10 an empty name", two(&valid.replace("\"b\"", "\"\"")), "empty", "tensor"),
         row("S-10 a name with a newline", two(&valid.replace("\"b\"", "\"b\\n\"")), "control", "tensor"),
+        row("S-10 a name from the right", two(&valid.replace("\"b\"", "\"\\u202eb\"")), "direction", "tensor"),
         row("S-10 a long name", two(&valid.replace("\"b\"", &format!("\"{}\"", "b".repeat(257)))), "limit", "tensor"),
         row("S-10 metadata as a tensor", two(&valid.replace("\"b\"", "\"__metadata__\"")), "a string", "__metadata__"),
         row("S-14 one byte too few", two(valid)[..two(valid).len() - 1].to_vec(), "1 bytes missing", "tensor \"b\""),
@@ -167,6 +168,7 @@ fn index() {
         case("S-22 a drive", to("C:\\\\x.safetensors"), out, field),
         case("S-22 a share", to("\\\\\\\\srv\\\\x.safetensors"), out, field),
         case("S-22 NUL", to("a\\u0000.safetensors"), out, field),
+        case("S-22 a line separator", to("a\\u2028.safetensors"), out, field),
         case("S-22 another file", to("config.json"), out, field),
         case("S-23 a shard is missing", to(a), "a.safetensors is missing", field).nowhere(),
         case(

@@ -1,6 +1,6 @@
 //! tokenizer.json, tokenizer_config.json and chat templates.
 
-use super::config::directory;
+use super::config::{LLAMA, directory};
 use super::{Case, Scratch, case, caught, run, sweep};
 
 const BYTE_LEVEL: &str = r#"{
@@ -155,12 +155,28 @@ fn both_kinds_are_read() {
     assert_eq!((vocabulary.tokens.len(), vocabulary.bos, vocabulary.add_bos), (8, Some(0), true));
     assert_eq!(source.chat_template.as_deref(), Some("d"));
     assert!(source.notes.iter().any(|n| n.contains("truncation")), "{:?}", source.notes);
+    std::fs::write(scratch.0.join("tokenizer_config.json"), r#"{"chat_template": ""}"#).expect("write");
+    assert_eq!(caught("an empty template", &path).expect("valid").chat_template, None);
+    std::fs::write(scratch.0.join("tokenizer_config.json"), config).expect("write");
     std::fs::write(scratch.0.join("chat_template.jinja"), "j").expect("write");
     std::fs::write(scratch.0.join("tokenizer.json"), SENTENCE_PIECE).expect("write");
     let source = caught("SentencePiece", &path).expect("valid");
     assert_eq!(source.chat_template.as_deref(), Some("j"));
     let vocabulary = source.vocabulary.expect("vocabulary");
     assert_eq!((vocabulary.unk, vocabulary.tokens[7].score, vocabulary.add_bos), (Some(0), -1.0, false));
+}
+
+/// A number in a configuration costs no memory before weights have answered for it.
+#[test]
+fn a_vocabulary_is_filled_up_to_stored_rows_only() {
+    let scratch = Scratch::new();
+    let rows = |n: usize| LLAMA.replace("\"vocab_size\": 8", &format!("\"vocab_size\": {n}"));
+    for (n, filled) in [(1 << 20, 8), (32, 32)] {
+        let config = rows(n);
+        let files = directory(&[("config.json", config.as_bytes()), ("tokenizer.json", BYTE_LEVEL.as_bytes())]);
+        let source = caught("rows", &scratch.write(&files)).expect("valid but for its weights");
+        assert_eq!(source.vocabulary.map(|vocabulary| vocabulary.tokens.len()), Some(filled), "{n} rows");
+    }
 }
 
 #[test]

@@ -1,0 +1,224 @@
+//! Where a case is tried: a folder for its files, the readers under measurement, and the model that must then write.
+
+use std::path::{Path, PathBuf};
+
+use quantize::convert::{self, Dtypes};
+use quantize::source::{OpenOptions, Source};
+use whit::error::{Error, Kind, moves_cursor};
+use whit::format::cast::AlignedBytes;
+use whit::generate::{Generator, Limits};
+use whit::ops::KvDtype;
+use whit::os::Mapping;
+use whit::quant::Dtype;
+use whit::sampler::{Sampler, SamplerOptions};
+use whit::tokenizer::Specials;
+use whit::{Compute, File, Model, Session, SessionOptions, kernels};
+
+use crate::memory::{self, Usage};
+use crate::random::Random;
+
+/// The files of a case: base names and bytes.
+pub type Files = Vec<(String, Vec<u8>)>;
+
+/// Tokens written by a model that was accepted.
+const WRITTEN: usize = 4;
+/// Bytes of an error message, at most.
+const MAX_MESSAGE: usize = 2000;
+
+/// Why a case ended before the model wrote.
+#[derive(Debug)]
+pub enum Stop {
+    /// The input was refused.
+    Refused(Error),
+    /// A promise was broken; this says which.
+    Broken(String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Refused(error)
+    }
+}
+
+/// The outcome of a case.
+pub type Verdict = Result<(), Stop>;
+
+/// The heap that reading a case of `n` bytes may take: the peak, and one allocation.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound {
+    peak: [usize; 2],
+    largest: [usize; 2],
+}
+
+impl Bound {
+    /// 16 MiB + 4 n; at once 1 MiB + n.
+    pub const PLAIN: Bound = Bound { peak: [16 << 20, 4], largest: [1 << 20, 1] };
+    /// Of GGUF. Pairs and tensors, 65,536 of each at most, are listed in 64 bytes each: at once 4 MiB. A token takes 21 bytes
+    /// of the file at least, some 200 in the tables that are built of it, 75 of them at once.
+    pub const GGUF: Bound = Bound { peak: [16 << 20, 12], largest: [4 << 20, 4] };
+    /// Of JSON. A value is 2 bytes in the text and 16 in the tree, which grows by doubling.
+    pub const JSON: Bound = Bound { peak: [16 << 20, 32], largest: [1 << 20, 16] };
+}
+
+/// The bench of one process.
+pub struct Bench {
+    folder: PathBuf,
+    written: Vec<String>,
+    compute: Compute,
+    bound: Bound,
+    usage: Usage,
+}
+
+impl Bench {
+    /// A bench that puts files into `folder`, which exists.
+    pub fn new(folder: PathBuf, bound: Bound) -> whit::Result<Self> {
+        let compute = Compute::new(kernels::detect(), 1)?;
+        Ok(Bench { folder, written: Vec::new(), compute, bound, usage: Usage::default() })
+    }
+
+    /// The most that reading has taken so far.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Puts the files of a checkpoint where [`Source::open`] finds them: the folder, or in it the file of that name.
+    pub fn checkpoint(&mut self, files: &Files, opened: Option<&str>) -> Result<PathBuf, Stop> {
+        let failed = |error: std::io::Error| Stop::Broken(format!("the scratch folder fails: {error}"));
+        for name in std::mem::take(&mut self.written) {
+            if !files.iter().any(|(other, _)| *other == name) {
+                std::fs::remove_file(self.folder.join(name)).map_err(failed)?;
+            }
+        }
+        for (name, bytes) in files {
+            std::fs::write(self.folder.join(name), bytes).map_err(failed)?;
+            self.written.push(name.clone());
+        }
+        Ok(opened.map_or_else(|| self.folder.clone(), |name| self.folder.join(name)))
+    }
+
+    /// Runs a reader of `bytes` bytes and holds it to the bound.
+    pub fn reading<T>(&mut self, bytes: usize, read: impl FnOnce() -> whit::Result<T>) -> Result<T, Stop> {
+        let (result, usage) = memory::measured(read);
+        self.usage = self.usage.max(usage);
+        let over = |used: usize, [base, per_byte]: [usize; 2]| used > base + per_byte * bytes;
+        if over(usage.peak, self.bound.peak) {
+            return Err(Stop::Broken(format!("reading {bytes} bytes took {} bytes of heap", usage.peak)));
+        }
+        if over(usage.largest, self.bound.largest) {
+            return Err(Stop::Broken(format!("reading {bytes} bytes allocated {} at once", usage.largest)));
+        }
+        result.map_err(|error| match complaint(&error) {
+            Some(what) => Stop::Broken(format!("{what}: {error}")),
+            None => Stop::Refused(error),
+        })
+    }
+
+    /// Reads the checkpoint at `path`, converts it and has the model write.
+    pub fn convert(&mut self, path: &Path, bytes: usize, random: &mut Random) -> Verdict {
+        let source = self.reading(bytes, || {
+            let source = Source::open(path, &OpenOptions::default())?;
+            source.tokenizer_section()?;
+            Ok(source)
+        })?;
+        let dtypes = Dtypes { weights: random.pick(&[Dtype::Int8, Dtype::F16, Dtype::F32]), keep: [].into() };
+        let output = self.folder.join("output.whit");
+        convert::convert(&source, &output, &dtypes, true, &mut |_, _| {}).map_err(checked)?;
+        let mapping = Mapping::open(&output).map_err(|error| Stop::Broken(format!("nothing was written: {error}")))?;
+        let opened = File::open(&mapping).and_then(|file| {
+            file.verify(&mut |_| {})?;
+            Model::open(&file)
+        });
+        match opened {
+            Ok(model) => self.write(&model, random),
+            Err(error) => Err(Stop::Broken(format!("quantize wrote what whit refuses: {error}"))),
+        }
+    }
+
+    /// Opens `bytes` as a `.whit` file and has the model write.
+    pub fn open(&mut self, bytes: &[u8], random: &mut Random) -> Verdict {
+        let aligned = AlignedBytes::copy(bytes);
+        let file = self.reading(bytes.len(), || File::open(&aligned))?;
+        // A tensor's hash that is wrong is found on demand only: the model opens all the same.
+        match self.reading(bytes.len(), || file.verify(&mut |_| {})) {
+            Err(Stop::Broken(what)) => return Err(Stop::Broken(what)),
+            Ok(()) | Err(Stop::Refused(_)) => {}
+        }
+        let model = self.reading(bytes.len(), || Model::open(&file))?;
+        self.write(&model, random)
+    }
+
+    /// Four tokens after a prompt. Weights that are no numbers end in an error, which is right.
+    fn write(&self, model: &Model<'_>, random: &mut Random) -> Verdict {
+        let config = model.config();
+        let context_length = config.context_length.min(3 * WRITTEN);
+        let kv = random.pick(&KvDtype::ALL);
+        let options = SessionOptions { context_length, kv, batch: random.within(1, 8), logit_rows: 1 };
+        let mut written = || -> whit::Result<()> {
+            let mut session = Session::new(model, &self.compute, options)?;
+            let temperature = random.pick(&[0.0, 1.0]);
+            let options = SamplerOptions { temperature, ..SamplerOptions::default() };
+            let mut sampler = Sampler::new(options, config.vocab_size)?;
+            let Some(tokenizer) = model.tokenizer() else {
+                let mut token = 0;
+                for _ in 0..WRITTEN.min(context_length) {
+                    token = sampler.sample(session.extend(&[token])?)?;
+                }
+                return Ok(());
+            };
+            let mut prompt: Vec<u32> = tokenizer.bos().filter(|_| tokenizer.adds_bos()).into_iter().collect();
+            let specials = random.pick(&[Specials::AsText, Specials::Parse]);
+            tokenizer.encode(&prompt_text(random), specials, &mut prompt);
+            prompt.truncate(2 * WRITTEN.min(context_length.div_ceil(3)));
+            prompt.truncate(context_length);
+            if prompt.is_empty() {
+                prompt.push(0);
+            }
+            let limits = Limits {
+                n_tokens: Some(WRITTEN),
+                stops: vec!["ab".into()],
+                end_tokens: model.end_tokens(),
+                ..Limits::default()
+            };
+            let mut generator = Generator::new(&mut session, *tokenizer, sampler, limits);
+            generator.prefill(&prompt, 3, &mut || true)?;
+            while generator.next_piece()?.is_some() {}
+            Ok(())
+        };
+        match written().map_err(checked) {
+            Err(Stop::Broken(what)) => Err(Stop::Broken(what)),
+            Ok(()) | Err(Stop::Refused(_)) => Ok(()),
+        }
+    }
+}
+
+/// Texts that make tokenizers work: what the tiny vocabularies spell, and what none spells.
+fn prompt_text(random: &mut Random) -> String {
+    const PARTS: [&str; 16] =
+        ["a", "b", "ab", " ", "  ", "\n", "é", "e\u{301}", "中", "😀", "1", "'s", "<s>", "<x>", "\u{2581}", "\u{0}"];
+    (0..random.below(12)).map(|_| random.pick(&PARTS)).collect()
+}
+
+fn checked(error: Error) -> Stop {
+    match complaint(&error) {
+        Some(what) => Stop::Broken(format!("{what}: {error}")),
+        None => Stop::Refused(error),
+    }
+}
+
+/// What is wrong with the message of a refusal.
+fn complaint(error: &Error) -> Option<&'static str> {
+    let shown = error.to_string();
+    if shown.contains(moves_cursor) {
+        Some("a message that moves the cursor")
+    } else if shown.len() > MAX_MESSAGE {
+        Some("a message that fills the screen")
+    } else if shown.ends_with(": ") || shown.is_empty() {
+        Some("a message that says nothing")
+    } else if !matches!(error.kind(), Kind::Data | Kind::NoInput | Kind::Unavailable | Kind::Resources) {
+        Some("an error of the wrong class")
+    } else if error.kind() == Kind::Data && !error.has_place() && !shown.contains("the file is empty") {
+        Some("a message without field or offset")
+    } else {
+        None
+    }
+}

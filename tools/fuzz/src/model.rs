@@ -1,0 +1,102 @@
+//! Tiny networks of random shape, and their tensors as published checkpoints name them.
+
+use whit::model::spec;
+use whit::model::{Config, Family};
+
+use crate::random::Random;
+
+/// Whose checkpoints a network looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    Gpt2,
+    Llama,
+    Mistral,
+    Qwen2,
+    Qwen3,
+}
+
+impl Style {
+    /// All of them.
+    pub(crate) const ALL: [Style; 5] = [Style::Gpt2, Style::Llama, Style::Mistral, Style::Qwen2, Style::Qwen3];
+
+    /// The name in config.json.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Style::Gpt2 => "gpt2",
+            Style::Llama => "llama",
+            Style::Mistral => "mistral",
+            Style::Qwen2 => "qwen2",
+            Style::Qwen3 => "qwen3",
+        }
+    }
+}
+
+/// A network of `vocab_size` tokens. Without `extras` it is what llama2.c can hold.
+pub(crate) fn config(style: Style, vocab_size: usize, extras: bool, random: &mut Random) -> Config {
+    let gpt2 = style == Style::Gpt2;
+    let n_kv_heads = random.within(1, 2);
+    let n_heads = if gpt2 { n_kv_heads } else { n_kv_heads * random.within(1, 2) };
+    let wide_heads = !gpt2 && extras && random.once_in(40);
+    let head_dim = if wide_heads { random.pick(&[64, 66, 258, 1024]) } else { 2 * random.within(1, 4) };
+    let other_width = !gpt2 && extras && (wide_heads || random.once_in(3));
+    let (biased, mlp_bias) = (extras && random.once_in(3), extras && random.once_in(3));
+    let attention_bias = matches!(style, Style::Llama | Style::Qwen3) && biased;
+    Config {
+        family: if gpt2 { Family::Gpt2 } else { Family::Llama },
+        dim: if other_width { random.pick(&[8, 32, 33]) } else { n_heads * head_dim },
+        hidden_dim: random.pick(&[4, 16, 32]),
+        n_layers: random.within(1, 2),
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        vocab_size,
+        context_length: random.within(4, 16),
+        norm_eps: 1e-5,
+        sliding_window: (style == Style::Mistral).then_some(3),
+        tied: random.once_in(2),
+        qkv_bias: gpt2 || attention_bias || style == Style::Qwen2,
+        output_bias: gpt2 || attention_bias,
+        mlp_bias: gpt2 || (style == Style::Llama && mlp_bias),
+        qk_norm: style == Style::Qwen3,
+        rope_freqs: if gpt2 { Vec::new() } else { (0..head_dim / 2).map(|i| 0.1_f32.powi(i as i32)).collect() },
+    }
+}
+
+/// Who named the tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    HuggingFace,
+    Gguf,
+}
+
+/// Names and shapes, outermost first, of a checkpoint of this network.
+pub(crate) fn tensors(config: &Config, naming: Naming) -> Vec<(String, Vec<u64>)> {
+    let mut out: Vec<(String, Vec<u64>)> = Vec::new();
+    for spec in spec::tensors(config) {
+        let origin = &spec.origins[usize::from(naming == Naming::Gguf)];
+        if out.iter().any(|(name, _)| *name == origin.name) {
+            continue;
+        }
+        let mut dims = spec.shape.dims();
+        if origin.third.is_some() {
+            dims[0] *= 3;
+        }
+        if origin.transposed {
+            dims.reverse();
+        }
+        out.push((origin.name.clone(), dims));
+    }
+    out
+}
+
+/// `n` floats of `width` bytes each, all of them below 2.
+pub(crate) fn floats(n: usize, width: usize, random: &mut Random) -> Vec<u8> {
+    let mut out: Vec<u8> = Vec::with_capacity(n * width + 8);
+    while out.len() < n * width {
+        out.extend(random.bits().to_le_bytes());
+    }
+    out.truncate(n * width);
+    // The highest bit of the exponent is not set.
+    out.iter_mut().skip(width - 1).step_by(width).for_each(|byte| *byte &= 0xbf);
+    out
+}
