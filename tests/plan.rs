@@ -41,7 +41,8 @@ fn what_does_not_fit_is_refused_and_what_is_proposed_runs() {
     TinyModel::llama().write(&path);
     let model = path.to_str().expect("UTF-8");
     let whole = plan(model, &["--ctx", "64", "-t", "1"]);
-    let allowed = (number(&whole, "private_bytes") - number(&whole, "kv_bytes") / 4).to_string();
+    let allowed =
+        (number(&whole, "private_bytes") - number(&whole, "kv_bytes") / 4 + number(&whole, "mapped_bytes")).to_string();
     let generate = |more: &[&str]| {
         let mut command = whit();
         command.args(["generate", "-q", "-m", model, "-n", "4", "-t", "1", "--max-memory", &allowed]).args(more);
@@ -61,7 +62,7 @@ fn what_does_not_fit_is_refused_and_what_is_proposed_runs() {
 #[test]
 fn a_smaller_cache_is_proposed_where_it_would_fit() {
     let generate = |more: &[&str]| {
-        let common = ["generate", "-q", "-n", "4", "-t", "1", "--ctx", "256", "--max-memory", "1600k", "Once"];
+        let common = ["generate", "-q", "-n", "4", "-t", "1", "--ctx", "256", "--max-memory", "3200k", "Once"];
         whit().args(common).args(more).output().expect("whit starts")
     };
     let told = String::from_utf8_lossy(&generate(&[]).stderr).into_owned();

@@ -5,7 +5,7 @@ use super::input::Source;
 use super::json::{self, Object};
 use super::output::{Outcome, Output, bytes};
 use super::table::table;
-use super::{default_context, n_threads};
+use super::{default_context, n_threads, streaming};
 use whit::error::{Error, Kind, Result};
 use whit::inspect::Plan;
 use whit::model::{Model, SessionOptions};
@@ -29,20 +29,24 @@ pub(super) struct Wanted<'w> {
 struct Place {
     what: &'static str,
     bytes: u64,
-    /// The program's own memory is counted, too.
-    whole: bool,
+    /// For a bound on all memory: bytes of weights that must be there. The program's own is counted, too.
+    weights: Option<u64>,
 }
 
 impl Place {
-    /// All that bound a run, the user's own bound first.
-    fn all(max_memory: Option<u64>) -> Vec<Place> {
-        let allowed = max_memory.map(|bytes| Place { what: "--max-memory", bytes, whole: true });
+    /// All that bound a run, the user's own bound first, under which so many bytes of weights must be in memory.
+    fn all(max_memory: Option<u64>, weights: u64) -> Vec<Place> {
+        let allowed = max_memory.map(|bytes| Place { what: "--max-memory", bytes, weights: Some(weights) });
         allowed.into_iter().chain(memory::rooms().into_iter().map(Place::from)).collect()
     }
 
+    /// What `plan` needs of it.
+    fn needed(&self, plan: &Plan) -> u64 {
+        self.weights.map_or_else(|| plan.to_come(), |weights| plan.private().saturating_add(weights))
+    }
+
     fn holds(&self, plan: &Plan) -> bool {
-        let needed = if self.whole { plan.private() } else { plan.to_come() };
-        needed <= self.bytes
+        self.needed(plan) <= self.bytes
     }
 }
 
@@ -54,7 +58,7 @@ impl From<Room> for Place {
             Bound::Addresses => "limit of addresses (ulimit -v)",
             Bound::Promises => "memory this machine may promise",
         };
-        Place { what, bytes: room.bytes, whole: false }
+        Place { what, bytes: room.bytes, weights: None }
     }
 }
 
@@ -73,11 +77,12 @@ impl Wanted<'_> {
     /// The plan, or a refusal that names what would fit.
     pub(super) fn check(&self) -> Result<Plan> {
         let plan = self.plan(self.options.context_length, self.options.kv);
-        let places = Place::all(self.max_memory);
+        let places = Place::all(self.max_memory, streaming::least(self.model, self.file_bytes));
         let Some(place) = places.iter().find(|place| !place.holds(&plan)) else { return Ok(plan) };
+        let what = if place.weights.is_some() { "private memory and weights in use" } else { "private memory" };
         let message = format!(
-            "{} of private memory are needed for a context of {}, {} has {}",
-            bytes(if place.whole { plan.private() } else { plan.to_come() }),
+            "{} of {what} are needed for a context of {}, {} has {}",
+            bytes(place.needed(&plan)),
             self.options.context_length,
             place.what,
             bytes(place.bytes),
@@ -109,7 +114,7 @@ pub(super) fn run(args: &args::Plan) -> Outcome<()> {
     let file_bytes = file.file_bytes();
     let wanted = Wanted { model: &model, file_bytes, options, n_sessions: 1, n_threads, flag: "--ctx", max_memory };
     let plan = wanted.plan(context_length, options.kv);
-    let places = Place::all(max_memory);
+    let places = Place::all(max_memory, streaming::least(&model, file_bytes));
     let addresses = memory::address_bytes().map(|now| now + plan.to_come() + plan.reserved + plan.program);
     let mut out = Output::new();
     if args.json {

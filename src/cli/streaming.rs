@@ -14,6 +14,12 @@ const SPARE_BYTES: u64 = 6 << 20;
 /// Time that storage is measured for.
 const SECONDS: f64 = 0.5;
 
+/// The least memory that the weights of a file need.
+pub(super) fn least(model: &Model<'_>, file_bytes: u64) -> u64 {
+    let streamed = (Residency::least(model) + SPARE_BYTES) * 64 / 63 + 1;
+    streamed.min(file_bytes)
+}
+
 /// Has `session` stream its weights where `max_memory` does not hold them all beside what `plan` says.
 pub(super) fn pace(
     session: &mut Session<'_, '_>,

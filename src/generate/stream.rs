@@ -20,15 +20,20 @@ pub struct Residency {
 }
 
 impl Residency {
+    /// The least memory that the streamed weights of `model` need: those of an op and of the next, which are read meanwhile.
+    pub fn least(model: &Model<'_>) -> u64 {
+        let lengths = model.weight_uses().iter().map(|used| used.bytes.len() as u64);
+        let next = lengths.clone().cycle().skip(1);
+        lengths.zip(next).map(|(a, b)| a + b).max().unwrap_or(0)
+    }
+
     /// The best use of `bytes` of memory for `model`'s weights; `None` where they all fit.
     pub fn within(model: &Model<'_>, bytes: u64) -> Result<Option<Residency>> {
         let lengths: Vec<u64> = model.weight_uses().iter().map(|used| used.bytes.len() as u64).collect();
         if model.weight_bytes() <= bytes {
             return Ok(None);
         }
-        // While one is in use the next is read.
-        let next = lengths.iter().cycle().skip(1);
-        let ring = lengths.iter().zip(next).map(|(a, b)| a + b).max().unwrap_or(0);
+        let ring = Self::least(model);
         let Some(mut left) = bytes.checked_sub(ring) else {
             let message = format!("{bytes} bytes are left for weights, of which {ring} are in use at a time");
             return Err(Error::new(Kind::Resources, message).field("memory plan"));
