@@ -32,6 +32,8 @@
 //! }
 //! ```
 
+#[cfg(feature = "cli")]
+pub mod chat;
 pub mod compute;
 pub mod error;
 pub mod format;

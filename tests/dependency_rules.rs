@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, u8)] = &[
     ("main", 8),
     ("cli", 7),
+    ("chat", 6),
     ("generate", 6),
     ("inspect", 6),
     ("model", 5),
@@ -30,6 +31,7 @@ const ALSO: &[(&str, &str)] = &[
     ("token", "error"),
     ("main", "os"),
     ("cli", "os"),
+    ("chat", "os"),
     ("generate", "os"),
     ("format/writer.rs", "os"),
     ("inspect/bench.rs", "os"),

@@ -1,11 +1,7 @@
 //! `whit chat`: a conversation, by the model's own template.
 
 mod commands;
-mod conversation;
 mod lines;
-mod template;
-#[cfg(test)]
-mod tests;
 
 use super::args::Chat;
 use super::generate::sampler_options;
@@ -15,11 +11,10 @@ use super::output::{Outcome, Output, bytes, note};
 use super::plan::Wanted;
 use super::{BATCH, compute, default_context, interrupt, session_options, streaming};
 use commands::{HELP, Input};
-use conversation::{Role, Turn};
 use lines::{Line, Lines};
 use std::path::Path;
-use template::Template;
 use whit::TokenId;
+use whit::chat::{self, Role, Template, Turn};
 use whit::error::{Error, Result};
 use whit::generate::{Generator, Limits, PrefixCache, StopReason};
 use whit::model::{Model, Session};
@@ -54,7 +49,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     let kv = args.compute.kv.into();
     let session_file = SessionFile::of(&args.keeping, &model, kv)?;
     let mut lines = Lines::new()?;
-    let mut chat = Chatting {
+    let mut talk = Chatting {
         args,
         source: &source,
         model: &model,
@@ -70,21 +65,21 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         at_terminal: lines.is_terminal(),
         stats: None,
     };
-    chat.set_system(args.system.clone());
+    talk.set_system(args.system.clone());
     if let Some(file) = &session_file {
-        chat.resume(file)?;
+        talk.resume(file)?;
     }
     if !args.quiet {
-        let (name, private, seed) = (source.short_name(), bytes(plan.private()), chat.options.seed);
+        let (name, private, seed) = (source.short_name(), bytes(plan.private()), talk.options.seed);
         note(format_args!("whit: {name}, context {context_length}, {private} private at most, seed {seed}"));
         if lines.is_terminal() {
             note(format_args!("whit: /help lists commands, Ctrl-C stops a reply, Ctrl-D ends"));
         }
     }
     interrupt::watch();
-    chat.talk(&mut lines, kv)?;
+    talk.talk(&mut lines, kv)?;
     if let Some(file) = &session_file {
-        chat.save(file)?;
+        talk.save(file)?;
     }
     Ok(())
 }
@@ -246,7 +241,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
         let context_length = self.session.context_length();
         let mut n_dropped = 0;
         loop {
-            let tokens = conversation::tokens(&self.turns, &self.template, &self.tokenizer)?;
+            let tokens = chat::tokens(&self.turns, &self.template, &self.tokenizer)?;
             let most = if n_dropped > 0 { context_length / 2 } else { context_length - 1 };
             if tokens.len() <= most {
                 if n_dropped > 0 {
@@ -271,7 +266,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
     /// How many tokens the system prompt takes, as far as it stands at the beginning.
     fn n_system(&self) -> Result<usize> {
         let Some(first) = self.turns.first().filter(|turn| turn.role == Role::System) else { return Ok(0) };
-        let alone = conversation::tokens(core::slice::from_ref(first), &self.template, &self.tokenizer);
+        let alone = chat::tokens(core::slice::from_ref(first), &self.template, &self.tokenizer);
         Ok(alone.map_or(0, |tokens| common(&tokens, &self.held)))
     }
 
@@ -323,7 +318,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
     /// Goes on with what `file` holds, if anything.
     fn resume(&mut self, file: &SessionFile<'_>) -> Result<()> {
         let Some(saved) = file.read()? else { return Ok(()) };
-        let turns = conversation::from_note(saved.note).map_err(|error| error.in_file(file.name()))?;
+        let turns = chat::from_note(saved.note).map_err(|error| error.in_file(file.name()))?;
         self.session.rewind(0);
         saved.restore(&mut self.session)?;
         self.held = saved.tokens[..saved.n_held].to_vec();
@@ -338,7 +333,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
 
     fn save(&mut self, file: &SessionFile<'_>) -> Result<()> {
         let held = core::mem::take(&mut self.held);
-        let saved = file.write(&mut self.session, &held, &conversation::to_note(&self.turns));
+        let saved = file.write(&mut self.session, &held, &chat::to_note(&self.turns));
         self.held = held;
         saved
     }

@@ -37,6 +37,7 @@ pub struct Settings {
     /// Numerics version, type of the cache, layers, KV heads, elements of a head.
     numbers: [u32; 5],
     block_bytes: u64,
+    vocab_size: usize,
 }
 
 /// A part of a text, to be saved.
@@ -77,7 +78,7 @@ impl Settings {
         let kv = KvDtype::ALL.iter().position(|dtype| *dtype == kv_dtype).unwrap_or(0) as u32;
         let numbers = [NUMERICS_VERSION, kv, c.n_layers as u32, c.n_kv_heads as u32, c.head_dim as u32];
         let block_bytes = KvCache::bytes(kv_dtype, c.n_layers, c.n_kv_heads, c.head_dim, KV_BLOCK);
-        Settings { model: model.content_hash(), numbers, block_bytes }
+        Settings { model: model.content_hash(), numbers, block_bytes, vocab_size: c.vocab_size }
     }
 
     /// The key of the text that `tokens` continue from `parent`.
@@ -177,7 +178,12 @@ impl<'b> Saved<'b> {
         if n_tokens > cursor.left() / size_of::<TokenId>() {
             return Err(wrong("it has fewer bytes than tokens"));
         }
+        let at = cursor.offset();
         let tokens = (0..n_tokens).map(|_| cursor.u32("tokens")).collect::<Result<Vec<_>>>()?;
+        if let Some(i) = tokens.iter().position(|token| *token as usize >= settings.vocab_size) {
+            let message = format!("token {} is outside the vocabulary of {}", tokens[i], settings.vocab_size);
+            return Err(Error::data(message).field("tokens").at(at + 4 * i as u64).hint("remove the file"));
+        }
         let note = cursor.take(n_note, "note")?;
         let n_bytes = settings.block_bytes.checked_mul(n_held.div_ceil(KV_BLOCK) as u64);
         let n_bytes = n_bytes.and_then(|n| usize::try_from(n).ok()).ok_or_else(|| wrong("it is too large"))?;

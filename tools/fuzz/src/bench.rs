@@ -7,6 +7,7 @@ use quantize::source::{OpenOptions, Source};
 use whit::error::{Error, Kind, moves_cursor};
 use whit::format::cast::AlignedBytes;
 use whit::generate::{Generator, Limits};
+use whit::model::saved::Saved;
 use whit::ops::KvDtype;
 use whit::os::Mapping;
 use whit::quant::Dtype;
@@ -145,6 +146,26 @@ impl Bench {
         }
         let model = self.reading(bytes.len(), || Model::open(&file))?;
         self.write(&model, random)
+    }
+
+    /// Goes on with a saved text: what was verified may still be more than the context holds, or hold keys that are no numbers.
+    pub fn go_on(&self, model: &Model<'_>, kv: KvDtype, saved: &Saved<'_>, random: &mut Random) -> Verdict {
+        let config = model.config();
+        let context_length = config.context_length.min(saved.tokens.len().saturating_add(WRITTEN)).max(1);
+        let options = SessionOptions { context_length, kv, batch: random.within(1, 8), logit_rows: 1 };
+        let goes_on = || -> whit::Result<()> {
+            let mut session = Session::new(model, &self.compute, options)?;
+            saved.restore(&mut session)?;
+            let rest = saved.tokens.get(session.position()..).unwrap_or_default();
+            if !rest.is_empty() {
+                session.extend(rest)?;
+            }
+            for token in 0..WRITTEN.min(context_length - session.position()) {
+                session.extend(&[token as u32])?;
+            }
+            Ok(())
+        };
+        goes_on().map_err(checked)
     }
 
     /// Four tokens after a prompt. Weights that are no numbers end in an error, which is right.

@@ -5,6 +5,7 @@ mod config;
 mod gguf;
 mod llama2c;
 mod safetensors;
+mod session;
 mod tokenizer;
 mod whit_file;
 
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Box<dyn Target>> {
         Box::new(llama2c::Llama2c),
         Box::new(config::ConfigJson),
         Box::new(tokenizer::TokenizerJson),
+        Box::new(session::SavedSession),
     ]
 }
 

@@ -29,9 +29,7 @@ impl Target for WhitFile {
     }
 
     fn make(&self, random: &mut Random) -> Files {
-        static MADE: OnceLock<Vec<Parts>> = OnceLock::new();
-        let seeds = MADE.get_or_init(|| (0..SEEDS).filter_map(|seed| seed_file(seed).ok()).collect());
-        let mut parts = random.pick(seeds);
+        let mut parts = random.pick(seeds());
         if random.once_in(2000) {
             inflate(&mut parts, random.within(1000, 60_000));
         }
@@ -58,6 +56,21 @@ impl Target for WhitFile {
     fn run(&self, files: &Files, bench: &mut Bench, random: &mut Random) -> Verdict {
         files.iter().try_for_each(|(_, bytes)| bench.open(bytes, random))
     }
+}
+
+/// The valid files, made once.
+fn seeds() -> &'static [Parts] {
+    static MADE: OnceLock<Vec<Parts>> = OnceLock::new();
+    MADE.get_or_init(|| (0..SEEDS).filter_map(|seed| seed_file(seed).ok()).collect())
+}
+
+/// The bytes of one of the valid files.
+pub(super) fn valid(random: &mut Random) -> Vec<u8> {
+    let parts = random.pick(seeds());
+    let hash = parts.weights_hash();
+    let mut bytes = parts.bytes();
+    flat::seal(&mut bytes, hash);
+    bytes
 }
 
 /// A valid file of random shape.

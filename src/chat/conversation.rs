@@ -6,10 +6,10 @@
 //! so a conversation that goes on begins with the tokens that the KV cache holds.
 
 use super::template::Template;
-use whit::TokenId;
-use whit::error::{Error, Result};
-use whit::format::cursor::{Cursor, Encoder};
-use whit::tokenizer::{Specials, Tokenizer};
+use crate::error::{Error, Result};
+use crate::format::cursor::{Cursor, Encoder};
+use crate::token::TokenId;
+use crate::tokenizer::{Specials, Tokenizer};
 
 /// Noncharacters of Unicode (section 23.7), which no text means: one before a hidden character, two around a reply.
 const HIDDEN: char = '\u{fdd0}';
@@ -21,9 +21,12 @@ const PLANE: u32 = 0xf_0000;
 
 /// Who says something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub enum Role {
+    /// Who sets the rules.
     System,
+    /// Who asks.
     User,
+    /// The model.
     Assistant,
 }
 
@@ -31,7 +34,7 @@ impl Role {
     const ALL: [Role; 3] = [Role::System, Role::User, Role::Assistant];
 
     /// The name in templates.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Role::System => "system",
             Role::User => "user",
@@ -42,15 +45,17 @@ impl Role {
 
 /// What somebody said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Turn {
-    pub(super) role: Role,
-    pub(super) text: String,
+pub struct Turn {
+    /// Who.
+    pub role: Role,
+    /// What.
+    pub text: String,
     /// Of a reply: its tokens, as they were chosen.
-    pub(super) tokens: Vec<TokenId>,
+    pub tokens: Vec<TokenId>,
 }
 
 /// The tokens of `turns`, up to where the next reply begins.
-pub(super) fn tokens(turns: &[Turn], template: &Template, tokenizer: &Tokenizer<'_>) -> Result<Vec<TokenId>> {
+pub fn tokens(turns: &[Turn], template: &Template, tokenizer: &Tokenizer<'_>) -> Result<Vec<TokenId>> {
     let contents: Vec<String> = turns.iter().map(|turn| marked(turn, tokenizer)).collect();
     let last =
         turns.iter().zip(&contents).rfind(|(turn, _)| turn.role == Role::User).map(|(_, content)| content.clone());
@@ -136,7 +141,7 @@ fn encode<'t>(
 }
 
 /// The turns as the note of a saved session.
-pub(super) fn to_note(turns: &[Turn]) -> Vec<u8> {
+pub fn to_note(turns: &[Turn]) -> Vec<u8> {
     let mut out = Encoder::default();
     out.u32(turns.len() as u32);
     for turn in turns {
@@ -150,7 +155,7 @@ pub(super) fn to_note(turns: &[Turn]) -> Vec<u8> {
 }
 
 /// The turns of a note.
-pub(super) fn from_note(note: &[u8]) -> Result<Vec<Turn>> {
+pub fn from_note(note: &[u8]) -> Result<Vec<Turn>> {
     let mut cursor = Cursor::new(note, "conversation");
     let n_turns = cursor.count(12, "turns")?;
     let mut turns = Vec::new();

@@ -1,8 +1,10 @@
 //! Templates and what users say into them.
 
-use super::conversation::{Role, Turn, from_note, to_note, tokens};
-use super::template::Template;
-use whit::tokenizer::{PreTokenizer, Specials, Token, TokenKind, Tokenizer, Vocabulary, VocabularyModel};
+use super::{Role, Template, Turn, from_note, to_note, tokens};
+use crate::tokenizer::{PreTokenizer, Specials, Token, TokenKind, Tokenizer, Vocabulary, VocabularyModel};
+
+#[global_allocator]
+static ALLOCATOR: crate::os::budget::Budgeted = crate::os::budget::Budgeted;
 
 const CHATML: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}\
     {{ '<|im_start|>system\\nBe kind.<|im_end|>\\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\\n' + \

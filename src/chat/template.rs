@@ -1,17 +1,14 @@
 //! A model's chat template: messages to the text that the model was trained on. Templates come with model files, so they
 //! may compute only so much: by fuel and bytes, never by time, so that a slow board gets the same text.
 
-use super::super::json::string;
 use super::conversation::{Role, Turn};
-use minijinja::value::Kwargs;
+use crate::error::{Error, Result};
+use crate::os::budget;
+use crate::tokenizer::Tokenizer;
 use minijinja::{
     AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context, filters, functions, syntax::SyntaxConfig,
     tests,
 };
-use std::io;
-use whit::error::{Error, Result};
-use whit::os::budget;
-use whit::tokenizer::Tokenizer;
 
 /// Instructions that a template may run.
 const FUEL: u64 = 1_000_000;
@@ -22,9 +19,10 @@ const MEMORY: u64 = 64 << 20;
 /// Macros, loops and conditions within one another.
 const DEPTH: usize = 150;
 
-/// A chat template with the names of the tokens that it may write.
+/// A chat template with the names of the tokens that it may write. What it may allocate is bounded where
+/// [`budget::Budgeted`] is the program's allocator.
 #[derive(Debug, Clone)]
-pub(super) struct Template {
+pub struct Template {
     source: String,
     bos: String,
     eos: String,
@@ -32,7 +30,7 @@ pub(super) struct Template {
 
 impl Template {
     /// The template in `source`.
-    pub(super) fn new(source: &str, tokenizer: &Tokenizer<'_>) -> Template {
+    pub fn new(source: &str, tokenizer: &Tokenizer<'_>) -> Template {
         let name = |id: Option<u32>| id.map_or(String::new(), |id| String::from_utf8_lossy(tokenizer.bytes(id)).into());
         Template { source: without_generation_tags(source), bos: name(tokenizer.bos()), eos: name(tokenizer.eos()) }
     }
@@ -80,12 +78,11 @@ impl Template {
             eos_token => &self.eos,
         };
         let template = environment.template_from_str(&self.source).map_err(|error| one_line(&error))?;
-        let mut text = Limited { bytes: Vec::new(), most };
-        template.render_captured_to(values, &mut text).map_err(|error| match text.bytes.len() >= most {
-            true => format!("it writes more than {most} bytes"),
-            false => one_line(&error),
-        })?;
-        String::from_utf8(text.bytes).map_err(|error| error.to_string())
+        let text = template.render(values).map_err(|error| one_line(&error))?;
+        if text.len() > most {
+            return Err(format!("it writes more than {most} bytes"));
+        }
+        Ok(text)
     }
 }
 
@@ -112,7 +109,7 @@ fn environment() -> Environment<'static> {
     environment.add_filter("map", filters::map);
     environment.add_filter("selectattr", filters::selectattr);
     environment.add_filter("rejectattr", filters::rejectattr);
-    environment.add_filter("tojson", to_json);
+    environment.add_filter("tojson", filters::tojson);
     environment.add_test("defined", tests::is_defined);
     environment.add_test("undefined", tests::is_undefined);
     environment.add_test("none", tests::is_none);
@@ -137,46 +134,16 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// A text as JSON; no tools are given to templates, which is what they would write otherwise. Arguments that lay it out
-/// mean nothing for a text.
-fn to_json(value: Value, _layout: Kwargs) -> core::result::Result<String, minijinja::Error> {
-    match value.as_str() {
-        Some(text) => Ok(string(text)),
-        None => Err(minijinja::Error::new(ErrorKind::InvalidOperation, "only texts are written as JSON")),
-    }
-}
-
 /// The template's own message, with its line.
 fn one_line(error: &minijinja::Error) -> String {
     let said = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     let said = match error.kind() {
         ErrorKind::OutOfFuel => format!("it runs more than {FUEL} instructions"),
-        _ => whit::error::printable(&said),
+        _ => crate::error::printable(&said),
     };
     match error.line() {
         Some(line) => format!("line {line}: {said}"),
         None => said,
-    }
-}
-
-/// Takes up to `most` bytes.
-struct Limited {
-    bytes: Vec<u8>,
-    most: usize,
-}
-
-impl io::Write for Limited {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() > self.most - self.bytes.len() {
-            self.bytes.resize(self.most, 0);
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

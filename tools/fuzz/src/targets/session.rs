@@ -1,0 +1,87 @@
+//! A saved session, or an entry of a cache, of a valid model. Most cases have the right checksum.
+
+use super::{Target, whit_file};
+use crate::bench::{Bench, Bound, Files, Verdict};
+use crate::bytes::{put_edge, scramble};
+use crate::random::Random;
+use whit::format::cast::AlignedBytes;
+use whit::model::saved::{Key, Part, Saved, Settings, save};
+use whit::ops::KvDtype;
+use whit::{Compute, File, Model, Session, SessionOptions, kernels};
+
+pub(super) struct SavedSession;
+
+const HASH_BYTES: usize = 32;
+/// Positions of the sessions, in two blocks of the cache.
+const CONTEXT: usize = 40;
+/// Of the numbers after the parent's key: the first token's position, tokens, held ones, bytes of the note.
+const NUMBERS: core::ops::Range<usize> = 96..112;
+
+impl Target for SavedSession {
+    fn name(&self) -> &'static str {
+        "session"
+    }
+
+    /// A session is verified as a whole and lists its tokens, 4 bytes each.
+    fn bound(&self) -> Bound {
+        Bound::PLAIN
+    }
+
+    fn make(&self, random: &mut Random) -> Files {
+        let model = whit_file::valid(random);
+        let kv = random.pick(&KvDtype::ALL);
+        let mut bytes = saved(&model, kv, random).unwrap_or_default();
+        match random.below(8) {
+            0..=3 if bytes.len() > NUMBERS.end => {
+                let at = random.within(0, NUMBERS.end / 4 - 1) * 4;
+                let at = if random.once_in(2) { NUMBERS.start + at % NUMBERS.len() } else { at };
+                put_edge(&mut bytes, at, random);
+            }
+            4 | 5 => scramble(&mut bytes, random),
+            6 => bytes.resize(random.below(bytes.len() + 40), 0),
+            _ => {}
+        }
+        if bytes.len() > HASH_BYTES && !random.once_in(6) {
+            let end = bytes.len() - HASH_BYTES;
+            let hash = blake3::hash(&bytes[..end]);
+            bytes[end..].copy_from_slice(hash.as_bytes());
+        }
+        vec![(format!("{}.whit", kv.name()), model), ("text.session".into(), bytes)]
+    }
+
+    fn run(&self, files: &Files, bench: &mut Bench, random: &mut Random) -> Verdict {
+        let [(name, model), (_, bytes)] = &files[..] else { return Ok(()) };
+        let kv = KvDtype::from_name(name.trim_end_matches(".whit")).unwrap_or_default();
+        let aligned = AlignedBytes::copy(model);
+        let file = File::open(&aligned)?;
+        let model = Model::open(&file)?;
+        let settings = Settings::new(&model, kv);
+        let saved = bench.reading(bytes.len(), || Saved::read(bytes, &settings))?;
+        bench.go_on(&model, kv, &saved, random)
+    }
+}
+
+/// A text with its keys and values, saved.
+fn saved(model: &[u8], kv: KvDtype, random: &mut Random) -> whit::Result<Vec<u8>> {
+    let aligned = AlignedBytes::copy(model);
+    let file = File::open(&aligned)?;
+    let model = Model::open(&file)?;
+    let compute = Compute::new(kernels::detect(), 1)?;
+    let context_length =
+        if model.config().rope_freqs.is_empty() { model.config().context_length.min(CONTEXT) } else { CONTEXT };
+    let options = SessionOptions { context_length, kv, batch: 8, logit_rows: 1 };
+    let mut session = Session::new(&model, &compute, options)?;
+    let vocab_size = model.config().vocab_size;
+    let n_held = random.below(context_length);
+    let tokens: Vec<u32> = (0..n_held + random.below(2)).map(|_| random.below(vocab_size) as u32).collect();
+    if n_held > 0 {
+        session.extend(&tokens[..n_held])?;
+    }
+    let part = Part { start: 0, parent: Key::default(), tokens: &tokens, n_held, note: b"\x01\0\0\0note" };
+    let mut out = Vec::new();
+    save(&mut session, &Settings::new(&model, kv), part, &mut |bytes| {
+        out.extend_from_slice(bytes);
+        Ok(())
+    })?;
+    Ok(out)
+}
