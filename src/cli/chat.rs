@@ -200,30 +200,17 @@ impl<'c, 'a> Chatting<'c, 'a> {
         let prefill_seconds = clock.seconds();
         let clock = Stopwatch::start();
         let mut said = String::new();
-        let mut cache = self.cache.as_ref();
-        let mut n_shifts = 0;
-        loop {
-            if interrupt::requested() {
-                generator.interrupt();
-            }
-            let Some(piece) = generator.next_piece()? else { break };
-            said.push_str(piece.text);
-            self.out.foreign(piece.text)?;
-            if let Some(cache) = cache.take() {
-                keeping::keep(cache, generator.session(), &tokens);
-            }
-            if generator.n_shifts() > n_shifts {
-                n_shifts = generator.n_shifts();
-                keeping::tell_shift(&mut generator);
-            }
-        }
+        keeping::write(&mut generator, self.cache.as_ref(), &tokens, &mut |_, text| {
+            said.push_str(text);
+            self.out.foreign(text)
+        })?;
         self.source.check_unchanged()?;
         self.out.line(if self.at_terminal { "\n" } else { "" })?;
         self.out.flush()?;
         let reason = generator.stop_reason().unwrap_or(StopReason::Length);
         let (n_generated, all) = (generator.n_generated(), generator.tokens().to_vec());
         // After a stop string the tokens say more than the text does.
-        let whole = n_shifts == 0 && reason != StopReason::StopString;
+        let whole = generator.n_shifts() == 0 && reason != StopReason::StopString;
         let own = if whole { all.get(tokens.len()..).unwrap_or_default().to_vec() } else { Vec::new() };
         self.held = all;
         self.held.truncate(self.session.position());

@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::time::SystemTime;
 use whit::error::{Error, Result};
-use whit::generate::{Generator, Limits, PrefixCache, StopReason};
+use whit::generate::{Generator, Limits, StopReason};
 use whit::inspect::Plan;
 use whit::model::{GenerationDefaults, Model, Session};
 use whit::os::{clock::Stopwatch, memory};
@@ -71,7 +71,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     generator.prefill(&prompt, BATCH, &mut || !interrupt::requested())?;
     let prefill_seconds = clock.seconds();
     let clock = Stopwatch::start();
-    write(&mut generator, &mut printer, cache.as_ref(), &prompt)?;
+    keeping::write(&mut generator, cache.as_ref(), &prompt, &mut |token, text| printer.piece(token, text))?;
     let report = Report {
         n_prompt: prompt.len(),
         n_restored,
@@ -116,32 +116,6 @@ fn tell_start(
     }
     if model.chat_template().is_some() && !args.quiet {
         note(format_args!("whit: this model has a chat template; generate continues plain text, chat talks"));
-    }
-}
-
-/// Prints the text as it is generated, and keeps `prompt` once the first token is out.
-fn write(
-    generator: &mut Generator<'_, '_, '_>,
-    printer: &mut Printer,
-    mut cache: Option<&PrefixCache>,
-    prompt: &[TokenId],
-) -> Outcome<()> {
-    let mut n_shifts = 0;
-    loop {
-        if interrupt::requested() {
-            generator.interrupt();
-        }
-        match generator.next_piece()? {
-            Some(piece) => printer.piece(piece.token, piece.text)?,
-            None => return Ok(()),
-        }
-        if let Some(cache) = cache.take() {
-            keeping::keep(cache, generator.session(), prompt);
-        }
-        if generator.n_shifts() > n_shifts {
-            n_shifts = generator.n_shifts();
-            keeping::tell_shift(generator);
-        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What is kept of a text on disk: a saved session, and the cache of beginnings.
 
 use super::args::{Full, Keeping};
-use super::output::note;
+use super::interrupt;
+use super::output::{Outcome, note};
 use std::path::Path;
 use whit::TokenId;
 use whit::error::{Error, Result};
@@ -71,17 +72,33 @@ pub(super) fn restore(saved: &Saved<'_>, session: &mut Session<'_, '_>, tokens: 
     Ok(session.position())
 }
 
-/// Keeps the beginning of `tokens` that `session` holds; a cache that cannot be written to harms nobody, and is told.
-pub(super) fn keep(cache: &PrefixCache, session: &mut Session<'_, '_>, tokens: &[TokenId]) {
-    if let Err(error) = cache.keep(session, tokens) {
-        note(format_args!("whit: nothing was kept: {error}"));
+/// Writes a text to its end: hands each piece to `each`, keeps `prompt` once the first is out, ends where the user interrupts.
+pub(super) fn write(
+    generator: &mut Generator<'_, '_, '_>,
+    mut cache: Option<&PrefixCache>,
+    prompt: &[TokenId],
+    each: &mut dyn FnMut(Option<TokenId>, &str) -> Outcome<()>,
+) -> Outcome<()> {
+    let mut n_shifts = 0;
+    loop {
+        if interrupt::requested() {
+            generator.interrupt();
+        }
+        let Some(piece) = generator.next_piece()? else { return Ok(()) };
+        each(piece.token, piece.text)?;
+        if let Some(cache) = cache.take()
+            && let Err(error) = cache.keep(generator.session(), prompt)
+        {
+            // A cache that cannot be written to harms nobody.
+            note(format_args!("whit: nothing was kept: {error}"));
+        }
+        if generator.n_shifts() > n_shifts {
+            n_shifts = generator.n_shifts();
+            // The last token came after the shift.
+            let (n, n_tokens) = (generator.session().context_length(), generator.tokens().len() - 1);
+            note(format_args!("whit: the context of {n} tokens was full; the text goes on with {n_tokens} of them"));
+        }
     }
-}
-
-/// Says that a part of the text was given up, right after the first token that followed.
-pub(super) fn tell_shift(generator: &mut Generator<'_, '_, '_>) {
-    let (n, n_tokens) = (generator.session().context_length(), generator.tokens().len() - 1);
-    note(format_args!("whit: the context of {n} tokens was full; the text goes on with {n_tokens} of them"));
 }
 
 /// The cache that the arguments or the environment name.
