@@ -10,8 +10,8 @@ cpus=("$@")
 
 # Apart from the native build: another compiler would throw that one's artefacts away.
 export CARGO_TARGET_DIR="$PWD/target/arm"
-# Link-time optimisation of every test program takes minutes and changes nothing that a test sees.
-export CARGO_PROFILE_RELEASE_LTO=off
+# Optimising every test program as a whole takes minutes and changes nothing that a test sees.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 # All test programs but those that read the repository, not the runtime.
 tests=()
 for file in tests/*.rs tests/*/main.rs; do
@@ -43,10 +43,10 @@ run() {
   echo "arm: $target on $cpu: ok, $((SECONDS - begin)) s"
 }
 
+# The same packages each time: others would have the library compiled again, with other features.
 bits=(-p whit -p quantize --test kernels_battery --test ops_equality --test equality --test goldens)
 for cpu in "${cpus[@]}"; do
-  run aarch64-unknown-linux-gnu "$cpu" -p whit --lib --bins "${tests[@]}"
-  run aarch64-unknown-linux-gnu "$cpu" -p quantize --test equality --test goldens
+  run aarch64-unknown-linux-gnu "$cpu" -p whit -p quantize --lib --bins "${tests[@]}" --test equality --test goldens
 done
 if [ $# -eq 0 ]; then
   run aarch64-unknown-linux-gnu cortex-a76 "${bits[@]}"
