@@ -82,8 +82,7 @@ fn marked(turn: &Turn, tokenizer: &Tokenizer<'_>) -> String {
     // Ends of the text may meet the template's own words, of which they must not be the rest.
     let ends = [text.find(|c: char| !c.is_whitespace()), text.rfind(|c: char| !c.is_whitespace())];
     for (at, c) in text.char_indices() {
-        let names_one = || tokenizer.next_special(&text[at..]).is_some_and(|(span, _)| span.start == 0);
-        if ends.contains(&Some(at)) || tokenizer.may_begin_special(text.as_bytes()[at]) && names_one() {
+        if ends.contains(&Some(at)) || tokenizer.begins_with_special(&text[at..]) {
             let half = |bits: u32| char::from_u32(PLANE + (bits & 0xffff)).unwrap_or(HIDDEN);
             out.extend([HIDDEN, half(c as u32 >> 16), half(c as u32)]);
         } else {

@@ -89,6 +89,16 @@ fn what_a_user_says_never_becomes_a_control_token() {
 }
 
 #[test]
+fn what_is_said_is_read_in_linear_time() {
+    let section = vocabulary(&["<|im_start|>", "<|im_end|>"]);
+    let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
+    let template = Template::new(CHATML, &tokenizer);
+    // A scan to the end from each of them would take minutes.
+    let text = "<".repeat(400_000);
+    assert!(tokens(&user(&text), &template, &tokenizer).expect("a text").len() >= text.len());
+}
+
+#[test]
 fn a_reply_keeps_the_tokens_it_was_written_with() {
     let section = vocabulary(&["<|im_start|>", "<|im_end|>"]);
     let tokenizer = Tokenizer::open(&section).expect("a tokenizer");

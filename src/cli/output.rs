@@ -3,7 +3,7 @@
 
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal, Write};
-use whit::error::{Error, Kind};
+use whit::error::{self, Error, Kind};
 
 /// Why a command ended early.
 #[derive(Debug)]
@@ -79,10 +79,9 @@ impl Output {
     }
 }
 
-/// Control characters but line feed and tab, and direction marks.
+/// What moves the cursor otherwise than text does.
 fn moves_cursor(c: char) -> bool {
-    let direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    direction || (c.is_control() && c != '\n' && c != '\t')
+    error::moves_cursor(c) && c != '\n' && c != '\t'
 }
 
 fn failed(error: io::Error) -> End {

@@ -45,11 +45,12 @@ enum Access {
 
 impl Access {
     fn options(self) -> OpenOptions {
-        #[allow(unused_mut)]
-        let mut options = OpenOptions::new();
+        let options = OpenOptions::new();
         #[cfg(unix)]
         if let Access::Owner = self {
+            let mut options = options;
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            return options;
         }
         options
     }

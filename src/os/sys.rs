@@ -41,21 +41,29 @@ pub(super) fn page_bytes() -> Option<u64> {
 }
 
 /// Tells the system that bytes of `file` will be read soon.
-#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
 pub(super) fn will_need(file: &File, start: u64, bytes: u64) {
-    #[cfg(target_os = "linux")]
-    advise(file, start, bytes, libc::POSIX_FADV_WILLNEED);
+    advise(file, start, bytes, WILL_NEED);
 }
 
 /// Tells the system that bytes of `file` need not stay in memory.
-#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
 pub(super) fn done_with(file: &File, start: u64, bytes: u64) {
-    #[cfg(target_os = "linux")]
-    advise(file, start, bytes, libc::POSIX_FADV_DONTNEED);
+    advise(file, start, bytes, DONE_WITH);
 }
 
 #[cfg(target_os = "linux")]
-fn advise(file: &File, start: u64, bytes: u64, advice: libc::c_int) {
+const WILL_NEED: i32 = libc::POSIX_FADV_WILLNEED;
+#[cfg(target_os = "linux")]
+const DONE_WITH: i32 = libc::POSIX_FADV_DONTNEED;
+#[cfg(not(target_os = "linux"))]
+const WILL_NEED: i32 = 0;
+#[cfg(not(target_os = "linux"))]
+const DONE_WITH: i32 = 0;
+
+#[cfg(not(target_os = "linux"))]
+fn advise(_file: &File, _start: u64, _bytes: u64, _advice: i32) {}
+
+#[cfg(target_os = "linux")]
+fn advise(file: &File, start: u64, bytes: u64, advice: i32) {
     use std::os::fd::AsRawFd;
     if let (Ok(start), Ok(bytes)) = (libc::off_t::try_from(start), libc::off_t::try_from(bytes)) {
         // SAFETY: the descriptor is open for as long as `file` lives; the call takes no pointers. What it returns is of no

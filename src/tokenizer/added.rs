@@ -22,7 +22,7 @@ impl FirstBytes {
         FirstBytes(bits)
     }
 
-    pub(super) fn has(&self, byte: u8) -> bool {
+    fn has(&self, byte: u8) -> bool {
         self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
     }
 }
@@ -48,7 +48,7 @@ pub(super) fn next(
 }
 
 /// The longest added token at byte `at` of `text`: its end and id. Walks down the sorted table as down a trie.
-fn longest(tables: &Tables, specials: Specials, text: &str, at: usize) -> Option<(usize, TokenId)> {
+pub(super) fn longest(tables: &Tables, specials: Specials, text: &str, at: usize) -> Option<(usize, TokenId)> {
     let (mut found, mut range) = (None, 0..tables.added.len());
     for depth in 0.. {
         let end = at + depth;

@@ -119,9 +119,9 @@ impl<'a> Tokenizer<'a> {
         added::next(&self.tables, &self.first_bytes[Specials::Parse as usize], Specials::Parse, text)
     }
 
-    /// Whether the name of an added token may begin with `byte`.
-    pub fn may_begin_special(&self, byte: u8) -> bool {
-        self.first_bytes[Specials::Parse as usize].has(byte)
+    /// Whether `text` begins with the name of an added token.
+    pub fn begins_with_special(&self, text: &str) -> bool {
+        added::longest(&self.tables, Specials::Parse, text, 0).is_some()
     }
 
     /// Encodes text without added tokens, at the start of the whole or after one.
