@@ -51,6 +51,15 @@ pub(crate) struct ModelArg {
     pub(crate) model: Option<PathBuf>,
 }
 
+/// The context of a text without an end of its own.
+#[derive(Debug, Args)]
+pub(crate) struct ContextArg {
+    /// Context length in tokens, 1 to 1048576 [default: the model's, up to 4096]
+    #[arg(short, long = "ctx", value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(crate) ctx: Option<u32>,
+}
+
 /// What computes, and how.
 #[derive(Debug, Args)]
 pub(crate) struct ComputeArgs {
@@ -175,10 +184,8 @@ pub(crate) struct Chat {
     #[arg(short, long = "tokens", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(i64).range(-1..=1 << 20))]
     pub(crate) n_tokens: i64,
-    /// Context length in tokens, 1 to 1048576 [default: the model's, up to 4096]
-    #[arg(short, long = "ctx", value_name = "N", allow_negative_numbers = true)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    pub(crate) ctx: Option<u32>,
+    #[command(flatten)]
+    pub(crate) context: ContextArg,
     #[command(flatten)]
     pub(crate) sampling: Sampling,
     /// Stop a reply at this text, which is not printed; may be given several times
@@ -285,8 +292,8 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) windows: Option<u32>,
-    /// Reference model: report how far the model is from it
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Reference model: report how far the model is from it; both must fit into memory
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "max_memory")]
     pub(crate) against: Option<PathBuf>,
     /// Positions that count
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = Score::All)]
@@ -392,10 +399,8 @@ pub(crate) struct Trace {
 pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) model: ModelArg,
-    /// Context length in tokens, 1 to 1048576 [default: the model's, up to 4096]
-    #[arg(short, long = "ctx", value_name = "N", allow_negative_numbers = true)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    pub(crate) ctx: Option<u32>,
+    #[command(flatten)]
+    pub(crate) context: ContextArg,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     /// Print one JSON object

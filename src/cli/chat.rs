@@ -9,7 +9,7 @@ use super::input::Source;
 use super::keeping::{self, SessionFile};
 use super::output::{Outcome, Output, bytes, note};
 use super::plan::Wanted;
-use super::{BATCH, compute, default_context, interrupt, session_options, streaming};
+use super::{BATCH, compute, context_length, interrupt, session_options, streaming};
 use commands::{HELP, Input};
 use lines::{Line, Lines};
 use std::path::Path;
@@ -30,20 +30,13 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     let wrong = |message: &str| Error::data(message).in_file(source.name()).hint("whit generate continues a text");
     let template = model.chat_template().ok_or_else(|| wrong("this model has no chat template, so it cannot talk"))?;
     let tokenizer = *model.tokenizer().ok_or_else(|| wrong("this model has no tokenizer"))?;
-    let context_length = args.ctx.map_or_else(|| default_context(&model), |ctx| ctx as usize);
+    let context_length = context_length(&args.context, &model)?;
+    // What is wrong with it is told before anybody has said anything.
+    keeping::on_full(&args.keeping, 0, context_length)?;
     let options = sampler_options(&args.sampling, model.generation())?;
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
-    let wanted = Wanted {
-        model: &model,
-        file_bytes: file.file_bytes(),
-        options: session_options,
-        n_sessions: 1,
-        n_threads: compute.threads.len(),
-        flag: "--ctx",
-        max_memory: args.compute.max_memory,
-    };
-    let plan = wanted.check()?;
+    let plan = Wanted::one(&model, &file, session_options, &compute, &args.compute, "--ctx").check()?;
     let mut session = Session::new(&model, &compute, session_options)?;
     streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
     let kv = args.compute.kv.into();
@@ -217,7 +210,12 @@ impl<'c, 'a> Chatting<'c, 'a> {
         let n_prompt = tokens.len();
         self.stats =
             Some(Stats { n_prompt, n_computed, prefill_seconds, n_generated, decode_seconds: clock.seconds(), reason });
-        self.turns.push(Turn { role: Role::Assistant, text: said, tokens: own });
+        if reason == StopReason::Interrupted && said.is_empty() {
+            // Nothing was answered, so nothing was asked.
+            self.undo();
+        } else {
+            self.turns.push(Turn { role: Role::Assistant, text: said, tokens: own });
+        }
         self.tell_end(reason);
         interrupt::handled();
         Ok(())

@@ -41,16 +41,9 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
     let compute = compute(&args.compute)?;
     let options =
         SessionOptions { context_length: window, kv: args.compute.kv.into(), batch: BATCH, logit_rows: BATCH };
-    let wanted = Wanted {
-        model: &model,
-        file_bytes: file.file_bytes(),
-        options,
-        n_sessions: if reference.is_some() { 2 } else { 1 },
-        n_threads: compute.threads.len(),
-        flag: "--window",
-        max_memory: args.compute.max_memory,
-    };
-    let plan = wanted.check()?;
+    let n_sessions = if reference.is_some() { 2 } else { 1 };
+    let wanted = Wanted::one(&model, &file, options, &compute, &args.compute, "--window");
+    let plan = Wanted { n_sessions, ..wanted }.check()?;
     let mut run = Run {
         session: Session::new(&model, &compute, options)?,
         reference: reference.as_ref().map(|model| Session::new(model, &compute, options)).transpose()?,
@@ -61,9 +54,7 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
         },
         tally: Tally::default(),
     };
-    if reference.is_none() {
-        streaming::pace(&mut run.session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
-    }
+    streaming::pace(&mut run.session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
     interrupt::watch();
     let bar = progress::steps(n_windows as u64, args.quiet);
     let mut n_done = 0;

@@ -6,7 +6,7 @@ use super::json::{self, Object};
 use super::keeping::{self, SessionFile};
 use super::output::{End, Outcome, Output, bytes, note};
 use super::plan::Wanted;
-use super::{BATCH, OPEN_CONTEXT, compute, interrupt, session_options, streaming};
+use super::{BATCH, OPEN_CONTEXT, compute, held_by, interrupt, session_options, streaming};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
@@ -41,16 +41,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let limits = Limits { n_tokens, stops: args.stop.clone(), end_tokens: model.end_tokens(), on_full };
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
-    let wanted = Wanted {
-        model: &model,
-        file_bytes: file.file_bytes(),
-        options: session_options,
-        n_sessions: 1,
-        n_threads: compute.threads.len(),
-        flag: "--ctx",
-        max_memory: args.compute.max_memory,
-    };
-    let plan = wanted.check()?;
+    let plan = Wanted::one(&model, &file, session_options, &compute, &args.compute, "--ctx").check()?;
     let sampler = Sampler::new(options, model.config().vocab_size)?;
     let mut session = Session::new(&model, &compute, session_options)?;
     streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
@@ -152,10 +143,7 @@ fn context_length(args: &Generate, model: &Model<'_>, n_prompt: usize) -> Result
         (None, Ok(n)) => most.min(n_prompt + n.max(1)),
         (None, Err(_)) => most.min(OPEN_CONTEXT.max(2 * n_prompt)),
     };
-    if wanted > most {
-        let message = format!("{wanted} is above the {most} positions that this model was made for");
-        return Err(Error::usage(message).field("ctx"));
-    }
+    let wanted = held_by(model, wanted)?;
     if n_prompt >= wanted {
         let message = format!("{n_prompt} tokens leave no room in a context of {wanted}");
         let error = Error::usage(message).field("prompt");

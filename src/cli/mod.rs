@@ -22,7 +22,7 @@ mod table;
 mod trace;
 mod verify;
 
-use args::{Cli, Command, ComputeArgs, Kv};
+use args::{Cli, Command, ComputeArgs, ContextArg, Kv};
 use clap::Parser;
 use clap::error::ErrorKind;
 use json::Object;
@@ -136,9 +136,20 @@ fn n_threads(args: &ComputeArgs) -> usize {
     args.threads.map_or_else(|| default_threads().saturating_sub(args.leave_core.into()).max(1), usize::from)
 }
 
-/// The context of a text without an end of its own: the model's, as far as [`OPEN_CONTEXT`] goes. It is the same on every machine.
-fn default_context(model: &Model<'_>) -> usize {
-    model.config().context_length.min(OPEN_CONTEXT)
+/// The context that the arguments ask for, else the model's as far as [`OPEN_CONTEXT`] goes: it is the same on every machine.
+fn context_length(args: &ContextArg, model: &Model<'_>) -> Result<usize> {
+    let most = model.config().context_length;
+    args.ctx.map_or(Ok(most.min(OPEN_CONTEXT)), |ctx| held_by(model, ctx as usize))
+}
+
+/// `context_length`, if the model was made for so many positions.
+fn held_by(model: &Model<'_>, context_length: usize) -> Result<usize> {
+    let most = model.config().context_length;
+    if context_length <= most {
+        return Ok(context_length);
+    }
+    let message = format!("{context_length} is above the {most} positions that this model was made for");
+    Err(Error::usage(message).field("ctx"))
 }
 
 /// A session that writes one text.

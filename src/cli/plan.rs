@@ -5,12 +5,13 @@ use super::input::Source;
 use super::json::{self, Object};
 use super::output::{Outcome, Output, bytes};
 use super::table::table;
-use super::{default_context, n_threads, streaming};
+use super::{context_length, n_threads, streaming};
 use whit::error::{Error, Kind, Result};
 use whit::inspect::Plan;
 use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
 use whit::os::memory::{self, Bound, Room};
+use whit::{Compute, File};
 
 /// Sessions that a command is about to make.
 pub(super) struct Wanted<'w> {
@@ -62,7 +63,20 @@ impl From<Room> for Place {
     }
 }
 
-impl Wanted<'_> {
+impl<'w> Wanted<'w> {
+    /// One session of `model` on the threads of `compute`, within what `args` allow; `flag` sets its context.
+    pub(super) fn one(
+        model: &'w Model<'w>,
+        file: &File<'_>,
+        options: SessionOptions,
+        compute: &Compute,
+        args: &ComputeArgs,
+        flag: &'static str,
+    ) -> Self {
+        let (file_bytes, n_threads, max_memory) = (file.file_bytes(), compute.threads.len(), args.max_memory);
+        Wanted { model, file_bytes, options, n_sessions: 1, n_threads, flag, max_memory }
+    }
+
     fn plan(&self, context_length: usize, kv: KvDtype) -> Plan {
         let options = SessionOptions { context_length, kv, ..self.options };
         Plan::new(self.model, self.file_bytes, options, self.n_sessions, self.n_threads)
@@ -107,7 +121,7 @@ pub(super) fn run(args: &args::Plan) -> Outcome<()> {
     let source = Source::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = source.model(&file)?;
-    let context_length = args.ctx.map_or_else(|| default_context(&model), |ctx| ctx as usize);
+    let context_length = context_length(&args.context, &model)?;
     let ComputeArgs { kv, max_memory, .. } = args.compute;
     let options = super::session_options(context_length, kv);
     let n_threads = n_threads(&args.compute);

@@ -7,7 +7,7 @@ use super::json::{self, Object};
 use super::output::{End, Outcome, Output, note};
 use super::plan::Wanted;
 use super::table::{bar, figure, percent, table};
-use super::{compute, interrupt, progress};
+use super::{compute, interrupt, progress, streaming};
 use whit::compute::Compute;
 use whit::error::{Error, Result};
 use whit::inspect::trace::{Cell, Trace, trace};
@@ -34,17 +34,9 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
     let kv = KvDtype::from(args.compute.kv);
     let context_length = n_prompt.max(depth + 1);
     let options = SessionOptions { context_length, kv, ..SessionOptions::default() };
-    let wanted = Wanted {
-        model: &model,
-        file_bytes: file.file_bytes(),
-        options,
-        n_sessions: 1,
-        n_threads: compute.threads.len(),
-        flag: "--depth",
-        max_memory: args.compute.max_memory,
-    };
-    wanted.check()?;
+    let plan = Wanted::one(&model, &file, options, &compute, &args.compute, "--depth").check()?;
     let mut session = Session::new(&model, &compute, options)?;
+    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
 
     interrupt::watch();
     let n_steps = fill_steps(depth) + PASSES[0] + if n_prompt > 0 { PASSES[1] } else { 0 };

@@ -1,6 +1,6 @@
 //! The memory of a run, counted before anything is allocated.
 
-use crate::model::{Config, Model, SessionOptions};
+use crate::model::{Model, SessionOptions};
 use crate::sampler::Candidate;
 use crate::threads::STACK_BYTES;
 
@@ -29,17 +29,14 @@ pub struct Plan {
 impl Plan {
     /// The memory of `n_sessions` sessions of `model`, whose file is `file_bytes` long, on `n_threads` threads.
     pub fn new(model: &Model<'_>, file_bytes: u64, options: SessionOptions, n_sessions: u64, n_threads: usize) -> Plan {
-        Self::of(model.config(), file_bytes, options, n_sessions, n_threads)
-    }
-
-    fn of(config: &Config, mapped: u64, options: SessionOptions, n_sessions: u64, n_threads: usize) -> Plan {
+        let config = model.config();
         let session = options.bytes(config);
         // A candidate, an adjusted logit and a count for each token.
         let sampler = config.vocab_size as u64 * (size_of::<Candidate>() + size_of::<f32>() + size_of::<u32>()) as u64;
         let n_threads = n_threads as u64;
         let stacks = n_threads * TOUCHED_STACK_BYTES;
         Plan {
-            mapped,
+            mapped: file_bytes,
             kv: session.kv.saturating_mul(n_sessions),
             scratch: session.scratch.saturating_mul(n_sessions).saturating_add(sampler),
             stacks,
