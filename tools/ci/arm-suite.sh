@@ -1,12 +1,9 @@
 #!/usr/bin/env bash
 # Runs the runtime's tests, and those of the converter that hold bits equal, as aarch64 programs under qemu, once for each CPU
-# named. Without names: all of them on one with plain NEON, and the tests of kernels, ops and bits alone on one with dotprod and
-# fp16, on one with i8mm and, as 32-bit programs, on one of ARMv7. tools/ci/install-cross.sh installs what this needs.
+# named. Without names: the tests of kernels, ops, bits and the command line alone, on CPUs with plain NEON, with dotprod and fp16,
+# with i8mm and, as 32-bit programs, on one of ARMv7. tools/ci/install-cross.sh installs what this needs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-
-cpus=("$@")
-[ "${#cpus[@]}" -gt 0 ] || cpus=(cortex-a53)
 
 # Apart from the native build: another compiler would throw that one's artefacts away.
 export CARGO_TARGET_DIR="$PWD/target/arm"
@@ -44,12 +41,13 @@ run() {
 }
 
 # The same packages each time: others would have the library compiled again, with other features.
-bits=(-p whit -p quantize --test kernels_battery --test ops_equality --test equality --test goldens)
-for cpu in "${cpus[@]}"; do
+bits=(-p whit -p quantize --test kernels_battery --test ops_equality --test equality --test goldens --test cli)
+for cpu in "$@"; do
   run aarch64-unknown-linux-gnu "$cpu" -p whit -p quantize --lib --bins "${tests[@]}" --test equality --test goldens
 done
 if [ $# -eq 0 ]; then
-  run aarch64-unknown-linux-gnu cortex-a76 "${bits[@]}"
-  run aarch64-unknown-linux-gnu max "${bits[@]}"
+  for cpu in cortex-a53 cortex-a76 max; do
+    run aarch64-unknown-linux-gnu "$cpu" "${bits[@]}"
+  done
   run armv7-unknown-linux-gnueabihf cortex-a7 "${bits[@]}"
 fi
