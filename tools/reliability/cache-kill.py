@@ -43,19 +43,21 @@ def main():
     killed = ended = partial = 0
     with tempfile.TemporaryDirectory() as folder:
         cache = pathlib.Path(folder) / "cache"
-        longest = 0.0
+        # A little longer than a run takes that keeps all it computes.
+        begin = time.monotonic()
+        subprocess.run(command(options.whit, options.model, prompts[0], str(cache)), capture_output=True, check=True)
+        longest = 1.5 * (time.monotonic() - begin)
         while killed < options.kills:
             if rng.random() < 0.3:
                 for file in cache.glob("*.kv"):
                     if rng.random() < 0.5:
                         file.unlink()
             pair = [rng.choice(prompts) for _ in range(2)]
-            begin = time.monotonic()
             running = [
                 subprocess.Popen(command(options.whit, options.model, prompt, str(cache)), stdout=-3, stderr=-3)
                 for prompt in pair
             ]
-            time.sleep(rng.uniform(0, longest or 0.5))
+            time.sleep(rng.uniform(0, longest))
             for process in running:
                 if process.poll() is None:
                     process.kill()
@@ -63,7 +65,6 @@ def main():
                 else:
                     ended += 1
                 process.wait()
-            longest = max(longest, min(time.monotonic() - begin, 2.0))
             partial += len(list(cache.glob(".*.partial")))
             prompt = rng.choice(prompts)
             done = subprocess.run(command(options.whit, options.model, prompt, str(cache)), capture_output=True)
