@@ -3,13 +3,14 @@
 pub mod prefix_cache;
 mod stops;
 pub mod stream;
+pub mod tree;
 
 pub use prefix_cache::PrefixCache;
 pub use stops::Stops;
 
 use crate::error::{Error, Result};
 use crate::model::Session;
-use crate::sampler::Sampler;
+use crate::sampler::{Sampler, Watcher};
 use crate::token::TokenId;
 use crate::tokenizer::{Decoder, TokenKind, Tokenizer};
 
@@ -134,6 +135,17 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
     /// token. The session may hold a beginning of the prompt, which is not computed again; at least one token must be
     /// left.
     pub fn prefill(&mut self, prompt: &[TokenId], batch: usize, go_on: &mut dyn FnMut() -> bool) -> Result<()> {
+        self.prefill_watched(prompt, batch, go_on, &mut ())
+    }
+
+    /// [`prefill`](Self::prefill), showing `watcher` how the first token is chosen.
+    pub fn prefill_watched(
+        &mut self,
+        prompt: &[TokenId],
+        batch: usize,
+        go_on: &mut dyn FnMut() -> bool,
+        watcher: &mut impl Watcher,
+    ) -> Result<()> {
         let held = self.session.position();
         if held >= prompt.len() {
             return Err(Error::usage("a prompt needs at least one token to compute").field("prompt"));
@@ -154,7 +166,7 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
             tokens.iter().for_each(|token| self.sampler.accept(*token));
             let logits = self.session.extend(tokens)?;
             if i + 1 == n_batches {
-                self.next = Next::Show(self.sampler.sample(logits)?);
+                self.next = Next::Show(self.sampler.sample_watched(logits, watcher)?);
             }
         }
         if self.limits.n_tokens == Some(0) {
@@ -165,6 +177,12 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
 
     /// The next piece of text; `None` once the text has ended. Computes one token at most.
     pub fn next_piece(&mut self) -> Result<Option<Piece<'_>>> {
+        self.next_piece_watched(&mut ())
+    }
+
+    /// [`next_piece`](Self::next_piece), showing `watcher` how a token is chosen; that of the first piece was chosen when the
+    /// prompt was computed.
+    pub fn next_piece_watched(&mut self, watcher: &mut impl Watcher) -> Result<Option<Piece<'_>>> {
         if self.reason.is_some() {
             return Ok(self.rest());
         }
@@ -179,7 +197,7 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
                     }
                     _ => self.session.extend(&[token])?,
                 };
-                self.sampler.sample(logits)?
+                self.sampler.sample_watched(logits, watcher)?
             }
         };
         self.next = Next::Extend(token);

@@ -1,17 +1,29 @@
 //! The data of every view on a model; rendering is the command line's.
 
+mod attention;
 pub mod bench;
+mod choice;
 mod cost;
+mod distribution;
+mod lens;
 mod limits;
 mod plan;
 mod prompt;
 mod reach;
 mod score;
+pub mod surprise;
+pub mod tally;
 pub mod trace;
+mod words;
 
+pub use attention::{Attention, HeadScores};
+pub use choice::{Choice, Recorder, StageDistribution};
 pub use cost::{Cost, Costs};
+pub use distribution::{Distribution, Ranked, standing};
+pub use lens::{Lens, Reading, Writes};
 pub use limits::Limits;
 pub use plan::Plan;
 pub use prompt::{fill, fill_steps};
 pub use reach::{Bound, Reach};
 pub use score::{Agreement, Summary, agreement, nll};
+pub use words::{Near, WordSpace, dot};

@@ -5,7 +5,7 @@
 
 use super::Model;
 use super::config::Family;
-use super::observe::{Observer, Op};
+use super::observe::{Observer, Op, Point};
 use super::scratch::{Rows, Scratch};
 use crate::compute::Compute;
 use crate::ops::{
@@ -28,6 +28,7 @@ pub(super) fn forward(
     let mut rows = scratch.rows(&model.config, tokens.len());
     observer.op(None, Op::Embedding);
     embed(model, compute, tokens, start, &mut rows);
+    observer.see(None, Point::Embedded, rows.x);
     match model.config.family {
         Family::Gpt2 => gpt2(model, compute, start, cache, rows, observer),
         Family::Llama => llama(model, compute, start, cache, rows, observer),
@@ -82,20 +83,24 @@ fn gpt2(
         linear(compute, [(&b.q, &mut *s.q), (&b.k, &mut *s.k), (&b.v, &mut *s.v)], &input);
         observer.op(Some(layer), Op::Store);
         cache.store(compute, layer, start, s.k, s.v);
+        observer.see(Some(layer), Point::Queries, s.q);
         observer.op(Some(layer), Op::Attention);
         attention(compute, s.q, c.n_heads, &cache.layer(layer), start, None, s.attended);
         observer.op(Some(layer), Op::Output);
         let input = input_of(compute, s.attended, s.activations, [&b.o]);
         linear_add(compute, &b.o, &input, s.x);
+        observer.see(Some(layer), Point::Attended, s.x);
 
         observer.op(Some(layer), Op::MlpNorm);
         let input = normed_input(compute, s.x, &b.mlp_norm, s.normed, s.activations, [&b.up]);
         observer.op(Some(layer), Op::GateUp);
         linear(compute, [(&b.up, &mut *s.hidden)], &input);
         gelu_tanh(compute, s.hidden);
+        observer.see(Some(layer), Point::Hidden, s.hidden);
         observer.op(Some(layer), Op::Down);
         let input = input_of(compute, s.hidden, s.activations, [&b.down]);
         linear_add(compute, &b.down, &input, s.x);
+        observer.see(Some(layer), Point::BlockOutput, s.x);
     }
 }
 
@@ -127,11 +132,13 @@ fn llama(
         rope(compute, s.k, s.angles, c.n_kv_heads, c.head_dim);
         observer.op(Some(layer), Op::Store);
         cache.store(compute, layer, start, s.k, s.v);
+        observer.see(Some(layer), Point::Queries, s.q);
         observer.op(Some(layer), Op::Attention);
         attention(compute, s.q, c.n_heads, &cache.layer(layer), start, c.sliding_window, s.attended);
         observer.op(Some(layer), Op::Output);
         let input = input_of(compute, s.attended, s.activations, [&b.o]);
         linear_add(compute, &b.o, &input, s.x);
+        observer.see(Some(layer), Point::Attended, s.x);
 
         if let Some(gate) = &b.gate {
             observer.op(Some(layer), Op::MlpNorm);
@@ -139,9 +146,11 @@ fn llama(
             observer.op(Some(layer), Op::GateUp);
             linear_swiglu(compute, gate, &b.up, &input, s.hidden);
         }
+        observer.see(Some(layer), Point::Hidden, s.hidden);
         observer.op(Some(layer), Op::Down);
         let input = input_of(compute, s.hidden, s.activations, [&b.down]);
         linear_add(compute, &b.down, &input, s.x);
+        observer.see(Some(layer), Point::BlockOutput, s.x);
     }
 }
 

@@ -11,12 +11,13 @@ mod uses;
 mod weights;
 
 pub use config::{Config, Family, GenerationDefaults};
-pub use observe::{Observer, Op};
+pub use observe::{Observer, Op, Point};
 pub use session::{Session, SessionBytes, SessionOptions};
 pub use uses::WeightUse;
 
 use crate::error::{Error, Result};
 use crate::format::{File, FileKind, SectionId, TensorEntry};
+use crate::quant::Matrix;
 use crate::token::TokenId;
 use crate::tokenizer::Tokenizer;
 use weights::Weights;
@@ -38,7 +39,9 @@ impl<'a> Model<'a> {
     /// Checks the configuration, the tensor table and the tokenizer; touches no weight.
     pub fn open(file: &File<'a>) -> Result<Self> {
         if file.kind() != FileKind::LanguageModel {
-            return Err(Error::data("holds word vectors, not a language model").field("kind"));
+            return Err(Error::data("holds word vectors, not a language model")
+                .field("kind")
+                .hint("whit words reads them"));
         }
         let config = Config::decode(file.require(SectionId::CONF)?)?;
         let weights = Weights::open(file, &config)?;
@@ -99,6 +102,16 @@ impl<'a> Model<'a> {
     /// The chat template, in the Jinja language.
     pub fn chat_template(&self) -> Option<&'a str> {
         self.chat_template
+    }
+
+    /// Token vectors, (vocab_size, dim).
+    pub fn embedding(&self) -> &Matrix<'a> {
+        &self.weights.embedding
+    }
+
+    /// The directions that logits measure, (vocab_size, dim); the embedding itself where they are tied.
+    pub fn unembedding(&self) -> &Matrix<'a> {
+        &self.weights.unembedding.weight
     }
 
     /// The weights that the ops of a token multiply with, in the order of use.

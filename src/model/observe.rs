@@ -1,9 +1,18 @@
-//! Watching a forward pass: which op of which block begins. The default, `()`, watches nothing and costs nothing.
+//! Watching a forward pass: which op of which block begins, and what it leaves behind. The default, `()`, watches nothing
+//! and costs nothing.
 
-/// Told of every op of a forward pass as it begins; the op before it has then ended.
+/// Told of every op of a forward pass as it begins (the op before it has then ended) and shown what some of them computed.
 pub trait Observer {
     /// `op` begins in block `layer`, or outside of the blocks.
-    fn op(&mut self, layer: Option<usize>, op: Op);
+    fn op(&mut self, layer: Option<usize>, op: Op) {
+        let _ = (layer, op);
+    }
+
+    /// `values` stand at `point` of block `layer`, or outside of the blocks.
+    #[inline(always)]
+    fn see(&mut self, layer: Option<usize>, point: Point, values: &[f32]) {
+        let _ = (layer, point, values);
+    }
 }
 
 impl Observer for () {
@@ -11,13 +20,19 @@ impl Observer for () {
     fn op(&mut self, _layer: Option<usize>, _op: Op) {}
 }
 
-/// Both are told, the first one first.
-impl<A: Observer + ?Sized, B: Observer + ?Sized> Observer for (&mut A, &mut B) {
-    #[inline(always)]
-    fn op(&mut self, layer: Option<usize>, op: Op) {
-        self.0.op(layer, op);
-        self.1.op(layer, op);
-    }
+/// Places of a forward pass that can be looked at, in their order; T tokens of a prefill step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// The residual stream before the first block, (T, dim).
+    Embedded,
+    /// Queries as they meet the keys, (T, n_heads, head_dim).
+    Queries,
+    /// The residual stream after a block's attention, (T, dim).
+    Attended,
+    /// The MLP's inner activations, (T, hidden_dim).
+    Hidden,
+    /// The residual stream after a block, (T, dim).
+    BlockOutput,
 }
 
 /// The parts of a forward pass, in their order. Additions to the residual stream belong to what they add.

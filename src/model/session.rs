@@ -1,13 +1,14 @@
 //! A session: one text in progress, with its KV cache and scratch, all allocated once.
 
 use super::forward::{forward, unembed};
-use super::observe::Observer;
+use super::observe::{Observer, Op, Point};
 use super::scratch::{Scratch, zeros};
 use super::{Config, Model};
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};
 use crate::ops::{KV_BLOCK, KvCache, KvDtype};
 use crate::token::TokenId;
+use core::ops::Range;
 
 /// How a session is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,32 @@ impl Default for SessionOptions {
     /// 2048 positions, f16 cache, 192 tokens a prefill step.
     fn default() -> Self {
         SessionOptions { context_length: 2048, kv: KvDtype::F16, batch: 192, logit_rows: 1 }
+    }
+}
+
+/// Those who watch a pass: the pace, which is told first, and the caller's observer. One type for all of them, so that a forward
+/// pass is compiled for it and for nobody.
+struct Watchers<'w>([Option<&'w mut dyn Observer>; 2]);
+
+impl<'w> Watchers<'w> {
+    /// `None` where nobody watches.
+    fn of(
+        pace: &'w mut Option<Box<dyn Observer + '_>>,
+        observer: Option<&'w mut (dyn Observer + '_)>,
+    ) -> Option<Watchers<'w>> {
+        let pace = pace.as_mut().map(|pace| -> &mut dyn Observer { pace.as_mut() });
+        let observer = observer.map(|observer| -> &mut dyn Observer { observer });
+        (pace.is_some() || observer.is_some()).then_some(Watchers([pace, observer]))
+    }
+}
+
+impl Observer for Watchers<'_> {
+    fn op(&mut self, layer: Option<usize>, op: Op) {
+        self.0.iter_mut().flatten().for_each(|watcher| watcher.op(layer, op));
+    }
+
+    fn see(&mut self, layer: Option<usize>, point: Point, values: &[f32]) {
+        self.0.iter_mut().flatten().for_each(|watcher| watcher.see(layer, point, values));
     }
 }
 
@@ -156,49 +183,52 @@ impl<'m, 'a> Session<'m, 'a> {
 
     /// Appends `tokens`, in prefill steps of at most `batch`, and returns the logits after the last, (vocab_size).
     pub fn extend(&mut self, tokens: &[TokenId]) -> Result<&[f32]> {
-        self.extend_observed(tokens, &mut ())
+        self.run(tokens, None)
     }
 
-    /// [`extend`](Self::extend), telling `observer` of every op.
-    pub fn extend_observed(&mut self, tokens: &[TokenId], observer: &mut impl Observer) -> Result<&[f32]> {
+    /// [`extend`](Self::extend), telling `observer` of every op and showing it what they leave behind.
+    pub fn extend_observed(&mut self, tokens: &[TokenId], observer: &mut dyn Observer) -> Result<&[f32]> {
+        self.run(tokens, Some(observer))
+    }
+
+    fn run(&mut self, tokens: &[TokenId], mut observer: Option<&mut dyn Observer>) -> Result<&[f32]> {
         self.check(tokens)?;
-        let dim = self.model.config.dim;
         let mut last = 0;
         for step in tokens.chunks(self.batch) {
-            self.step(step, observer);
+            self.step(step, observer.as_mut().map(|observer| -> &mut dyn Observer { *observer }));
             last = step.len() - 1;
         }
-        let Scratch { x, normed, activations, .. } = &mut self.scratch;
-        let (x, normed) = (&x[last * dim..(last + 1) * dim], &mut normed[..dim]);
+        Ok(self.unembed(last..last + 1, observer))
+    }
+
+    /// What a residual stream row `x` (dim) says: its logits after the final norm, (vocab_size). Of the last block's output
+    /// these are the bits that [`extend`](Self::extend) returns ("logit lens", nostalgebraist 2020).
+    pub fn read_out(&mut self, x: &[f32]) -> &[f32] {
+        let Scratch { normed, activations, .. } = &mut self.scratch;
+        let normed = &mut normed[..self.model.config.dim];
         let logits = &mut self.logits[..self.model.config.vocab_size];
-        let (model, compute) = (self.model, self.compute);
-        match &mut self.pace {
-            None => unembed(model, compute, x, normed, activations, logits, observer),
-            Some(pace) => unembed(model, compute, x, normed, activations, logits, &mut (pace.as_mut(), observer)),
-        }
-        Ok(logits)
+        unembed(self.model, self.compute, x, normed, activations, logits, &mut ());
+        logits
+    }
+
+    /// The key of `position` of KV head `head` of block `layer` as the cache holds it, into `out` (head_dim).
+    ///
+    /// Panics where the cache has no such place.
+    pub fn key(&self, layer: usize, head: usize, position: usize, out: &mut [f32]) {
+        assert!(position < self.position, "position {position} of {}", self.position);
+        self.cache.read_key(layer, head, position, out);
     }
 
     /// Appends `tokens` and hands the logits after each, (vocab_size), to `each` with its index in `tokens`.
     pub fn extend_each(&mut self, tokens: &[TokenId], each: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
         self.check(tokens)?;
-        let (dim, vocab_size) = (self.model.config.dim, self.model.config.vocab_size);
+        let vocab_size = self.model.config.vocab_size;
         let mut done = 0;
         for step in tokens.chunks(self.batch) {
-            self.step(step, &mut ());
-            let Scratch { x, normed, activations, .. } = &mut self.scratch;
-            for rows in x[..step.len() * dim].chunks(self.logit_rows * dim) {
-                let n = rows.len() / dim;
-                let logits = &mut self.logits[..n * vocab_size];
-                let normed = &mut normed[..rows.len()];
-                match &mut self.pace {
-                    None => unembed(self.model, self.compute, rows, normed, activations, logits, &mut ()),
-                    Some(pace) => {
-                        let pace = &mut (pace.as_mut(), &mut ());
-                        unembed(self.model, self.compute, rows, normed, activations, logits, pace);
-                    }
-                }
-                for row in logits.chunks_exact(vocab_size) {
+            self.step(step, None);
+            for first in (0..step.len()).step_by(self.logit_rows) {
+                let rows = first..(first + self.logit_rows).min(step.len());
+                for row in self.unembed(rows, None).chunks_exact(vocab_size) {
                     each(done, row);
                     done += 1;
                 }
@@ -207,15 +237,27 @@ impl<'m, 'a> Session<'m, 'a> {
         Ok(())
     }
 
-    fn step(&mut self, tokens: &[TokenId], observer: &mut impl Observer) {
+    fn step(&mut self, tokens: &[TokenId], observer: Option<&mut dyn Observer>) {
         let (model, compute, cache, scratch) = (self.model, self.compute, &mut self.cache, &mut self.scratch);
-        match &mut self.pace {
-            None => forward(model, compute, tokens, self.position, cache, scratch, observer),
-            Some(pace) => {
-                forward(model, compute, tokens, self.position, cache, scratch, &mut (pace.as_mut(), observer));
-            }
+        match Watchers::of(&mut self.pace, observer) {
+            None => forward(model, compute, tokens, self.position, cache, scratch, &mut ()),
+            Some(mut all) => forward(model, compute, tokens, self.position, cache, scratch, &mut all),
         }
         self.position += tokens.len();
+    }
+
+    /// The logits of `rows` of the last step, (rows, vocab_size).
+    fn unembed(&mut self, rows: Range<usize>, observer: Option<&mut dyn Observer>) -> &[f32] {
+        let (model, compute, config) = (self.model, self.compute, &self.model.config);
+        let Scratch { x, normed, activations, .. } = &mut self.scratch;
+        let x = &x[rows.start * config.dim..rows.end * config.dim];
+        let normed = &mut normed[..x.len()];
+        let logits = &mut self.logits[..rows.len() * config.vocab_size];
+        match Watchers::of(&mut self.pace, observer) {
+            None => unembed(model, compute, x, normed, activations, logits, &mut ()),
+            Some(mut all) => unembed(model, compute, x, normed, activations, logits, &mut all),
+        }
+        logits
     }
 
     fn check(&self, tokens: &[TokenId]) -> Result<()> {

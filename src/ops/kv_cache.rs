@@ -3,7 +3,7 @@
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};
 use crate::kernels::{BLOCK, Group, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, Query, scalar, value_block_bytes};
-use crate::quant::{ALIGNMENT, Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
+use crate::quant::{ALIGNMENT, Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, read_panel_row, scale_bytes};
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
@@ -108,6 +108,21 @@ impl KvCache {
         [n_layers, n_kv_heads, context_length.div_ceil(BLOCK)]
             .iter()
             .fold(block as u64, |product, &n| product.saturating_mul(n as u64))
+    }
+
+    /// Decodes the key of `position` of KV head `head` of `layer` into `out` (head_dim).
+    pub fn read_key(&self, layer: usize, head: usize, position: usize, out: &mut [f32]) {
+        assert!(layer < self.n_layers && head < self.n_kv_heads && position < self.context_length, "no such key");
+        assert_eq!(out.len(), self.head_dim, "elements of a head");
+        let [keys, _] = self.ranges(layer, head);
+        let bytes = self.dtype.block_bytes(self.head_dim)[0] * PANEL_ROWS / BLOCK;
+        let panel = &self.data[keys][position / PANEL_ROWS * bytes..][..bytes];
+        let dtype = match self.dtype {
+            KvDtype::F16 => Dtype::F16,
+            KvDtype::Int8 => Dtype::Int8,
+            KvDtype::F32 => Dtype::F32,
+        };
+        read_panel_row(dtype, panel, position % PANEL_ROWS, out);
     }
 
     /// The type of the elements.

@@ -152,21 +152,24 @@ impl<'a> Matrix<'a> {
             out.len(),
             self.cols
         );
-        let panel = self.panel(row / PANEL_ROWS);
-        let r = row % PANEL_ROWS;
-        match self.dtype {
-            Dtype::F32 => {
-                for (k, y) in out.iter_mut().enumerate() {
-                    *y = read_f32(panel, k * PANEL_ROWS + r);
-                }
+        read_panel_row(self.dtype, self.panel(row / PANEL_ROWS), row % PANEL_ROWS, out);
+    }
+}
+
+/// Decodes row `r` of a panel into `out`, of as many elements as the panel has columns.
+pub fn read_panel_row(dtype: Dtype, panel: &[u8], r: usize, out: &mut [f32]) {
+    match dtype {
+        Dtype::F32 => {
+            for (k, y) in out.iter_mut().enumerate() {
+                *y = read_f32(panel, k * PANEL_ROWS + r);
             }
-            Dtype::F16 => {
-                for (k, y) in out.iter_mut().enumerate() {
-                    *y = read_f16(panel, k * PANEL_ROWS + r);
-                }
-            }
-            Dtype::Int8 => int8::read_row(panel, r, out),
         }
+        Dtype::F16 => {
+            for (k, y) in out.iter_mut().enumerate() {
+                *y = read_f16(panel, k * PANEL_ROWS + r);
+            }
+        }
+        Dtype::Int8 => int8::read_row(panel, r, out),
     }
 }
 

@@ -17,10 +17,12 @@ mod candidates;
 mod history;
 mod options;
 mod rng;
+mod watch;
 
 pub use candidates::{Candidate, Candidates};
 pub use options::{MAX_REPEAT_LAST_N, SamplerOptions};
 pub use rng::Rng;
+pub use watch::{Stage, Watcher};
 
 use crate::error::{Error, Result};
 use crate::ops::math::exp;
@@ -62,6 +64,12 @@ impl Sampler {
         self.history.push(token);
     }
 
+    /// The penalties look back on `text` alone from now on; the random state goes on.
+    pub fn look_back_on(&mut self, text: &[TokenId]) {
+        self.history.clear();
+        text.iter().for_each(|token| self.history.push(*token));
+    }
+
     /// Starts over: the seed anew, no recent tokens.
     pub fn reset(&mut self) {
         self.rng = Rng::new(self.options.seed);
@@ -72,27 +80,48 @@ impl Sampler {
     ///
     /// Fails where a logit is NaN or no finite one is the largest; logits of minus infinity are never drawn.
     pub fn sample(&mut self, logits: &[f32]) -> Result<TokenId> {
-        self.filter(logits)?;
+        self.sample_watched(logits, &mut ())
+    }
+
+    /// [`sample`](Self::sample), showing `watcher` every stage of the chain.
+    pub fn sample_watched(&mut self, logits: &[f32], watcher: &mut impl Watcher) -> Result<TokenId> {
+        self.filter_watched(logits, watcher)?;
         let uniform = if self.options.temperature > 0.0 { self.rng.uniform() } else { 0.0 };
-        self.candidates.draw(uniform).ok_or_else(|| Error::data("no token is left to draw").field("logits"))
+        let drawn = self.candidates.draw(uniform);
+        let token = drawn.ok_or_else(|| Error::data("no token is left to draw").field("logits"))?;
+        watcher.drawn(uniform, token);
+        Ok(token)
     }
 
     /// What the next draw chooses from: steps 1 to 10 without the draw. The state does not change.
     pub fn filter(&mut self, logits: &[f32]) -> Result<&Candidates> {
+        self.filter_watched(logits, &mut ())
+    }
+
+    /// [`filter`](Self::filter), showing `watcher` every stage of the chain.
+    pub fn filter_watched(&mut self, logits: &[f32], watcher: &mut impl Watcher) -> Result<&Candidates> {
+        watcher.logits(Stage::Logits, logits);
         let adjusted = adjust(&mut self.adjusted, logits, &self.history, &self.options);
+        watcher.logits(Stage::Penalties, adjusted);
         let (id, logit) = best(adjusted)?;
         let (options, candidates) = (&self.options, &mut self.candidates);
         if options.temperature == 0.0 {
             candidates.only(Candidate { id, logit, weight: 1.0 });
+            watcher.candidates(Stage::Temperature, candidates);
             return Ok(candidates);
         }
         candidates.start(adjusted);
         candidates.temperature(options.temperature);
+        watcher.candidates(Stage::Temperature, candidates);
         candidates.top_k(options.top_k);
+        watcher.candidates(Stage::TopK, candidates);
         candidates.weigh();
         candidates.typical(options.typical_p);
+        watcher.candidates(Stage::Typical, candidates);
         candidates.top_p(options.top_p);
+        watcher.candidates(Stage::TopP, candidates);
         candidates.min_p(options.min_p);
+        watcher.candidates(Stage::MinP, candidates);
         Ok(candidates)
     }
 }

@@ -1,0 +1,132 @@
+//! Who looks at whom: attention probabilities, computed anew from the queries of a forward pass and the keys in the cache,
+//! since the attention kernels keep none.
+
+use crate::error::Result;
+use crate::model::{Config, Observer, Point, Session};
+use crate::token::TokenId;
+
+/// What the heads of a network do on a text of T tokens.
+pub struct Attention<'s, 'm, 'a> {
+    session: &'s Session<'m, 'a>,
+    config: &'s Config,
+    tokens: Vec<TokenId>,
+    /// Of each layer: (T, n_heads, head_dim).
+    queries: Vec<Vec<f32>>,
+}
+
+/// Keeps the queries of each layer.
+struct Queries(Vec<Vec<f32>>);
+
+impl Observer for Queries {
+    fn see(&mut self, layer: Option<usize>, point: Point, values: &[f32]) {
+        if let (Some(layer), Point::Queries) = (layer, point) {
+            self.0[layer].extend_from_slice(values);
+        }
+    }
+}
+
+/// What a head looks at, as mean probabilities over the positions for which the question makes sense; `None` where there
+/// is no such position.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeadScores {
+    /// The position before.
+    pub previous: Option<f64>,
+    /// The first position, where heads look that have nothing to say (Xiao et al. 2023, "attention sinks").
+    pub first: Option<f64>,
+    /// Earlier positions of the same token.
+    pub same: Option<f64>,
+    /// Positions after earlier ones of the same token: "A B ... A" looks at B (Olsson et al. 2022, induction heads).
+    pub induction: Option<f64>,
+}
+
+impl<'s, 'm, 'a> Attention<'s, 'm, 'a> {
+    /// Runs `tokens` through the empty `session` of the network that `config` describes.
+    pub fn of(session: &'s mut Session<'m, 'a>, config: &'s Config, tokens: &[TokenId]) -> Result<Self> {
+        let mut queries = Queries(vec![Vec::new(); config.n_layers]);
+        session.rewind(0);
+        session.extend_observed(tokens, &mut queries)?;
+        Ok(Attention { session, config, tokens: tokens.to_vec(), queries: queries.0 })
+    }
+
+    /// Number of tokens, T.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Never: a text has a token.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// The probabilities of `head` of `layer`, (T, T): row t is where token t looks, zeros after t. In f64, from the cached
+    /// keys; an int8 cache also rounds queries in its kernels, which is not repeated here.
+    pub fn pattern(&self, layer: usize, head: usize) -> Vec<f64> {
+        let n = self.len();
+        let keys = self.keys(layer, head);
+        let mut pattern = vec![0.0; n * n];
+        for (t, row) in pattern.chunks_exact_mut(n).enumerate() {
+            self.look(layer, head, t, &keys, row);
+        }
+        pattern
+    }
+
+    /// Where the last token looks by `head` of `layer`, (T): the last row of its pattern.
+    pub fn last_row(&self, layer: usize, head: usize) -> Vec<f64> {
+        let mut row = vec![0.0; self.len()];
+        self.look(layer, head, self.len() - 1, &self.keys(layer, head), &mut row);
+        row
+    }
+
+    /// The keys that `head` of `layer` meets, (T, head_dim).
+    fn keys(&self, layer: usize, head: usize) -> Vec<f32> {
+        let c = self.config;
+        let mut keys = vec![0.0; self.len() * c.head_dim];
+        for (position, key) in keys.chunks_exact_mut(c.head_dim).enumerate() {
+            self.session.key(layer, head / (c.n_heads / c.n_kv_heads), position, key);
+        }
+        keys
+    }
+
+    /// Softmax of the scores of token `t`, into `row` (T).
+    fn look(&self, layer: usize, head: usize, t: usize, keys: &[f32], row: &mut [f64]) {
+        let c = self.config;
+        let q = &self.queries[layer][(t * c.n_heads + head) * c.head_dim..][..c.head_dim];
+        let scale = 1.0 / (c.head_dim as f64).sqrt();
+        let start = c.sliding_window.map_or(0, |window| (t + 1).saturating_sub(window));
+        let seen = &mut row[start..=t];
+        for (score, key) in seen.iter_mut().zip(keys[start * c.head_dim..].chunks_exact(c.head_dim)) {
+            *score = q.iter().zip(key).map(|(q, k)| *q as f64 * *k as f64).sum::<f64>() * scale;
+        }
+        softmax(seen);
+    }
+
+    /// What the head with this `pattern` (T, T) looks at.
+    pub fn scores(&self, pattern: &[f64]) -> HeadScores {
+        let (n, tokens) = (self.tokens.len(), &self.tokens);
+        let at = |t: usize, position: usize| pattern[t * n + position];
+        let earlier = |t: usize| (0..t).filter(move |j| tokens[*j] == tokens[t]);
+        let repeated = || (0..n).filter(|t| earlier(*t).next().is_some());
+        HeadScores {
+            previous: mean((1..n).map(|t| at(t, t - 1))),
+            first: mean((1..n).map(|t| at(t, 0))),
+            same: mean(repeated().map(|t| earlier(t).map(|j| at(t, j)).sum())),
+            induction: mean(
+                (0..n)
+                    .filter(|t| earlier(*t).any(|j| j + 1 < *t))
+                    .map(|t| earlier(t).filter(|j| j + 1 < t).map(|j| at(t, j + 1)).sum()),
+            ),
+        }
+    }
+}
+
+fn softmax(scores: &mut [f64]) {
+    let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    scores.iter_mut().for_each(|s| *s = (*s - best).exp());
+    let mass: f64 = scores.iter().sum();
+    scores.iter_mut().for_each(|s| *s /= mass);
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, n) = values.fold((0.0, 0), |(sum, n), value| (sum + value, n + 1));
+    (n > 0).then(|| sum / f64::from(n))
+}

@@ -1,0 +1,268 @@
+//! How many parameters a network has, and what they are for: the eight categories of 3Blue1Brown's "Transformers, the tech
+//! behind LLMs" (2024), and what that count leaves out.
+
+use crate::format::TensorEntry;
+use crate::model::spec::{self, Role, Shape};
+use crate::model::{Config, Family};
+
+/// What parameters are for: the eight of the film in its order, then those it leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Category {
+    /// Vectors of tokens.
+    Embedding,
+    /// Key matrices, one a key-value head.
+    Key,
+    /// Query matrices, one a head.
+    Query,
+    /// Value matrices, one a key-value head; the film's "value down".
+    Value,
+    /// Output matrices, one a block; the film's "value up".
+    Output,
+    /// The MLP's first matrices.
+    Up,
+    /// The MLP's second matrices.
+    Down,
+    /// The directions of the logits.
+    Unembedding,
+    /// Gates of SwiGLU.
+    Gate,
+    /// Vectors of positions.
+    Position,
+    /// Weights and biases of norms.
+    Norm,
+    /// Biases of linear layers.
+    Bias,
+}
+
+impl Category {
+    /// All categories, the film's eight first.
+    pub const ALL: [Category; 12] = [
+        Category::Embedding,
+        Category::Key,
+        Category::Query,
+        Category::Value,
+        Category::Output,
+        Category::Up,
+        Category::Down,
+        Category::Unembedding,
+        Category::Gate,
+        Category::Position,
+        Category::Norm,
+        Category::Bias,
+    ];
+
+    /// The name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Category::Embedding => "embedding",
+            Category::Key => "key",
+            Category::Query => "query",
+            Category::Value => "value",
+            Category::Output => "output",
+            Category::Up => "up-projection",
+            Category::Down => "down-projection",
+            Category::Unembedding => "unembedding",
+            Category::Gate => "gate",
+            Category::Position => "positions",
+            Category::Norm => "norms",
+            Category::Bias => "biases",
+        }
+    }
+
+    /// Whether the film counts it.
+    pub fn in_film(self) -> bool {
+        (self as usize) < 8
+    }
+
+    fn of(role: Role) -> Self {
+        match role {
+            Role::Embedding => Category::Embedding,
+            Role::Position => Category::Position,
+            Role::Norm => Category::Norm,
+            Role::Bias => Category::Bias,
+            Role::Query => Category::Query,
+            Role::Key => Category::Key,
+            Role::Value => Category::Value,
+            Role::Output => Category::Output,
+            Role::Gate => Category::Gate,
+            Role::Up => Category::Up,
+            Role::Down => Category::Down,
+            Role::Unembedding => Category::Unembedding,
+        }
+    }
+
+    /// Heads that a tensor of this category is split over: each has a matrix of its own.
+    fn heads(self, config: &Config) -> usize {
+        match self {
+            Category::Query => config.n_heads,
+            Category::Key | Category::Value => config.n_kv_heads,
+            _ => 1,
+        }
+    }
+}
+
+/// The parameters of one category.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The category.
+    pub category: Category,
+    /// Rows and columns of each matrix, as (out, in); `None` of vectors, which have many shapes.
+    pub shape: Option<(usize, usize)>,
+    /// Matrices in a block, or outside of the blocks.
+    pub heads: usize,
+    /// Blocks; 1 outside of the blocks.
+    pub layers: usize,
+    /// Parameters.
+    pub count: u64,
+    /// Bytes in a file.
+    pub bytes: u64,
+    /// The unembedding that is the embedding: counted here, stored there.
+    pub shared: bool,
+}
+
+impl Row {
+    /// The number of matrices; 0 of vectors.
+    pub fn matrices(&self) -> u64 {
+        if self.shape.is_some() { (self.heads * self.layers) as u64 } else { 0 }
+    }
+
+    /// Bits a parameter in a file; `None` where nothing is stored.
+    pub fn bits(&self) -> Option<f64> {
+        (self.bytes > 0).then(|| 8.0 * self.bytes as f64 / self.count as f64)
+    }
+}
+
+/// A network's parameters by category.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// The categories that are there, in order.
+    pub rows: Vec<Row>,
+}
+
+impl Tally {
+    /// Counts the network that `config` describes; bytes are those of the `stored` tensors.
+    pub fn new(config: &Config, stored: &[TensorEntry<'_>]) -> Self {
+        let mut rows: Vec<Row> = Vec::new();
+        for tensor in spec::tensors(config) {
+            let category = Category::of(tensor.role);
+            let heads = category.heads(config);
+            let shape = match tensor.shape {
+                Shape::Matrix(rows, cols) => Some((rows / heads, cols)),
+                Shape::Vector(_) => None,
+            };
+            let bytes = stored.iter().find(|entry| entry.name == tensor.name).map_or(0, |entry| entry.bytes);
+            let count: u64 = tensor.shape.dims().iter().product();
+            match rows.iter_mut().find(|row| row.category == category) {
+                Some(row) => {
+                    row.count += count;
+                    row.bytes += bytes;
+                }
+                None => {
+                    let layers = if tensor.layer().is_some() { config.n_layers } else { 1 };
+                    rows.push(Row { category, shape, heads, layers, count, bytes, shared: false });
+                }
+            }
+        }
+        if config.tied {
+            let embedding = rows.iter().find(|row| row.category == Category::Embedding).copied();
+            rows.extend(embedding.map(|row| Row { category: Category::Unembedding, bytes: 0, shared: true, ..row }));
+        }
+        rows.sort_by_key(|row| row.category as usize);
+        Tally { rows }
+    }
+
+    /// Parameters and matrices of the film's eight categories, a shared table counted for each of its uses as the film does.
+    pub fn film(&self) -> (u64, u64) {
+        let rows = self.rows.iter().filter(|row| row.category.in_film());
+        rows.fold((0, 0), |(count, matrices), row| (count + row.count, matrices + row.matrices()))
+    }
+
+    /// Parameters that are stored: everything, shared tables once.
+    pub fn stored(&self) -> u64 {
+        self.rows.iter().filter(|row| !row.shared).map(|row| row.count).sum()
+    }
+}
+
+/// Networks known by name, as their papers give them: name, dim, layers, heads, context length.
+const KNOWN: [(&str, usize, usize, usize, usize); 5] = [
+    ("gpt2", 768, 12, 12, 1024),
+    ("gpt2-medium", 1024, 24, 16, 1024),
+    ("gpt2-large", 1280, 36, 20, 1024),
+    ("gpt2-xl", 1600, 48, 25, 1024),
+    // Brown et al. 2020, table 2.1.
+    ("gpt-3", 12288, 96, 96, 2048),
+];
+
+/// The configuration of a network known by name; its tables are shared, its MLP is four times as wide as the stream.
+pub fn known(name: &str) -> Option<Config> {
+    let (_, dim, n_layers, n_heads, context_length) = *KNOWN.iter().find(|known| known.0 == name)?;
+    Some(Config {
+        family: Family::Gpt2,
+        dim,
+        hidden_dim: 4 * dim,
+        n_layers,
+        n_heads,
+        n_kv_heads: n_heads,
+        head_dim: dim / n_heads,
+        vocab_size: 50257,
+        context_length,
+        norm_eps: 1e-5,
+        sliding_window: None,
+        tied: true,
+        qkv_bias: true,
+        output_bias: true,
+        mlp_bias: true,
+        qk_norm: false,
+        rope_freqs: Vec::new(),
+    })
+}
+
+/// The names that [`known`] knows.
+pub fn known_names() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().map(|known| known.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::File;
+    use crate::model::Model;
+
+    #[test]
+    fn gpt_3_is_counted_as_in_the_film() {
+        let tally = Tally::new(&known("gpt-3").expect("known"), &[]);
+        assert_eq!(tally.film(), (175_181_291_520, 27_938));
+        let of = |category| tally.rows.iter().find(|row| row.category == category).expect("a row");
+        for (categories, count) in [
+            (&[Category::Embedding, Category::Unembedding][..], 617_558_016),
+            (&[Category::Key, Category::Query, Category::Value, Category::Output], 14_495_514_624),
+            (&[Category::Up, Category::Down], 57_982_058_496),
+        ] {
+            categories.iter().for_each(|category| assert_eq!(of(*category).count, count, "{category:?}"));
+        }
+        assert_eq!((of(Category::Key).shape, of(Category::Key).matrices()), (Some((128, 12288)), 96 * 96));
+        assert!(of(Category::Unembedding).shared);
+    }
+
+    #[test]
+    fn the_sizes_of_gpt_2_are_those_that_are_published() {
+        let stored = |name| Tally::new(&known(name).expect("known"), &[]).stored();
+        assert_eq!(stored("gpt2"), 124_439_808);
+        assert_eq!(stored("gpt2-medium"), 354_823_168);
+        assert_eq!(stored("gpt2-large"), 774_030_080);
+        assert_eq!(stored("gpt2-xl"), 1_557_611_200);
+        assert_eq!(known("gpt-9"), None);
+        assert_eq!(known_names().count(), KNOWN.len());
+    }
+
+    #[test]
+    fn a_model_is_counted_to_the_last_parameter_and_byte() {
+        let Some(bytes) = crate::default_model() else { return };
+        let file = File::open(bytes).expect("the story model");
+        let model = Model::open(&file).expect("the story model");
+        let tally = Tally::new(model.config(), file.tensors());
+        let elements = |entry: &TensorEntry<'_>| entry.dims().iter().product::<u64>();
+        assert_eq!(tally.stored(), file.tensors().iter().map(elements).sum::<u64>());
+        assert_eq!(tally.rows.iter().map(|row| row.bytes).sum::<u64>(), model.weight_bytes());
+    }
+}
