@@ -11,8 +11,8 @@ use crate::convert::Dtypes;
 
 /// Converts a published checkpoint into one flat .whit file.
 ///
-/// INPUT is a Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), a GGUF file, or a
-/// llama2.c checkpoint with its tokenizer.bin.
+/// INPUT is a Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), a GGUF file, a llama2.c
+/// checkpoint with its tokenizer.bin, or word vectors as text, as GloVe and word2vec write them (for `whit words`).
 #[derive(Debug, Parser)]
 #[command(name = "quantize", version, max_term_width = 100)]
 pub struct Args {

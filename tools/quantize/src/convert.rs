@@ -12,7 +12,7 @@ use whit::model::spec::{self, Origin, Role, Shape, TensorSpec};
 use whit::os::atomic::Leftover;
 use whit::quant::{self, ALIGNMENT, Dtype, MAX_INT8_WEIGHT, Matrix, PANEL_ROWS};
 
-use crate::source::{Source, SourceFile};
+use crate::source::{Source, SourceFile, WordVectors};
 
 /// Output bytes encoded before they are written: bounds the private memory.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -112,6 +112,35 @@ fn stored_bytes(dtype: Dtype, shape: Shape) -> u64 {
     }
 }
 
+/// Converts word vectors into `output`, in one matrix named as a model's token vectors are.
+pub fn convert_words(
+    words: &WordVectors,
+    output: &Path,
+    dtype: Dtype,
+    force: bool,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Conversion> {
+    let (rows, cols) = (words.len(), words.dim);
+    let name = "embedding".to_string();
+    let dims = vec![rows as u64, cols as u64];
+    let total = stored_bytes(dtype, Shape::Matrix(rows, cols));
+    let provenance = provenance("word vectors", std::slice::from_ref(&words.file))?;
+    let sections = vec![(SectionId::TOKN, words.vocabulary().build()?), (SectionId::PROV, provenance)];
+    let plan = TensorPlan { name: name.clone(), dtype, dims: dims.clone() };
+    let mut writer = Writer::create(output, FileKind::WordVectors, sections, vec![plan], force)?;
+    let matrix = Rows { rows, cols, dtype, read: &|row, out| words.read(row, out) };
+    let mut done = 0;
+    let errors = matrix.write(&mut writer, &mut |bytes| {
+        done += bytes;
+        progress(done, total);
+    })?;
+    let errors = errors.finish();
+    writer.finish_tensor(errors)?;
+    let leftovers = writer.leftovers().to_vec();
+    writer.finish()?;
+    Ok(Conversion { tensors: vec![Written { name, dims, dtype, bytes: total, errors }], leftovers })
+}
+
 /// All sections but the directory and the weights.
 fn sections(source: &Source) -> Result<Vec<(SectionId, Vec<u8>)>> {
     let mut sections = vec![(SectionId::CONF, source.config.encode())];
@@ -122,17 +151,22 @@ fn sections(source: &Source) -> Result<Vec<(SectionId, Vec<u8>)>> {
     if let Some(template) = &source.chat_template {
         sections.push((SectionId::TMPL, template.clone().into_bytes()));
     }
-    let record = |file: &SourceFile| format::Source { name: file.name.clone(), bytes: file.bytes, hash: file.hash() };
-    let provenance = Provenance {
-        converter: concat!("quantize ", env!("CARGO_PKG_VERSION")).into(),
-        source_format: source.format.name().into(),
-        sources: source.files.par_iter().map(record).collect(),
-    };
-    sections.push((SectionId::PROV, provenance.encode()?));
+    sections.push((SectionId::PROV, provenance(source.format.name(), &source.files)?));
     if let Some(licence) = &source.licence {
         sections.push((SectionId::LICE, licence.clone().into_bytes()));
     }
     Ok(sections)
+}
+
+/// Where the weights come from, as a section.
+fn provenance(source_format: &str, files: &[SourceFile]) -> Result<Vec<u8>> {
+    let record = |file: &SourceFile| format::Source { name: file.name.clone(), bytes: file.bytes, hash: file.hash() };
+    let provenance = Provenance {
+        converter: concat!("quantize ", env!("CARGO_PKG_VERSION")).into(),
+        source_format: source_format.into(),
+        sources: files.par_iter().map(record).collect(),
+    };
+    provenance.encode()
 }
 
 /// Finds the source of every tensor; refuses missing, misshapen and left-over tensors, all in one message.
@@ -198,25 +232,8 @@ fn write_tensor(
             progress(bytes.len() as u64);
         }
         Shape::Matrix(rows, cols) => {
-            let panel_bytes = quant::panel_bytes(p.dtype, cols);
-            let panels = rows.div_ceil(PANEL_ROWS);
-            let step = (CHUNK_BYTES / panel_bytes).clamp(1, panels);
-            let mut buffer = vec![0; step * panel_bytes + ALIGNMENT];
-            let start = buffer.as_ptr().align_offset(ALIGNMENT);
-            for first in (0..panels).step_by(step) {
-                let n = step.min(panels - first);
-                let chunk = &mut buffer[start..start + n * panel_bytes];
-                let errors = chunk
-                    .par_chunks_exact_mut(panel_bytes)
-                    .enumerate()
-                    .map_init(Vec::new, |values, (i, out)| {
-                        encode_panel(source, p, (first + i) * PANEL_ROWS, values, out)
-                    })
-                    .collect::<Result<Vec<_>>>()?;
-                errors.iter().for_each(|e| total.merge(e));
-                writer.write(chunk)?;
-                progress(chunk.len() as u64);
-            }
+            let read = |row: usize, out: &mut [f32]| read_rows(source, p, row, out);
+            total = Rows { rows, cols, dtype: p.dtype, read: &read }.write(writer, progress)?;
         }
     }
     let errors = total.finish();
@@ -224,24 +241,58 @@ fn write_tensor(
     Ok(errors)
 }
 
-/// Reads, checks and encodes the panel whose first row is `row`.
-fn encode_panel(source: &Source, p: &Planned, row: usize, values: &mut Vec<f32>, out: &mut [u8]) -> Result<Errors> {
-    let Shape::Matrix(rows, cols) = p.spec.shape else { return Ok(Errors::default()) };
-    let n = PANEL_ROWS.min(rows - row);
-    values.resize((n + 1) * cols, 0.0);
-    let (values, decoded) = values.split_at_mut(n * cols);
-    read_rows(source, p, row, values)?;
-    check_finite(values, row, cols)?;
-    check_range(values, p.dtype, row, cols)?;
-    quant::encode_panel(p.dtype, values, cols, out);
-    let mut errors = Errors::default();
-    if let Some(matrix) = Matrix::new(p.dtype, n, cols, out) {
-        for (r, want) in values.chunks_exact(cols).enumerate() {
-            matrix.read_row(r, decoded);
-            errors.add(want, decoded);
+/// A matrix (rows, cols) to be encoded as `dtype`.
+struct Rows<'r> {
+    rows: usize,
+    cols: usize,
+    dtype: Dtype,
+    /// Reads rows from the one given on, as many as the buffer holds.
+    read: &'r (dyn Fn(usize, &mut [f32]) -> Result<()> + Sync),
+}
+
+impl Rows<'_> {
+    /// Encodes all panels, on all cores, and writes them; the errors against what was read.
+    fn write(&self, writer: &mut Writer, progress: &mut dyn FnMut(u64)) -> Result<Errors> {
+        let panel_bytes = quant::panel_bytes(self.dtype, self.cols);
+        let panels = self.rows.div_ceil(PANEL_ROWS);
+        let step = (CHUNK_BYTES / panel_bytes).clamp(1, panels);
+        let mut buffer = vec![0; step * panel_bytes + ALIGNMENT];
+        let start = buffer.as_ptr().align_offset(ALIGNMENT);
+        let mut total = Errors::default();
+        for first in (0..panels).step_by(step) {
+            let n = step.min(panels - first);
+            let chunk = &mut buffer[start..start + n * panel_bytes];
+            let errors = chunk
+                .par_chunks_exact_mut(panel_bytes)
+                .enumerate()
+                .map_init(Vec::new, |values, (i, out)| self.encode_panel((first + i) * PANEL_ROWS, values, out))
+                .collect::<Result<Vec<_>>>()?;
+            errors.iter().for_each(|e| total.merge(e));
+            writer.write(chunk)?;
+            progress(chunk.len() as u64);
         }
+        Ok(total)
     }
-    Ok(errors)
+
+    /// Reads, checks and encodes the panel whose first row is `row`.
+    fn encode_panel(&self, row: usize, values: &mut Vec<f32>, out: &mut [u8]) -> Result<Errors> {
+        let Rows { rows, cols, dtype, .. } = *self;
+        let n = PANEL_ROWS.min(rows - row);
+        values.resize((n + 1) * cols, 0.0);
+        let (values, decoded) = values.split_at_mut(n * cols);
+        (self.read)(row, values)?;
+        check_finite(values, row, cols)?;
+        check_range(values, dtype, row, cols)?;
+        quant::encode_panel(dtype, values, cols, out);
+        let mut errors = Errors::default();
+        if let Some(matrix) = Matrix::new(dtype, n, cols, out) {
+            for (r, want) in values.chunks_exact(cols).enumerate() {
+                matrix.read_row(r, decoded);
+                errors.add(want, decoded);
+            }
+        }
+        Ok(errors)
+    }
 }
 
 /// The source row of row `r`: thirds of a fused tensor, and rotary pairs from interleaved to halves.

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quantize::args::Args;
-use quantize::convert::{self, Written};
-use quantize::report;
-use quantize::source::{OpenOptions, Source};
+use quantize::convert::{self, Conversion, Written};
+use quantize::report::{self, Read};
+use quantize::source::{OpenOptions, Source, WordVectors};
 use whit::error::{Error, Kind, Result, printable};
-use whit::format::File;
+use whit::format::{File, FileKind, SectionId};
 use whit::model::Model;
 use whit::os::Mapping;
+use whit::tokenizer::Tokenizer;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -35,17 +36,33 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let input = args.input.display().to_string();
+    let words = WordVectors::open(&args.input).map_err(|e| e.in_file(input.clone()))?;
+    if let Some(words) = words {
+        let read = Read { name: &words.name, format: "word vectors", notes: &words.notes };
+        return write(args, read, &mut |progress| {
+            convert::convert_words(&words, &args.output, args.weights, args.force, progress)
+        });
+    }
     let options = OpenOptions { tokenizer: args.tokenizer.clone() };
-    let source = Source::open(&args.input, &options).map_err(|e| e.in_file(input.clone()))?;
+    let source = Source::open(&args.input, &options).map_err(|e| e.in_file(input))?;
+    let read = Read { name: &source.name, format: source.format.name(), notes: &source.notes };
+    write(args, read, &mut |progress| convert::convert(&source, &args.output, &args.dtypes(), args.force, progress))
+}
+
+/// Told the bytes written so far and in all.
+type Progress<'p> = dyn FnMut(u64, u64) + 'p;
+
+/// Has `convert` write the file, with a bar, and tells what was written.
+fn write(args: &Args, read: Read<'_>, convert: &mut dyn FnMut(&mut Progress<'_>) -> Result<Conversion>) -> Result<()> {
     if !args.quiet {
-        source.notes.iter().for_each(|note| eprintln!("note: {note}"));
+        read.notes.iter().for_each(|note| eprintln!("note: {note}"));
     }
     let bar = progress_bar(args);
-    let conversion = convert::convert(&source, &args.output, &args.dtypes(), args.force, &mut |done, total| {
+    let conversion = convert(&mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     })
-    .map_err(|e| e.in_file(input))?;
+    .map_err(|e| e.in_file(args.input.display().to_string()))?;
     bar.finish_and_clear();
     for leftover in &conversion.leftovers {
         let state =
@@ -54,7 +71,7 @@ fn run(args: &Args) -> Result<()> {
     }
     let file_bytes = verify(args)?;
     if !args.quiet {
-        print(args, &source, &conversion.tensors, file_bytes)?;
+        print(args, read, &conversion.tensors, file_bytes)?;
     }
     Ok(())
 }
@@ -75,17 +92,20 @@ fn verify(args: &Args) -> Result<u64> {
         let mapping = Mapping::open(&args.output)?;
         let file = File::open(&mapping)?;
         file.verify(&mut |_| {})?;
-        Model::open(&file)?;
+        match file.kind() {
+            FileKind::LanguageModel => drop(Model::open(&file)?),
+            FileKind::WordVectors => drop(Tokenizer::open(file.require(SectionId::TOKN)?)?),
+        }
         Ok(mapping.len() as u64)
     };
     check().map_err(|e: Error| e.in_file(name))
 }
 
-fn print(args: &Args, source: &Source, written: &[Written], file_bytes: u64) -> Result<()> {
+fn print(args: &Args, read: Read<'_>, written: &[Written], file_bytes: u64) -> Result<()> {
     let text = if args.json {
-        report::json(source, written, file_bytes) + "\n"
+        report::json(read, written, file_bytes) + "\n"
     } else {
-        report::table(source, written, file_bytes)
+        report::table(read, written, file_bytes)
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

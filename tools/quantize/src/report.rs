@@ -6,7 +6,6 @@ use serde_json::json;
 use whit::error::printable;
 
 use crate::convert::Written;
-use crate::source::Source;
 
 /// Signal to noise in dB, from the rms of the values and of their error; `None` where nothing was lost.
 fn snr_db(tensor: &Written) -> Option<f64> {
@@ -19,8 +18,19 @@ fn shape(tensor: &Written) -> String {
     tensor.dims.iter().map(u64::to_string).collect::<Vec<_>>().join(" x ")
 }
 
+/// What was read.
+#[derive(Debug, Clone, Copy)]
+pub struct Read<'r> {
+    /// The model's name.
+    pub name: &'r str,
+    /// What users call the format.
+    pub format: &'r str,
+    /// What the user should know.
+    pub notes: &'r [String],
+}
+
 /// One row a tensor, then the sum.
-pub fn table(source: &Source, tensors: &[Written], file_bytes: u64) -> String {
+pub fn table(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
     let width = tensors.iter().map(|t| t.name.len()).max().unwrap_or(0).max(6);
     let mut out = format!(
         "{:width$}  {:>15}  {:5}  {:>13}  {:>9}  {:>9}  {:>7}\n",
@@ -45,7 +55,7 @@ pub fn table(source: &Source, tensors: &[Written], file_bytes: u64) -> String {
     let _ = writeln!(
         out,
         "{}: {} tensors, {weights} weights, {bits:.2} bits per weight, {file_bytes} bytes",
-        printable(&source.name),
+        printable(read.name),
         tensors.len()
     );
     out
@@ -56,7 +66,7 @@ fn elements(tensor: &Written) -> u64 {
 }
 
 /// The same as one JSON document.
-pub fn json(source: &Source, tensors: &[Written], file_bytes: u64) -> String {
+pub fn json(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
     let rows: Vec<_> = tensors
         .iter()
         .map(|t| {
@@ -67,8 +77,8 @@ pub fn json(source: &Source, tensors: &[Written], file_bytes: u64) -> String {
         })
         .collect();
     json!({
-        "model": source.name, "format": source.format.name(), "file_bytes": file_bytes,
-        "weights": tensors.iter().map(elements).sum::<u64>(), "notes": source.notes, "tensors": rows,
+        "model": read.name, "format": read.format, "file_bytes": file_bytes,
+        "weights": tensors.iter().map(elements).sum::<u64>(), "notes": read.notes, "tensors": rows,
     })
     .to_string()
 }

@@ -22,6 +22,7 @@ mod safetensors;
 mod tokenizer_bin;
 mod tokenizer_json;
 mod tokenizer_pipeline;
+mod word_vectors;
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,8 @@ use whit::os::Mapping;
 use whit::tokenizer::{Token, TokenKind, Vocabulary};
 
 use encoding::Encoding;
+
+pub use word_vectors::WordVectors;
 
 /// Tensors of a checkpoint, at most.
 const MAX_TENSORS: usize = 65_536;
@@ -263,7 +266,9 @@ fn open_file(path: &Path, options: &OpenOptions) -> Result<Source> {
         return llama2c::open(file, options);
     }
     let error = Error::data("not a checkpoint that quantize knows").field("magic").at(0);
-    Err(file.error(error.hint("it reads Hugging Face directories, GGUF files and llama2.c .bin files")))
+    Err(file.error(
+        error.hint("it reads Hugging Face directories, GGUF files, llama2.c .bin files and word vectors as text"),
+    ))
 }
 
 /// What a file is that is no readable checkpoint, and what to do about it.
