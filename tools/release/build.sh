@@ -48,8 +48,14 @@ compile() {
     cargo=(cargo +deb)
   fi
   case $target in
-    aarch64-unknown-linux-gnu) linker=aarch64-linux-gnu-gcc ;;
-    armv7-unknown-linux-gnueabihf) linker=arm-linux-gnueabihf-gcc ;;
+    aarch64-unknown-linux-gnu)
+      linker=aarch64-linux-gnu-gcc
+      flags="$flags -C link-arg=-Wl,-T,$PWD/tools/release/no-tables.ld"
+      ;;
+    armv7-unknown-linux-gnueabihf)
+      linker=arm-linux-gnueabihf-gcc
+      flags="$flags -C link-arg=-Wl,-z,max-page-size=65536"
+      ;;
     x86_64-unknown-linux-musl) zig="x86_64-linux-musl x86_64" ;;
     arm-unknown-linux-musleabihf)
       zig="arm-linux-musleabihf arm1176jzf_s"
@@ -69,8 +75,11 @@ compile() {
     [ "$linker" = rust-lld ] || command -v "$linker" >/dev/null || fail "no $linker, which links for $target"
     variables+=("CARGO_TARGET_$(variable "$target")_LINKER=$linker")
   fi
-  env "${variables[@]}" RUSTFLAGS="$flags" \
-    "${cargo[@]}" build --locked --release --target "$target" -p whit -p quantize "${options[@]}"
+  variables+=("RUSTFLAGS=$flags")
+  options+=(--locked --release --target "$target")
+  env "${variables[@]}" "${cargo[@]}" build -p quantize "${options[@]}"
+  # The library is optimized for speed, what is around it for size: words, pictures, arguments.
+  env "${variables[@]}" "${cargo[@]}" rustc -p whit --bin whit "${options[@]}" -- -C opt-level=s
 }
 
 # Holds what a release promises of its programs.
