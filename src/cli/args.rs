@@ -1,6 +1,7 @@
 //! The command line as checked values: what a command sees is in range.
 
 mod values;
+pub(crate) mod views;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -34,6 +35,22 @@ pub(crate) enum Command {
     Trace(Trace),
     /// Count the memory of a run before anything is allocated, and say what fits here
     Plan(Plan),
+    /// Walk from a text to its next token, step by step, with the real numbers of each
+    Explain(Box<views::Explain>),
+    /// Cut a text into its tokens
+    Tokens(views::Tokens),
+    /// Show the distribution of the next token, and what temperature does to it
+    Next(views::Next),
+    /// Show which earlier tokens each head looks at
+    Attend(views::Attend),
+    /// Show what each layer would say if it were the last
+    Lens(views::Lens),
+    /// Colour a text by how much each token surprises the model, or by where two models differ
+    Score(views::Surprise),
+    /// Show words near a word, do arithmetic with words, measure words along a direction
+    Words(views::Words),
+    /// Count the parameters by what they are for
+    Tally(views::Tally),
     /// Check every byte of a model file against its checksums
     Verify(Verify),
     /// Print the completions of a shell
@@ -129,9 +146,21 @@ pub(crate) struct Generate {
     /// Print control characters as they are, on a terminal too
     #[arg(long)]
     pub(crate) raw: bool,
-    /// Print one JSON object a token, then a summary
+    /// Show how each token is chosen: its distribution through the sampler chain, and the draw
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) show: bool,
+    /// Choose tokens with the arrow keys: stories part and stay in a tree
+    #[arg(short, long, requires = "show", conflicts_with_all = ["json", "html", "session", "quiet"])]
+    pub(crate) interactive: bool,
+    /// Write the tree of stories to FILE, as JSON lines
+    #[arg(long, value_name = "FILE", requires = "interactive", value_hint = ValueHint::FilePath)]
+    pub(crate) tree: Option<PathBuf>,
+    /// Tokens of a distribution that are shown
+    #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000), requires = "show")]
+    pub(crate) top: u16,
+    #[command(flatten)]
+    pub(crate) display: views::Display,
     /// Print no statistics
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,

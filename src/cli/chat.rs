@@ -193,7 +193,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
         let prefill_seconds = clock.seconds();
         let clock = Stopwatch::start();
         let mut said = String::new();
-        keeping::write(&mut generator, self.cache.as_ref(), &tokens, &mut |_, text| {
+        keeping::write(&mut generator, self.cache.as_ref(), &tokens, &mut (), &mut |(), _, text| {
             said.push_str(text);
             self.out.foreign(text)
         })?;

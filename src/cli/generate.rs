@@ -3,20 +3,22 @@
 use super::args::{Generate, Sampling};
 use super::input::{self, Source};
 use super::json::{self, Object};
-use super::keeping::{self, SessionFile};
+use super::keeping::{self, Each, SessionFile};
 use super::output::{End, Outcome, Output, bytes, note};
 use super::plan::Wanted;
+use super::views::Show;
+use super::views::branch::{self, Branching};
 use super::{BATCH, OPEN_CONTEXT, compute, held_by, interrupt, session_options, streaming};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::time::SystemTime;
 use whit::error::{Error, Result};
-use whit::generate::{Generator, Limits, StopReason};
+use whit::generate::{Generator, Limits, PrefixCache, StopReason};
 use whit::inspect::Plan;
 use whit::model::{GenerationDefaults, Model, Session};
 use whit::os::{clock::Stopwatch, memory};
-use whit::sampler::{Sampler, SamplerOptions};
+use whit::sampler::{Sampler, SamplerOptions, Watcher};
 use whit::tokenizer::{Specials, Tokenizer};
 use whit::{Compute, TokenId};
 
@@ -43,10 +45,18 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let session_options = session_options(context_length, args.compute.kv);
     let plan = Wanted::one(&model, &file, session_options, &compute, &args.compute, "--ctx").check()?;
     let sampler = Sampler::new(options, model.config().vocab_size)?;
+    let mut show = shows(args, tokenizer, sampler.options())?;
     let mut session = Session::new(&model, &compute, session_options)?;
     streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
     tell_start(args, &source, &model, &compute, &plan, context_length);
     interrupt::watch();
+    if args.interactive {
+        let (prompt, end_tokens, n_top) = (&prompt[..], limits.end_tokens, args.top.into());
+        let branching = Branching { session: &mut session, tokenizer, sampler, prompt, end_tokens, n_top };
+        branch::run(branching, &args.display, args.tree.as_deref())?;
+        source.check_unchanged()?;
+        return Ok(());
+    }
     let mut printer = Printer::new(args);
     if !args.no_echo {
         printer.prompt(&text, &prompt[before.len()..])?;
@@ -59,16 +69,21 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         (None, None) => 0,
     };
     let mut generator = Generator::new(&mut session, tokenizer, sampler, limits);
-    generator.prefill(&prompt, BATCH, &mut || !interrupt::requested())?;
-    let prefill_seconds = clock.seconds();
-    let clock = Stopwatch::start();
-    keeping::write(&mut generator, cache.as_ref(), &prompt, &mut |token, text| printer.piece(token, text))?;
+    let cache = cache.as_ref();
+    let clocks = match &mut show {
+        None => {
+            write(&mut generator, cache, &prompt, clock, &mut (), &mut |(), token, text| printer.piece(token, text))?
+        }
+        Some(show) => write(&mut generator, cache, &prompt, clock, show, &mut |show, token, text| {
+            printer.choice(show, token, text)
+        })?,
+    };
     let report = Report {
         n_prompt: prompt.len(),
         n_restored,
         n_generated: generator.n_generated(),
-        prefill_seconds,
-        decode_seconds: clock.seconds(),
+        prefill_seconds: clocks.prefill,
+        decode_seconds: clocks.decode,
         bytes_per_token: model.bytes_per_token(),
         planned_bytes: plan.private(),
         context_length,
@@ -83,12 +98,45 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         file.write(generator.session(), &tokens, &[])?;
     }
     printer.end(&report)?;
+    if let (Some(show), Some(path)) = (&show, &args.display.html) {
+        show.write_page(path, &text)?;
+    }
     if !args.quiet {
         report.tell();
     } else if report.reason == StopReason::ContextFull {
         report.tell_context();
     }
     if report.reason == StopReason::Interrupted { Err(End::Interrupted) } else { Ok(()) }
+}
+
+/// Seconds that a text took.
+struct Clocks {
+    prefill: f64,
+    decode: f64,
+}
+
+/// Computes `prompt` and writes the text after it to its end; `clock` runs since the first was begun.
+fn write<W: Watcher>(
+    generator: &mut Generator<'_, '_, '_>,
+    cache: Option<&PrefixCache>,
+    prompt: &[TokenId],
+    clock: Stopwatch,
+    watcher: &mut W,
+    each: &mut Each<'_, W>,
+) -> Outcome<Clocks> {
+    generator.prefill_watched(prompt, BATCH, &mut || !interrupt::requested(), watcher)?;
+    let prefill = clock.seconds();
+    let clock = Stopwatch::start();
+    keeping::write(generator, cache, prompt, watcher, each)?;
+    Ok(Clocks { prefill, decode: clock.seconds() })
+}
+
+/// The view of each choice, if the arguments ask for it.
+fn shows<'a>(args: &Generate, tokenizer: Tokenizer<'a>, options: &SamplerOptions) -> Result<Option<Show<'a>>> {
+    if !args.show && args.display.html.is_some() {
+        return Err(Error::usage("it is of use with --show only").field("html"));
+    }
+    Ok(args.show.then(|| Show::new(&args.display, tokenizer, options, args.top.into())))
 }
 
 fn tell_start(
@@ -120,7 +168,12 @@ fn prompt_text(args: &Generate) -> Result<String> {
 }
 
 /// The text's tokens after those `before` it: BOS at the beginning where the model wants one, or where there is nothing else.
-fn prompt_tokens(tokenizer: &Tokenizer<'_>, before: &[TokenId], text: &str, special: bool) -> Result<Vec<TokenId>> {
+pub(super) fn prompt_tokens(
+    tokenizer: &Tokenizer<'_>,
+    before: &[TokenId],
+    text: &str,
+    special: bool,
+) -> Result<Vec<TokenId>> {
     let mut tokens = before.to_vec();
     let begin = tokenizer.bos().or(tokenizer.eos());
     if tokens.is_empty() && (tokenizer.adds_bos() || text.is_empty()) {
@@ -191,7 +244,7 @@ struct Printer {
 impl Printer {
     fn new(args: &Generate) -> Self {
         let out = Output::new();
-        Printer { out: if args.raw { out.raw() } else { out }, json: args.json, ends_line: true }
+        Printer { out: if args.raw { out.raw() } else { out }, json: args.display.json, ends_line: true }
     }
 
     fn prompt(&mut self, text: &str, tokens: &[TokenId]) -> Outcome<()> {
@@ -212,6 +265,23 @@ impl Printer {
             None => Object::default().raw("token", "null"),
         };
         self.out.line(&object.text("text", text).line())?;
+        self.out.flush()
+    }
+
+    /// A piece with the choice of its token.
+    fn choice(&mut self, show: &mut Show<'_>, token: Option<TokenId>, text: &str) -> Outcome<()> {
+        let Some((picture, json)) = show.choice(text) else { return self.piece(token, text) };
+        if self.json {
+            self.out.line(&json)?;
+            return self.out.flush();
+        }
+        if !self.ends_line {
+            self.out.line("")?;
+            self.ends_line = true;
+        }
+        for line in picture {
+            self.out.line(line.trim_end())?;
+        }
         self.out.flush()
     }
 

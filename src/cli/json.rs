@@ -48,7 +48,12 @@ impl Object {
 
     /// Adds a number; what JSON cannot say (NaN, infinite) becomes null.
     pub(crate) fn number(self, name: &str, value: f64) -> Self {
-        if value.is_finite() { self.raw(name, value) } else { self.raw(name, "null") }
+        match value {
+            _ if !value.is_finite() => self.raw(name, "null"),
+            // Without an exponent a tiny number is a line of zeros.
+            _ if value != 0.0 && value.abs() < 1e-4 => self.raw(name, format_args!("{value:e}")),
+            _ => self.raw(name, value),
+        }
     }
 
     /// Adds a text or null.
@@ -76,5 +81,7 @@ mod tests {
         let object = object.raw("d", list(["1".into(), "2".into()])).maybe("e", None);
         assert_eq!(object.line(), r#"{"a\"":"x\n\u001b\u007f\\é","b":0.5,"c":null,"d":[1,2],"e":null}"#);
         assert_eq!(Object::default().number("n", 1e300).line().len(), 307);
+        let small = Object::default().number("a", 0.0).number("b", -2.5e-7).number("c", 1e-4).line();
+        assert_eq!(small, r#"{"a":0,"b":-2.5e-7,"c":0.0001}"#);
     }
 }

@@ -12,6 +12,7 @@ use whit::model::{Model, Session};
 use whit::ops::KvDtype;
 use whit::os::Mapping;
 use whit::os::atomic::AtomicFile;
+use whit::sampler::Watcher;
 
 /// A session file that was read.
 pub(super) struct SessionFile<'p> {
@@ -72,20 +73,25 @@ pub(super) fn restore(saved: &Saved<'_>, session: &mut Session<'_, '_>, tokens: 
     Ok(session.position())
 }
 
+/// Given each piece of a text: its token, if one was chosen, and what became certain.
+pub(super) type Each<'e, W> = dyn FnMut(&mut W, Option<TokenId>, &str) -> Outcome<()> + 'e;
+
 /// Writes a text to its end: hands each piece to `each`, keeps `prompt` once the first is out, ends where the user interrupts.
-pub(super) fn write(
+/// `watcher` sees how the tokens are chosen.
+pub(super) fn write<W: Watcher>(
     generator: &mut Generator<'_, '_, '_>,
     mut cache: Option<&PrefixCache>,
     prompt: &[TokenId],
-    each: &mut dyn FnMut(Option<TokenId>, &str) -> Outcome<()>,
+    watcher: &mut W,
+    each: &mut Each<'_, W>,
 ) -> Outcome<()> {
     let mut n_shifts = 0;
     loop {
         if interrupt::requested() {
             generator.interrupt();
         }
-        let Some(piece) = generator.next_piece()? else { return Ok(()) };
-        each(piece.token, piece.text)?;
+        let Some(piece) = generator.next_piece_watched(watcher)? else { return Ok(()) };
+        each(watcher, piece.token, piece.text)?;
         if let Some(cache) = cache.take()
             && let Err(error) = cache.keep(generator.session(), prompt)
         {

@@ -21,6 +21,7 @@ mod streaming;
 mod table;
 mod trace;
 mod verify;
+mod views;
 
 use args::{Cli, Command, ComputeArgs, ContextArg, Kv};
 use clap::Parser;
@@ -62,6 +63,14 @@ fn command(command: Command) -> Outcome<()> {
         Command::Bench(args) => bench::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Tokens(args) => views::tokens::run(&args),
+        Command::Next(args) => views::next::run(&args),
+        Command::Attend(args) => views::attend::run(&args),
+        Command::Lens(args) => views::lens::run(&args),
+        Command::Score(args) => views::score::run(&args),
+        Command::Explain(args) => views::explain::run(&args),
+        Command::Words(args) => views::words::run(&args),
+        Command::Tally(args) => views::tally::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Completions(args) => complete::completions(&args),
         Command::Man(args) => complete::man(&args),

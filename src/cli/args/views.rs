@@ -1,0 +1,205 @@
+//! Arguments of the views: what is looked at, and how it is shown.
+
+use super::{ComputeArgs, ModelArg};
+use clap::{Args, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+/// How a view is shown.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Display")]
+pub(crate) struct Display {
+    /// Print JSON lines
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also write a page for a browser: one file that needs nothing else
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) html: Option<PathBuf>,
+    /// Colours [default: on a terminal, unless NO_COLOR is set]
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, hide_default_value = true)]
+    pub(crate) color: Color,
+    /// Columns to draw in, 80 to 400 [default: the terminal's, else 80]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(80..=400))]
+    pub(crate) width: Option<u16>,
+}
+
+/// When there are colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The text of a view.
+#[derive(Debug, Args)]
+pub(crate) struct TextArg {
+    /// Text to look at; `-` reads it from standard input
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: Option<String>,
+    /// Read the text from a file; `-` is standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with = "text", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// Read special tokens in the text as such, not as text
+    #[arg(long)]
+    pub(crate) special: bool,
+}
+
+/// Arguments of `whit tokens`.
+#[derive(Debug, Args)]
+pub(crate) struct Tokens {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    #[command(flatten)]
+    pub(crate) text: TextArg,
+    #[command(flatten)]
+    pub(crate) display: Display,
+}
+
+/// Arguments of `whit next`.
+#[derive(Debug, Args)]
+pub(crate) struct Next {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    #[command(flatten)]
+    pub(crate) text: TextArg,
+    /// Temperature of the bars
+    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(crate) temp: f64,
+    /// Tokens shown
+    #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) top: u16,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) display: Display,
+}
+
+/// Arguments of `whit tally`.
+#[derive(Debug, Args)]
+pub(crate) struct Tally {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// Count a network by its dimensions alone: gpt-3, gpt2, gpt2-medium, gpt2-large, gpt2-xl or a config.json
+    #[arg(long, value_name = "NAME", conflicts_with = "model")]
+    pub(crate) shape: Option<String>,
+    /// Measure no times
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) display: Display,
+}
+
+/// Which matrix gives the vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Space {
+    /// Token vectors, as they enter the network
+    Embedding,
+    /// The directions that logits measure
+    Unembedding,
+}
+
+/// Arguments of `whit words`.
+#[derive(Debug, Args)]
+pub(crate) struct Words {
+    /// A word, or words with + and - between them, as in: king - man + woman
+    #[arg(value_name = "WORDS", num_args = 1.., required_unless_present = "direction")]
+    pub(crate) expression: Vec<String>,
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// A direction from one word to another, as cat:cats; several pairs are averaged
+    #[arg(long, value_name = "FROM:TO", num_args = 1.., requires = "along", conflicts_with = "expression")]
+    pub(crate) direction: Vec<String>,
+    /// Words to measure along the direction
+    #[arg(long, value_name = "WORD", num_args = 1.., requires = "direction")]
+    pub(crate) along: Vec<String>,
+    /// The matrix that gives the vectors
+    #[arg(long, value_enum, value_name = "MATRIX", default_value_t = Space::Embedding)]
+    pub(crate) of: Space,
+    /// Words shown
+    #[arg(long, value_name = "N", default_value_t = 12, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) top: u16,
+    #[command(flatten)]
+    pub(crate) display: Display,
+}
+
+/// Arguments of `whit attend`.
+#[derive(Debug, Args)]
+pub(crate) struct Attend {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    #[command(flatten)]
+    pub(crate) text: TextArg,
+    /// Layer to draw, from 0 on; without it a gallery of all heads and their ranking
+    #[arg(short, long, value_name = "N", requires = "head")]
+    pub(crate) layer: Option<usize>,
+    /// Head to draw, from 0 on
+    #[arg(short = 'H', long, value_name = "N", requires = "layer")]
+    pub(crate) head: Option<usize>,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) display: Display,
+}
+
+/// Arguments of `whit lens`.
+#[derive(Debug, Args)]
+pub(crate) struct Lens {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    #[command(flatten)]
+    pub(crate) text: TextArg,
+    /// Last positions that are read [default: as many as fit on the screen; all with --json or --html]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) last: Option<u16>,
+    /// Show no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) display: Display,
+}
+
+/// Arguments of `whit score`.
+#[derive(Debug, Args)]
+pub(crate) struct Surprise {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// Text to score; `-` is standard input
+    #[arg(value_name = "TEXT_FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) text: PathBuf,
+    /// Another model, such as the same in higher precision: where do both differ
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "max_memory")]
+    pub(crate) against: Option<PathBuf>,
+    /// Show no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) display: Display,
+}
+
+/// Arguments of `whit explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    #[command(flatten)]
+    pub(crate) text: TextArg,
+    #[command(flatten)]
+    pub(crate) sampling: super::Sampling,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) display: Display,
+}

@@ -1,0 +1,120 @@
+//! The views: what a GPT does between text and next token, drawn. Each is computed by `whit::inspect` and shown in a terminal, as
+//! JSON lines (docs/inside.md names their fields) and as a page for a browser, which draws the same JSON.
+
+pub(super) mod attend;
+mod bars;
+pub(super) mod branch;
+pub(super) mod explain;
+pub(super) mod lens;
+pub(super) mod next;
+mod page;
+mod paint;
+mod pieces;
+pub(super) mod score;
+mod show;
+pub(super) mod tally;
+pub(super) mod tokens;
+pub(super) mod words;
+
+pub(super) use show::Show;
+
+use super::args::views::{Display, TextArg};
+use super::args::{ComputeArgs, ModelArg};
+use super::input::{self, Source};
+use super::output::{Outcome, Output};
+use super::plan::Wanted;
+use super::{BATCH, compute, generate, held_by, interrupt, streaming};
+use whit::TokenId;
+use whit::error::{Error, Result};
+use whit::model::{Model, Session, SessionOptions};
+use whit::tokenizer::Tokenizer;
+
+/// A view that was computed: its picture, its JSON lines, and the page that draws them.
+struct View {
+    title: String,
+    picture: Vec<String>,
+    json: Vec<String>,
+    script: &'static str,
+}
+
+impl View {
+    /// Prints what `display` asks for.
+    fn show(&self, display: &Display) -> Outcome<()> {
+        let mut out = Output::new();
+        for line in if display.json { &self.json } else { &self.picture } {
+            out.line(line.trim_end())?;
+        }
+        out.flush()?;
+        if let Some(path) = &display.html {
+            page::write(path, &self.title, self.script, &self.json)?;
+        }
+        Ok(())
+    }
+}
+
+/// A text in a model, about to be looked at.
+struct Looked<'m, 'a> {
+    model: &'m Model<'a>,
+    tokenizer: Tokenizer<'a>,
+    tokens: Vec<TokenId>,
+    /// Empty, with room for the tokens.
+    session: Session<'m, 'a>,
+}
+
+/// Opens the model, reads the text and hands both to `look`.
+fn on_text(
+    model: &ModelArg,
+    text: &TextArg,
+    compute_args: &ComputeArgs,
+    quiet: bool,
+    look: &mut dyn FnMut(Looked<'_, '_>) -> Outcome<()>,
+) -> Outcome<()> {
+    let source = Source::open(model.model.as_deref())?;
+    let file = source.file()?;
+    let model = source.model(&file)?;
+    let tokenizer = tokenizer(&source, &model)?;
+    let tokens = tokens_of(&tokenizer, text)?;
+    let context_length = held_by(&model, tokens.len()).map_err(|error| error.field("tokens of the text"))?;
+    let compute = compute(compute_args)?;
+    let options = SessionOptions { context_length, kv: compute_args.kv.into(), batch: BATCH, logit_rows: 1 };
+    let plan = Wanted::one(&model, &file, options, &compute, compute_args, "a text of tokens").check()?;
+    let mut session = Session::new(&model, &compute, options)?;
+    streaming::pace(&mut session, &source, &model, &plan, compute_args.max_memory, quiet)?;
+    interrupt::watch();
+    look(Looked { model: &model, tokenizer, tokens, session })?;
+    source.check_unchanged()?;
+    Ok(())
+}
+
+/// The model's tokenizer; an error where it has none.
+fn tokenizer<'a>(source: &Source, model: &Model<'a>) -> Result<Tokenizer<'a>> {
+    let missing = || Error::data("this model has no tokenizer, so no text can be read").in_file(source.name());
+    model.tokenizer().copied().ok_or_else(missing)
+}
+
+/// The tokens of the text that the arguments give, begun as `whit generate` begins it.
+fn tokens_of(tokenizer: &Tokenizer<'_>, text: &TextArg) -> Result<Vec<TokenId>> {
+    let given = match (&text.text, &text.file) {
+        (_, Some(path)) => input::text(path)?,
+        (Some(text), None) if text == "-" => input::text("-".as_ref())?,
+        (Some(text), None) => text.clone(),
+        (None, None) => return Err(Error::usage("no text is given").hint("name one, or a file with -f")),
+    };
+    generate::prompt_tokens(tokenizer, &[], &given, text.special)
+}
+
+/// `text` in lines of at most `width` columns; no word is cut that fits in a line.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.len() - 1;
+        if !lines[last].is_empty() && paint::columns(&lines[last]) + 1 + paint::columns(word) > width {
+            lines.push(word.into());
+        } else {
+            let line = &mut lines[last];
+            *line += if line.is_empty() { "" } else { " " };
+            *line += word;
+        }
+    }
+    lines
+}

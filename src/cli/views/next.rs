@@ -1,0 +1,109 @@
+//! `whit next`: the distribution after a text, and what temperature does to it.
+
+use super::bars::{PIECE, bars, fields};
+use super::paint::{Canvas, fit, percent, right};
+use super::pieces::{piece, token_list};
+use super::{Looked, View, on_text, wrapped};
+use crate::cli::args::views::Next;
+use crate::cli::json::{self, Object};
+use crate::cli::output::Outcome;
+use whit::error::Error;
+use whit::inspect::Distribution;
+use whit::tokenizer::Tokenizer;
+
+/// The temperatures of the film, in tenths: 0 to 2.
+const FILM: [u8; 11] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20];
+/// Tokens of the film, the best at temperature 1.
+const FILM_TOKENS: usize = 12;
+
+pub(in crate::cli) fn run(args: &Next) -> Outcome<()> {
+    if !(0.0..=1e9).contains(&args.temp) {
+        return Err(Error::usage(format!("{} is outside 0..=1000000000", args.temp)).field("temp").into());
+    }
+    on_text(&args.model, &args.text, &args.compute, false, &mut |mut look: Looked<'_, '_>| {
+        let logits = look.session.extend(&look.tokens)?.to_vec();
+        let bars_at = Distribution::of_logits(&logits, args.temp, args.top.into());
+        let film = Film::of(&logits);
+        let canvas = Canvas::new(&args.display);
+        View {
+            title: "What comes next".into(),
+            picture: picture(&canvas, &look, args.temp, &bars_at, &film),
+            json: json(&look, args.temp, &bars_at, &film),
+            script: include_str!("page/next.js"),
+        }
+        .show(&args.display)
+    })
+}
+
+/// The same logits at many temperatures.
+struct Film(Vec<(f64, Distribution)>);
+
+impl Film {
+    fn of(logits: &[f32]) -> Self {
+        let at = |tenths: u8| f64::from(tenths) / 10.0;
+        Film(
+            FILM.into_iter()
+                .map(|tenths| (at(tenths), Distribution::of_logits(logits, at(tenths), FILM_TOKENS)))
+                .collect(),
+        )
+    }
+
+    /// The frame at temperature 1, whose tokens are those of all: temperature above 0 changes no rank.
+    fn plain(&self) -> &Distribution {
+        &self.0[FILM.len() / 2].1
+    }
+
+    /// The probability of the `rank`-th token at each temperature.
+    fn row(&self, rank: usize) -> impl Iterator<Item = f64> {
+        self.0.iter().map(move |(_, d)| d.top.get(rank).map_or(0.0, |ranked| ranked.probability))
+    }
+}
+
+fn picture(canvas: &Canvas, look: &Looked<'_, '_>, temperature: f64, at: &Distribution, film: &Film) -> Vec<String> {
+    let tokenizer = &look.tokenizer;
+    let mut lines = vec![canvas.bold("What comes next"), String::new()];
+    let bytes: Vec<u8> = look.tokens.iter().flat_map(|token| tokenizer.bytes(*token)).copied().collect();
+    let shown = super::pieces::visible(&bytes).replace(['·', '↵'], " ");
+    let context = wrapped(&shown, canvas.width - 2);
+    lines.extend(context.iter().skip(context.len().saturating_sub(3)).map(|line| canvas.dim(&format!("  {line}"))));
+    lines.push(String::new());
+    lines.extend(bars(canvas, tokenizer, at, None));
+    let bits = format!("entropy {:.2} bits: as uncertain as {:.1} equal choices", at.entropy, at.entropy.exp2());
+    lines.extend([String::new(), format!("temperature {temperature}; {bits}"), String::new()]);
+    lines.extend(frames(canvas, tokenizer, film));
+    lines
+}
+
+/// The film: a row a token, a column a temperature.
+fn frames(canvas: &Canvas, tokenizer: &Tokenizer<'_>, film: &Film) -> Vec<String> {
+    // Eleven columns of percentages in 80: whole numbers where there is no room for a digit more.
+    let cell = (canvas.width.min(120) - PIECE + 3) / FILM.len();
+    let share = |p: f64| match cell {
+        7.. => percent(p),
+        _ if p > 0.0 && p < 0.005 => right("<1", 5),
+        _ => right(&format!("{:.0}", 100.0 * p), 5),
+    };
+    let name = cell * FILM.len();
+    let name = canvas.width.min(120) - name;
+    let head: String = film.0.iter().map(|(t, _)| right(&format!("{t:.1}"), cell)).collect();
+    let mut lines =
+        vec![canvas.bold("The same logits at other temperatures, in percent"), fit("", name) + &canvas.dim(&head)];
+    for (rank, ranked) in film.plain().top.iter().enumerate() {
+        let cells: String = film.row(rank).map(|p| canvas.heat(p, &right(&share(p), cell))).collect();
+        lines.push(fit(&piece(tokenizer, ranked.id), name) + &cells);
+    }
+    let entropies: String = film.0.iter().map(|(_, d)| right(&format!("{:.1}", d.entropy), cell)).collect();
+    lines.push(canvas.dim(&(fit("bits", name) + &entropies)));
+    lines
+}
+
+fn json(look: &Looked<'_, '_>, temperature: f64, at: &Distribution, film: &Film) -> Vec<String> {
+    let tokenizer = &look.tokenizer;
+    let distribution =
+        Object::default().raw("prompt", token_list(tokenizer, &look.tokens)).number("temperature", temperature);
+    let frames = film
+        .0
+        .iter()
+        .map(|(t, distribution)| fields(Object::default().number("temperature", *t), tokenizer, distribution).line());
+    vec![fields(distribution, tokenizer, at).line(), Object::default().raw("film", json::list(frames)).line()]
+}

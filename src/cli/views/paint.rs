@@ -1,0 +1,221 @@
+//! Colours and widths of what is drawn on a terminal. Without colours the same characters are drawn and marks stand in.
+
+use super::super::args::views::{Color, Display};
+use console::{Term, measure_text_width};
+use std::io::{self, IsTerminal};
+
+/// The columns of a screen that says nothing.
+const WIDTH: usize = 80;
+
+/// Backgrounds of neighbouring pieces, dark enough for white letters and apart for every eye: of the 256 colours.
+const PIECES: [u8; 6] = [25, 130, 29, 90, 94, 60];
+/// From cold to hot: backgrounds of the 256 colours with the letters (black or white) that are read on them.
+const HEAT: [(u8, u8); 8] = [(236, 250), (17, 255), (18, 255), (25, 255), (31, 255), (72, 16), (178, 16), (220, 16)];
+
+/// What is drawn on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Canvas {
+    color: bool,
+    /// Columns.
+    pub(crate) width: usize,
+}
+
+impl Canvas {
+    /// Standard output as the arguments want it.
+    pub(crate) fn new(display: &Display) -> Self {
+        let terminal = io::stdout().is_terminal();
+        let color = match display.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && colors_wanted(),
+        };
+        let own = || terminal.then(|| Term::stdout().size_checked()).flatten().map(|(_, columns)| columns);
+        let width = display.width.or_else(own).map_or(WIDTH, usize::from).clamp(80, 400);
+        Canvas { color, width }
+    }
+
+    /// A screen of `width` columns without colours.
+    #[cfg(test)]
+    pub(crate) fn plain(width: usize) -> Self {
+        Canvas { color: false, width }
+    }
+
+    fn code(&self, code: &str, text: &str) -> String {
+        if self.color && !text.is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.into() }
+    }
+
+    /// There are colours.
+    pub(crate) fn has_color(&self) -> bool {
+        self.color
+    }
+
+    /// A heading.
+    pub(crate) fn bold(&self, text: &str) -> String {
+        self.code("1", text)
+    }
+
+    /// What is read second.
+    pub(crate) fn dim(&self, text: &str) -> String {
+        self.code("2", text)
+    }
+
+    /// What was chosen.
+    pub(crate) fn chosen(&self, text: &str) -> String {
+        self.code("1;32", text)
+    }
+
+    /// What the arrow keys are on.
+    pub(crate) fn selected(&self, text: &str) -> String {
+        self.code("7", text)
+    }
+
+    /// A bar.
+    pub(crate) fn fill(&self, text: &str) -> String {
+        self.code("36", text)
+    }
+
+    /// A bar of what was chosen, or of what is below zero.
+    pub(crate) fn fill_chosen(&self, text: &str) -> String {
+        self.code("32", text)
+    }
+
+    /// The `index`-th of pieces side by side.
+    pub(crate) fn piece(&self, index: usize, text: &str) -> String {
+        self.code(&format!("97;48;5;{}", PIECES[index % PIECES.len()]), text)
+    }
+
+    /// `text` on a background that says how large `share` is, 0 to 1.
+    pub(crate) fn heat(&self, share: f64, text: &str) -> String {
+        let (background, letters) = HEAT[step(share, HEAT.len())];
+        self.code(&format!("38;5;{letters};48;5;{background}"), text)
+    }
+
+    /// Two columns that say how large `share` is, 0 to 1.
+    pub(crate) fn cell(&self, share: f64) -> String {
+        const SHADES: [&str; 5] = ["  ", "░░", "▒▒", "▓▓", "██"];
+        if self.color { self.heat(share, "  ") } else { SHADES[step(share, SHADES.len())].into() }
+    }
+
+    /// One column that says how large two shares are, one above the other; nothing where there is none.
+    pub(crate) fn stacked(&self, above: Option<f64>, below: Option<f64>) -> String {
+        const SHADES: [&str; 5] = [" ", "░", "▒", "▓", "█"];
+        let color = |share| HEAT[step(share, HEAT.len())].0;
+        match (above, below) {
+            (None, None) => " ".into(),
+            _ if !self.color => SHADES[step(above.unwrap_or(0.0).max(below.unwrap_or(0.0)), SHADES.len())].into(),
+            (Some(above), Some(below)) => self.code(&format!("38;5;{};48;5;{}", color(above), color(below)), "▀"),
+            (Some(above), None) => self.code(&format!("38;5;{}", color(above)), "▀"),
+            (None, Some(below)) => self.code(&format!("38;5;{}", color(below)), "▄"),
+        }
+    }
+
+    /// A bar of `share`, 0 to 1, in `width` columns, padded to them: eighths of a column count.
+    pub(crate) fn bar(&self, share: f64, width: usize) -> (String, String) {
+        const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+        let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
+        let bar = "█".repeat(eighths / 8) + PARTS[eighths % 8];
+        let rest = " ".repeat(width - eighths.div_ceil(8));
+        (bar, rest)
+    }
+}
+
+/// Nobody asked for a terminal without colours.
+fn colors_wanted() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Which of `n` steps `share`, 0 to 1, is on.
+fn step(share: f64, n: usize) -> usize {
+    ((share.clamp(0.0, 1.0) * n as f64) as usize).min(n - 1)
+}
+
+/// Columns of `text`, which has no colours yet.
+pub(crate) fn columns(text: &str) -> usize {
+    measure_text_width(text)
+}
+
+/// `text` in exactly `width` columns: padded, or cut with a mark.
+pub(crate) fn fit(text: &str, width: usize) -> String {
+    let own = columns(text);
+    if own <= width {
+        return text.to_owned() + &" ".repeat(width - own);
+    }
+    let mut out = String::new();
+    let mut used = 0;
+    for c in text.chars() {
+        let next = columns(c.encode_utf8(&mut [0; 4]));
+        if used + next + 1 > width {
+            break;
+        }
+        used += next;
+        out.push(c);
+    }
+    out.push('…');
+    out + &" ".repeat(width.saturating_sub(used + 1))
+}
+
+/// `text` in at least `width` columns, to the right.
+pub(crate) fn right(text: &str, width: usize) -> String {
+    " ".repeat(width.saturating_sub(columns(text))) + text
+}
+
+/// A share of 1 in percent, in six columns.
+pub(crate) fn percent(share: f64) -> String {
+    let percent = 100.0 * share;
+    let text = match percent {
+        _ if share == 0.0 => "0".into(),
+        _ if percent >= 99.95 => format!("{percent:.0}"),
+        _ if percent >= 0.95 => format!("{percent:.1}"),
+        _ if percent >= 0.0095 => format!("{percent:.2}"),
+        _ => "<0.01".to_string(),
+    };
+    right(&text, 6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Canvas = Canvas { color: false, width: 80 };
+
+    #[test]
+    fn bars_have_eighths_and_their_width() {
+        for (share, bar) in [(0.0, ""), (1.0, "████"), (0.5, "██"), (0.28, "█▏"), (7.0, "████"), (-1.0, "")]
+        {
+            let (got, rest) = PLAIN.bar(share, 4);
+            assert_eq!(got, bar);
+            assert_eq!(columns(&got) + rest.len(), 4);
+        }
+    }
+
+    #[test]
+    fn texts_fit_their_columns() {
+        for (text, width, fits) in [("ab", 4, "ab  "), ("abcdef", 4, "abc…"), ("日本語", 4, "日… "), ("", 2, "  ")]
+        {
+            assert_eq!(fit(text, width), fits);
+            assert_eq!(columns(&fit(text, width)), width);
+        }
+        assert_eq!(right("é", 3), "  é");
+    }
+
+    #[test]
+    fn shares_are_told_with_the_digits_that_count() {
+        for (share, text) in
+            [(1.0, "   100"), (0.5, "  50.0"), (0.0123, "   1.2"), (0.001, "  0.10"), (1e-9, " <0.01"), (0.0, "     0")]
+        {
+            assert_eq!(percent(share), text);
+        }
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colours() {
+        let color = Canvas { color: true, ..PLAIN };
+        for text in [color.bold("x"), color.heat(0.5, "x"), color.piece(7, "x"), color.chosen("x")] {
+            assert_eq!(columns(&text), 1);
+        }
+        assert_eq!(columns(&color.cell(0.3)), 2);
+        assert_eq!(PLAIN.heat(0.5, "x"), "x");
+        assert_eq!(PLAIN.cell(0.5), "▒▒");
+    }
+}

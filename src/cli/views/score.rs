@@ -1,0 +1,223 @@
+//! `whit score`: a text coloured by surprise, and where two models differ.
+
+use super::paint::{Canvas, columns, fit, percent, right};
+use super::pieces::{text, visible};
+use super::{View, tokenizer};
+use crate::cli::args::views::Surprise as Args;
+use crate::cli::input::{self, Source};
+use crate::cli::json::Object;
+use crate::cli::output::{Outcome, note};
+use crate::cli::plan::Wanted;
+use crate::cli::{compute, interrupt, progress, streaming};
+use whit::TokenId;
+use whit::error::{Error, Result};
+use whit::inspect::surprise::{BATCH, Surprise, surprises};
+use whit::model::{Model, Session, SessionOptions};
+use whit::tokenizer::{Specials, Tokenizer};
+
+/// Tokens a window, at most.
+const WINDOW: usize = 512;
+/// Surprise that is drawn hottest, in bits: one chance in a thousand.
+const HOTTEST: f64 = 10.0;
+/// Divergence that is drawn hottest, in bits.
+const HOTTEST_KL: f64 = 0.5;
+/// The share of the hottest that a mark stands for where there are no colours.
+const MARK: f64 = 0.4;
+/// Tokens told where both models differ most.
+const TOLD: usize = 10;
+
+pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
+    let source = Source::open(args.model.model.as_deref())?;
+    let file = source.file()?;
+    let model = source.model(&file)?;
+    let tokenizer = tokenizer(&source, &model)?;
+    let other_source = args.against.as_deref().map(|path| Source::open(Some(path))).transpose()?;
+    let other_file = other_source.as_ref().map(Source::file).transpose()?;
+    let other = match (&other_source, &other_file) {
+        (Some(source), Some(file)) => Some(source.model(file)?),
+        _ => None,
+    };
+    let given = input::text(&args.text)?;
+    let tokens = tokens(&tokenizer, &given);
+    if tokens.len() < 2 {
+        let error = Error::data("a text of one token surprises nobody").in_file(args.text.display().to_string());
+        return Err(error.into());
+    }
+    let compute = compute(&args.compute)?;
+    let context_length = window(&model, other.as_ref())?.min(tokens.len().max(2));
+    let options = SessionOptions { context_length, kv: args.compute.kv.into(), batch: BATCH, logit_rows: BATCH };
+    let wanted = Wanted::one(&model, &file, options, &compute, &args.compute, "a window");
+    let plan = Wanted { n_sessions: if other.is_some() { 2 } else { 1 }, ..wanted }.check()?;
+    let mut session = Session::new(&model, &compute, options)?;
+    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
+    let mut other = other.as_ref().map(|model| Session::new(model, &compute, options)).transpose()?;
+    interrupt::watch();
+    let bar = progress::steps(tokens.len() as u64, args.quiet);
+    // The model that is asked about is the reference of both.
+    let scored = surprises(&mut session, other.as_mut(), &tokens, &mut |done| {
+        bar.set_position(done as u64);
+        !interrupt::requested()
+    })?;
+    bar.finish_and_clear();
+    if scored.len() < tokens.len() {
+        note(format_args!("whit: interrupted after {} of {} tokens", scored.len(), tokens.len()));
+    }
+    let canvas = Canvas::new(&args.display);
+    View {
+        title: "How surprised".into(),
+        picture: picture(&canvas, &tokenizer, &scored, other.is_some()),
+        json: json(&tokenizer, &scored, &source, other_source.as_ref()),
+        script: include_str!("page/score.js"),
+    }
+    .show(&args.display)?;
+    source.check_unchanged()?;
+    other_source.as_ref().map_or(Ok(()), Source::check_unchanged)?;
+    Ok(())
+}
+
+/// The text's tokens, after one that begins a text where the tokenizer has one, so that the first word is scored too.
+fn tokens(tokenizer: &Tokenizer<'_>, text: &str) -> Vec<TokenId> {
+    let mut tokens: Vec<TokenId> = tokenizer.bos().or(tokenizer.eos()).into_iter().collect();
+    tokenizer.encode(text, Specials::AsText, &mut tokens);
+    tokens
+}
+
+/// The window that both models hold; an error where their vocabularies differ.
+fn window(model: &Model<'_>, other: Option<&Model<'_>>) -> Result<usize> {
+    let (own, theirs) = (model.config(), other.map(Model::config));
+    if let Some(n) = theirs.map(|c| c.vocab_size).filter(|n| *n != own.vocab_size) {
+        let message = format!("the other model has {n} tokens, this one {}", own.vocab_size);
+        return Err(Error::data(message).field("against"));
+    }
+    let most = theirs.map_or(own.context_length, |c| c.context_length.min(own.context_length));
+    if most < 2 {
+        return Err(Error::data("a context of one position predicts nothing").field("context_length"));
+    }
+    Ok(most.min(WINDOW))
+}
+
+/// Perplexity of tokens with these surprises.
+fn perplexity(bits: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, n) = bits.fold((0.0, 0), |(sum, n), bits| (sum + bits, n + 1));
+    (n > 0).then(|| (sum / f64::from(n)).exp2())
+}
+
+/// The tokens of each line of the text.
+fn lines_of<'s>(tokenizer: &Tokenizer<'_>, scored: &'s [Surprise]) -> Vec<&'s [Surprise]> {
+    scored.split_inclusive(|s| tokenizer.bytes(s.token).contains(&b'\n')).collect()
+}
+
+fn picture(canvas: &Canvas, tokenizer: &Tokenizer<'_>, scored: &[Surprise], compared: bool) -> Vec<String> {
+    let scale = |most: f64| {
+        if !canvas.has_color() {
+            return format!("one mark ' after a token for every {} bits", most * MARK);
+        }
+        let steps =
+            (0..8).map(|i| canvas.heat((f64::from(i) + 0.5) / 8.0, &format!(" {:.2} ", most * f64::from(i) / 8.0)));
+        format!("bits  {}", steps.collect::<String>())
+    };
+    let mut lines = vec![
+        canvas.bold("How surprising each token is, and the perplexity of each line"),
+        scale(HOTTEST),
+        String::new(),
+    ];
+    lines.extend(coloured(canvas, tokenizer, scored, &|s| s.bits.map(|bits| bits / HOTTEST), &|line| {
+        perplexity(line.iter().filter_map(|s| s.bits)).map(|p| format!("{p:.1}"))
+    }));
+    let total = perplexity(scored.iter().filter_map(|s| s.bits)).unwrap_or(f64::NAN);
+    lines.push(String::new());
+    lines.push(format!("{} tokens, perplexity {total:.2}", scored.len() - 1));
+    if compared {
+        lines.push(String::new());
+        lines.push(canvas.bold("Where the other model thinks otherwise: KL of its distribution from this one's"));
+        lines.push(scale(HOTTEST_KL));
+        lines.push(String::new());
+        lines.extend(coloured(canvas, tokenizer, scored, &|s| s.kl.map(|kl| kl / HOTTEST_KL), &|line| {
+            let sum: f64 = line.iter().filter_map(|s| s.kl).sum();
+            line.iter().any(|s| s.kl.is_some()).then(|| format!("{:.3}", sum / line.len() as f64))
+        }));
+        lines.push(String::new());
+        lines.extend(differences(canvas, tokenizer, scored));
+    }
+    lines
+}
+
+/// The text, each token on the colour of its share, wrapped, with a figure at the end of each line of the text.
+fn coloured(
+    canvas: &Canvas,
+    tokenizer: &Tokenizer<'_>,
+    scored: &[Surprise],
+    share: &dyn Fn(&Surprise) -> Option<f64>,
+    figure: &dyn Fn(&[Surprise]) -> Option<String>,
+) -> Vec<String> {
+    let room = canvas.width - 9;
+    let mut drawn = Vec::new();
+    for line in lines_of(tokenizer, scored) {
+        let mut row = String::new();
+        let mut used = 0;
+        for s in line {
+            let Some(share) = share(s) else { continue };
+            let bytes = tokenizer.bytes(s.token);
+            let shown = visible(bytes).replace('·', " ");
+            let marks = if canvas.has_color() { 0 } else { (share / MARK) as usize };
+            let shown = shown.trim_end_matches('↵').to_owned() + &"'".repeat(marks.min(4));
+            let width = columns(&shown);
+            if used + width > room && used > 0 {
+                drawn.push(std::mem::take(&mut row));
+                used = 0;
+            }
+            row += &canvas.heat(share, &shown);
+            used += width;
+        }
+        let pad = " ".repeat((canvas.width - 9).saturating_sub(used));
+        drawn.push(row + &pad + &canvas.dim(&right(&figure(line).unwrap_or_default(), 9)));
+    }
+    drawn
+}
+
+/// The tokens where both models differ most.
+fn differences(canvas: &Canvas, tokenizer: &Tokenizer<'_>, scored: &[Surprise]) -> Vec<String> {
+    let mut by_kl: Vec<(usize, f64)> = scored.iter().enumerate().filter_map(|(i, s)| Some((i, s.kl?))).collect();
+    let mean = by_kl.iter().map(|(_, kl)| kl).sum::<f64>() / by_kl.len().max(1) as f64;
+    by_kl.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let mut lines = vec![canvas.bold(&format!("mean {mean:.5} bits a token; most:"))];
+    for (i, kl) in by_kl.into_iter().take(TOLD) {
+        let s = &scored[i];
+        let own = s.bits.map_or(0.0, |bits| (-bits).exp2());
+        let theirs = s.other_bits.map_or(0.0, |bits| (-bits).exp2());
+        let name = fit(&visible(tokenizer.bytes(s.token)), 18);
+        lines.push(format!("{i:>7} {name} KL {kl:.4}  {} % here, {} % there", percent(own), percent(theirs)));
+    }
+    lines
+}
+
+fn json(tokenizer: &Tokenizer<'_>, scored: &[Surprise], source: &Source, other: Option<&Source>) -> Vec<String> {
+    let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
+    let each = scored.iter().enumerate().map(|(position, s)| {
+        Object::default()
+            .raw("position", position)
+            .raw("id", s.token)
+            .text("text", &text(tokenizer, s.token))
+            .number("bits", number(s.bits))
+            .raw("rank", s.rank)
+            .number("entropy_bits", s.entropy)
+            .raw("best_id", s.best.0)
+            .text("best_text", &text(tokenizer, s.best.0))
+            .number("best_probability", s.best.1)
+            .number("kl_bits", number(s.kl))
+            .number("other_bits", number(s.other_bits))
+            .line()
+    });
+    let mean = |of: fn(&Surprise) -> Option<f64>| {
+        let values: Vec<f64> = scored.iter().filter_map(of).collect();
+        values.iter().sum::<f64>() / values.len() as f64
+    };
+    let summary = Object::default()
+        .text("model", &source.short_name())
+        .maybe("other_model", other.map(Source::short_name).as_deref())
+        .raw("tokens", scored.len() - 1)
+        .number("perplexity", number(perplexity(scored.iter().filter_map(|s| s.bits))))
+        .number("other_perplexity", mean(|s| s.other_bits).exp2())
+        .number("mean_kl_bits", mean(|s| s.kl));
+    each.chain([Object::default().raw("summary", summary.line()).line()]).collect()
+}

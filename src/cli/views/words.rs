@@ -1,0 +1,293 @@
+//! `whit words`: what lies near a word, arithmetic with words, and words along a direction.
+
+use super::paint::{Canvas, fit, right};
+use super::pieces::{piece, text, token, token_list};
+use super::{View, tokenizer};
+use crate::cli::args::views::{Space, Words};
+use crate::cli::input::Source;
+use crate::cli::json::{self, Object};
+use crate::cli::output::Outcome;
+use whit::error::{Error, Result};
+use whit::format::{FileKind, SectionId};
+use whit::inspect::{Near, WordSpace};
+use whit::tokenizer::{Specials, TokenKind, Tokenizer};
+use whit::{File, TokenId};
+
+pub(in crate::cli) fn run(args: &Words) -> Outcome<()> {
+    let source = Source::open(args.model.model.as_deref())?;
+    let file = source.file()?;
+    let book = Book::open(&source, &file, args.of)?;
+    let canvas = Canvas::new(&args.display);
+    let view = if args.direction.is_empty() {
+        nearest(&canvas, &book, &terms(&args.expression)?, args.top.into())?
+    } else {
+        along(&canvas, &book, &args.direction, &args.along)?
+    };
+    view.show(&args.display)?;
+    source.check_unchanged()?;
+    Ok(())
+}
+
+/// The words of a file with their vectors.
+struct Book<'a> {
+    tokenizer: Tokenizer<'a>,
+    space: WordSpace<'a>,
+    /// Each word has its own vector; a language model's are made of pieces.
+    whole_words: bool,
+    matrix: &'static str,
+}
+
+/// A word as the file spells it.
+struct Word {
+    name: String,
+    pieces: Vec<TokenId>,
+    vector: Vec<f64>,
+}
+
+impl<'a> Book<'a> {
+    fn open(source: &Source, file: &File<'a>, of: Space) -> Result<Self> {
+        match file.kind() {
+            FileKind::LanguageModel => {
+                let model = source.model(file)?;
+                let tokenizer = tokenizer(source, &model)?;
+                let (matrix, name) = match of {
+                    Space::Embedding => (model.embedding(), "embedding"),
+                    Space::Unembedding => (model.unembedding(), "unembedding"),
+                };
+                let space = WordSpace::new(*matrix, tokenizer.vocab_size());
+                Ok(Book { tokenizer, space, whole_words: false, matrix: name })
+            }
+            FileKind::WordVectors => {
+                if of == Space::Unembedding {
+                    return Err(Error::usage("word vectors have no unembedding").field("of"));
+                }
+                let tokenizer = Tokenizer::open(file.require(SectionId::TOKN)?)?;
+                let matrix = file.matrix("embedding")?;
+                if matrix.rows() != tokenizer.vocab_size() {
+                    let message = format!("{} words, {} vectors", tokenizer.vocab_size(), matrix.rows());
+                    return Err(Error::data(message).field("embedding").in_file(source.name()));
+                }
+                let space = WordSpace::new(matrix, matrix.rows());
+                Ok(Book { tokenizer, space, whole_words: true, matrix: "word vectors" })
+            }
+        }
+    }
+
+    /// The word `name`: its own vector where the file has one, else the mean of its pieces'.
+    fn word(&self, name: &str) -> Result<Word> {
+        let pieces = if self.whole_words {
+            let found = self.tokenizer.special(name).or_else(|| self.tokenizer.special(&name.to_lowercase()));
+            found.into_iter().collect()
+        } else {
+            self.pieces(name)
+        };
+        if pieces.is_empty() {
+            return Err(Error::usage(format!("{name:?} has no vector in this file")).field("words"));
+        }
+        Ok(Word { name: name.into(), vector: self.space.mean(&pieces), pieces })
+    }
+
+    /// The tokens of `name` as it stands within a text, else by itself if that is one token.
+    fn pieces(&self, name: &str) -> Vec<TokenId> {
+        let encoded = |text: &str| {
+            let mut tokens = Vec::new();
+            self.tokenizer.encode(text, Specials::AsText, &mut tokens);
+            tokens
+        };
+        let space = if self.tokenizer.adds_space() { "" } else { " " };
+        let within = encoded(&format!("{space}{name}"));
+        let alone = encoded(name);
+        if within.len() > 1 && alone.len() == 1 { alone } else { within }
+    }
+
+    /// A token that can stand for a word.
+    fn is_text(&self, id: TokenId) -> bool {
+        matches!(self.tokenizer.kind(id), TokenKind::Normal | TokenKind::UserDefined | TokenKind::Byte)
+    }
+
+    fn shown(&self, id: TokenId) -> String {
+        if self.whole_words { text(&self.tokenizer, id) } else { piece(&self.tokenizer, id) }
+    }
+
+    /// What is said of words that are made of several pieces.
+    fn told(&self, words: &[&Word]) -> Vec<String> {
+        let several = words.iter().filter(|word| word.pieces.len() > 1);
+        several
+            .map(|word| {
+                let pieces: Vec<String> = word.pieces.iter().map(|id| self.shown(*id)).collect();
+                format!("{} is the mean of {} pieces: {}", word.name, word.pieces.len(), pieces.join(" "))
+            })
+            .collect()
+    }
+}
+
+/// The words of an expression, each with its sign.
+fn terms(expression: &[String]) -> Result<Vec<(f64, String)>> {
+    let mut terms = Vec::new();
+    let mut sign = Some(1.0);
+    for part in expression.iter().flat_map(|part| part.split_whitespace()) {
+        match (part, sign) {
+            ("+" | "-", None) => sign = Some(if part == "+" { 1.0 } else { -1.0 }),
+            ("-", Some(_)) if terms.is_empty() => sign = Some(-1.0),
+            ("+" | "-", Some(_)) => {
+                return Err(Error::usage(format!("a word is missing before {part:?}")).field("words"));
+            }
+            (word, Some(of)) => {
+                terms.push((of, word.to_owned()));
+                sign = None;
+            }
+            (word, None) => {
+                let hint = "write + or - between words, each apart from them";
+                return Err(Error::usage(format!("no sign before {word:?}")).field("words").hint(hint));
+            }
+        }
+    }
+    match (sign, terms.is_empty()) {
+        (None, false) => Ok(terms),
+        _ => Err(Error::usage("a word is missing at the end").field("words")),
+    }
+}
+
+fn nearest(canvas: &Canvas, book: &Book<'_>, terms: &[(f64, String)], n: usize) -> Result<View> {
+    let words = terms.iter().map(|(_, name)| book.word(name)).collect::<Result<Vec<Word>>>()?;
+    let mut sum = vec![0.0; book.space.dim()];
+    for (word, (sign, _)) in words.iter().zip(terms) {
+        sum.iter_mut().zip(&word.vector).for_each(|(sum, x)| *sum += sign * x);
+    }
+    let left_out = |id: TokenId| !book.is_text(id) || words.iter().any(|word| word.pieces == [id]);
+    let near = book.space.nearest(&sum, n, &left_out);
+    let written: Vec<String> = terms
+        .iter()
+        .enumerate()
+        .map(|(i, (sign, word))| match (i, *sign < 0.0) {
+            (0, false) => word.clone(),
+            (0, true) => format!("- {word}"),
+            (_, true) => format!(" - {word}"),
+            (_, false) => format!(" + {word}"),
+        })
+        .collect();
+    let written = written.concat();
+    let mut picture = vec![canvas.bold(&written), canvas.dim(&about(book)), String::new()];
+    picture.extend(near_bars(canvas, book, &near));
+    let told = book.told(&words.iter().collect::<Vec<_>>());
+    if !told.is_empty() {
+        picture.push(String::new());
+        picture.extend(told);
+    }
+    let near_json = near
+        .iter()
+        .map(|near| token(&book.tokenizer, near.id).number("cosine", near.cosine).number("dot", near.dot).line());
+    let terms_json =
+        words.iter().zip(terms).map(|(word, (sign, _))| word_json(book, word).number("sign", *sign).line());
+    let json = Object::default()
+        .text("expression", &written)
+        .text("matrix", book.matrix)
+        .raw("vectors", book.space.len())
+        .raw("dim", book.space.dim())
+        .raw("terms", json::list(terms_json))
+        .raw("near", json::list(near_json));
+    Ok(View { title: written, picture, json: vec![json.line()], script: include_str!("page/words.js") })
+}
+
+fn about(book: &Book<'_>) -> String {
+    format!("{}: {} vectors of {} elements; cosine", book.matrix, book.space.len(), book.space.dim())
+}
+
+fn near_bars(canvas: &Canvas, book: &Book<'_>, near: &[Near]) -> Vec<String> {
+    let name = 24;
+    let width = canvas.width.min(120) - name - 15;
+    near.iter()
+        .enumerate()
+        .map(|(i, near)| {
+            let (bar, rest) = canvas.bar(near.cosine, width);
+            let shown = fit(&book.shown(near.id), name);
+            format!("{} {shown} {}{rest} {:>7.4}", right(&(i + 1).to_string(), 3), canvas.fill(&bar), near.cosine)
+        })
+        .collect()
+}
+
+/// The words of `along` by their dot product with the direction of the pairs.
+fn along(canvas: &Canvas, book: &Book<'_>, pairs: &[String], along: &[String]) -> Result<View> {
+    let mut direction = vec![0.0; book.space.dim()];
+    let mut ends = Vec::new();
+    for pair in pairs {
+        let Some((from, to)) = pair.split_once(':').filter(|(from, to)| !from.is_empty() && !to.is_empty()) else {
+            let error = Error::usage(format!("{pair:?} is no pair of words")).field("direction");
+            return Err(error.hint("as in cat:cats"));
+        };
+        let (from, to) = (book.word(from)?, book.word(to)?);
+        for (i, x) in direction.iter_mut().enumerate() {
+            *x += (to.vector[i] - from.vector[i]) / pairs.len() as f64;
+        }
+        ends.extend([from, to]);
+    }
+    let words = along.iter().map(|name| book.word(name)).collect::<Result<Vec<Word>>>()?;
+    let dots: Vec<f64> = words.iter().map(|word| whit::inspect::dot(&direction, &word.vector)).collect();
+    let written: Vec<String> = ends.chunks(2).map(|pair| format!("{} - {}", pair[1].name, pair[0].name)).collect();
+    let written = if written.len() == 1 { written.concat() } else { format!("mean of {}", written.join(", ")) };
+    let largest = dots.iter().fold(0.0f64, |most, dot| most.max(dot.abs())).max(f64::MIN_POSITIVE);
+    let (name, half) = (20, (canvas.width.min(120) - 20 - 12) / 2);
+    let mut picture = vec![
+        canvas.bold(&format!("along {written}")),
+        canvas.dim(&format!(
+            "{}: {} vectors of {} elements; dot product",
+            book.matrix,
+            book.space.len(),
+            book.space.dim()
+        )),
+        String::new(),
+    ];
+    for (word, dot) in words.iter().zip(&dots) {
+        let (bar, rest) = canvas.bar(dot.abs() / largest, half);
+        let drawn = if *dot < 0.0 {
+            let blocks = bar.chars().count();
+            " ".repeat(half - blocks) + &canvas.fill_chosen(&"█".repeat(blocks)) + "│" + &" ".repeat(half)
+        } else {
+            " ".repeat(half) + "│" + &canvas.fill(&bar) + &rest
+        };
+        picture.push(format!("{} {drawn} {dot:>8.3}", fit(&word.name, name)));
+    }
+    let told = book.told(&ends.iter().chain(&words).collect::<Vec<_>>());
+    if !told.is_empty() {
+        picture.push(String::new());
+        picture.extend(told);
+    }
+    let words_json = words.iter().zip(&dots).map(|(word, dot)| word_json(book, word).number("dot", *dot).line());
+    let json = Object::default()
+        .text("direction", &written)
+        .text("matrix", book.matrix)
+        .raw("vectors", book.space.len())
+        .raw("dim", book.space.dim())
+        .raw("pairs", json::list(ends.iter().map(|word| word_json(book, word).line())))
+        .raw("along", json::list(words_json));
+    Ok(View {
+        title: format!("Along {written}"),
+        picture,
+        json: vec![json.line()],
+        script: include_str!("page/words.js"),
+    })
+}
+
+fn word_json(book: &Book<'_>, word: &Word) -> Object {
+    Object::default().text("word", &word.name).raw("pieces", token_list(&book.tokenizer, &word.pieces))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<(f64, String)>> {
+        terms(&[text.into()])
+    }
+
+    #[test]
+    fn expressions_are_words_with_signs() {
+        let king = [(1.0, "king".into()), (-1.0, "man".into()), (1.0, "woman".into())];
+        assert_eq!(read("king - man + woman"), Ok(king.to_vec()));
+        assert_eq!(terms(&["king", "-", "man", "+", "woman"].map(String::from)), Ok(king.to_vec()));
+        assert_eq!(read("- x-ray"), Ok(vec![(-1.0, "x-ray".into())]));
+        for wrong in ["", "king -", "king man", "+ king", "king - - man"] {
+            assert_eq!(read(wrong).expect_err(wrong).named_field(), Some("words"));
+        }
+    }
+}

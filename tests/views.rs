@@ -1,0 +1,279 @@
+//! The views as their users call them: pictures that fit the screen, JSON that holds, pages, refusals.
+#![cfg(feature = "cli")]
+
+mod program;
+mod support;
+
+use console::measure_text_width;
+use program::whit;
+use serde_json::Value;
+use std::process::Output;
+use support::{Folder, TinyModel};
+
+const TEXT: &str = "Once upon a time there was a cat and a cat";
+
+fn run(args: &[&str]) -> Output {
+    whit().args(args).output().expect("the program runs")
+}
+
+fn stdout(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn json(args: &[&str]) -> Vec<Value> {
+    let text = stdout(&[args, &["--json"]].concat());
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{args:?}: {e}: {line}"))).collect()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
+}
+
+fn refused(args: &[&str], part: &str) {
+    let output = run(args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(64), "{args:?}: {said}");
+    assert!(said.lines().count() == 1 && said.contains(part), "{args:?}: {said}");
+    assert!(output.stdout.is_empty());
+}
+
+/// A text file for `whit score`.
+fn text_file(folder: &Folder) -> String {
+    let path = folder.write("text.txt", "Once upon a time, there was a cat.\nThe cat was happy.\n");
+    path.to_str().expect("UTF-8").into()
+}
+
+#[test]
+fn pictures_fit_the_screen_and_colours_change_no_character() {
+    let folder = Folder::new("views-width");
+    let file = text_file(&folder);
+    let views: [&[&str]; 12] = [
+        &["tokens", TEXT],
+        &["next", TEXT],
+        &["tally", "-q"],
+        &["tally", "--shape", "gpt-3"],
+        &["words", "cat"],
+        &["words", "--direction", "cat:cats", "--along", "one", "two"],
+        &["attend", TEXT],
+        &["attend", TEXT, "-l", "1", "-H", "2"],
+        &["lens", TEXT],
+        &["score", &file, "-q"],
+        &["explain", TEXT, "--seed", "4"],
+        &["generate", TEXT, "--show", "-n", "2", "--seed", "4", "-q"],
+    ];
+    for view in views {
+        for width in ["80", "160"] {
+            let plain = stdout(&[view, &["--width", width, "--color", "never"]].concat());
+            assert!(!plain.contains('\u{1b}') && plain.lines().count() > 3, "{view:?}: {plain}");
+            let most = width.parse().expect("a number");
+            for line in plain.lines() {
+                assert!(measure_text_width(line) <= most, "{view:?} at {width}: {line}");
+            }
+            let coloured = stdout(&[view, &["--width", width, "--color", "always"]].concat());
+            assert!(coloured.contains('\u{1b}'), "{view:?}");
+            for line in coloured.lines() {
+                assert!(measure_text_width(line) <= most, "{view:?} at {width}, in colour: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gpt_3_is_tallied_as_in_the_film() {
+    let text = stdout(&["tally", "--shape", "gpt-3"]);
+    assert!(text.contains("175,181,291,520 parameters in 27,938 matrices"), "{text}");
+    for (name, count) in [
+        ("embedding", "617,558,016"),
+        ("key", "14,495,514,624"),
+        ("query", "14,495,514,624"),
+        ("value", "14,495,514,624"),
+        ("output", "14,495,514,624"),
+        ("up-projection", "57,982,058,496"),
+        ("down-projection", "57,982,058,496"),
+        ("unembedding", "617,558,016"),
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(name) && line.contains(count)), "{name}: {text}");
+    }
+}
+
+#[test]
+fn a_models_tally_is_what_it_stores() {
+    let lines = json(&["tally", "-q"]);
+    let (rows, summary) = lines.split_at(lines.len() - 1);
+    let sum = |field: &str, of: &dyn Fn(&&Value) -> bool| -> f64 {
+        rows.iter().filter(of).map(|row| number(&row[field])).sum()
+    };
+    let stored = number(&summary[0]["summary"]["stored_parameters"]);
+    assert_eq!(sum("parameters", &|row| row["shared"] == false), stored);
+    let inspected = &json(&["inspect"])[0];
+    let elements = |tensor: &Value| list(&tensor["shape"]).iter().map(number).product::<f64>();
+    assert_eq!(list(&inspected["tensors"]).iter().map(elements).sum::<f64>(), stored);
+    assert_eq!(list(&inspected["tensors"]).iter().map(|t| number(&t["bytes"])).sum::<f64>(), sum("bytes", &|_| true));
+    // With times, the shares of all ops add to 1.
+    let timed = json(&["tally"]);
+    let rows: f64 = timed[..timed.len() - 1].iter().filter_map(|row| row["time_share"].as_f64()).sum();
+    let without = number(&timed[timed.len() - 1]["summary"]["time_share_without_parameters"]);
+    assert!((rows + without - 1.0).abs() < 1e-9, "{rows} {without}");
+}
+
+#[test]
+fn a_text_is_its_tokens() {
+    let lines = json(&["tokens", "Hello, naïve 🦙"]);
+    let (tokens, summary) = lines.split_at(lines.len() - 1);
+    let bytes: Vec<u8> = tokens.iter().flat_map(|token| list(&token["bytes"])).map(|byte| number(byte) as u8).collect();
+    assert_eq!(String::from_utf8(bytes).expect("UTF-8"), "Hello, naïve 🦙");
+    assert_eq!(number(&summary[0]["summary"]["tokens"]), tokens.len() as f64);
+    assert_eq!(number(&summary[0]["summary"]["characters"]), 14.0);
+}
+
+#[test]
+fn distributions_add_to_one_at_every_temperature() {
+    let lines = json(&["next", TEXT, "--top", "7"]);
+    let film = list(&lines[1]["film"]);
+    assert_eq!(film.len(), 11);
+    for frame in film.iter().chain([&lines[0]]) {
+        let top = list(&frame["top"]);
+        let sum: f64 = top.iter().map(|token| number(&token["probability"])).sum::<f64>() + number(&frame["tail"]);
+        assert!((sum - 1.0).abs() < 1e-9, "{frame}");
+    }
+    let entropies: Vec<f64> = film.iter().map(|frame| number(&frame["entropy_bits"])).collect();
+    assert!(entropies.windows(2).all(|pair| pair[0] < pair[1]) && entropies[0] == 0.0, "{entropies:?}");
+}
+
+#[test]
+fn shown_choices_are_those_of_the_plain_run() {
+    let plain = ["generate", TEXT, "-n", "12", "--seed", "9", "-q", "--top-k", "30", "--repeat-penalty", "1.1"];
+    let shown = json(&[&plain[..], &["--show", "--top", "5"]].concat());
+    let choices = &shown[1..shown.len() - 1];
+    let ids = |lines: &[Value]| lines.iter().filter_map(|line| line["token"].as_u64()).collect::<Vec<_>>();
+    assert_eq!(ids(choices), ids(&json(&plain)), "looking changes nothing");
+    for choice in choices {
+        let stages = list(&choice["stages"]);
+        let names: Vec<&str> = stages.iter().filter_map(|stage| stage["stage"].as_str()).collect();
+        assert_eq!(names, ["logits", "penalties", "temperature", "top-k", "top-p"]);
+        let (u, start, end) = (number(&choice["u"]), number(&choice["part_start"]), number(&choice["part_end"]));
+        assert!(start - 1e-6 <= u && u <= end + 1e-6, "{choice}");
+        let last = &stages[stages.len() - 1];
+        assert!((number(&last["chosen_probability"]) - (end - start)).abs() < 1e-9);
+        assert!(number(&last["candidates"]) <= 30.0);
+    }
+    let hot = stdout(&["generate", TEXT, "-n", "1", "--show", "--temp", "3", "-q"]);
+    assert!(hot.contains("above 2"), "{hot}");
+}
+
+#[test]
+fn words_of_several_pieces_are_told() {
+    let near = &json(&["words", "cat - dog", "--top", "3"])[0];
+    assert_eq!((list(&near["terms"]).len(), list(&near["near"]).len()), (2, 3));
+    let cosines: Vec<f64> = list(&near["near"]).iter().map(|near| number(&near["cosine"])).collect();
+    assert!(cosines.windows(2).all(|pair| pair[0] >= pair[1]), "{cosines:?}");
+    let text = stdout(&["words", "antidisestablishment", "--of", "unembedding"]);
+    assert!(text.contains("antidisestablishment is the mean of"), "{text}");
+}
+
+#[test]
+fn attention_and_lens_and_score_hold_together() {
+    let folder = Folder::new("views-json");
+    let attend = json(&["attend", TEXT]);
+    let (layers, heads) = (number(&attend[0]["layers"]), number(&attend[0]["heads"]));
+    assert_eq!(attend.len() as f64, 1.0 + layers * heads);
+    for head in &attend[1..] {
+        for row in list(&head["rows"]) {
+            let sum: f64 = list(row).iter().map(number).sum();
+            assert!((sum - 1.0).abs() < 1e-3, "{sum}");
+        }
+        assert!(number(&head["same"]) >= 0.0 && number(&head["induction"]) >= 0.0);
+    }
+    let lens = json(&["lens", TEXT, "-q"]);
+    let next = &json(&["next", TEXT, "--top", "5"])[0];
+    let last = &lens[lens.len() - 1];
+    let depths = list(&last["depths"]);
+    assert_eq!(depths[depths.len() - 1]["top"], next["top"]);
+    assert_eq!(list(&last["writes"]).len() as f64, layers);
+
+    let file = text_file(&folder);
+    let scored = json(&["score", &file, "-q"]);
+    let bits: Vec<f64> = scored.iter().filter_map(|line| line["bits"].as_f64()).collect();
+    let mean = bits.iter().sum::<f64>() / bits.len() as f64;
+    let summary = &scored[scored.len() - 1]["summary"];
+    assert!((number(&summary["perplexity"]) - mean.exp2()).abs() < 1e-9, "{summary}");
+    let tiny = folder.path("tiny.whit");
+    TinyModel::llama().write(&tiny);
+    let tiny = tiny.to_str().expect("UTF-8");
+    let same = json(&["score", &file, "-q", "-m", tiny, "--against", tiny]);
+    assert_eq!(number(&same[same.len() - 1]["summary"]["mean_kl_bits"]), 0.0);
+}
+
+#[test]
+fn the_tour_has_its_steps_and_its_numbers() {
+    let steps = json(&["explain", TEXT, "--seed", "4"]);
+    let names: Vec<&str> = steps.iter().filter_map(|step| step["step"].as_str()).collect();
+    assert_eq!(names, ["tokens", "vectors", "attention", "mlp", "layers", "logits", "softmax", "draw", "again"]);
+    let drawn = &steps[7]["data"];
+    let generated = json(&["generate", TEXT, "--seed", "4", "-n", "1", "-q"]);
+    assert_eq!(drawn["id"], generated[1]["token"], "the tour draws what generate draws");
+    assert!(steps[8]["data"]["text"].as_str().is_some_and(|text| text.starts_with(TEXT)));
+}
+
+#[test]
+fn pages_hold_their_data_and_ask_for_nothing() {
+    let folder = Folder::new("views-pages");
+    let file = text_file(&folder);
+    let views: [&[&str]; 9] = [
+        &["tokens", "</script><b>"],
+        &["next", TEXT],
+        &["tally", "-q"],
+        &["words", "cat"],
+        &["attend", TEXT],
+        &["lens", TEXT, "-q"],
+        &["score", &file, "-q"],
+        &["explain", TEXT],
+        &["generate", TEXT, "--show", "-n", "2", "-q"],
+    ];
+    for view in views {
+        let page = folder.path("page.html");
+        let output = run(&[view, &["--html", page.to_str().expect("UTF-8")]].concat());
+        assert!(output.status.success() && !output.stdout.is_empty(), "{view:?}");
+        let page = std::fs::read_to_string(page).expect("a page");
+        let data = page.split_once("id=\"data\">").and_then(|(_, rest)| rest.split_once("</script>")).expect("data");
+        assert!(!list(&serde_json::from_str(data.0).expect("JSON")).is_empty());
+        assert!(page.len() - data.0.len() < 300_000, "{view:?}: {} bytes without its data", page.len() - data.0.len());
+        let code = page.replace(data.0, "").replace("http://www.w3.org/", "");
+        for outside in ["http://", "https://", "src=", "@import", "fetch("] {
+            assert!(!code.contains(outside), "{view:?} has {outside}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_shown_is_refused() {
+    let folder = Folder::new("views-refused");
+    let long = "the ".repeat(150);
+    refused(&["attend", &long], "can be drawn");
+    refused(&["attend", TEXT, "-l", "6", "-H", "0"], "layer: 6 is not among 0 to 5");
+    refused(&["attend", TEXT, "-l", "0", "-H", "4"], "head: 4 is not among 0 to 3");
+    refused(&["attend", TEXT, "-l", "0"], "--head");
+    refused(&["next", TEXT, "--temp", "-1"], "temp: -1");
+    refused(&["next"], "no text is given");
+    refused(&["lens", &long.repeat(9)], "positions that this model was made for");
+    refused(&["tally", "--shape", "gpt-9"], "known are gpt2");
+    refused(&["words", "king", "man"], "no sign before");
+    refused(&["words"], "required");
+    refused(&["words", "--direction", "cat", "--along", "one"], "as in cat:cats");
+    refused(&["generate", TEXT, "--html", "page.html"], "--show");
+    refused(&["generate", TEXT, "-i"], "--show");
+    refused(&["generate", TEXT, "--show", "-i"], "terminal");
+    refused(&["tokens", TEXT, "--width", "20"], "80..=400");
+    let page = folder.path("missing/page.html");
+    let output = run(&["tokens", TEXT, "--html", page.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(73), "{}", String::from_utf8_lossy(&output.stderr));
+    let config = folder.write("config.json", "{\"n_embd\": 0}");
+    let output = run(&["tally", "--shape", config.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(65), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,191 @@
+// Loads every page of a folder in Chromium, on a phone and on a laptop, light and dark, uses what can be used on it, and
+// fails where a page complains, asks for anything, is empty, too wide or too large. Usage: node check.mjs FOLDER
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+const LARGEST = 300_000;
+const SIZES = [
+  [390, 844],
+  [1280, 800]
+];
+const SCHEMES = ['light', 'dark'];
+const TIMEOUT = 60_000;
+
+/** Chromium, driven over a pipe: a message is JSON that ends with a NUL. */
+class Browser {
+  constructor(profile) {
+    this.process = spawn(
+      process.env.CHROMIUM ?? 'chromium',
+      [
+        '--headless',
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+        `--user-data-dir=${profile}`,
+        '--remote-debugging-pipe'
+      ],
+      { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] }
+    );
+    this.waiting = new Map();
+    this.heard = () => {};
+    this.sent = 0;
+    let rest = '';
+    this.process.stdio[4].setEncoding('utf8').on('data', (text) => {
+      const messages = (rest + text).split('\0');
+      rest = messages.pop();
+      messages.forEach((message) => this.receive(JSON.parse(message)));
+    });
+    this.ended = new Promise((done) => this.process.on('close', done));
+    this.failed = new Promise((_, fail) => {
+      this.process.on('error', fail);
+      this.process.on('close', (code) => fail(new Error(`chromium ended with ${code}`)));
+    });
+    this.failed.catch(() => {});
+    // A browser that ended reads no more: `failed` tells.
+    this.process.stdio[3].on('error', () => {});
+  }
+
+  receive({ id, error, result, ...event }) {
+    if (id === undefined) return this.heard(event);
+    const [done, fail] = this.waiting.get(id);
+    this.waiting.delete(id);
+    if (error) fail(new Error(error.message));
+    else done(result);
+  }
+
+  send(method, params = {}, sessionId) {
+    const answer = new Promise((done, fail) => {
+      this.waiting.set(++this.sent, [done, fail]);
+      this.process.stdio[3].write(`${JSON.stringify({ id: this.sent, method, params, sessionId })}\0`);
+    });
+    const late = new Promise((_, fail) => setTimeout(fail, TIMEOUT, new Error(`${method}: no answer`)).unref());
+    return Promise.race([answer, this.failed, late]);
+  }
+
+  async close() {
+    await this.send('Browser.close').catch(() => this.process.kill('SIGKILL'));
+    await this.ended;
+  }
+}
+
+/** Runs in the page: whether it shows anything, and how much wider it is than the screen. */
+function look() {
+  const { scrollWidth, clientWidth } = document.documentElement;
+  return { empty: !document.querySelector('main')?.innerText.trim(), wide: scrollWidth - clientWidth };
+}
+
+/** Runs in the page: presses its buttons, moves its sliders, chooses and walks among its choices. */
+async function use() {
+  const settled = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 20)));
+  const some = (query) =>
+    [...document.querySelectorAll(query)].filter((_, i, all) => i < 12 || i === all.length - 1);
+  for (const button of some('button')) button.click();
+  for (const slider of some('input')) {
+    for (const value of [slider.max, slider.min]) {
+      slider.value = value;
+      slider.dispatchEvent(new Event('input', { bubbles: true }));
+    }
+  }
+  for (const box of some('[role=listbox], [role=grid]')) {
+    const items = box.querySelectorAll('[role=option], [role=gridcell]');
+    for (const item of [items[0], items[items.length - 1]]) {
+      item.dispatchEvent(new PointerEvent('pointerover', { bubbles: true, pointerType: 'mouse' }));
+      item.click();
+      for (const key of ['ArrowLeft', 'ArrowRight', 'ArrowUp', 'ArrowDown', 'Home', 'End']) {
+        document.activeElement.dispatchEvent(
+          new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true })
+        );
+        item.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+      }
+    }
+    box.dispatchEvent(new PointerEvent('pointerleave'));
+    await settled();
+  }
+}
+
+/** What is wrong with the page at `url` on such a screen. */
+async function faults(browser, url, [width, height], scheme) {
+  const found = [];
+  const { targetId } = await browser.send('Target.createTarget', { url: 'about:blank' });
+  const { sessionId } = await browser.send('Target.attachToTarget', { targetId, flatten: true });
+  const send = (method, params) => browser.send(method, params, sessionId);
+  let loaded;
+  const load = new Promise((done) => (loaded = done));
+  browser.heard = ({ sessionId: of, method, params }) => {
+    if (of !== sessionId) return;
+    if (method === 'Page.loadEventFired') loaded();
+    if (method === 'Runtime.exceptionThrown') {
+      const { text, exception, lineNumber } = params.exceptionDetails;
+      found.push(`exception: ${exception?.description ?? text} at line ${lineNumber}`);
+    }
+    if (method === 'Runtime.consoleAPICalled' && ['error', 'warning', 'assert'].includes(params.type)) {
+      found.push(`console ${params.type}: ${params.args.map((arg) => arg.value ?? arg.description).join(' ')}`);
+    }
+    if (method === 'Log.entryAdded' && ['error', 'warning'].includes(params.entry.level)) {
+      found.push(`log ${params.entry.level}: ${params.entry.text}`);
+    }
+    if (
+      method === 'Network.requestWillBeSent' &&
+      params.request.url !== url &&
+      !params.request.url.startsWith('data:')
+    ) {
+      found.push(`request: ${params.request.url}`);
+    }
+  };
+  const run = async (of) =>
+    (await send('Runtime.evaluate', { expression: `(${of})()`, awaitPromise: true, returnByValue: true })).result
+      .value;
+  const seen = async (when) => {
+    const { empty, wide } = await run(look);
+    if (empty) found.push(`empty ${when}`);
+    if (wide > 0) found.push(`${wide} px wider than the screen ${when}`);
+  };
+  for (const domain of ['Page', 'Runtime', 'Log', 'Network']) await send(`${domain}.enable`);
+  await send('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: width < 500 });
+  await send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
+  await send('Page.navigate', { url });
+  await Promise.race([load, browser.failed]);
+  await seen('at first');
+  await run(use);
+  await seen('after use');
+  await browser.send('Target.closeTarget', { targetId });
+  return found;
+}
+
+const folder = resolve(process.argv[2]);
+const pages = readdirSync(folder)
+  .filter((name) => name.endsWith('.html'))
+  .sort();
+const profile = mkdtempSync(join(tmpdir(), 'whit-pages-'));
+const browser = new Browser(profile);
+let bad = pages.length === 0;
+try {
+  for (const page of pages) {
+    const html = readFileSync(join(folder, page), 'utf8');
+    const size = Buffer.byteLength(
+      html.replace(/(<script type="application\/json"[^>]*>)[^]*?(?=<\/script>)/, '$1')
+    );
+    const found = size > LARGEST ? [`${size} bytes without its data`] : [];
+    for (const screen of SIZES) {
+      for (const scheme of SCHEMES) {
+        const of = await faults(browser, pathToFileURL(join(folder, page)).href, screen, scheme);
+        found.push(...of.map((fault) => `${screen.join('x')} ${scheme}: ${fault}`));
+      }
+    }
+    bad ||= found.length > 0;
+    console.log(`${found.length ? 'FAILED' : 'ok'} ${page}: ${size} bytes without its data`);
+    found.forEach((fault) => console.log(`  ${fault}`));
+  }
+} finally {
+  await browser.close();
+  rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+}
+if (pages.length === 0) console.log(`no page in ${folder}`);
+process.exitCode = bad ? 1 : 0;
