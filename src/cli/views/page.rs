@@ -21,6 +21,7 @@ pub(crate) fn write(path: &Path, title: &str, script: &str, data: &[String]) -> 
 fn page(title: &str, script: &str, data: &[String]) -> String {
     // Within JSON `<` stands in texts alone, and there an escape is the same character: no text ends the script early.
     let data = data.join(",\n").replace('<', "\\u003c");
+    let title = title.replace('&', "&amp;").replace('<', "&lt;");
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -36,8 +37,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_ends_the_data_early() {
-        let page = page("whit", "", &["{\"text\":\"</script><b>\"}".into()]);
+    fn no_text_ends_the_data_or_the_title_early() {
+        let page = page("a</title>&", "", &["{\"text\":\"</script><b>\"}".into()]);
         assert!(page.contains("[{\"text\":\"\\u003c/script>\\u003cb>\"}]</script>"), "{page}");
+        assert!(page.contains("<title>a&lt;/title>&amp;</title>"), "{page}");
     }
 }

@@ -11,7 +11,7 @@ use crate::cli::table::{percent, table};
 use crate::cli::{compute, interrupt, session_options};
 use serde_json::Value;
 use std::path::Path;
-use whit::error::{Error, Result};
+use whit::error::{Error, Result, printable};
 use whit::inspect::tally::{Category, Row, Tally, known, known_names};
 use whit::inspect::trace::{Trace, trace};
 use whit::inspect::{Costs, fill};
@@ -36,7 +36,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
             let tally = Tally::new(model.config(), file.tensors());
             let times = if args.quiet { None } else { measured(args, &model, &file)? };
             source.check_unchanged()?;
-            (source.short_name(), model.config().clone(), tally, times)
+            (printable(&source.short_name()), model.config().clone(), tally, times)
         }
     };
     let canvas = Canvas::new(&args.display);

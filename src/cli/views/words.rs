@@ -1,7 +1,7 @@
 //! `whit words`: what lies near a word, arithmetic with words, and words along a direction.
 
 use super::paint::{Canvas, fit, right};
-use super::pieces::{piece, text, token, token_list};
+use super::pieces::{piece, token, token_list};
 use super::{View, tokenizer};
 use crate::cli::args::views::{Space, Words};
 use crate::cli::input::Source;
@@ -106,7 +106,7 @@ impl<'a> Book<'a> {
     }
 
     fn shown(&self, id: TokenId) -> String {
-        if self.whole_words { text(&self.tokenizer, id) } else { piece(&self.tokenizer, id) }
+        piece(&self.tokenizer, id)
     }
 
     /// What is said of words that are made of several pieces.
