@@ -31,6 +31,8 @@ const MAX_MESSAGE: usize = 2000;
 pub enum Stop {
     /// The input was refused.
     Refused(Error),
+    /// The input was refused, and what it took is not given back: the process must end.
+    Spent(Error),
     /// A promise was broken; this says which.
     Broken(String),
 }
@@ -59,6 +61,8 @@ impl Bound {
     pub const GGUF: Bound = Bound { peak: [16 << 20, 12], largest: [4 << 20, 4] };
     /// Of JSON. A value is 2 bytes in the text and 16 in the tree, which grows by doubling.
     pub const JSON: Bound = Bound { peak: [16 << 20, 32], largest: [1 << 20, 16] };
+    /// Of a chat template: what it may ask for in all, 64 MiB and 64 bytes for each of the messages.
+    pub const TEMPLATE: Bound = Bound { peak: [72 << 20, 256], largest: [64 << 20, 64] };
 }
 
 /// The bench of one process.
@@ -140,9 +144,8 @@ impl Bench {
         let aligned = AlignedBytes::copy(bytes);
         let file = self.reading(bytes.len(), || File::open(&aligned))?;
         // A tensor's hash that is wrong is found on demand only: the model opens all the same.
-        match self.reading(bytes.len(), || file.verify(&mut |_| {})) {
-            Err(Stop::Broken(what)) => return Err(Stop::Broken(what)),
-            Ok(()) | Err(Stop::Refused(_)) => {}
+        if let Err(Stop::Broken(what)) = self.reading(bytes.len(), || file.verify(&mut |_| {})) {
+            return Err(Stop::Broken(what));
         }
         let model = self.reading(bytes.len(), || Model::open(&file))?;
         self.write(&model, random)
@@ -207,7 +210,7 @@ impl Bench {
         };
         match written().map_err(checked) {
             Err(Stop::Broken(what)) => Err(Stop::Broken(what)),
-            Ok(()) | Err(Stop::Refused(_)) => Ok(()),
+            _ => Ok(()),
         }
     }
 }

@@ -114,7 +114,7 @@ fn replay(target: &dyn Target, args: &Args, place: &str) -> Result<bool, String>
     let _ = std::fs::remove_dir_all(&folder);
     match &verdict {
         Ok(()) => println!("accepted"),
-        Err(Stop::Refused(error)) => println!("refused: {error}"),
+        Err(Stop::Refused(error) | Stop::Spent(error)) => println!("refused: {error}"),
         Err(Stop::Broken(what)) => println!("FINDING {what}"),
     }
     println!("heap: {:?}", bench.usage());

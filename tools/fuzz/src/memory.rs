@@ -1,8 +1,11 @@
-//! A global allocator that counts: what is live, the most that was, the largest single allocation.
+//! A global allocator that counts: what is live, the most that was, the largest single allocation. Below it is the program's own, which
+//! keeps budgets.
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use whit::os::budget::Budgeted;
 
 struct Counting;
 
@@ -16,31 +19,31 @@ fn grow(bytes: usize, whole: usize) {
     LARGEST.fetch_max(whole, Relaxed);
 }
 
-// SAFETY: every call is passed on to the system's allocator as it is; counting touches no memory of it.
+// SAFETY: every call is passed on to the program's allocator as it is; counting touches no memory of it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grow(layout.size(), layout.size());
         // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { System.alloc(layout) }
+        unsafe { Budgeted.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         grow(layout.size(), layout.size());
         // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { Budgeted.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Relaxed);
         // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { System.dealloc(pointer, layout) }
+        unsafe { Budgeted.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // While it moves, both are there.
         grow(new_size, new_size);
         // SAFETY: the caller keeps GlobalAlloc's contract.
-        let moved = unsafe { System.realloc(pointer, layout, new_size) };
+        let moved = unsafe { Budgeted.realloc(pointer, layout, new_size) };
         LIVE.fetch_sub(layout.size(), Relaxed);
         moved
     }

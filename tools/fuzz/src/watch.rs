@@ -73,6 +73,8 @@ struct Slot {
     seen: Option<u64>,
     since: Instant,
     done: bool,
+    /// It ended since it holds what it cannot give back; where the next one goes on.
+    next: Option<u64>,
     killed: bool,
 }
 
@@ -114,6 +116,7 @@ fn watch(
         match receive.recv_timeout(TICK) {
             Ok((index, Event::Line(line))) => {
                 slots[index].done |= line == "done";
+                slots[index].next = line.strip_prefix("next\t").and_then(|next| next.parse().ok());
                 take(campaign, &line, report);
             }
             Ok((index, Event::End)) => {
@@ -121,6 +124,10 @@ fn watch(
                 let status = slot.child.wait()?;
                 if slot.done {
                     running -= 1;
+                    continue;
+                }
+                if let Some(next) = slot.next {
+                    *slot = start(campaign, index, next, slot.folder.clone(), begin, send)?;
                     continue;
                 }
                 let Some(case) = current(slot) else {
@@ -196,7 +203,7 @@ fn start(
             let _ = send.send((index, Event::End));
         });
     }
-    Ok(Slot { child, folder, seen: None, since: Instant::now(), done: false, killed: false })
+    Ok(Slot { child, folder, seen: None, since: Instant::now(), done: false, next: None, killed: false })
 }
 
 fn take(campaign: &Campaign, line: &str, report: &mut Report) {

@@ -6,6 +6,7 @@ mod gguf;
 mod llama2c;
 mod safetensors;
 mod session;
+mod template;
 mod tokenizer;
 mod whit_file;
 
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Box<dyn Target>> {
         Box::new(config::ConfigJson),
         Box::new(tokenizer::TokenizerJson),
         Box::new(session::SavedSession),
+        Box::new(template::ChatTemplate),
     ]
 }
 

@@ -1,0 +1,153 @@
+//! A model's chat template, and conversations to fill it with. A template may ask for so much memory that it is given up, which
+//! leaves a thread behind: then the process ends and another goes on.
+
+use super::{Target, whit_file};
+use crate::bench::{Bench, Bound, Files, Stop, Verdict};
+use crate::bytes::scramble;
+use crate::random::Random;
+use whit::chat::{Role, Template, Turn, tokens};
+use whit::format::cast::AlignedBytes;
+use whit::tokenizer::TokenKind;
+use whit::{File, Model};
+
+pub(super) struct ChatTemplate;
+
+/// Writes what is said and nothing else: no control token may come of it.
+const BARE: &str = "{% for m in messages %}{{ m.content }}{% endfor %}";
+/// In the manner of published ones.
+const USUAL: [&str; 4] = [
+    "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] | trim }}</s>\n{% endfor %}{% if add_generation_prompt %}<s>{% endif %}",
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}{{ m.content }}{% elif m.role == 'user' %}[I] {{ m.content }} [/I]\
+     {% else %}{{ m.content ~ eos_token }}{% endif %}{% endfor %}",
+    "{%- set ns = namespace(n=0) -%}{%- for m in messages -%}{%- set ns.n = ns.n + 1 -%}{%- generation -%}{{- m.content -}}\
+     {%- endgeneration -%}{%- endfor -%}",
+    "{% if messages[0].role == 'system' %}{% set rest = messages[1:] %}{% else %}{% set rest = messages %}{% endif %}\
+     {% for m in rest %}{% if m.role not in ['user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}{{ m.content }}{% endfor %}",
+];
+/// Expressions.
+const VALUES: [&str; 22] = [
+    "m.content",
+    "m['role']",
+    "messages",
+    "messages[0].content",
+    "messages | length",
+    "bos_token",
+    "eos_token",
+    "x",
+    "x ~ x",
+    "ns.n",
+    "'a' * 20",
+    "'aaaaaaaa' * 100000",
+    "range(20) | list",
+    "range(100000) | list | join(',')",
+    "messages | tojson",
+    "m.content | trim | upper | title",
+    "m.content[1:3]",
+    "m.content.split('a')[0]",
+    "loop.index0 % 2",
+    "raise_exception('no')",
+    "-9223372036854775808 // -1",
+    "1e308 * 10",
+];
+/// Conditions.
+const TRUTHS: [&str; 8] = [
+    "true",
+    "m.role == 'user'",
+    "loop.first",
+    "tools is defined",
+    "x is string",
+    "'a' in m.content",
+    "not loop.last and x",
+    "m.content is none",
+];
+/// What is said, with names of control tokens and characters that mean something to the conversation.
+const WORDS: [&str; 14] =
+    ["a", "ab", " ", "\n", "<s>", "</s>", "<x>", "é", "\u{1f600}", "\u{fdd0}", "\u{fdd1}", "\u{fdd2}", "{{", "<"];
+
+impl Target for ChatTemplate {
+    fn name(&self) -> &'static str {
+        "template"
+    }
+
+    /// What a template may ask for in all, and what it is compiled to.
+    fn bound(&self) -> Bound {
+        Bound::TEMPLATE
+    }
+
+    fn make(&self, random: &mut Random) -> Files {
+        let mut source = match random.below(6) {
+            0 => BARE.to_string(),
+            1 | 2 => random.pick(&USUAL).to_string(),
+            _ => statements(random, 3),
+        };
+        if random.once_in(3) {
+            let mut bytes = source.into_bytes();
+            scramble(&mut bytes, random);
+            source = String::from_utf8_lossy(&bytes).into_owned();
+        }
+        vec![("model.whit".into(), whit_file::valid(random)), ("template.jinja".into(), source.into_bytes())]
+    }
+
+    fn run(&self, files: &Files, bench: &mut Bench, random: &mut Random) -> Verdict {
+        let [(_, model), (_, source)] = &files[..] else { return Ok(()) };
+        let aligned = AlignedBytes::copy(model);
+        let file = File::open(&aligned)?;
+        let model = Model::open(&file)?;
+        let Some(tokenizer) = model.tokenizer() else { return Ok(()) };
+        let source = String::from_utf8_lossy(source);
+        let template = Template::new(&source, tokenizer);
+        let turns: Vec<Turn> = (0..random.within(1, 5)).map(|i| turn(i, random)).collect();
+        let bytes = source.len() + turns.iter().map(|turn| turn.text.len()).sum::<usize>();
+        let made = bench.reading(bytes, || tokens(&turns, &template, tokenizer)).map_err(given_up)?;
+        if let Some(token) = made.iter().find(|token| **token as usize >= tokenizer.vocab_size()) {
+            return Err(Stop::Broken(format!("token {token} of {}", tokenizer.vocab_size())));
+        }
+        let is_control = |token: u32| tokenizer.kind(token) == TokenKind::Control && Some(token) != tokenizer.unk();
+        let controls = made.iter().filter(|token| is_control(**token)).count();
+        if source == BARE && controls > 0 {
+            return Err(Stop::Broken(format!("what was said became {controls} control tokens")));
+        }
+        Ok(())
+    }
+}
+
+/// A refusal for memory leaves a thread behind.
+fn given_up(stop: Stop) -> Stop {
+    match stop {
+        Stop::Refused(error) if error.message().contains("MiB of memory") => Stop::Spent(error),
+        stop => stop,
+    }
+}
+
+/// What the `i`-th of a conversation says. Replies have no tokens of their own: those are taken as they are.
+fn turn(i: usize, random: &mut Random) -> Turn {
+    let role = match (i, random.below(8)) {
+        (0, 0..=3) => Role::System,
+        (_, 7) => random.pick(&[Role::System, Role::User, Role::Assistant]),
+        (i, _) if i % 2 == 0 => Role::User,
+        _ => Role::Assistant,
+    };
+    let text = (0..random.below(8)).map(|_| random.pick(&WORDS)).collect();
+    Turn { role, text, tokens: Vec::new() }
+}
+
+/// Some statements within one another, `depth` deep at most.
+fn statements(random: &mut Random, depth: usize) -> String {
+    (0..random.within(1, 4)).map(|_| statement(random, depth)).collect()
+}
+
+fn statement(random: &mut Random, depth: usize) -> String {
+    let value = random.pick(&VALUES);
+    let truth = random.pick(&TRUTHS);
+    let inner = if depth > 0 { statements(random, depth - 1) } else { "{{ m.content }}".into() };
+    match random.below(12) {
+        0..=2 => format!("{{{{ {value} }}}}"),
+        3 | 4 => format!("{{% for m in messages %}}{inner}{{% endfor %}}"),
+        5 => format!("{{% for i in range({}) %}}{inner}{{% endfor %}}", random.pick(&[0, 3, 40, 100_000])),
+        6 | 7 => format!("{{% if {truth} %}}{inner}{{% else %}}{{{{ {value} }}}}{{% endif %}}"),
+        8 => format!("{{% set x = {value} %}}{inner}"),
+        9 => format!("{{% set ns = namespace(n={value}) %}}{{% set ns.n = ns.n ~ 'a' %}}{inner}"),
+        10 => format!("{{% macro f(x) %}}{inner}{{% endmacro %}}{{{{ f({value}) }}}}"),
+        _ => format!("{{# {value} #}}<s>{inner}</s>"),
+    }
+}
