@@ -53,7 +53,15 @@ fn text_file(folder: &Folder) -> String {
 fn pictures_fit_the_screen_and_colours_change_no_character() {
     let folder = Folder::new("views-width");
     let file = text_file(&folder);
-    let views: [&[&str]; 12] = [
+    let chain = "--temp 0.9 --top-k 40 --top-p 0.9 --min-p 0.01 --typical 0.9 --repeat-penalty 1.2".split(' ');
+    let chain: Vec<&str> =
+        ["generate", TEXT, "--show", "-n", "2", "--seed", "4", "-q"].into_iter().chain(chain).collect();
+    let long = "abc".repeat(40);
+    let views: [&[&str]; 16] = [
+        &chain,
+        &["next", "昔々あるところにおじいさんとおばあさんがいましたとさ昔々あるところに昔々あるところにおじいさん"],
+        &["explain", &long, "--seed", "1"],
+        &["words", &long],
         &["tokens", TEXT],
         &["next", TEXT],
         &["tally", "-q"],
@@ -163,6 +171,13 @@ fn shown_choices_are_those_of_the_plain_run() {
         assert!((number(&last["chosen_probability"]) - (end - start)).abs() < 1e-9);
         assert!(number(&last["candidates"]) <= 30.0);
     }
+    let ending = json(&["generate", "She was happy. The end.", "--show", "--temp", "0", "-q"]);
+    let last = &ending[ending.len() - 2];
+    assert_eq!(
+        (last["token"].as_u64(), last["candidates_left"].as_u64()),
+        (Some(0), Some(1)),
+        "the end is chosen, too"
+    );
     let hot = stdout(&["generate", TEXT, "-n", "1", "--show", "--temp", "3", "-q"]);
     assert!(hot.contains("above 2"), "{hot}");
 }
@@ -270,6 +285,14 @@ fn what_cannot_be_shown_is_refused() {
     refused(&["generate", TEXT, "-i"], "--show");
     refused(&["generate", TEXT, "--show", "-i"], "terminal");
     refused(&["tokens", TEXT, "--width", "20"], "80..=400");
+    let other = folder.write("notes.txt", "mine");
+    let output = run(&["tokens", TEXT, "--html", other.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(73), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(std::fs::read_to_string(&other).expect("the file"), "mine");
+    let tiny = folder.path("tiny.whit");
+    TinyModel::llama().write(&tiny);
+    let output = run(&["score", &text_file(&folder), "--against", tiny.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(65), "{}", String::from_utf8_lossy(&output.stderr));
     let page = folder.path("missing/page.html");
     let output = run(&["tokens", TEXT, "--html", page.to_str().expect("UTF-8")]);
     assert_eq!(output.status.code(), Some(73), "{}", String::from_utf8_lossy(&output.stderr));

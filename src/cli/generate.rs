@@ -69,15 +69,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         (None, None) => 0,
     };
     let mut generator = Generator::new(&mut session, tokenizer, sampler, limits);
-    let cache = cache.as_ref();
-    let clocks = match &mut show {
-        None => {
-            write(&mut generator, cache, &prompt, clock, &mut (), &mut |(), token, text| printer.piece(token, text))?
-        }
-        Some(show) => write(&mut generator, cache, &prompt, clock, show, &mut |show, token, text| {
-            printer.choice(show, token, text)
-        })?,
-    };
+    let clocks = write_shown(&mut generator, cache.as_ref(), &prompt, clock, show.as_mut(), &mut printer)?;
     let report = Report {
         n_prompt: prompt.len(),
         n_restored,
@@ -129,6 +121,25 @@ fn write<W: Watcher>(
     let clock = Stopwatch::start();
     keeping::write(generator, cache, prompt, watcher, each)?;
     Ok(Clocks { prefill, decode: clock.seconds() })
+}
+
+/// [`write`], with the choices where they are shown.
+fn write_shown(
+    generator: &mut Generator<'_, '_, '_>,
+    cache: Option<&PrefixCache>,
+    prompt: &[TokenId],
+    clock: Stopwatch,
+    show: Option<&mut Show<'_>>,
+    printer: &mut Printer,
+) -> Outcome<Clocks> {
+    let Some(show) = show else {
+        return write(generator, cache, prompt, clock, &mut (), &mut |(), token, text| printer.piece(token, text));
+    };
+    let clocks =
+        write(generator, cache, prompt, clock, show, &mut |show, token, text| printer.choice(show, token, text))?;
+    // A token that ends the text is no piece of it, but it was chosen.
+    printer.last_choice(show)?;
+    Ok(clocks)
 }
 
 /// The view of each choice, if the arguments ask for it.
@@ -270,9 +281,20 @@ impl Printer {
 
     /// A piece with the choice of its token.
     fn choice(&mut self, show: &mut Show<'_>, token: Option<TokenId>, text: &str) -> Outcome<()> {
-        let Some((picture, json)) = show.choice(text) else { return self.piece(token, text) };
+        match show.choice(text) {
+            Some(chosen) => self.chosen(&chosen),
+            None => self.piece(token, text),
+        }
+    }
+
+    /// The choice that no piece came with, if there is one.
+    fn last_choice(&mut self, show: &mut Show<'_>) -> Outcome<()> {
+        show.choice("").map_or(Ok(()), |chosen| self.chosen(&chosen))
+    }
+
+    fn chosen(&mut self, (picture, json): &(Vec<String>, String)) -> Outcome<()> {
         if self.json {
-            self.out.line(&json)?;
+            self.out.line(json)?;
             return self.out.flush();
         }
         if !self.ends_line {

@@ -29,6 +29,16 @@ pub(crate) fn list(values: impl IntoIterator<Item = String>) -> String {
     format!("[{}]", values.into_iter().collect::<Vec<_>>().join(","))
 }
 
+/// A number; what JSON cannot say (NaN, infinite) is null.
+pub(crate) fn number(value: f64) -> String {
+    match value {
+        _ if !value.is_finite() => "null".into(),
+        // Without an exponent a tiny number is a line of zeros.
+        _ if value != 0.0 && value.abs() < 1e-4 => format!("{value:e}"),
+        _ => value.to_string(),
+    }
+}
+
 /// An object under construction.
 #[derive(Debug, Default)]
 pub(crate) struct Object(String);
@@ -48,12 +58,7 @@ impl Object {
 
     /// Adds a number; what JSON cannot say (NaN, infinite) becomes null.
     pub(crate) fn number(self, name: &str, value: f64) -> Self {
-        match value {
-            _ if !value.is_finite() => self.raw(name, "null"),
-            // Without an exponent a tiny number is a line of zeros.
-            _ if value != 0.0 && value.abs() < 1e-4 => self.raw(name, format_args!("{value:e}")),
-            _ => self.raw(name, value),
-        }
+        self.raw(name, number(value))
     }
 
     /// Adds a text or null.

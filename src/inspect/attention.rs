@@ -10,17 +10,25 @@ pub struct Attention<'s, 'm, 'a> {
     session: &'s Session<'m, 'a>,
     config: &'s Config,
     tokens: Vec<TokenId>,
-    /// Of each layer: (T, n_heads, head_dim).
+    /// Of each layer: those of the tokens from `first` on, (T - first, n_heads, head_dim).
     queries: Vec<Vec<f32>>,
+    first: usize,
 }
 
-/// Keeps the queries of each layer.
-struct Queries(Vec<Vec<f32>>);
+/// Keeps the queries of each layer, of the last tokens.
+struct Queries {
+    layers: Vec<Vec<f32>>,
+    /// Tokens that are still to come before those.
+    ahead: Vec<usize>,
+    width: usize,
+}
 
 impl Observer for Queries {
     fn see(&mut self, layer: Option<usize>, point: Point, values: &[f32]) {
         if let (Some(layer), Point::Queries) = (layer, point) {
-            self.0[layer].extend_from_slice(values);
+            let skipped = self.ahead[layer].min(values.len() / self.width);
+            self.ahead[layer] -= skipped;
+            self.layers[layer].extend_from_slice(&values[skipped * self.width..]);
         }
     }
 }
@@ -40,12 +48,18 @@ pub struct HeadScores {
 }
 
 impl<'s, 'm, 'a> Attention<'s, 'm, 'a> {
-    /// Runs `tokens` through the empty `session` of the network that `config` describes.
-    pub fn of(session: &'s mut Session<'m, 'a>, config: &'s Config, tokens: &[TokenId]) -> Result<Self> {
-        let mut queries = Queries(vec![Vec::new(); config.n_layers]);
+    /// Runs `tokens` through the empty `session` of the network that `config` describes; the looks of the last `n_last` of them
+    /// are kept.
+    pub fn of(session: &'s mut Session<'m, 'a>, config: &'s Config, tokens: &[TokenId], n_last: usize) -> Result<Self> {
+        let first = tokens.len() - n_last.min(tokens.len());
+        let mut queries = Queries {
+            layers: vec![Vec::new(); config.n_layers],
+            ahead: vec![first; config.n_layers],
+            width: config.n_heads * config.head_dim,
+        };
         session.rewind(0);
         session.extend_observed(tokens, &mut queries)?;
-        Ok(Attention { session, config, tokens: tokens.to_vec(), queries: queries.0 })
+        Ok(Attention { session, config, tokens: tokens.to_vec(), queries: queries.layers, first })
     }
 
     /// Number of tokens, T.
@@ -59,7 +73,7 @@ impl<'s, 'm, 'a> Attention<'s, 'm, 'a> {
     }
 
     /// The probabilities of `head` of `layer`, (T, T): row t is where token t looks, zeros after t. In f64, from the cached
-    /// keys; an int8 cache also rounds queries in its kernels, which is not repeated here.
+    /// keys; an int8 cache also rounds queries in its kernels, which is not repeated here. The looks of all tokens must be kept.
     pub fn pattern(&self, layer: usize, head: usize) -> Vec<f64> {
         let n = self.len();
         let keys = self.keys(layer, head);
@@ -90,7 +104,7 @@ impl<'s, 'm, 'a> Attention<'s, 'm, 'a> {
     /// Softmax of the scores of token `t`, into `row` (T).
     fn look(&self, layer: usize, head: usize, t: usize, keys: &[f32], row: &mut [f64]) {
         let c = self.config;
-        let q = &self.queries[layer][(t * c.n_heads + head) * c.head_dim..][..c.head_dim];
+        let q = &self.queries[layer][((t - self.first) * c.n_heads + head) * c.head_dim..][..c.head_dim];
         let scale = 1.0 / (c.head_dim as f64).sqrt();
         let start = c.sliding_window.map_or(0, |window| (t + 1).saturating_sub(window));
         let seen = &mut row[start..=t];

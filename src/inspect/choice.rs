@@ -4,6 +4,7 @@ use super::distribution::{Distribution, standing};
 use crate::sampler::{Candidates, SamplerOptions, Stage, Watcher};
 use crate::token::TokenId;
 use core::ops::Range;
+use std::collections::HashMap;
 
 /// A distribution after a stage of the chain.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +32,8 @@ pub struct Choice {
     pub uniform: Option<f64>,
     /// The token's part of [0, 1) after the last stage, the candidates laid end to end from the best on.
     pub part: Range<f64>,
+    /// The candidates that the draw chose from.
+    pub n_left: usize,
 }
 
 impl Choice {
@@ -53,13 +56,15 @@ pub struct Recorder {
     /// Logits of the tokens that a stage has left, of each stage that is switched on.
     stages: Vec<(Stage, Vec<(TokenId, f64)>)>,
     logits: Vec<f32>,
+    /// What the last stage left, whether it is on or not.
+    left: Vec<(TokenId, f64)>,
     choice: Option<Choice>,
 }
 
 impl Recorder {
     /// A recorder of a chain with these `options`, that keeps the `n_top` most probable tokens of each stage.
     pub fn new(options: SamplerOptions, n_top: usize) -> Self {
-        Recorder { options, n_top, stages: Vec::new(), logits: Vec::new(), choice: None }
+        Recorder { options, n_top, stages: Vec::new(), logits: Vec::new(), left: Vec::new(), choice: None }
     }
 
     /// The last choice, if there was one since this was asked.
@@ -85,34 +90,53 @@ impl Watcher for Recorder {
     }
 
     fn candidates(&mut self, stage: Stage, candidates: &Candidates) {
-        self.keep(stage, candidates.items().iter().map(|c| (c.id, c.logit as f64)));
+        let items = || candidates.items().iter().map(|c| (c.id, c.logit as f64));
+        self.left.clear();
+        self.left.extend(items());
+        self.keep(stage, items());
     }
 
     fn drawn(&mut self, uniform: f64, token: TokenId) {
-        let part = self.stages.last().map_or(0.0..1.0, |(_, left)| part_of(left, token));
         let n_top = self.n_top;
-        let top = self.stages.first().map(|(_, all)| Distribution::softmax(all.clone(), n_top).top).unwrap_or_default();
-        let stages = self.stages.drain(..).map(|(stage, left)| StageDistribution {
-            stage,
-            chosen: share_of(&left, token).unwrap_or(0.0),
-            of_top: top.iter().map(|ranked| share_of(&left, ranked.id)).collect(),
-            distribution: Distribution::softmax(left, n_top),
+        let mut top: Vec<TokenId> = Vec::new();
+        let stages = self.stages.drain(..).map(|(stage, left)| {
+            let shares = Shares::of(&left);
+            let distribution = Distribution::softmax(left, n_top);
+            if stage == Stage::Logits {
+                top.extend(distribution.top.iter().map(|ranked| ranked.id));
+            }
+            StageDistribution {
+                stage,
+                chosen: shares.get(token).unwrap_or(0.0),
+                of_top: top.iter().map(|id| shares.get(*id)).collect(),
+                distribution,
+            }
         });
+        let stages = stages.collect();
         self.choice = Some(Choice {
             token,
             rank: standing(&self.logits, token).map_or(0, |(rank, _)| rank),
-            stages: stages.collect(),
+            stages,
             uniform: (self.options.temperature > 0.0).then_some(uniform),
-            part,
+            part: part_of(&self.left, token),
+            n_left: self.left.len(),
         });
     }
 }
 
-/// The probability of `token` under the softmax of `logits`.
-fn share_of(logits: &[(TokenId, f64)], token: TokenId) -> Option<f64> {
-    let &(_, own) = logits.iter().find(|(id, _)| *id == token)?;
-    let best = logits.iter().map(|(_, logit)| *logit).fold(f64::NEG_INFINITY, f64::max);
-    Some((own - best).exp() / logits.iter().map(|(_, logit)| (logit - best).exp()).sum::<f64>())
+/// The softmax of some logits, by token.
+struct Shares(HashMap<TokenId, f64>);
+
+impl Shares {
+    fn of(logits: &[(TokenId, f64)]) -> Self {
+        let best = logits.iter().map(|(_, logit)| *logit).fold(f64::NEG_INFINITY, f64::max);
+        let mass: f64 = logits.iter().map(|(_, logit)| (logit - best).exp()).sum();
+        Shares(logits.iter().map(|(id, logit)| (*id, (logit - best).exp() / mass)).collect())
+    }
+
+    fn get(&self, token: TokenId) -> Option<f64> {
+        self.0.get(&token).copied()
+    }
 }
 
 /// The part of [0, 1) that `token` has if the tokens of `logits` are laid end to end, best first, equal ones by id.
@@ -159,6 +183,7 @@ mod tests {
             // Weights are f32 in the chain.
             assert!(choice.part.start - 1e-6 <= uniform && uniform <= choice.part.end + 1e-6, "{choice:?}");
             assert!((choice.last().chosen - (choice.part.end - choice.part.start)).abs() < 1e-12);
+            assert_eq!(choice.n_left, choice.last().distribution.n);
             assert!(choice.stages.windows(2).all(|w| w[0].distribution.n >= w[1].distribution.n));
             assert_eq!(choice.first().distribution.n, 200);
         }
@@ -170,6 +195,8 @@ mod tests {
         for choice in &greedy {
             assert_eq!((choice.rank, choice.uniform, choice.last().chosen), (1, None, 1.0));
         }
+        let cold = &choices(SamplerOptions { temperature: 0.01, ..SamplerOptions::default() }, 1)[0];
+        assert!(cold.n_left < cold.last().distribution.n, "weights too small for an f32 are no candidates");
         let plain = &choices(SamplerOptions::default(), 1)[0];
         assert_eq!(plain.stages.len(), 1);
         let banned = plain.first().distribution.top[0].id;

@@ -1,6 +1,5 @@
 //! The distribution over all possible next tokens, in f64.
 
-use crate::sampler::Candidates;
 use crate::token::TokenId;
 
 /// A token with its probability.
@@ -30,16 +29,13 @@ impl Distribution {
     pub fn of_logits(logits: &[f32], temperature: f64, n_top: usize) -> Self {
         let all =
             || (0..).zip(logits.iter().map(|logit| *logit as f64)).filter(|(_, logit)| *logit > f64::NEG_INFINITY);
-        if temperature > 0.0 {
-            return Self::softmax(all().map(|(id, logit)| (id, logit / temperature)).collect(), n_top);
-        }
         let best = all().reduce(|best, next| if next.1 > best.1 { next } else { best });
-        Self::softmax(best.into_iter().collect(), n_top)
-    }
-
-    /// The distribution over the `candidates` that a sampler chain has left.
-    pub fn of_candidates(candidates: &Candidates, n_top: usize) -> Self {
-        Self::softmax(candidates.items().iter().map(|c| (c.id, c.logit as f64)).collect(), n_top)
+        let Some((id, best)) = best else { return Self::softmax(Vec::new(), n_top) };
+        if temperature > 0.0 {
+            // The distance to the best is what is divided: a tiny temperature then cannot overflow the best one.
+            return Self::softmax(all().map(|(id, logit)| (id, (logit - best) / temperature)).collect(), n_top);
+        }
+        Self::softmax(vec![(id, 0.0)], n_top)
     }
 
     pub(super) fn softmax(mut logits: Vec<(TokenId, f64)>, n_top: usize) -> Self {
@@ -98,7 +94,7 @@ mod tests {
     #[test]
     fn probabilities_add_to_one_at_every_temperature() {
         let logits: Vec<f32> = (0..3000).map(|i| ((i * 7919) % 3001) as f32 / 100.0 - 15.0).collect();
-        for temperature in [0.0, 0.01, 0.2, 0.8, 1.0, 2.0, 50.0] {
+        for temperature in [0.0, 1e-320, 0.01, 0.2, 0.8, 1.0, 2.0, 50.0] {
             let d = Distribution::of_logits(&logits, temperature, 20);
             let sum = d.top.iter().map(|r| r.probability).sum::<f64>() + d.tail;
             assert!((sum - 1.0).abs() < 1e-12, "{temperature}: {sum}");

@@ -42,25 +42,36 @@ pub struct Lens {
     pub logits: Vec<f32>,
 }
 
-/// Keeps the residual stream at every point, each (T, dim).
+/// Keeps the residual stream of the last tokens at every point, each (n, dim).
 struct Streams {
     embedded: Vec<f32>,
     attended: Vec<Vec<f32>>,
     outputs: Vec<Vec<f32>>,
-    /// Of each block: (T).
+    /// Of each block: (n).
     neurons: Vec<Vec<f64>>,
+    dim: usize,
     hidden_dim: usize,
+    /// Tokens that are still to come before those kept, this prefill step included.
+    ahead: usize,
+    /// Tokens of this prefill step that are not kept.
+    skipped: usize,
 }
 
 impl Observer for Streams {
     fn see(&mut self, layer: Option<usize>, point: Point, values: &[f32]) {
+        if point == Point::Embedded {
+            self.skipped = self.ahead.min(values.len() / self.dim);
+            self.ahead -= self.skipped;
+        }
+        let kept = || &values[self.skipped * self.dim..];
         match (layer, point) {
-            (None, Point::Embedded) => self.embedded.extend_from_slice(values),
-            (Some(layer), Point::Attended) => self.attended[layer].extend_from_slice(values),
+            (None, Point::Embedded) => self.embedded.extend_from_slice(kept()),
+            (Some(layer), Point::Attended) => self.attended[layer].extend_from_slice(kept()),
             (Some(layer), Point::Hidden) => {
-                self.neurons[layer].extend(values.chunks_exact(self.hidden_dim).map(participation));
+                let kept = &values[self.skipped * self.hidden_dim..];
+                self.neurons[layer].extend(kept.chunks_exact(self.hidden_dim).map(participation));
             }
-            (Some(layer), Point::BlockOutput) => self.outputs[layer].extend_from_slice(values),
+            (Some(layer), Point::BlockOutput) => self.outputs[layer].extend_from_slice(kept()),
             _ => {}
         }
     }
@@ -84,14 +95,14 @@ impl Lens {
             attended: vec![Vec::new(); n_layers],
             outputs: vec![Vec::new(); n_layers],
             neurons: vec![Vec::new(); n_layers],
+            dim,
             hidden_dim: config.hidden_dim,
+            ahead: tokens.len() - n_positions.min(tokens.len()),
+            skipped: 0,
         };
         session.rewind(0);
         let logits = session.extend_observed(tokens, &mut streams)?.to_vec();
-        let first = tokens.len() - n_positions.min(tokens.len());
-        let rows = |stream: &'_ [f32]| -> Vec<Vec<f32>> {
-            stream[first * dim..].chunks_exact(dim).map(<[f32]>::to_vec).collect()
-        };
+        let rows = |stream: &[f32]| -> Vec<Vec<f32>> { stream.chunks_exact(dim).map(<[f32]>::to_vec).collect() };
         let depths: Vec<Vec<Vec<f32>>> =
             core::iter::once(&streams.embedded).chain(&streams.outputs).map(|stream| rows(stream)).collect();
         let mut answers = Vec::new();
@@ -115,7 +126,7 @@ impl Lens {
         let writes = (0..n_layers).map(|layer| {
             let (before, after) = (&depths[layer], &depths[layer + 1]);
             let attended = rows(&streams.attended[layer]);
-            let neurons = &streams.neurons[layer][first..];
+            let neurons = &streams.neurons[layer];
             let each = before.iter().zip(&attended).zip(after).zip(neurons);
             let each = each.map(|(((before, attended), after), neurons)| Writes {
                 stream: distance(before, &vec![0.0; dim]),

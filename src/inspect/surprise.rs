@@ -19,7 +19,7 @@ pub struct Surprise {
     pub best: (TokenId, f64),
     /// The expected surprise, in bits.
     pub entropy: f64,
-    /// Kullback-Leibler divergence of the other model from this one in its place, in bits, if there is another.
+    /// KL(this || other) in its place, in bits, if there is another model: how far that one is from this one's distribution.
     pub kl: Option<f64>,
     /// The surprise that the other model has, if there is another.
     pub other_bits: Option<f64>,

@@ -204,11 +204,8 @@ impl<'m, 'a> Session<'m, 'a> {
     /// What a residual stream row `x` (dim) says: its logits after the final norm, (vocab_size). Of the last block's output
     /// these are the bits that [`extend`](Self::extend) returns ("logit lens", nostalgebraist 2020).
     pub fn read_out(&mut self, x: &[f32]) -> &[f32] {
-        let Scratch { normed, activations, .. } = &mut self.scratch;
-        let normed = &mut normed[..self.model.config.dim];
-        let logits = &mut self.logits[..self.model.config.vocab_size];
-        unembed(self.model, self.compute, x, normed, activations, logits, &mut ());
-        logits
+        self.scratch.x[..x.len()].copy_from_slice(x);
+        self.unembed(0..1, None)
     }
 
     /// The key of `position` of KV head `head` of block `layer` as the cache holds it, into `out` (head_dim).

@@ -156,7 +156,7 @@ pub(crate) struct Lens {
     pub(crate) model: ModelArg,
     #[command(flatten)]
     pub(crate) text: TextArg,
-    /// Last positions that are read [default: as many as fit on the screen; all with --json or --html]
+    /// Last positions that are read [default: as many as fit on the screen; 256 with --json or --html]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) last: Option<u16>,

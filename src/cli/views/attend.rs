@@ -26,7 +26,7 @@ pub(in crate::cli) fn run(args: &Attend) -> Outcome<()> {
             return Err(Error::usage(message).field("text").into());
         }
         let one = args.layer.zip(args.head).map(|place| in_range(config, place)).transpose()?;
-        let attention = Attention::of(&mut session, config, &tokens)?;
+        let attention = Attention::of(&mut session, config, &tokens, tokens.len())?;
         let places = (0..config.n_layers).flat_map(|layer| (0..config.n_heads).map(move |head| (layer, head)));
         let places: Vec<(usize, usize)> = one.map_or_else(|| places.collect(), |place| vec![place]);
         let heads: Vec<Head> = places
@@ -158,10 +158,10 @@ fn gallery(
     for (what, of) in QUESTIONS {
         let mut ranked: Vec<(f64, String)> = heads.iter().filter_map(|h| Some((of(&h.scores)?, h.name()))).collect();
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let told: Vec<String> =
-            ranked.iter().take(RANKED).map(|(share, name)| format!("{name} {}%", percent(*share).trim())).collect();
-        let told = if told.is_empty() { "no token occurs twice".into() } else { told.join("  ") };
-        lines.push(format!("{} {told}", fit(what, 26)));
+        let told = ranked.iter().take(RANKED).map(|(share, name)| format!("{name} {}%", percent(*share).trim()));
+        let told = told.collect::<Vec<_>>().join("  ");
+        let told = if told.is_empty() { "no position to look at" } else { &told };
+        lines.push(format!("{} {}", fit(what, 26), fit(told, canvas.width - 27)));
     }
     lines.push(String::new());
     lines.push(canvas.bold("Where the last token looks, mean over all heads"));

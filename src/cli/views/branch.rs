@@ -4,7 +4,7 @@ use super::explain::{clear, key};
 use super::paint::Canvas;
 use super::pieces::{text, token_list, visible};
 use super::show::choice_lines;
-use super::wrapped;
+use super::{page, wrapped};
 use crate::cli::args::views::Display;
 use crate::cli::interrupt;
 use crate::cli::json::Object;
@@ -14,11 +14,10 @@ use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use whit::TokenId;
-use whit::error::{Error, Result};
+use whit::error::{Error, Result, printable};
 use whit::generate::tree::StoryTree;
 use whit::inspect::{Choice, Recorder};
 use whit::model::Session;
-use whit::os::atomic::AtomicFile;
 use whit::sampler::Sampler;
 use whit::tokenizer::Tokenizer;
 
@@ -41,15 +40,28 @@ pub(crate) fn run(branching: Branching<'_, '_, '_>, display: &Display, save: Opt
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(Error::usage("keys are read from a terminal, which this is not").field("interactive").into());
     }
+    // Whatever stands in the way of saving is found before anything can be lost.
+    let file = save.map(|path| page::create(path, "{")).transpose()?;
+    let mut walk = Walk::new(branching);
+    let walked = walk_on(&mut walk, &Canvas::new(display));
+    if let Some(mut file) = file {
+        file.write(walk.json().as_bytes())?;
+        let name = printable(&file.target().display().to_string());
+        file.commit()?;
+        note(format_args!("whit: wrote {} nodes to {name}", walk.tree.nodes().len()));
+    }
+    walked
+}
+
+/// Shows where one stands and does what keys say until the user leaves; then prints the text.
+fn walk_on(walk: &mut Walk<'_, '_, '_>, canvas: &Canvas) -> Outcome<()> {
     let term = Term::stdout();
     let mut out = Output::new();
-    let mut walk = Walk::new(branching);
-    let canvas = Canvas::new(display);
     loop {
         let rows = term.size_checked().map_or(24, |(rows, _)| usize::from(rows));
         walk.look(rows.saturating_sub(MARGIN).max(3))?;
         clear(&mut out)?;
-        for line in walk.screen(&canvas) {
+        for line in walk.screen(canvas) {
             out.line(&line)?;
         }
         out.flush()?;
@@ -57,18 +69,12 @@ pub(crate) fn run(branching: Branching<'_, '_, '_>, display: &Display, save: Opt
             Key::Char('q') | Key::Escape | Key::CtrlC => break,
             key => walk.press(&key, &mut || !interrupt::requested())?,
         }
+        interrupt::handled();
     }
     clear(&mut out)?;
     out.foreign(&walk.text())?;
     out.line("")?;
-    out.flush()?;
-    if let Some(path) = save {
-        let mut file = AtomicFile::create(path, true)?;
-        file.write(walk.json().as_bytes())?;
-        file.commit()?;
-        note(format_args!("whit: wrote {} nodes to {}", walk.tree.nodes().len(), path.display()));
-    }
-    Ok(())
+    out.flush()
 }
 
 /// Where one stands in the tree.
@@ -109,7 +115,7 @@ impl<'b, 'm, 'a> Walk<'b, 'm, 'a> {
     fn ended(&self) -> bool {
         let node = &self.tree.nodes()[self.at];
         let by_token = node.parent.is_some() && self.of.end_tokens.contains(&node.token);
-        by_token || self.tokens().len() > self.of.session.context_length()
+        by_token || self.tokens().len() >= self.of.session.context_length()
     }
 
     /// Computes what comes after this node, if it is not known, with `n_top` tokens to choose from.
@@ -282,7 +288,7 @@ mod tests {
         // A distribution after going there and back is the one of a fresh run.
         press(&mut walk, &[Key::Char('g'), Key::Char('g')]);
         let tokens = walk.tokens();
-        assert_eq!(tokens.len(), 41);
+        assert_eq!(tokens.len(), 40);
         let mut fresh = Session::new(&model, &compute, options).expect("a session");
         let logits = fresh.extend(&tokens[..30]).expect("logits");
         let node = (0..walk.tree.nodes().len()).find(|node| walk.tree.path(*node) == tokens[4..30]).expect("the node");

@@ -58,7 +58,7 @@ fn walks() -> bool {
 fn steps(canvas: Canvas, look: Looked<'_, '_>, options: SamplerOptions) -> Outcome<Vec<Step>> {
     let Looked { model, tokenizer, tokens, mut session } = look;
     let config = model.config();
-    let attention = Attention::of(&mut session, config, &tokens)?;
+    let attention = Attention::of(&mut session, config, &tokens, 1)?;
     let heads = (0..config.n_layers).flat_map(|layer| (0..config.n_heads).map(move |head| (layer, head)));
     let gaze: Vec<(usize, usize, Vec<f64>)> =
         heads.map(|(layer, head)| (layer, head, attention.last_row(layer, head))).collect();

@@ -16,6 +16,8 @@ use whit::tokenizer::Tokenizer;
 const CELL: usize = 11;
 /// Columns of the depth before the readings, and of the bars of what is written behind them.
 const MARGIN: usize = 6;
+/// Positions that are read for JSON and pages where nobody asks for more: the stream at every depth is kept of each.
+const MOST: usize = 256;
 /// Tokens told of each reading in JSON.
 const TOP: usize = 5;
 
@@ -25,7 +27,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
         let Looked { model, tokenizer, tokens, mut session, .. } = look;
         let all = args.display.json || args.display.html.is_some();
         let fitting = (canvas.width - MARGIN) / (CELL + 1);
-        let n = args.last.map_or(if all { tokens.len() } else { fitting }, usize::from).min(tokens.len());
+        let n = args.last.map_or(if all { MOST } else { fitting }, usize::from).min(tokens.len());
         let bar = progress::steps((n * (model.config().n_layers + 1)) as u64, args.quiet);
         let lens = Lens::of(&mut session, model.config(), &tokens, n, TOP, &mut || {
             bar.inc(1);

@@ -40,15 +40,14 @@ struct View {
 impl View {
     /// Prints what `display` asks for.
     fn show(&self, display: &Display) -> Outcome<()> {
+        if let Some(path) = &display.html {
+            page::write(path, &self.title, self.script, &self.json)?;
+        }
         let mut out = Output::new();
         for line in if display.json { &self.json } else { &self.picture } {
             out.line(line.trim_end())?;
         }
-        out.flush()?;
-        if let Some(path) = &display.html {
-            page::write(path, &self.title, self.script, &self.json)?;
-        }
-        Ok(())
+        out.flush()
     }
 }
 
@@ -106,15 +105,41 @@ fn tokens_of(tokenizer: &Tokenizer<'_>, text: &TextArg) -> Result<Vec<TokenId>> 
 /// `text` in lines of at most `width` columns; no word is cut that fits in a line.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
+    let mut used = 0;
     for word in text.split_whitespace() {
-        let last = lines.len() - 1;
-        if !lines[last].is_empty() && paint::columns(&lines[last]) + 1 + paint::columns(word) > width {
-            lines.push(word.into());
-        } else {
-            let line = &mut lines[last];
-            *line += if line.is_empty() { "" } else { " " };
-            *line += word;
+        let own = paint::columns(word);
+        if used > 0 && used + 1 + own > width {
+            lines.push(String::new());
+            used = 0;
+        }
+        for (i, c) in word.chars().enumerate() {
+            let wide = paint::columns(c.encode_utf8(&mut [0; 4]));
+            let gap = usize::from(i == 0 && used > 0);
+            if used + gap + wide > width {
+                lines.push(String::new());
+                used = 0;
+            }
+            let last = lines.len() - 1;
+            if gap > 0 && used > 0 {
+                lines[last].push(' ');
+                used += 1;
+            }
+            lines[last].push(c);
+            used += wide;
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrapped;
+
+    #[test]
+    fn lines_are_as_long_as_they_may_be() {
+        assert_eq!(wrapped("ab  cd\nefg h", 5), ["ab cd", "efg h"]);
+        assert_eq!(wrapped("a bcdefgh i", 4), ["a", "bcde", "fgh", "i"]);
+        assert_eq!(wrapped("日本語", 4), ["日本", "語"]);
+        assert_eq!(wrapped("", 4), [""]);
+    }
 }

@@ -1,21 +1,39 @@
 //! Pages for a browser: one file with its data, its style and its script, that asks for nothing else.
 
 use super::super::output::note;
+use std::fs;
+use std::io::Read;
 use std::path::Path;
-use whit::error::Result;
+use whit::error::{Error, Kind, Result, printable};
 use whit::os::atomic::AtomicFile;
 
+/// How a page begins.
+const BEGINNING: &str = "<!doctype html>";
 /// What all pages have in common.
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// Writes the page of a view to `path`: `script` draws the JSON values `data` (one a line of `--json`) below a `title`.
 pub(crate) fn write(path: &Path, title: &str, script: &str, data: &[String]) -> Result<()> {
-    let mut file = AtomicFile::create(path, true)?;
+    let mut file = create(path, BEGINNING)?;
     file.write(page(title, script, data).as_bytes())?;
     file.commit()?;
-    note(format_args!("whit: wrote {}", path.display()));
+    note(format_args!("whit: wrote {}", printable(&path.display().to_string())));
     Ok(())
+}
+
+/// A file at `path`; one that is there is replaced only if it begins as what is written does, with `beginning`.
+pub(super) fn create(path: &Path, beginning: &str) -> Result<AtomicFile> {
+    let mut begins = vec![0; beginning.len()];
+    let other = match fs::File::open(path) {
+        Ok(mut file) => file.read_exact(&mut begins).is_err() || begins != beginning.as_bytes(),
+        Err(_) => false,
+    };
+    if other {
+        let error = Error::new(Kind::Create, "there is a file that holds something else");
+        return Err(error.in_file(path.display().to_string()).hint("name another, or remove it"));
+    }
+    AtomicFile::create(path, true)
 }
 
 fn page(title: &str, script: &str, data: &[String]) -> String {
@@ -23,7 +41,7 @@ fn page(title: &str, script: &str, data: &[String]) -> String {
     let data = data.join(",\n").replace('<', "\\u003c");
     let title = title.replace('&', "&amp;").replace('<', "&lt;");
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+        "{BEGINNING}\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
          <link rel=\"icon\" href=\"data:,\">\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main></main>\n\

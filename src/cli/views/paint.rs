@@ -155,6 +155,18 @@ pub(crate) fn fit(text: &str, width: usize) -> String {
     out + &" ".repeat(width.saturating_sub(used + 1))
 }
 
+/// The end of `text`, as much as `width` columns hold.
+pub(crate) fn end_of(text: &str, width: usize) -> &str {
+    let mut used = 0;
+    for (at, c) in text.char_indices().rev() {
+        used += columns(c.encode_utf8(&mut [0; 4]));
+        if used > width {
+            return &text[at + c.len_utf8()..];
+        }
+    }
+    text
+}
+
 /// `text` in at least `width` columns, to the right.
 pub(crate) fn right(text: &str, width: usize) -> String {
     " ".repeat(width.saturating_sub(columns(text))) + text
@@ -197,6 +209,7 @@ mod tests {
             assert_eq!(columns(&fit(text, width)), width);
         }
         assert_eq!(right("é", 3), "  é");
+        assert_eq!([end_of("日本語", 5), end_of("abc", 3), end_of("abc", 0)], ["本語", "abc", ""]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::cli::json::{self, Object};
 use whit::TokenId;
 use whit::error::moves_cursor;
-use whit::tokenizer::{TokenKind, Tokenizer};
+use whit::tokenizer::{Decoder, TokenKind, Tokenizer};
 
 /// The piece of text that a token is, every character of it visible: a space as `·`, a line end as `↵`, a tabulator as `→`,
 /// bytes that are no character as `\x..`.
@@ -47,6 +47,16 @@ pub(crate) fn token(tokenizer: &Tokenizer<'_>, id: TokenId) -> Object {
 /// Tokens as a list.
 pub(crate) fn token_list(tokenizer: &Tokenizer<'_>, ids: &[TokenId]) -> String {
     json::list(ids.iter().map(|id| token(tokenizer, *id).line()))
+}
+
+/// The text of some tokens: without control tokens, and without the space that a tokenizer puts before a text.
+pub(crate) fn decoded(tokenizer: &Tokenizer<'_>, ids: &[TokenId]) -> String {
+    let mut decoder = Decoder::new(tokenizer);
+    let mut text = String::new();
+    for id in ids.iter().filter(|id| tokenizer.kind(**id) != TokenKind::Control) {
+        text.push_str(decoder.push(tokenizer, *id));
+    }
+    text + decoder.finish()
 }
 
 /// The name of a kind of tokens.

@@ -6,11 +6,12 @@ use super::{View, tokenizer};
 use crate::cli::args::views::Surprise as Args;
 use crate::cli::input::{self, Source};
 use crate::cli::json::Object;
-use crate::cli::output::{Outcome, note};
+use crate::cli::output::{End, Outcome, note};
 use crate::cli::plan::Wanted;
 use crate::cli::{compute, interrupt, progress, streaming};
 use whit::TokenId;
 use whit::error::{Error, Result};
+use whit::format::SectionId;
 use whit::inspect::surprise::{BATCH, Surprise, surprises};
 use whit::model::{Model, Session, SessionOptions};
 use whit::tokenizer::{Specials, Tokenizer};
@@ -37,6 +38,12 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
         (Some(source), Some(file)) => Some(source.model(file)?),
         _ => None,
     };
+    if let Some(other) = &other_file
+        && other.section(SectionId::TOKN) != file.section(SectionId::TOKN)
+    {
+        let error = Error::data("its tokens are not those of this model, so nothing can be compared").field("against");
+        return Err(error.into());
+    }
     let given = input::text(&args.text)?;
     let tokens = tokens(&tokenizer, &given);
     if tokens.len() < 2 {
@@ -70,6 +77,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
         script: include_str!("page/score.js"),
     }
     .show(&args.display)?;
+    if scored.len() < tokens.len() {
+        return Err(End::Interrupted);
+    }
     source.check_unchanged()?;
     other_source.as_ref().map_or(Ok(()), Source::check_unchanged)?;
     Ok(())
@@ -129,12 +139,13 @@ fn picture(canvas: &Canvas, tokenizer: &Tokenizer<'_>, scored: &[Surprise], comp
     lines.push(format!("{} tokens, perplexity {total:.2}", scored.len() - 1));
     if compared {
         lines.push(String::new());
-        lines.push(canvas.bold("Where the other model thinks otherwise: KL of its distribution from this one's"));
+        lines.push(canvas.bold("Where the other model thinks otherwise: KL(this || other)"));
         lines.push(scale(HOTTEST_KL));
         lines.push(String::new());
         lines.extend(coloured(canvas, tokenizer, scored, &|s| s.kl.map(|kl| kl / HOTTEST_KL), &|line| {
+            let n = line.iter().filter(|s| s.kl.is_some()).count();
             let sum: f64 = line.iter().filter_map(|s| s.kl).sum();
-            line.iter().any(|s| s.kl.is_some()).then(|| format!("{:.3}", sum / line.len() as f64))
+            (n > 0).then(|| format!("{:.5}", sum / n as f64))
         }));
         lines.push(String::new());
         lines.extend(differences(canvas, tokenizer, scored));
@@ -160,7 +171,7 @@ fn coloured(
             let bytes = tokenizer.bytes(s.token);
             let shown = visible(bytes).replace('·', " ");
             let marks = if canvas.has_color() { 0 } else { (share / MARK) as usize };
-            let shown = shown.trim_end_matches('↵').to_owned() + &"'".repeat(marks.min(4));
+            let shown = shown.trim_end_matches('↵').to_owned() + &"'".repeat(marks);
             let width = columns(&shown);
             if used + width > room && used > 0 {
                 drawn.push(std::mem::take(&mut row));

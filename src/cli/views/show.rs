@@ -1,15 +1,15 @@
 //! `whit generate --show`: how each token is chosen, from the logits through the sampler chain to the draw.
 
 use super::bars::{PIECE, fields};
-use super::page;
-use super::paint::{Canvas, columns, fit, percent, right};
+use super::paint::{Canvas, columns, end_of, fit, percent, right};
 use super::pieces::{piece, text, visible};
+use super::{page, wrapped};
 use crate::cli::args::views::Display;
 use crate::cli::json::{self, Object};
 use crate::cli::output::Outcome;
 use std::path::Path;
 use whit::TokenId;
-use whit::inspect::{Choice, Recorder};
+use whit::inspect::{Choice, Recorder, StageDistribution};
 use whit::sampler::{Candidates, SamplerOptions, Stage, Watcher};
 use whit::tokenizer::Tokenizer;
 
@@ -56,9 +56,10 @@ impl<'a> Show<'a> {
     /// What is said before the first choice.
     fn head(&self) -> Vec<String> {
         let o = &self.options;
-        let mut chain = vec![format!("temperature {}", o.temperature)];
+        let mut chain = vec!["softmax(logits)".to_string()];
         for (stage, value) in [
             (Stage::Penalties, String::new()),
+            (Stage::Temperature, format!(" {}", o.temperature)),
             (Stage::TopK, format!(" {}", o.top_k)),
             (Stage::Typical, format!(" {}", o.typical_p)),
             (Stage::TopP, format!(" {}", o.top_p)),
@@ -68,13 +69,12 @@ impl<'a> Show<'a> {
                 chain.push(stage.name().to_string() + &value);
             }
         }
-        let mut lines = vec![self.canvas.dim(&format!("softmax(logits) → {} → draw", chain.join(" → ")))];
+        chain.push(if o.temperature > 0.0 { "draw".into() } else { "the best".into() });
+        let mut lines = wrapped(&chain.join(" → "), self.canvas.width);
         if o.temperature > 2.0 {
-            lines.push(
-                self.canvas.dim("A temperature above 2 is more than the film shows: nearly every token has a chance."),
-            );
+            lines.push("The temperature is above 2, where the film's scale ends.".into());
         }
-        lines
+        lines.iter().map(|line| self.canvas.dim(line)).collect()
     }
 
     /// Picture and JSON of the choice that was recorded last, if there is one; `text` came with it.
@@ -97,11 +97,9 @@ impl<'a> Show<'a> {
         let canvas = &self.canvas;
         let name = piece(&self.tokenizer, choice.token);
         let before = visible(self.said.as_bytes()).replace(['·', '↵'], " ");
-        let room = canvas.width.saturating_sub(12 + columns(&name));
-        let cut = before.chars().count().saturating_sub(room);
-        let before: String = before.chars().skip(cut).collect();
+        let before = end_of(&before, canvas.width.saturating_sub(12 + columns(&name)));
         let number = canvas.bold(&format!("{}.", self.n_shown));
-        let mut lines = vec![format!("{number} {}{}", canvas.dim(&before), canvas.chosen(&name))];
+        let mut lines = vec![format!("{number} {}{}", canvas.dim(before), canvas.chosen(&name))];
         lines.extend(choice_lines(canvas, &self.tokenizer, choice, None));
         lines.push(String::new());
         lines
@@ -116,9 +114,6 @@ impl<'a> Show<'a> {
     }
 }
 
-/// Columns of a probability.
-const CELL: usize = 8;
-
 /// The model's distribution as bars with a column for each stage after it, and the draw. The chosen token is marked, and the one
 /// that is `selected` by hand.
 pub(crate) fn choice_lines(
@@ -129,68 +124,114 @@ pub(crate) fn choice_lines(
 ) -> Vec<String> {
     let (first, last) = (choice.first(), choice.last());
     let stages = &choice.stages[1..];
-    let width = canvas.width.min(140).saturating_sub(PIECE + 8 + CELL * (1 + stages.len())).max(8);
-    let row = |rank: usize, id: TokenId, probability: f64, after: String| {
-        let (bar, rest) = canvas.bar(probability / first.distribution.top[0].probability, width);
-        let shown = fit(&piece(tokenizer, id), PIECE);
-        let (mark, shown, bar) = match id == choice.token {
-            true => (canvas.chosen("▶"), canvas.chosen(&shown), canvas.fill_chosen(&bar)),
-            false => (" ".into(), shown, canvas.fill(&bar)),
-        };
-        let shown = if selected == Some(id) { canvas.selected(&fit(&piece(tokenizer, id), PIECE)) } else { shown };
-        let mark = if selected == Some(id) && id != choice.token { "›".into() } else { mark };
-        let share = right(&percent(probability), CELL);
-        format!("{} {mark} {shown}{bar}{rest}{share}{after}", right(&rank.to_string(), 5))
-    };
-    let share = |of: Option<f64>| match of {
-        Some(probability) => right(&percent(probability), CELL),
-        None => canvas.dim(&right("–", CELL)),
-    };
-    let names: String = stages.iter().map(|stage| right(short(stage.stage), CELL)).collect();
+    let rows = Rows::new(canvas, tokenizer, choice, selected);
+    let name = piece(tokenizer, choice.token);
     let mut lines = vec![
         canvas.dim(&format!(
-            "   rank {}, {} % by the model, {} % after the chain; entropy {:.2} → {:.2} bits",
+            "   rank {}; {} % by the model, {} % after the chain; {:.2} → {:.2} bits",
             choice.rank,
             percent(first.chosen).trim(),
             percent(last.chosen).trim(),
             first.distribution.entropy,
             last.distribution.entropy,
         )),
-        canvas.dim(&(fit("", PIECE + 8 + width) + &right("model", CELL) + &names)),
+        rows.head(),
     ];
     for (i, ranked) in first.distribution.top.iter().enumerate() {
-        let after = stages.iter().map(|stage| share(stage.of_top[i])).collect();
-        lines.push(row(i + 1, ranked.id, ranked.probability, after));
+        let after: Vec<Option<f64>> = stages.iter().map(|stage| stage.of_top[i]).collect();
+        lines.push(rows.row(i + 1, ranked.id, ranked.probability, &after));
     }
-    if choice.rank > first.distribution.top.len() {
-        let after = stages.iter().map(|stage| share(Some(stage.chosen))).collect();
-        lines.push(row(choice.rank, choice.token, first.chosen, after));
+    let is_apart = choice.rank > first.distribution.top.len();
+    if is_apart {
+        let after: Vec<Option<f64>> = stages.iter().map(|stage| Some(stage.chosen)).collect();
+        lines.push(rows.row(choice.rank, choice.token, first.chosen, &after));
     }
-    let n_others = first.distribution.n - first.distribution.top.len();
+    let n_others = first.distribution.n - first.distribution.top.len() - usize::from(is_apart);
     if n_others > 0 {
-        let rest = |of_top: &[Option<f64>]| (1.0 - of_top.iter().flatten().sum::<f64>()).max(0.0);
-        let after: String = stages.iter().map(|stage| right(&percent(rest(&stage.of_top)), CELL)).collect();
-        let others = fit(&format!("        {n_others} others"), PIECE + 8 + width);
-        lines.push(canvas.dim(&(others + &right(&percent(first.distribution.tail), CELL) + &after)));
+        let rest = |stage: &StageDistribution| {
+            let shown = stage.of_top.iter().flatten().sum::<f64>() + if is_apart { stage.chosen } else { 0.0 };
+            (1.0 - shown).max(0.0)
+        };
+        lines.push(rows.others(n_others, choice.stages.iter().map(rest)));
     }
     lines.push(canvas.dim(&match choice.uniform {
         Some(uniform) => format!(
             "   drawn: u = {uniform:.4}; {} has {:.4} to {:.4}; candidates left: {}",
-            piece(tokenizer, choice.token),
+            fit(&name, columns(&name).min(PIECE)),
             choice.part.start,
             choice.part.end,
-            last.distribution.n
+            choice.n_left
         ),
-        None => "   temperature 0: the most probable, nothing is drawn".into(),
+        None => "   temperature 0: the best is taken, nothing is drawn".into(),
     }));
     lines
+}
+
+/// How the rows of a choice are laid out.
+struct Rows<'r> {
+    canvas: &'r Canvas,
+    tokenizer: &'r Tokenizer<'r>,
+    choice: &'r Choice,
+    selected: Option<TokenId>,
+    /// Columns of a probability.
+    cell: usize,
+    /// Columns of a bar.
+    bar: usize,
+}
+
+impl<'r> Rows<'r> {
+    /// Columns before a bar.
+    const MARGIN: usize = PIECE + 8;
+
+    fn new(canvas: &'r Canvas, tokenizer: &'r Tokenizer<'r>, choice: &'r Choice, selected: Option<TokenId>) -> Self {
+        let n_stages = choice.stages.len();
+        let cell = if n_stages > 5 { 7 } else { 8 };
+        let bar = canvas.width.min(140).saturating_sub(Self::MARGIN + cell * n_stages).max(4);
+        Rows { canvas, tokenizer, choice, selected, cell, bar }
+    }
+
+    fn head(&self) -> String {
+        let names: String = self.choice.stages.iter().map(|stage| right(short(stage.stage), self.cell)).collect();
+        self.canvas.dim(&(fit("", Self::MARGIN + self.bar) + &names))
+    }
+
+    fn row(&self, rank: usize, id: TokenId, probability: f64, after: &[Option<f64>]) -> String {
+        let canvas = self.canvas;
+        let largest = self.choice.first().distribution.top[0].probability;
+        let (bar, rest) = canvas.bar(probability / largest, self.bar);
+        let name = fit(&piece(self.tokenizer, id), PIECE);
+        let (is_chosen, is_selected) = (id == self.choice.token, self.selected == Some(id));
+        let mark = match (is_chosen, is_selected) {
+            (true, _) => canvas.chosen("▶"),
+            (false, true) => "›".into(),
+            (false, false) => " ".into(),
+        };
+        let name = match (is_chosen, is_selected) {
+            (_, true) => canvas.selected(&name),
+            (true, false) => canvas.chosen(&name),
+            (false, false) => name,
+        };
+        let bar = if is_chosen { canvas.fill_chosen(&bar) } else { canvas.fill(&bar) };
+        let share = |of: &Option<f64>| match of {
+            Some(probability) => right(&percent(*probability), self.cell),
+            None => canvas.dim(&right("–", self.cell)),
+        };
+        let after: String = after.iter().map(share).collect();
+        let own = right(&percent(probability), self.cell);
+        format!("{} {mark} {name}{bar}{rest}{own}{after}", right(&rank.to_string(), 5))
+    }
+
+    fn others(&self, n: usize, shares: impl Iterator<Item = f64>) -> String {
+        let shares: String = shares.map(|share| right(&percent(share), self.cell)).collect();
+        self.canvas.dim(&(fit(&format!("        {n} others"), Self::MARGIN + self.bar) + &shares))
+    }
 }
 
 /// A choice as a line of JSON.
 fn choice_json(tokenizer: &Tokenizer<'_>, choice: &Choice) -> String {
     let stages = choice.stages.iter().map(|stage| {
         let object = Object::default().text("stage", stage.stage.name()).number("chosen_probability", stage.chosen);
-        let of_top = stage.of_top.iter().map(|share| share.map_or("null".into(), |share| share.to_string()));
+        let of_top = stage.of_top.iter().map(|share| json::number(share.unwrap_or(f64::NAN)));
         fields(object, tokenizer, &stage.distribution).raw("of_top", json::list(of_top)).line()
     });
     let object = Object::default()
@@ -202,12 +243,18 @@ fn choice_json(tokenizer: &Tokenizer<'_>, choice: &Choice) -> String {
         Some(uniform) => object.number("u", uniform),
         None => object.raw("u", "null"),
     };
-    object.number("part_start", choice.part.start).number("part_end", choice.part.end).line()
+    object
+        .number("part_start", choice.part.start)
+        .number("part_end", choice.part.end)
+        .raw("candidates_left", choice.n_left)
+        .line()
 }
 
-/// A name of a stage in eight columns.
+/// A name of a stage in six columns.
 fn short(stage: Stage) -> &'static str {
     match stage {
+        Stage::Logits => "model",
+        Stage::Typical => "typ.",
         Stage::Penalties => "penal.",
         Stage::Temperature => "temp.",
         stage => stage.name(),

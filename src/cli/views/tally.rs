@@ -5,7 +5,7 @@ use super::paint::Canvas;
 use crate::cli::args::views::Tally as Args;
 use crate::cli::input::{self, Source};
 use crate::cli::json::Object;
-use crate::cli::output::{Outcome, bytes};
+use crate::cli::output::{End, Outcome, bytes};
 use crate::cli::plan::Wanted;
 use crate::cli::table::{percent, table};
 use crate::cli::{compute, interrupt, session_options};
@@ -34,7 +34,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
             let file = source.file()?;
             let model = source.model(&file)?;
             let tally = Tally::new(model.config(), file.tensors());
-            let times = if args.quiet { None } else { measured(args, &model, &file)? };
+            let times = if args.quiet { None } else { Some(measured(args, &model, &file)?) };
             source.check_unchanged()?;
             (printable(&source.short_name()), model.config().clone(), tally, times)
         }
@@ -55,7 +55,7 @@ struct Times {
     costs: Costs,
 }
 
-fn measured(args: &Args, model: &Model<'_>, file: &whit::File<'_>) -> Outcome<Option<Times>> {
+fn measured(args: &Args, model: &Model<'_>, file: &whit::File<'_>) -> Outcome<Times> {
     let depth = DEPTH.min(model.config().context_length - 1);
     let compute = compute(&args.compute)?;
     let options = session_options(depth + 1, args.compute.kv);
@@ -65,10 +65,10 @@ fn measured(args: &Args, model: &Model<'_>, file: &whit::File<'_>) -> Outcome<Op
     interrupt::watch();
     let mut go_on = || !interrupt::requested();
     if depth > 0 && !fill(&mut session, model.config().vocab_size, depth, &mut go_on)? {
-        return Ok(None);
+        return Err(End::Interrupted);
     }
     let trace = trace(&mut session, &costs, args.compute.kv.into(), depth..depth + 1, PASSES, &mut go_on)?;
-    Ok(trace.map(|trace| Times { trace, costs }))
+    Ok(Times { trace: trace.ok_or(End::Interrupted)?, costs })
 }
 
 impl Times {
@@ -121,20 +121,17 @@ fn grouped(n: u64) -> String {
 /// How a row's count comes about.
 fn product(row: &Row) -> String {
     let Some((rows, cols)) = row.shape else { return "vectors".into() };
-    let mut text = format!("{rows} x {cols}");
-    for (n, what) in [(row.heads, "heads"), (row.layers, "layers")] {
-        if n > 1 {
-            text += &format!(" x {n} {what}");
-        }
+    match row.layers {
+        1 => format!("{rows} x {cols}"),
+        layers => format!("{rows} x {cols} x {} x {layers}", row.heads),
     }
-    text
 }
 
 fn picture(canvas: &Canvas, name: &str, config: &Config, tally: &Tally, times: Option<&Times>) -> Vec<String> {
     let (film, matrices) = tally.film();
     let largest = tally.rows.iter().map(|row| row.count).max().unwrap_or(1) as f64;
     let stored = tally.rows.iter().any(|row| row.bytes > 0);
-    let mut names = vec!["", "rows x columns", "parameters"];
+    let mut names = vec!["", "matrices", "parameters"];
     names.extend(if stored { &["bytes", "bits"][..] } else { &[] });
     names.extend(times.map(|_| "time"));
     let cells = |row: &Row| {
@@ -157,8 +154,11 @@ fn picture(canvas: &Canvas, name: &str, config: &Config, tally: &Tally, times: O
         let pad = " ".repeat(widest - line.chars().count() + 2);
         if room < 8 { line.to_string() } else { format!("{line}{pad}{}", canvas.fill(&bar)) }
     };
-    let mut lines =
-        vec![canvas.bold(&format!("{name}: {} layers of width {}", config.n_layers, config.dim)), String::new()];
+    let mut lines = vec![
+        canvas.bold(&format!("{name}: {} layers of width {}", config.n_layers, config.dim)),
+        canvas.dim("matrices: rows x columns x heads x layers"),
+        String::new(),
+    ];
     lines.push(canvas.dim(table_lines[0]));
     let n = part(true).count();
     lines.extend(table_lines[1..=n].iter().copied().zip(part(true)).map(with_bar));
@@ -250,6 +250,11 @@ fn of_json(text: &str) -> Result<Config> {
         }
     };
     let needed = |names: &[&str]| number(names)?.ok_or_else(|| Error::data("is missing").field(names[0]));
+    let kind = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    if !["", "gpt2", "llama", "mistral", "qwen2", "qwen3"].contains(&kind) {
+        let error = Error::data(format!("{:?} is not among those that are known", printable(kind))).field("model_type");
+        return Err(error.hint("gpt2, llama, mistral, qwen2 and qwen3 are"));
+    }
     let flag = |name: &str| json.get(name).and_then(Value::as_bool);
     let family = if json.get("n_embd").is_some() { Family::Gpt2 } else { Family::Llama };
     let gpt2 = family == Family::Gpt2;
@@ -263,7 +268,9 @@ fn of_json(text: &str) -> Result<Config> {
     if !n_heads.is_multiple_of(n_kv_heads) {
         return Err(Error::data(format!("{n_heads} heads in {n_kv_heads} groups")).field("num_key_value_heads"));
     }
-    let kind = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    if n_heads.saturating_mul(head_dim) >= 1 << 24 {
+        return Err(Error::data(format!("{n_heads} heads of {head_dim}")).field("head_dim"));
+    }
     let n_layers = needed(if gpt2 { &["n_layer"] } else { &["num_hidden_layers"] })?;
     if n_layers > 1024 {
         return Err(Error::data(format!("{n_layers} layers, at most 1024")).field("num_hidden_layers"));
@@ -281,7 +288,10 @@ fn of_json(text: &str) -> Result<Config> {
         n_kv_heads,
         head_dim,
         vocab_size: needed(&["vocab_size"])?,
-        context_length: number(&["n_positions", "n_ctx", "max_position_embeddings"])?.unwrap_or(1),
+        context_length: match number(&["n_positions", "n_ctx", "max_position_embeddings"])? {
+            None if gpt2 => return Err(Error::data("is missing").field("n_positions")),
+            n => n.unwrap_or(1),
+        },
         norm_eps: 1e-5,
         sliding_window: None,
         tied: flag("tie_word_embeddings").unwrap_or(gpt2),
@@ -322,6 +332,12 @@ mod tests {
             ("{", "line 1 column 1"),
             ("{}", "hidden_size: is missing"),
             (r#"{"n_embd": -3}"#, "n_embd: is no dimension"),
+            (r#"{"model_type": "mixtral"}"#, "model_type: \"mixtral\" is not among those that are known"),
+            (r#"{"n_embd": 4, "n_head": 2, "n_layer": 1, "vocab_size": 9}"#, "n_positions: is missing"),
+            (
+                r#"{"hidden_size": 9999999, "num_attention_heads": 9999999, "head_dim": 9999999}"#,
+                "head_dim: 9999999 heads",
+            ),
             (r#"{"n_embd": 4, "n_head": 8}"#, "8 heads in a width of 4"),
             (r#"{"hidden_size": 4, "num_attention_heads": 4, "num_key_value_heads": 3}"#, "4 heads in 3 groups"),
         ] {

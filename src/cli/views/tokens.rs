@@ -1,7 +1,7 @@
 //! `whit tokens`: a text in its pieces.
 
 use super::paint::{Canvas, columns, fit};
-use super::pieces::{kind_name, piece, text};
+use super::pieces::{decoded, kind_name, piece, text};
 use super::{View, tokenizer, tokens_of};
 use crate::cli::args::views::Tokens;
 use crate::cli::input::Source;
@@ -39,11 +39,11 @@ struct Counts {
 
 impl Counts {
     fn of(tokenizer: &Tokenizer<'_>, tokens: &[TokenId], context_length: usize) -> Self {
-        let bytes: Vec<u8> = tokens.iter().flat_map(|token| tokenizer.bytes(*token)).copied().collect();
+        let text = decoded(tokenizer, tokens);
         Counts {
             tokens: tokens.len(),
-            bytes: bytes.len(),
-            characters: String::from_utf8_lossy(&bytes).chars().count(),
+            bytes: text.len(),
+            characters: text.chars().count(),
             vocab_size: tokenizer.vocab_size(),
             context_length,
         }

@@ -2,12 +2,12 @@
 
 use super::paint::{Canvas, fit, right};
 use super::pieces::{piece, token, token_list};
-use super::{View, tokenizer};
+use super::{View, tokenizer, wrapped};
 use crate::cli::args::views::{Space, Words};
 use crate::cli::input::Source;
 use crate::cli::json::{self, Object};
 use crate::cli::output::Outcome;
-use whit::error::{Error, Result};
+use whit::error::{Error, Result, printable};
 use whit::format::{FileKind, SectionId};
 use whit::inspect::{Near, WordSpace};
 use whit::tokenizer::{Specials, TokenKind, Tokenizer};
@@ -84,7 +84,9 @@ impl<'a> Book<'a> {
         if pieces.is_empty() {
             return Err(Error::usage(format!("{name:?} has no vector in this file")).field("words"));
         }
-        Ok(Word { name: name.into(), vector: self.space.mean(&pieces), pieces })
+        // In word vectors a word may be found in small letters only.
+        let name = if self.whole_words { self.shown(pieces[0]) } else { printable(name) };
+        Ok(Word { name, vector: self.space.mean(&pieces), pieces })
     }
 
     /// The tokens of `name` as it stands within a text, else by itself if that is one token.
@@ -110,14 +112,13 @@ impl<'a> Book<'a> {
     }
 
     /// What is said of words that are made of several pieces.
-    fn told(&self, words: &[&Word]) -> Vec<String> {
+    fn told(&self, canvas: &Canvas, words: &[&Word]) -> Vec<String> {
         let several = words.iter().filter(|word| word.pieces.len() > 1);
-        several
-            .map(|word| {
-                let pieces: Vec<String> = word.pieces.iter().map(|id| self.shown(*id)).collect();
-                format!("{} is the mean of {} pieces: {}", word.name, word.pieces.len(), pieces.join(" "))
-            })
-            .collect()
+        let line = |word: &&Word| {
+            let pieces: Vec<String> = word.pieces.iter().map(|id| self.shown(*id)).collect();
+            format!("{} is the mean of {} pieces: {}", word.name, word.pieces.len(), pieces.join(" "))
+        };
+        several.flat_map(|word| wrapped(&line(word), canvas.width)).collect()
     }
 }
 
@@ -156,20 +157,25 @@ fn nearest(canvas: &Canvas, book: &Book<'_>, terms: &[(f64, String)], n: usize) 
     }
     let left_out = |id: TokenId| !book.is_text(id) || words.iter().any(|word| word.pieces == [id]);
     let near = book.space.nearest(&sum, n, &left_out);
-    let written: Vec<String> = terms
+    let written: Vec<String> = words
         .iter()
+        .zip(terms)
         .enumerate()
-        .map(|(i, (sign, word))| match (i, *sign < 0.0) {
-            (0, false) => word.clone(),
-            (0, true) => format!("- {word}"),
-            (_, true) => format!(" - {word}"),
-            (_, false) => format!(" + {word}"),
+        .map(|(i, (word, (sign, _)))| match (i, *sign < 0.0) {
+            (0, false) => word.name.clone(),
+            (0, true) => format!("- {}", word.name),
+            (_, true) => format!(" - {}", word.name),
+            (_, false) => format!(" + {}", word.name),
         })
         .collect();
     let written = written.concat();
-    let mut picture = vec![canvas.bold(&written), canvas.dim(&about(book)), String::new()];
+    let mut picture: Vec<String> = wrapped(&written, canvas.width).iter().map(|line| canvas.bold(line)).collect();
+    picture.extend([canvas.dim(&about(book)), String::new()]);
     picture.extend(near_bars(canvas, book, &near));
-    let told = book.told(&words.iter().collect::<Vec<_>>());
+    if near.is_empty() {
+        picture.push("nothing lies near: the sum has no direction, or there is no other word".into());
+    }
+    let told = book.told(canvas, &words.iter().collect::<Vec<_>>());
     if !told.is_empty() {
         picture.push(String::new());
         picture.extend(told);
@@ -247,7 +253,7 @@ fn along(canvas: &Canvas, book: &Book<'_>, pairs: &[String], along: &[String]) -
         };
         picture.push(format!("{} {drawn} {dot:>8.3}", fit(&word.name, name)));
     }
-    let told = book.told(&ends.iter().chain(&words).collect::<Vec<_>>());
+    let told = book.told(canvas, &ends.iter().chain(&words).collect::<Vec<_>>());
     if !told.is_empty() {
         picture.push(String::new());
         picture.extend(told);

@@ -28,7 +28,7 @@ pub struct Dtypes {
 
 impl Dtypes {
     /// The dtype of a role: what was asked for, or the smallest the role allows where that is too small.
-    fn of(&self, role: Role) -> Dtype {
+    pub fn of(&self, role: Role) -> Dtype {
         let wanted = *self.keep.get(role.name()).unwrap_or(&self.weights);
         if role.allows(wanted) { wanted } else { role.min_dtype() }
     }

@@ -12,6 +12,7 @@ use quantize::source::{OpenOptions, Source, WordVectors};
 use whit::error::{Error, Kind, Result, printable};
 use whit::format::{File, FileKind, SectionId};
 use whit::model::Model;
+use whit::model::spec::Role;
 use whit::os::Mapping;
 use whit::tokenizer::Tokenizer;
 
@@ -38,9 +39,13 @@ fn run(args: &Args) -> Result<()> {
     let input = args.input.display().to_string();
     let words = WordVectors::open(&args.input).map_err(|e| e.in_file(input.clone()))?;
     if let Some(words) = words {
+        if args.tokenizer.is_some() {
+            return Err(Error::usage("word vectors have no tokenizer").field("tokenizer"));
+        }
         let read = Read { name: &words.name, format: "word vectors", notes: &words.notes };
+        let dtype = args.dtypes().of(Role::Embedding);
         return write(args, read, &mut |progress| {
-            convert::convert_words(&words, &args.output, args.weights, args.force, progress)
+            convert::convert_words(&words, &args.output, dtype, args.force, progress)
         });
     }
     let options = OpenOptions { tokenizer: args.tokenizer.clone() };

@@ -88,7 +88,8 @@ fn attention_is_that_of_transformers_and_its_rows_add_to_one() {
     fixtures(|name, model, tokens, _| {
         with_session(model, tokens.len(), |session| {
             let config = model.config();
-            let attention = Attention::of(session, config, tokens).expect("attention");
+            let mut patterns = Vec::new();
+            let attention = Attention::of(session, config, tokens, tokens.len()).expect("attention");
             for layer in 0..config.n_layers {
                 for head in 0..config.n_heads {
                     let pattern = attention.pattern(layer, head);
@@ -103,8 +104,13 @@ fn attention_is_that_of_transformers_and_its_rows_add_to_one() {
                             );
                         }
                     }
-                    assert_eq!(attention.last_row(layer, head), pattern[pattern.len() - tokens.len()..]);
+                    patterns.push(pattern);
                 }
+            }
+            let attention = Attention::of(session, config, tokens, 1).expect("attention");
+            for (i, pattern) in patterns.iter().enumerate() {
+                let row = attention.last_row(i / config.n_heads, i % config.n_heads);
+                assert_eq!(row, pattern[pattern.len() - tokens.len()..], "{name}");
             }
         });
     });
@@ -122,6 +128,14 @@ fn the_lens_at_the_last_layer_is_what_the_model_says() {
             let (depths, last) = (lens.readings.len(), tokens.len() - 1);
             assert_eq!((depths, lens.writes.len()), (model.config().n_layers + 1, model.config().n_layers));
             assert_eq!(lens.readings[depths - 1][last].top, Distribution::of_logits(&plain, 1.0, n).top, "{name}");
+            // Of the last positions alone, across the borders of prefill steps.
+            let few = Lens::of(session, model.config(), tokens, 2, n, &mut || true).expect("no error").expect("a lens");
+            for (few, all) in few.readings.iter().zip(&lens.readings) {
+                assert_eq!(few[..], all[tokens.len() - 2..], "{name}");
+            }
+            for (few, all) in few.writes.iter().zip(&lens.writes) {
+                assert_eq!(few[..], all[tokens.len() - 2..], "{name}");
+            }
             for position in 0..tokens.len() {
                 let want = softmax(&floats(&reference["logits"][0][position]));
                 for ranked in &lens.readings[depths - 1][position].top {

@@ -3,7 +3,7 @@
 use super::super::bars::{bars, fields};
 use super::super::lens::writes_json;
 use super::super::paint::{Canvas, fit, percent, right};
-use super::super::pieces::{piece, token, token_list};
+use super::super::pieces::{decoded, piece, token, token_list};
 use super::{Step, TOP};
 use crate::cli::json::{self, Object};
 use crate::cli::table::{count, figure};
@@ -73,7 +73,7 @@ impl Tour<'_> {
 
     /// A text is cut into tokens.
     fn tokens(&self) -> Step {
-        let bytes: usize = self.tokens.iter().map(|token| self.tokenizer.bytes(*token).len()).sum();
+        let bytes = decoded(&self.tokenizer, self.tokens).len();
         let told = format!(
             "The {bytes} bytes of this text are {}, of a vocabulary of {}. The model sees no letters, only these numbers.",
             tokens_counted(self.tokens.len()),
@@ -109,7 +109,8 @@ impl Tour<'_> {
             count(self.parameters(&[Category::Embedding])),
             self.shown(last),
         );
-        let mut picture = vec![self.strip(&vector), String::new()];
+        let mut picture = self.strip(&vector);
+        picture.push(String::new());
         picture.extend(near.iter().map(|near| self.near_bar(near)));
         let near_json = near.iter().map(|near| self.token_json(near.id).number("cosine", near.cosine).line());
         let json = Object::default()
@@ -119,12 +120,22 @@ impl Tour<'_> {
         step("vectors", "Each token looks up a vector", told, picture, json)
     }
 
-    /// A vector as shades, as many elements as fit.
-    fn strip(&self, vector: &[f64]) -> String {
+    /// A vector as shades, two rows of elements a line, with a note where they are too many for a screen.
+    fn strip(&self, vector: &[f64]) -> Vec<String> {
+        const LINES: usize = 6;
+        let width = self.canvas.width.min(100);
         let largest = vector.iter().fold(f64::MIN_POSITIVE, |most, x| most.max(x.abs()));
-        let cells =
-            vector.iter().take(self.canvas.width.min(100) / 2).map(|x| self.canvas.cell(0.5 + 0.5 * x / largest));
-        cells.collect()
+        let share = |at: usize| vector.get(at).map(|x| 0.5 + 0.5 * x / largest);
+        let n_lines = vector.len().div_ceil(2 * width);
+        let line = |i: usize| {
+            let start = 2 * width * i;
+            (start..start + width).map(|at| self.canvas.stacked(share(at), share(at + width))).collect()
+        };
+        let mut lines: Vec<String> = (0..n_lines.min(LINES)).map(line).collect();
+        if n_lines > LINES {
+            lines.push(self.canvas.dim(&format!("the first {} of them", 2 * width * LINES)));
+        }
+        lines
     }
 
     fn near_bar(&self, near: &Near) -> String {
@@ -150,16 +161,21 @@ impl Tour<'_> {
             .max_by(|a, b| a.0.total_cmp(&b.0));
         let sharpest = sharp.map_or(String::new(), |(share, layer, head, at)| {
             format!(
-                " The most decided one, head {head} of layer {layer}, gives {} % to {}.",
+                " Of all looks at tokens between the first and the last, the most decided one is that of head {head} of layer {layer}: \
+                 {} % at {}.",
                 percent(share).trim(),
                 self.shown(self.tokens[at])
             )
         });
+        let heads = match (config.n_heads, config.n_kv_heads) {
+            (n, kv) if n == kv => format!("{n} heads let every token ask (query), offer (key) and pass on (value)"),
+            (n, kv) => {
+                format!("{n} heads let every token ask (query) what {kv} let it offer (key) and pass on (value)")
+            }
+        };
         let told = format!(
-            "In each of {} layers, {} heads let every token ask (query), offer (key) and pass on (value): {} parameters. Mean over \
-             all {} heads, the last token looks where the bars say.{sharpest}",
+            "In each of {} layers {heads}: {} parameters. Mean over all {} heads, the last token looks where the bars say.{sharpest}",
             config.n_layers,
-            config.n_heads,
             count(self.parameters(&[Category::Query, Category::Key, Category::Value, Category::Output])),
             self.gaze.len(),
         );
@@ -191,10 +207,11 @@ impl Tour<'_> {
         let (attention, mlp) = (sum(|w| w.attention), sum(|w| w.mlp));
         let neurons = sum(|w| w.neurons) / writes.len() as f64;
         let told = format!(
-            "Then each vector passes through a multilayer perceptron by itself, with {} inner values: {} parameters. Of those, \
-             about {neurons:.0} carry what is written here. Added up over the layers, the MLPs write {} times as much as attention.",
-            config.hidden_dim,
+            "Then each vector passes by itself through a multilayer perceptron: {} parameters in all. Of the {} inner values of a \
+             layer about {neurons:.0} carry what it writes here, on average. Added up over the layers, the MLPs write {} times as much \
+             as attention.",
             count(self.parameters(&[Category::Up, Category::Gate, Category::Down])),
+            config.hidden_dim,
             figure(mlp / attention.max(f64::MIN_POSITIVE)),
         );
         let largest = writes.iter().map(|w| w.attention.max(w.mlp)).fold(f64::MIN_POSITIVE, f64::max);
@@ -318,7 +335,7 @@ impl Tour<'_> {
         let last = choice.last();
         let filters: Vec<String> = choice.stages[1..]
             .iter()
-            .filter(|stage| stage.stage > Stage::Temperature)
+            .filter(|stage| stage.stage != Stage::Temperature)
             .map(|stage| format!("{} leaves {}", stage.stage.name(), stage.distribution.n))
             .collect();
         let filters =
@@ -332,7 +349,10 @@ impl Tour<'_> {
                 choice.part.end
             ),
             None => {
-                format!("At temperature 0 nothing is drawn: the most probable is taken, {}.", self.shown(choice.token))
+                format!(
+                    "At temperature 0 nothing is drawn: the largest logit is taken, that of {}.",
+                    self.shown(choice.token)
+                )
             }
         };
         let told = format!(

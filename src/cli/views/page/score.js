@@ -16,7 +16,7 @@ const MODES = [
     most: 0.5,
     what: 'KL divergence from, bits',
     margin: 'mean KL',
-    line: (list) => (list.reduce((sum, token) => sum + (token.kl_bits ?? 0), 0) / list.length).toFixed(3)
+    line: (list) => (list.reduce((sum, token) => sum + (token.kl_bits ?? 0), 0) / list.length).toFixed(5)
   }
 ];
 
@@ -140,7 +140,7 @@ function most(title, note, of, said) {
 if (compared) {
   most(
     'Where both models differ most',
-    `KL divergence of ${summary.other_model} from ${summary.model}, and both probabilities of the token that came.`,
+    `KL(${summary.model} || ${summary.other_model}), and both probabilities of the token that came.`,
     (token) => token.kl_bits ?? 0,
     (token) => `${bits(token.kl_bits ?? 0)}, ${chanceOf(token.bits)} and ${chanceOf(token.other_bits ?? 0)}`
   );

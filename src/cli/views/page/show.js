@@ -13,9 +13,13 @@ const items = steps.map((step, i) => el(`span.token.tint${i % 4}`, piece(step.te
 const view = el('div');
 let choose;
 
-function table({ token, stages }) {
+function table({ token, text, rank, stages }) {
   const [model] = stages;
   const most = model.top[0].probability;
+  // The chosen token has a row of its own where it is not among the first.
+  const apart = rank > model.top.length;
+  const others = ({ of_top, chosen_probability }) =>
+    1 - of_top.reduce((sum, share) => sum + (share ?? 0), apart ? chosen_probability : 0);
   const cell = ({ of_top }, t, i) =>
     el('td', of_top[i] === null ? el('s', { 'aria-label': 'removed' }, percent(t.probability)) : percent(of_top[i]));
   const rows = model.top.map((t, i) =>
@@ -27,6 +31,16 @@ function table({ token, stages }) {
       stages.slice(1).map((stage) => cell(stage, t, i))
     )
   );
+  if (apart) {
+    rows.push(
+      el(
+        'tr.lit',
+        el('th', { scope: 'row' }, piece(text)),
+        el('td', el('div.track', el('i', { style: `transform:scaleX(${model.chosen_probability / most})` }))),
+        stages.map((stage) => el('td', percent(stage.chosen_probability)))
+      )
+    );
+  }
   const foot = (what, of) =>
     el(
       'tr.dim',
@@ -50,7 +64,7 @@ function table({ token, stages }) {
       el(
         'tbody',
         rows,
-        foot('all others', (stage) => percent(Math.max(0, stage.tail))),
+        foot('all others', (stage) => percent(Math.max(0, others(stage)))),
         foot('candidates', (stage) => grouped(stage.candidates)),
         foot('entropy, bits', (stage) => stage.entropy_bits.toFixed(2))
       )

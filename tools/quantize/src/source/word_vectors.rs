@@ -49,9 +49,11 @@ impl WordVectors {
             return Ok(None);
         }
         let file = SourceFile::open(path)?;
-        let Some((dim, n_head)) = layout(&file.map[..file.map.len().min(HEAD_BYTES)]) else { return Ok(None) };
+        let Some(Layout { dim, n_words }) = layout(&file.map[..file.map.len().min(HEAD_BYTES)]) else {
+            return Ok(None);
+        };
         let mut vectors = WordVectors { name: file.name.clone(), notes: Vec::new(), file, dim, words: Vec::new() };
-        vectors.index(n_head).map_err(|error| vectors.file.error(error))?;
+        vectors.index(n_words).map_err(|error| vectors.file.error(error))?;
         Ok(Some(vectors))
     }
 
@@ -65,16 +67,17 @@ impl WordVectors {
         self.words.is_empty()
     }
 
-    /// Finds the words, after `n_head` lines.
-    fn index(&mut self, n_head: usize) -> Result<()> {
+    /// Finds the words, after the line that promises `n_words` of them if there is one.
+    fn index(&mut self, n_words: Option<u64>) -> Result<()> {
         let bytes = &self.file.map[..];
         let mut seen = HashSet::new();
-        let (mut twice, mut unreadable, mut beyond) = (0, 0, 0);
-        for line in lines(bytes).skip(n_head) {
+        let (mut twice, mut unreadable, mut beyond, mut n_lines) = (0, 0, 0, 0);
+        for line in lines(bytes).skip(usize::from(n_words.is_some())) {
             let text = &bytes[line.start..line.end];
             if text.is_empty() {
                 continue;
             }
+            n_lines += 1;
             let Some(word_bytes) = word_length(text, self.dim) else {
                 let fields = text.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).count();
                 let message =
@@ -91,6 +94,10 @@ impl WordVectors {
             } else {
                 self.words.push(Line { word_bytes, ..line });
             }
+        }
+        if let Some(n) = n_words.filter(|n| *n != n_lines) {
+            let error = Error::data(format!("line 1 promises {n} words, {n_lines} follow")).at(0);
+            return Err(error.hint("the file was cut: copy it again"));
         }
         for (n, what) in [
             (twice, "occur again and are left out there"),
@@ -122,9 +129,9 @@ impl WordVectors {
             let text = &self.file.map[line.start + line.word_bytes..line.end];
             let fields = text.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
             for (x, field) in vector.iter_mut().zip(fields) {
-                *x = number(field).ok_or_else(|| {
+                *x = number(field).filter(|x| x.is_finite()).ok_or_else(|| {
                     let shown = printable(&String::from_utf8_lossy(field));
-                    let error = Error::data(format!("line {}: {shown:?} is no number", line.number));
+                    let error = Error::data(format!("line {}: {shown:?} is no number that can be stored", line.number));
                     self.file.error(error.at(line.start as u64))
                 })?;
             }
@@ -133,27 +140,32 @@ impl WordVectors {
     }
 }
 
-/// Numbers of a word, and lines before the first one; `None` where `head`, the beginning of a file, is no word vectors.
-fn layout(head: &[u8]) -> Option<(usize, usize)> {
+/// How a file is laid out.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    /// Numbers of a word.
+    dim: usize,
+    /// Words, where the first line says how many there are.
+    n_words: Option<u64>,
+}
+
+/// The layout of a file that begins with `head`; `None` where it is no word vectors.
+fn layout(head: &[u8]) -> Option<Layout> {
     let text = |line: Line| core::str::from_utf8(&head[line.start..line.end]).ok();
     let mut first = lines(head);
     let fields: Vec<&str> = text(first.next()?)?.split(' ').filter(|field| !field.is_empty()).collect();
     if let [n, dim] = fields[..]
-        && n.parse::<u64>().is_ok()
+        && let Ok(n) = n.parse()
     {
         let dim = dim.parse().ok().filter(|dim| (1..=MAX_DIM).contains(dim))?;
         let line = first.next()?;
         word_length(&head[line.start..line.end], dim)?;
-        return Some((dim, 1));
+        return Some(Layout { dim, n_words: Some(n) });
     }
     // The word may have spaces in it: numbers are counted from the end.
-    let dim = fields
-        .iter()
-        .rev()
-        .take_while(|field| number(field.as_bytes()).is_some())
-        .count()
-        .min(fields.len().saturating_sub(1));
-    (2..=MAX_DIM).contains(&dim).then_some((dim, 0))
+    let n_numbers = fields.iter().rev().take_while(|field| number(field.as_bytes()).is_some()).count();
+    let dim = n_numbers.min(fields.len().saturating_sub(1));
+    (2..=MAX_DIM).contains(&dim).then_some(Layout { dim, n_words: None })
 }
 
 fn number(field: &[u8]) -> Option<f32> {
@@ -231,6 +243,12 @@ mod tests {
         let vectors = open(b"a 1 2\nb x 2\n").expect("vectors").expect("vectors");
         let error = vectors.read(1, &mut [0.0; 2]).expect_err("no number");
         assert!(error.to_string().contains("line 2: \"x\" is no number"), "{error}");
+        for bad in ["nan", "inf", "1e39"] {
+            let vectors = open(format!("a 1 2\nb 1 {bad}\n").as_bytes()).expect("vectors").expect("vectors");
+            assert_eq!(vectors.read(1, &mut [0.0; 2]).expect_err(bad).offset(), Some(6));
+        }
+        let error = open(b"5 2\na 1 2\nb 3 4\n").expect_err("cut");
+        assert!(error.to_string().contains("line 1 promises 5 words, 2 follow"), "{error}");
     }
 
     #[test]
