@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Installs the browser that tools/pages/check.sh drives, where there is none. Needs root.
+# Installs the browser that tools/pages/check.sh drives and the node that drives it, where they are missing. Needs root.
 set -euo pipefail
 
-command -v chromium >/dev/null && exit 0
+needed=()
+command -v chromium >/dev/null || needed+=(chromium)
+command -v node >/dev/null || needed+=(nodejs)
+[ "${#needed[@]}" -gt 0 ] || exit 0
 apt() { DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@"; }
 apt update
-apt install --no-install-recommends chromium
+apt install --no-install-recommends "${needed[@]}"

@@ -82,9 +82,8 @@ struct Walk<'b, 'm, 'a> {
     of: Branching<'b, 'm, 'a>,
     tree: StoryTree,
     at: usize,
-    /// The tokens that the session holds, and the logits after them.
+    /// The tokens that the session holds.
     held: Vec<TokenId>,
-    logits: Vec<f32>,
     /// What the sampler chose after each node.
     choices: HashMap<usize, Choice>,
     /// The rank that the arrow keys are on; `None`: what was drawn.
@@ -99,7 +98,6 @@ impl<'b, 'm, 'a> Walk<'b, 'm, 'a> {
             tree: StoryTree::default(),
             at: 0,
             held: Vec::new(),
-            logits: Vec::new(),
             choices: HashMap::new(),
             selected: None,
             n_shown: 0,
@@ -127,10 +125,10 @@ impl<'b, 'm, 'a> Walk<'b, 'm, 'a> {
         let tokens = self.tokens();
         let alike = tokens.iter().zip(&self.held).take_while(|(a, b)| a == b).count().min(tokens.len() - 1);
         self.of.session.rewind(alike);
-        self.logits = self.of.session.extend(&tokens[alike..])?.to_vec();
+        let logits = self.of.session.extend(&tokens[alike..])?;
         self.of.sampler.look_back_on(&tokens);
         let mut recorder = Recorder::new(self.of.sampler.options().clone(), self.of.n_top);
-        self.of.sampler.sample_watched(&self.logits, &mut recorder)?;
+        self.of.sampler.sample_watched(logits, &mut recorder)?;
         self.held = tokens;
         let choice = recorder.take().ok_or_else(|| Error::data("nothing was drawn").field("logits"))?;
         self.choices.insert(self.at, choice);
