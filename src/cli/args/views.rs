@@ -48,6 +48,19 @@ pub(crate) struct TextArg {
     pub(crate) special: bool,
 }
 
+/// A text to be looked at in a model.
+#[derive(Debug, Args)]
+pub(crate) struct Look {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    #[command(flatten)]
+    pub(crate) text: TextArg,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) display: Display,
+}
+
 /// Arguments of `whit tokens`.
 #[derive(Debug, Args)]
 pub(crate) struct Tokens {
@@ -62,10 +75,6 @@ pub(crate) struct Tokens {
 /// Arguments of `whit next`.
 #[derive(Debug, Args)]
 pub(crate) struct Next {
-    #[command(flatten)]
-    pub(crate) model: ModelArg,
-    #[command(flatten)]
-    pub(crate) text: TextArg,
     /// Temperature of the bars
     #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) temp: f64,
@@ -74,9 +83,7 @@ pub(crate) struct Next {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) top: u16,
     #[command(flatten)]
-    pub(crate) compute: ComputeArgs,
-    #[command(flatten)]
-    pub(crate) display: Display,
+    pub(crate) look: Look,
 }
 
 /// Arguments of `whit tally`.
@@ -133,10 +140,6 @@ pub(crate) struct Words {
 /// Arguments of `whit attend`.
 #[derive(Debug, Args)]
 pub(crate) struct Attend {
-    #[command(flatten)]
-    pub(crate) model: ModelArg,
-    #[command(flatten)]
-    pub(crate) text: TextArg,
     /// Layer to draw, from 0 on; without it a gallery of all heads and their ranking
     #[arg(short, long, value_name = "N", requires = "head")]
     pub(crate) layer: Option<usize>,
@@ -144,18 +147,12 @@ pub(crate) struct Attend {
     #[arg(short = 'H', long, value_name = "N", requires = "layer")]
     pub(crate) head: Option<usize>,
     #[command(flatten)]
-    pub(crate) compute: ComputeArgs,
-    #[command(flatten)]
-    pub(crate) display: Display,
+    pub(crate) look: Look,
 }
 
 /// Arguments of `whit lens`.
 #[derive(Debug, Args)]
 pub(crate) struct Lens {
-    #[command(flatten)]
-    pub(crate) model: ModelArg,
-    #[command(flatten)]
-    pub(crate) text: TextArg,
     /// Last positions that are read [default: as many as fit on the screen; 256 with --json or --html]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -164,9 +161,7 @@ pub(crate) struct Lens {
     #[arg(short, long)]
     pub(crate) quiet: bool,
     #[command(flatten)]
-    pub(crate) compute: ComputeArgs,
-    #[command(flatten)]
-    pub(crate) display: Display,
+    pub(crate) look: Look,
 }
 
 /// Arguments of `whit score`.
@@ -193,13 +188,7 @@ pub(crate) struct Surprise {
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
-    pub(crate) model: ModelArg,
-    #[command(flatten)]
-    pub(crate) text: TextArg,
-    #[command(flatten)]
     pub(crate) sampling: super::Sampling,
     #[command(flatten)]
-    pub(crate) compute: ComputeArgs,
-    #[command(flatten)]
-    pub(crate) display: Display,
+    pub(crate) look: Look,
 }

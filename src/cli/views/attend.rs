@@ -18,7 +18,7 @@ const MOST_TOKENS: usize = 128;
 const RANKED: usize = 5;
 
 pub(in crate::cli) fn run(args: &Attend) -> Outcome<()> {
-    on_text(&args.model, &args.text, &args.compute, false, &mut |look: Looked<'_, '_>| {
+    on_text(&args.look, false, &mut |look: Looked<'_, '_>| {
         let Looked { model, tokenizer, tokens, mut session, .. } = look;
         let config = model.config();
         if tokens.len() > MOST_TOKENS {
@@ -36,7 +36,7 @@ pub(in crate::cli) fn run(args: &Attend) -> Outcome<()> {
                 Head { layer, head, scores: attention.scores(&pattern), pattern }
             })
             .collect();
-        let canvas = Canvas::new(&args.display);
+        let canvas = Canvas::new(&args.look.display);
         let picture = match &heads[..] {
             [head] if one.is_some() => triangle(&canvas, &tokenizer, &tokens, head),
             heads => gallery(&canvas, &tokenizer, &tokens, config, heads),
@@ -47,7 +47,7 @@ pub(in crate::cli) fn run(args: &Attend) -> Outcome<()> {
             json: json(&tokenizer, &tokens, config, &heads),
             script: include_str!("page/attend.js"),
         }
-        .show(&args.display)
+        .show(&args.look.display)
     })
 }
 

@@ -29,19 +29,19 @@ struct Step {
 }
 
 pub(in crate::cli) fn run(args: &Explain) -> Outcome<()> {
-    on_text(&args.model, &args.text, &args.compute, false, &mut |look: Looked<'_, '_>| {
-        let canvas = Canvas::new(&args.display);
+    on_text(&args.look, false, &mut |look: Looked<'_, '_>| {
+        let canvas = Canvas::new(&args.look.display);
         let options = sampler_options(&args.sampling, look.model.generation())?;
         let steps = steps(canvas, look, options)?;
         let title = "From a text to its next token";
-        if args.display.json || !walks() {
+        if args.look.display.json || !walks() {
             let picture = steps.iter().enumerate().flat_map(|(i, step)| drawn(&canvas, i, steps.len(), step));
             let json = steps.iter().map(|step| step.json.clone()).collect();
             let script = include_str!("page/explain.js");
-            return View { title: title.into(), picture: picture.collect(), json, script }.show(&args.display);
+            return View { title: title.into(), picture: picture.collect(), json, script }.show(&args.look.display);
         }
         walk(&canvas, &steps)?;
-        if let Some(path) = &args.display.html {
+        if let Some(path) = &args.look.display.html {
             let json: Vec<String> = steps.iter().map(|step| step.json.clone()).collect();
             page::write(path, title, include_str!("page/explain.js"), &json)?;
         }

@@ -22,10 +22,10 @@ const MOST: usize = 256;
 const TOP: usize = 5;
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
-    let canvas = Canvas::new(&args.display);
-    on_text(&args.model, &args.text, &args.compute, args.quiet, &mut |look: Looked<'_, '_>| {
+    let canvas = Canvas::new(&args.look.display);
+    on_text(&args.look, args.quiet, &mut |look: Looked<'_, '_>| {
         let Looked { model, tokenizer, tokens, mut session, .. } = look;
-        let all = args.display.json || args.display.html.is_some();
+        let all = args.look.display.json || args.look.display.html.is_some();
         let fitting = (canvas.width - MARGIN) / (CELL + 1);
         let n = args.last.map_or(if all { MOST } else { fitting }, usize::from).min(tokens.len());
         let bar = progress::steps((n * (model.config().n_layers + 1)) as u64, args.quiet);
@@ -41,7 +41,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
             json: json(&tokenizer, &tokens, &lens),
             script: include_str!("page/lens.js"),
         }
-        .show(&args.display)
+        .show(&args.look.display)
     })
 }
 

@@ -18,8 +18,7 @@ pub(super) mod words;
 
 pub(super) use show::Show;
 
-use super::args::views::{Display, TextArg};
-use super::args::{ComputeArgs, ModelArg};
+use super::args::views::{Display, Look, TextArg};
 use super::input::{self, Source};
 use super::output::{Outcome, Output};
 use super::plan::Wanted;
@@ -61,24 +60,18 @@ struct Looked<'m, 'a> {
 }
 
 /// Opens the model, reads the text and hands both to `look`.
-fn on_text(
-    model: &ModelArg,
-    text: &TextArg,
-    compute_args: &ComputeArgs,
-    quiet: bool,
-    look: &mut dyn FnMut(Looked<'_, '_>) -> Outcome<()>,
-) -> Outcome<()> {
-    let source = Source::open(model.model.as_deref())?;
+fn on_text(args: &Look, quiet: bool, look: &mut dyn FnMut(Looked<'_, '_>) -> Outcome<()>) -> Outcome<()> {
+    let source = Source::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = source.model(&file)?;
     let tokenizer = tokenizer(&source, &model)?;
-    let tokens = tokens_of(&tokenizer, text)?;
+    let tokens = tokens_of(&tokenizer, &args.text)?;
     let context_length = held_by(&model, tokens.len()).map_err(|error| error.field("tokens of the text"))?;
-    let compute = compute(compute_args)?;
-    let options = SessionOptions { context_length, kv: compute_args.kv.into(), batch: BATCH, logit_rows: 1 };
-    let plan = Wanted::one(&model, &file, options, &compute, compute_args, "a text of tokens").check()?;
+    let compute = compute(&args.compute)?;
+    let options = SessionOptions { context_length, kv: args.compute.kv.into(), batch: BATCH, logit_rows: 1 };
+    let plan = Wanted::one(&model, &file, options, &compute, &args.compute, "a text of tokens").check()?;
     let mut session = Session::new(&model, &compute, options)?;
-    streaming::pace(&mut session, &source, &model, &plan, compute_args.max_memory, quiet)?;
+    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, quiet)?;
     interrupt::watch();
     look(Looked { model: &model, tokenizer, tokens, session })?;
     source.check_unchanged()?;

@@ -20,18 +20,18 @@ pub(in crate::cli) fn run(args: &Next) -> Outcome<()> {
     if !(0.0..=1e9).contains(&args.temp) {
         return Err(Error::usage(format!("{} is outside 0..=1000000000", args.temp)).field("temp").into());
     }
-    on_text(&args.model, &args.text, &args.compute, false, &mut |mut look: Looked<'_, '_>| {
+    on_text(&args.look, false, &mut |mut look: Looked<'_, '_>| {
         let logits = look.session.extend(&look.tokens)?.to_vec();
         let bars_at = Distribution::of_logits(&logits, args.temp, args.top.into());
         let film = Film::of(&logits);
-        let canvas = Canvas::new(&args.display);
+        let canvas = Canvas::new(&args.look.display);
         View {
             title: "What comes next".into(),
             picture: picture(&canvas, &look, args.temp, &bars_at, &film),
             json: json(&look, args.temp, &bars_at, &film),
             script: include_str!("page/next.js"),
         }
-        .show(&args.display)
+        .show(&args.look.display)
     })
 }
 
