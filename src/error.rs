@@ -86,6 +86,16 @@ impl Error {
         Self::new(Kind::Usage, message)
     }
 
+    /// What a parser of arguments says in paragraphs with the usage below them, as one line: [`Kind::Usage`].
+    pub fn of_arguments(said: &str) -> Self {
+        let lines = said.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+        let said = lines.collect::<Vec<_>>().join(" ");
+        let mut message = String::new();
+        said.strip_prefix("error: ").unwrap_or(&said).chars().for_each(|c| push_escaped(&mut message, c));
+        Self::usage(message)
+    }
+
     /// Names the file, unless a deeper layer already did.
     pub fn in_file(mut self, file: impl Into<String>) -> Self {
         self.0.file.get_or_insert(file.into());
@@ -173,6 +183,15 @@ pub fn moves_cursor(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// Appends `c`, escaped where it moves the cursor.
+fn push_escaped(out: &mut String, c: char) {
+    if moves_cursor(c) {
+        out.extend(c.escape_default());
+    } else {
+        out.push(c);
+    }
+}
+
 /// `text` with all that moves the cursor escaped, cut to 120 bytes: foreign names are shown through this and can neither
 /// break a line nor fill the screen.
 pub fn printable(text: &str) -> String {
@@ -183,11 +202,7 @@ pub fn printable(text: &str) -> String {
             out.push('…');
             break;
         }
-        if moves_cursor(c) {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
+        push_escaped(&mut out, c);
     }
     out
 }

@@ -10,6 +10,7 @@ use std::process::{ExitCode, exit};
 fn main() -> ExitCode {
     // Before the first thread.
     whit::os::memory::use_one_heap();
+    whit::os::fault::install();
     // Without a handler Ctrl-C still ends the process, only without statistics.
     let _ = ctrlc::set_handler(|| {
         if !cli::interrupt::request() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use whit::error::{Error, Kind, Result};
 use whit::format::File;
 use whit::model::Model;
-use whit::os::{Mapping, fault};
+use whit::os::Mapping;
 
 /// The largest text a command reads.
 const MAX_TEXT_BYTES: u64 = 1 << 30;
@@ -25,11 +25,7 @@ impl Source {
     /// The file at `path`, or the embedded model where there is none.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self> {
         match (path, whit::default_model()) {
-            (Some(path), _) => {
-                let mapping = Mapping::open(path)?;
-                fault::watch(&mapping);
-                Ok(Source::Mapped(Arc::new(mapping)))
-            }
+            (Some(path), _) => Ok(Source::Mapped(Arc::new(Mapping::open(path)?))),
             (None, Some(bytes)) => Ok(Source::Embedded(bytes)),
             (None, None) => Err(Error::usage("this build has no model of its own").hint("name one with -m FILE")),
         }

@@ -106,23 +106,12 @@ fn as_json(error: &Error) -> String {
     Object::default().raw("error", object.line()).line()
 }
 
-/// The message of a parser's error as one line: its paragraphs without the usage.
 fn usage(error: &clap::Error) -> Error {
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Error::usage("no command is given").hint("see whit --help");
-    }
-    let text = error.render().to_string();
-    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let said: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
-    let said = said.join(" ");
-    let said = said.strip_prefix("error: ").unwrap_or(&said);
-    let shown: String = said.chars().flat_map(printable).collect();
-    Error::usage(shown).hint("see whit --help")
-}
-
-fn printable(c: char) -> impl Iterator<Item = char> {
-    let (plain, escaped) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
-    plain.into_iter().chain(escaped.into_iter().flatten())
+    let error = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Error::usage("no command is given"),
+        _ => Error::of_arguments(&error.render().to_string()),
+    };
+    error.hint("see whit --help")
 }
 
 /// Number of threads where none is asked for.

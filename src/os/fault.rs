@@ -2,59 +2,91 @@
 //! touches it. This ends the program with a message instead of a core dump.
 #![allow(unsafe_code)]
 
-use super::Mapping;
-
-/// Has the program end with exit code 74 and a line on standard error where a page of `mapping` cannot be read.
 #[cfg(not(unix))]
-pub fn watch(_mapping: &Mapping) {}
+mod elsewhere {
+    use std::path::Path;
 
+    /// Nothing: no such signal is known here.
+    pub fn install() {}
+
+    #[derive(Debug)]
+    pub(in crate::os) struct Watch;
+
+    pub(in crate::os) fn watch(_bytes: &[u8], _path: &Path) -> Option<Watch> {
+        None
+    }
+}
+
+#[cfg(not(unix))]
+pub use elsewhere::install;
+#[cfg(not(unix))]
+pub(super) use elsewhere::{Watch, watch};
 #[cfg(unix)]
-pub use unix::watch;
+pub use unix::install;
+#[cfg(unix)]
+pub(super) use unix::{Watch, watch};
 
 #[cfg(unix)]
 mod unix {
-    use super::Mapping;
     use crate::error::{Kind, printable};
-    use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-    use std::sync::Once;
+    use core::ptr::null_mut;
+    use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+    use std::path::Path;
 
-    /// Files watched at a time; a program maps one model, or two to compare them.
-    const MOST: usize = 4;
-
-    /// A watched file.
+    /// A mapped file as the handler knows it: leaked, since a signal may need it at any time.
+    #[derive(Debug)]
     struct Watched {
-        start: AtomicUsize,
-        /// 0: nothing is watched.
+        start: usize,
+        /// 0 where the file is mapped no more: other pages may lie there.
         bytes: AtomicUsize,
-        name: AtomicPtr<u8>,
-        name_bytes: AtomicUsize,
+        name: String,
+        older: AtomicPtr<Watched>,
     }
 
-    static WATCHED: [Watched; MOST] = [const {
-        Watched {
-            start: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            name: AtomicPtr::new(core::ptr::null_mut()),
-            name_bytes: AtomicUsize::new(0),
+    /// Told when its mapping goes.
+    #[derive(Debug)]
+    pub(in crate::os) struct Watch(&'static AtomicUsize);
+
+    impl Drop for Watch {
+        fn drop(&mut self) {
+            self.0.store(0, Ordering::Release);
         }
-    }; MOST];
-    static INSTALLED: Once = Once::new();
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-
-    /// Has the program end with exit code 74 and a line on standard error where a page of `mapping` cannot be read. The
-    /// mapping must live as long as the program uses it; its addresses are watched to the program's end.
-    pub fn watch(mapping: &Mapping) {
-        let Some(slot) = WATCHED.get(NEXT.fetch_add(1, Ordering::Relaxed)) else { return };
-        // Leaked: a signal may need it at any time.
-        let name: &'static mut str = Box::leak(printable(&mapping.path().display().to_string()).into_boxed_str());
-        slot.name_bytes.store(name.len(), Ordering::Relaxed);
-        slot.name.store(name.as_mut_ptr(), Ordering::Relaxed);
-        slot.start.store(mapping.as_ptr().addr(), Ordering::Relaxed);
-        slot.bytes.store(mapping.len(), Ordering::Release);
-        INSTALLED.call_once(install);
     }
 
-    fn install() {
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    static NEWEST: AtomicPtr<Watched> = AtomicPtr::new(null_mut());
+
+    /// Has the program end with exit code 74 and a line on standard error where a page of a file that is mapped from now on
+    /// cannot be read. For programs, before they open files; a library leaves signals alone.
+    pub fn install() {
+        if !INSTALLED.swap(true, Ordering::Relaxed) {
+            set_handler();
+        }
+    }
+
+    /// Has the handler know the `bytes` mapped from `path`, where it is installed.
+    pub(in crate::os) fn watch(bytes: &[u8], path: &Path) -> Option<Watch> {
+        if !INSTALLED.load(Ordering::Relaxed) {
+            return None;
+        }
+        let watched: &Watched = Box::leak(Box::new(Watched {
+            start: bytes.as_ptr().addr(),
+            bytes: AtomicUsize::new(bytes.len()),
+            name: printable(&path.display().to_string()),
+            older: AtomicPtr::new(null_mut()),
+        }));
+        let pointer = core::ptr::from_ref(watched).cast_mut();
+        let mut newest = NEWEST.load(Ordering::Relaxed);
+        loop {
+            watched.older.store(newest, Ordering::Relaxed);
+            match NEWEST.compare_exchange_weak(newest, pointer, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return Some(Watch(&watched.bytes)),
+                Err(now) => newest = now,
+            }
+        }
+    }
+
+    fn set_handler() {
         let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_fault;
         // SAFETY: all fields are integers or pointers, for which zero is valid.
         let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
@@ -68,20 +100,16 @@ mod unix {
     extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
         // SAFETY: the system passes a valid `info`, and SIGBUS has an address.
         let at = unsafe { (*info).si_addr() }.addr();
-        for file in &WATCHED {
-            let (bytes, start) = (file.bytes.load(Ordering::Acquire), file.start.load(Ordering::Relaxed));
-            if at.wrapping_sub(start) < bytes {
-                // SAFETY: the name was leaked with this length before `bytes` was set.
-                let name = unsafe {
-                    core::slice::from_raw_parts(
-                        file.name.load(Ordering::Relaxed),
-                        file.name_bytes.load(Ordering::Relaxed),
-                    )
-                };
-                tell(name, at - start);
+        let mut next = NEWEST.load(Ordering::Acquire);
+        // SAFETY: each was whole before it became the newest; none is freed, and nothing holds one mutably.
+        while let Some(file) = unsafe { next.as_ref() } {
+            let offset = at.wrapping_sub(file.start);
+            if offset < file.bytes.load(Ordering::Acquire) {
+                tell(file.name.as_bytes(), offset);
                 // SAFETY: the call ends the process without running anything of it.
                 unsafe { libc::_exit(Kind::Io.exit_code().into()) };
             }
+            next = file.older.load(Ordering::Relaxed);
         }
         // Not ours: what the system does by itself follows when the instruction runs again.
         // SAFETY: the default action is valid for this signal.

@@ -6,12 +6,14 @@ use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::failed;
+use super::{failed, fault};
 use crate::error::{Error, Kind, Result};
 
 /// A regular file, mapped for reading: its pages are read when they are touched and given back when memory is short.
 #[derive(Debug)]
 pub struct Mapping {
+    /// Goes before the map does.
+    _watch: Option<fault::Watch>,
     map: memmap2::Mmap,
     file: File,
     path: PathBuf,
@@ -58,7 +60,7 @@ impl Mapping {
         // finds it afterwards. Should it happen, it changes numbers, not what memory is read: weights are plain
         // numbers of which every bit pattern is valid, and whatever is an index or a length is checked where it is used.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| failed(Kind::Io, path, "cannot map", &error))?;
-        Ok(Mapping { map, file, path: path.to_owned(), stamp })
+        Ok(Mapping { _watch: fault::watch(&map, path), map, file, path: path.to_owned(), stamp })
     }
 
     /// The path the file was opened by.

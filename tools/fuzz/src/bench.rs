@@ -127,7 +127,7 @@ impl Bench {
         })?;
         let dtypes = Dtypes { weights: random.pick(&[Dtype::Int8, Dtype::F16, Dtype::F32]), keep: [].into() };
         let output = self.folder.join("output.whit");
-        convert::convert(&source, &output, &dtypes, true, &mut |_, _| {}).map_err(checked)?;
+        convert::convert(&source, &output, &dtypes, true, &mut |_, _| Ok(())).map_err(checked)?;
         let mapping = Mapping::open(&output).map_err(|error| Stop::Broken(format!("nothing was written: {error}")))?;
         let opened = File::open(&mapping).and_then(|file| {
             file.verify(&mut |_| {})?;

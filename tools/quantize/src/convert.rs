@@ -68,13 +68,16 @@ pub struct Conversion {
     pub leftovers: Vec<Leftover>,
 }
 
-/// Converts `source` into `output`; `progress` is told the bytes written so far and in all.
+/// Told the bytes written so far and in all, from 0 on; its error ends the conversion and leaves no file.
+pub type Progress<'p> = dyn FnMut(u64, u64) -> Result<()> + 'p;
+
+/// Converts `source` into `output`.
 pub fn convert(
     source: &Source,
     output: &Path,
     dtypes: &Dtypes,
     force: bool,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut Progress<'_>,
 ) -> Result<Conversion> {
     let planned = plan(source, dtypes)?;
     let plans: Vec<TensorPlan> = planned
@@ -85,11 +88,12 @@ pub fn convert(
     let mut writer = Writer::create(output, FileKind::LanguageModel, sections(source)?, plans, force)?;
     let mut written = Vec::with_capacity(planned.len());
     let mut done = 0;
+    progress(done, total)?;
     for p in &planned {
         let field = format!("tensor \"{}\"", p.spec.name);
         let errors = write_tensor(source, p, &mut writer, &mut |bytes| {
             done += bytes;
-            progress(done, total);
+            progress(done, total)
         })
         .map_err(|e| e.field(field))?;
         written.push(Written {
@@ -101,6 +105,7 @@ pub fn convert(
         });
     }
     let leftovers = writer.leftovers().to_vec();
+    source.check_unchanged()?;
     writer.finish()?;
     Ok(Conversion { tensors: written, leftovers })
 }
@@ -118,7 +123,7 @@ pub fn convert_words(
     output: &Path,
     dtype: Dtype,
     force: bool,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut Progress<'_>,
 ) -> Result<Conversion> {
     let (rows, cols) = (words.len(), words.dim);
     let name = "embedding".to_string();
@@ -130,13 +135,15 @@ pub fn convert_words(
     let mut writer = Writer::create(output, FileKind::WordVectors, sections, vec![plan], force)?;
     let matrix = Rows { rows, cols, dtype, read: &|row, out| words.read(row, out) };
     let mut done = 0;
+    progress(done, total)?;
     let errors = matrix.write(&mut writer, &mut |bytes| {
         done += bytes;
-        progress(done, total);
+        progress(done, total)
     })?;
     let errors = errors.finish();
     writer.finish_tensor(errors)?;
     let leftovers = writer.leftovers().to_vec();
+    words.file.check_unchanged()?;
     writer.finish()?;
     Ok(Conversion { tensors: vec![Written { name, dims, dtype, bytes: total, errors }], leftovers })
 }
@@ -218,7 +225,7 @@ fn write_tensor(
     source: &Source,
     p: &Planned,
     writer: &mut Writer,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<TensorErrors> {
     let mut total = Errors::default();
     match p.spec.shape {
@@ -229,7 +236,7 @@ fn write_tensor(
             total.add(&values, &values);
             let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             writer.write(&bytes)?;
-            progress(bytes.len() as u64);
+            progress(bytes.len() as u64)?;
         }
         Shape::Matrix(rows, cols) => {
             let read = |row: usize, out: &mut [f32]| read_rows(source, p, row, out);
@@ -252,7 +259,7 @@ struct Rows<'r> {
 
 impl Rows<'_> {
     /// Encodes all panels, on all cores, and writes them; the errors against what was read.
-    fn write(&self, writer: &mut Writer, progress: &mut dyn FnMut(u64)) -> Result<Errors> {
+    fn write(&self, writer: &mut Writer, progress: &mut dyn FnMut(u64) -> Result<()>) -> Result<Errors> {
         let panel_bytes = quant::panel_bytes(self.dtype, self.cols);
         let panels = self.rows.div_ceil(PANEL_ROWS);
         let step = (CHUNK_BYTES / panel_bytes).clamp(1, panels);
@@ -269,7 +276,7 @@ impl Rows<'_> {
                 .collect::<Result<Vec<_>>>()?;
             errors.iter().for_each(|e| total.merge(e));
             writer.write(chunk)?;
-            progress(chunk.len() as u64);
+            progress(chunk.len() as u64)?;
         }
         Ok(total)
     }

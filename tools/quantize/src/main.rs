@@ -1,12 +1,13 @@
 //! The `quantize` command: parse, convert, verify, report.
 
 use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
+use std::process::{ExitCode, exit};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quantize::args::Args;
-use quantize::convert::{self, Conversion, Written};
+use quantize::convert::{self, Conversion, Progress, Written};
 use quantize::report::{self, Read};
 use quantize::source::{OpenOptions, Source, WordVectors};
 use whit::error::{Error, Kind, Result, printable};
@@ -16,20 +17,34 @@ use whit::model::spec::Role;
 use whit::os::Mapping;
 use whit::tokenizer::Tokenizer;
 
+/// A file is in the making, and Ctrl-C has to remove it.
+static WRITING: AtomicBool = AtomicBool::new(false);
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => {
-            let code = if error.use_stderr() { Kind::Usage.exit_code() } else { 0 };
-            // A closed stream leaves nothing to tell anybody.
-            let _ = error.print();
-            return ExitCode::from(code);
+    whit::os::fault::install();
+    // Without a handler Ctrl-C still ends the process, only that a partial file stays.
+    let _ = ctrlc::set_handler(|| {
+        if !WRITING.load(Ordering::Relaxed) || INTERRUPTED.swap(true, Ordering::Relaxed) {
+            exit(Kind::Interrupted.exit_code().into());
         }
+    });
+    let outcome = match Args::try_parse() {
+        Ok(args) => run(&args),
+        Err(error) if error.use_stderr() => {
+            Err(Error::of_arguments(&error.render().to_string()).hint("see quantize --help"))
+        }
+        // Help or the version. A closed stream leaves nobody to tell.
+        Err(error) => error.print().or(Ok(())),
     };
-    match run(&args) {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error[{}]: {error}", error.kind().name());
+            // As the arguments were typed: they may be what is wrong.
+            match std::env::args_os().any(|argument| argument == "--json") {
+                true => eprintln!("{}", report::json_error(&error)),
+                false => eprintln!("error[{}]: {error}", error.kind().name()),
+            }
             ExitCode::from(error.kind().exit_code())
         }
     }
@@ -54,9 +69,6 @@ fn run(args: &Args) -> Result<()> {
     write(args, read, &mut |progress| convert::convert(&source, &args.output, &args.dtypes(), args.force, progress))
 }
 
-/// Told the bytes written so far and in all.
-type Progress<'p> = dyn FnMut(u64, u64) + 'p;
-
 /// Has `convert` write the file, with a bar, and tells what was written.
 fn write(args: &Args, read: Read<'_>, convert: &mut dyn FnMut(&mut Progress<'_>) -> Result<Conversion>) -> Result<()> {
     if !args.quiet {
@@ -64,10 +76,16 @@ fn write(args: &Args, read: Read<'_>, convert: &mut dyn FnMut(&mut Progress<'_>)
     }
     let bar = progress_bar(args);
     let conversion = convert(&mut |done, total| {
+        WRITING.store(true, Ordering::Relaxed);
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            return Err(Error::new(Kind::Interrupted, "stopped; the output is as it was").field("conversion"));
+        }
         bar.set_length(total);
         bar.set_position(done);
+        Ok(())
     })
     .map_err(|e| e.in_file(args.input.display().to_string()))?;
+    WRITING.store(false, Ordering::Relaxed);
     bar.finish_and_clear();
     for leftover in &conversion.leftovers {
         let state =

@@ -101,6 +101,31 @@ fn a_killed_run_leaves_the_old_file_or_the_new_one() {
     assert!(kept > 0, "no run was killed before its end");
 }
 
+/// L-08
+#[test]
+fn an_interrupt_removes_the_partial_file() {
+    let Some(input) = shared("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("model.whit");
+    std::fs::write(&output, "precious").expect("written");
+    let child = quantize(&input, &output).args(["--weights", "f32", "--force"]).spawn().expect("starts");
+    let start = Instant::now();
+    while names(folder.path()).len() < 2 {
+        assert!(start.elapsed() < Duration::from_secs(300), "no partial file");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Some of the weights are on their way.
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
+    let result = child.wait_with_output().expect("ends");
+    let told = String::from_utf8_lossy(&result.stderr);
+    let line = told.lines().last().expect("a line");
+    assert_eq!(result.status.code(), Some(130), "{told}");
+    assert!(line.starts_with("error[interrupted]: ") && line.contains("the output is as it was"), "{told}");
+    assert_eq!(names(folder.path()), ["model.whit"]);
+    assert_eq!(std::fs::read(&output).expect("kept"), b"precious");
+}
+
 #[test]
 fn a_full_disk_leaves_the_old_file_and_says_how_much_is_missing() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -22,7 +22,7 @@ fn refused(weights: Dtype, change: impl Fn(&mut Vec<u8>)) -> String {
     let output = folder.path().join("out.whit");
     let source = Source::open(folder.path(), &OpenOptions::default()).expect("a readable checkpoint");
     let dtypes = Dtypes { weights, keep: BTreeMap::new() };
-    let error = convert::convert(&source, &output, &dtypes, false, &mut |_, _| {}).expect_err("refused");
+    let error = convert::convert(&source, &output, &dtypes, false, &mut |_, _| Ok(())).expect_err("refused");
     assert_eq!(error.kind(), Kind::Data, "{error}");
     assert!(left(folder.path()) == ["config.json", "model.safetensors"], "{:?}", left(folder.path()));
     error.to_string()
@@ -103,7 +103,7 @@ fn a_thousand_missing_layers_do_not_fill_the_screen() {
     let source = Source::open(folder.path(), &OpenOptions::default()).expect("a readable checkpoint");
     let dtypes = Dtypes { weights: Dtype::Int8, keep: BTreeMap::new() };
     let output = folder.path().join("out.whit");
-    let error = convert::convert(&source, &output, &dtypes, false, &mut |_, _| {}).expect_err("refused");
+    let error = convert::convert(&source, &output, &dtypes, false, &mut |_, _| Ok(())).expect_err("refused");
     let told = error.to_string();
     assert!(told.len() < 1500 && told.contains(" more (the checkpoint does not fit"), "{} bytes: {told}", told.len());
 }

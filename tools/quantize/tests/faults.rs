@@ -299,3 +299,38 @@ fn a_partial_file_that_cannot_be_removed_does_not_hide_why() {
     let run = trial.run(&[(unlink, "EIO")]);
     assert!(run.code == Some(74) && run.error.contains("no space is left") && run.beside.len() == 1, "{run:#?}");
 }
+
+/// L-07: pages of a source that are gone, and a source that is another one by the end.
+#[test]
+fn a_source_that_is_cut_or_changed_meanwhile_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shim = build_shim(folder.path());
+    let input = tempfile::tempdir().expect("a folder");
+    let weights = input.path().join("model.safetensors");
+    let fixture = root().join(SMALL.input);
+    std::fs::copy(fixture.join("config.json"), input.path().join("config.json")).expect("copied");
+    let whole = std::fs::metadata(fixture.join("model.safetensors")).expect("the fixture").len();
+    for (length, told, n_left) in
+        [(0, "model.safetensors at byte 0x", 1), (4096, "model.safetensors at byte 0x", 1), (whole + 1, "in use", 0)]
+    {
+        std::fs::copy(fixture.join("model.safetensors"), &weights).expect("copied");
+        let output = tempfile::tempdir().expect("a folder");
+        let log = tempfile::NamedTempFile::new().expect("a log");
+        let convert = |plan: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_quantize"));
+            command.arg(input.path()).arg("-q").arg("-o").arg(output.path().join(TARGET));
+            command.env("LD_PRELOAD", &shim).env("WHIT_FAULT_FOLDER", output.path()).env("WHIT_FAULT_PLAN", plan);
+            command.env("WHIT_FAULT_LOG", log.path()).env("WHIT_FAULT_SOURCE", &weights);
+            command.env("WHIT_FAULT_LENGTH", length.to_string()).output().expect("quantize starts")
+        };
+        assert!(convert("").status.success());
+        let reserved = read_log(log.path()).iter().position(|call| call.name == "fallocate").expect("reserved");
+        std::fs::remove_file(output.path().join(TARGET)).expect("removed");
+        let failed = convert(&format!("{reserved}:RESIZE"));
+        let error = String::from_utf8_lossy(&failed.stderr).into_owned();
+        assert_eq!(failed.status.code(), Some(74), "{length}: {error}");
+        assert!(error.trim_start().starts_with("error[io]: ") && error.contains(told), "{length}: {error}");
+        assert!(!output.path().join(TARGET).exists());
+        assert_eq!(std::fs::read_dir(output.path()).expect("the folder").count(), n_left, "{length}: {error}");
+    }
+}

@@ -164,7 +164,7 @@ fn word_arithmetic_is_the_naive_one_and_survives_int8() {
     let folder = tempfile::tempdir().expect("a folder");
     for dtype in [Dtype::F32, Dtype::Int8] {
         let output = folder.path().join(dtype.name());
-        quantize::convert::convert_words(&words, &output, dtype, false, &mut |_, _| {}).expect("converted");
+        quantize::convert::convert_words(&words, &output, dtype, false, &mut |_, _| Ok(())).expect("converted");
         let mapping = whit::os::Mapping::open(&output).expect("the file");
         let file = whit::File::open(&mapping).expect("valid");
         let space = WordSpace::new(file.matrix("embedding").expect("the vectors"), names.len());

@@ -93,6 +93,11 @@ impl SourceFile {
         *blake3::Hasher::new().update_rayon(&self.map).finalize().as_bytes()
     }
 
+    /// Refuses to go on where the file was changed or cut since it was opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.map.check_unchanged()
+    }
+
     fn error(&self, error: Error) -> Error {
         error.in_file(self.path.display().to_string())
     }
@@ -176,7 +181,7 @@ impl Source {
 
     /// Refuses to go on where an input file was changed or cut since it was opened.
     pub fn check_unchanged(&self) -> Result<()> {
-        self.files.iter().try_for_each(|file| file.map.check_unchanged())
+        self.files.iter().try_for_each(SourceFile::check_unchanged)
     }
 
     /// As many tokens as the embedding has rows: more are refused, missing ones never occur in a text.

@@ -3,7 +3,8 @@
  *
  *   WHIT_FAULT_FOLDER  absolute path; calls on files below it are counted, from 0
  *   WHIT_FAULT_LOG     one line a call: NUMBER NAME FILE FAULT, FILE relative to the folder, FAULT "-" where it has none
- *   WHIT_FAULT_PLAN    NUMBER:FAULT, by commas: an errno, SHORT (half of a write is written) or KILL (before the call)
+ *   WHIT_FAULT_PLAN    NUMBER:FAULT, by commas: an errno, SHORT (half of a write is written), KILL (before the call) or
+ *                      RESIZE (before the call, which goes on: WHIT_FAULT_SOURCE becomes WHIT_FAULT_LENGTH bytes long)
  *
  * Only the thread that writes the target makes such calls, so that nothing here is locked.
  */
@@ -73,7 +74,7 @@ static int fault(const char *call, const char *file) {
     if (!file) {
         return 0;
     }
-    int number = calls++, value = 0, kill_now = 0;
+    int number = calls++, value = 0, kill_now = 0, resize_now = 0;
     char word[16] = "-", line[MAX_NAME + 64];
     for (const char *entry = plan; *entry; entry += strcspn(entry, ","), entry += *entry == ',') {
         int at;
@@ -81,6 +82,7 @@ static int fault(const char *call, const char *file) {
         if (sscanf(entry, "%d:%15[A-Z]", &at, found) == 2 && at == number) {
             strcpy(word, found);
             kill_now = !strcmp(found, "KILL");
+            resize_now = !strcmp(found, "RESIZE");
             for (size_t i = 0; i < sizeof FAULTS / sizeof *FAULTS; i++) {
                 value = strcmp(found, FAULTS[i].name) ? value : FAULTS[i].value;
             }
@@ -90,6 +92,9 @@ static int fault(const char *call, const char *file) {
     syscall(SYS_write, log_fd, line, length);
     if (kill_now) {
         kill(getpid(), SIGKILL);
+    }
+    if (resize_now && truncate(getenv("WHIT_FAULT_SOURCE"), atol(getenv("WHIT_FAULT_LENGTH")))) {
+        _exit(99);
     }
     if (value > 0) {
         errno = value;

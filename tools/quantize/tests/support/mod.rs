@@ -62,7 +62,7 @@ impl Converted {
         let source =
             Source::open(input, &OpenOptions::default()).unwrap_or_else(|e| panic!("{}: {e}", input.display()));
         let dtypes = Dtypes { weights: dtype, keep: BTreeMap::new() };
-        convert::convert(&source, &output, &dtypes, false, &mut |_, _| {})
+        convert::convert(&source, &output, &dtypes, false, &mut |_, _| Ok(()))
             .unwrap_or_else(|e| panic!("{}: {e}", input.display()));
         Converted { mapping: Mapping::open(&output).expect("the file just written"), _folder: folder }
     }
