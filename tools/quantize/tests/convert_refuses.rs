@@ -54,6 +54,7 @@ fn rename(bytes: &mut [u8], from: &str, to: &str) {
 const DOWN: &str = "model.layers.0.mlp.down_proj.weight";
 const NORM: &str = "model.layers.1.input_layernorm.weight";
 
+/// S-19
 #[test]
 fn values_that_are_no_numbers_are_named_by_tensor_and_index() {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -76,6 +77,8 @@ fn values_beyond_the_range_of_a_dtype_are_refused() {
 
 #[test]
 fn missing_and_left_over_tensors_are_listed_together() {
+    let told = refused(Dtype::Int8, |bytes| rename(bytes, "model.layers.0.mlp.up_proj", "../../../../../etc/shadow-"));
+    assert!(told.contains("left over: ../../../../../etc/shadow-"), "S-10: {told}");
     let told = refused(Dtype::Int8, |bytes| {
         rename(bytes, "layers.0.mlp.up_proj", "layers.0.mlp.xx_proj");
         rename(bytes, "layers.1.self_attn.q_proj", "layers.1.self_attn.q_zzzz");

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use whit::error::{Error, Result, printable};
+use whit::error::{Error, Result, listed, printable};
 use whit::tokenizer::{Token, TokenKind, Vocabulary, VocabularyModel, byte_level_decode, byte_token};
 
 use super::json::{Type, Value};
@@ -33,7 +33,7 @@ pub(super) fn read(object: Value<'_>) -> Result<Read> {
     let model = object.get("model").ok_or_else(|| object.error("missing: model", "model"))?;
     check_model(model)?;
     let cut = pipeline::cut(object, &mut notes)?;
-    let ids = Ids::of(object, model)?;
+    let ids = Ids::of(object, model, &mut notes)?;
     let byte_level = matches!(cut, Cut::ByteLevel(_));
     let byte_fallback = flag(model, "byte_fallback")?;
     if byte_level == byte_fallback {
@@ -106,13 +106,14 @@ struct Ids<'j> {
 }
 
 impl<'j> Ids<'j> {
-    fn of(object: Value<'j>, model: Value<'j>) -> Result<Self> {
+    fn of(object: Value<'j>, model: Value<'j>, notes: &mut Vec<String>) -> Result<Self> {
         let field = "model.vocab";
         let vocab = model.get("vocab").ok_or_else(|| model.error("missing: vocab", field))?;
         let mut named: Vec<(u32, Cow<'j, str>, Option<TokenKind>, Value<'j>)> = Vec::new();
         for (name, value) in vocab.entries(field)? {
             named.push((id(value, &name, field)?, name, None, value));
         }
+        let mut spaced = Vec::new();
         if let Some(added) = object.get("added_tokens") {
             let field = "added_tokens";
             for value in added.items(field)? {
@@ -121,8 +122,18 @@ impl<'j> Ids<'j> {
                 let id = id(value.get("id").ok_or_else(|| missing("id"))?, &name, field)?;
                 let special = value.get("special").map_or(Ok(false), |v| v.bool(field))?;
                 let kind = if special { TokenKind::Control } else { TokenKind::UserDefined };
+                let is_set = |key: &&str| value.get(key).is_some_and(|v| v.bool(field).unwrap_or(false));
+                if ["lstrip", "rstrip", "single_word"].iter().any(is_set) {
+                    spaced.push(format!("\"{}\"", printable(&name)));
+                }
                 named.push((id, name, Some(kind), value));
             }
+        }
+        if !spaced.is_empty() {
+            let names = listed(&spaced);
+            notes.push(format!(
+                "lstrip, rstrip and single_word of {names} are ignored: spaces beside them stay in the text"
+            ));
         }
         if named.is_empty() {
             return Err(vocab.error("no tokens", field));

@@ -96,6 +96,7 @@ fn values() {
     let eps = |x: &str| with("1e-5", x);
     let rope = |x: &str| extra(&format!("\"rope_parameters\": {x}"));
     let types = |x: &str| with("[\"LlamaForCausalLM\"]", x);
+    let quantized = |method: &str| extra(&format!(r#""quantization_config": {{"quant_method": "{method}"}}"#));
     let gpt2 = |x: &str| {
         format!(
             r#"{{"model_type":"gpt2","n_embd":8,"n_layer":1,"n_head":2,"vocab_size":8,"n_positions":8,"layer_norm_epsilon":1e-5,{x}}}"#
@@ -114,6 +115,14 @@ fn values() {
             with("\"vocab_size\": 8", "\"vocab_size\": 2147483648"),
             "outside",
             "vocab_size",
+        )
+        .nowhere(),
+        row("C-04 10^6 heads", with("_heads\": 2", "_heads\": 1000000"), "", "heads").nowhere(),
+        row(
+            "C-04 a context of 2^31",
+            with("embeddings\": 16", "embeddings\": 2147483648"),
+            "outside",
+            "context_length",
         )
         .nowhere(),
         row("C-05 heads do not divide", with("heads\": 2", "heads\": 3"), "divide", "num_attention_heads"),
@@ -148,12 +157,9 @@ fn values() {
             "unknown type",
             "layer_types",
         ),
-        row(
-            "C-11 GPTQ",
-            extra(r#""quantization_config": {"quant_method": "gptq"}"#),
-            "already quantized (gptq)",
-            "quantization_config",
-        ),
+        row("C-11 GPTQ", quantized("gptq"), "already quantized (gptq)", "quantization_config"),
+        row("C-11 AWQ", quantized("awq"), "already quantized (awq)", "quantization_config"),
+        row("C-11 bitsandbytes", quantized("bitsandbytes"), "already quantized (bitsandbytes)", "quantization_config"),
         row(
             "C-13 EOS past the end",
             with("\"eos_token_id\": 2", "\"eos_token_id\": [2, 8]"),
@@ -204,6 +210,27 @@ fn values() {
     ]);
 }
 
+/// C-10: a window that is none, or wider than the context.
+#[test]
+fn a_window_that_bounds_nothing_is_read() {
+    for window in ["null", "17"] {
+        let config = extra(&format!("\"sliding_window\": {window}"))
+            .replace("[\"LlamaForCausalLM\"]", "[\"MistralForCausalLM\"]")
+            .replace("\"llama\"", "\"mistral\"");
+        let scratch = Scratch::new();
+        caught(window, &scratch.write(&directory(&[("config.json", config.as_bytes())]))).expect("valid");
+    }
+}
+
+/// C-13: nobody has to name an end.
+#[test]
+fn a_model_without_an_end_is_read() {
+    let scratch = Scratch::new();
+    let config = with(",\n \"eos_token_id\": 2", "");
+    let source = caught("no EOS", &scratch.write(&directory(&[("config.json", config.as_bytes())]))).expect("valid");
+    assert!(source.generation.eos.is_empty());
+}
+
 #[test]
 fn eos_comes_from_the_most_special_file() {
     let scratch = Scratch::new();
@@ -214,6 +241,7 @@ fn eos_comes_from_the_most_special_file() {
     assert_eq!(caught("config", &path).expect("valid").generation.eos, [2]);
 }
 
+/// C-16
 #[test]
 fn another_dtype_than_announced_is_noted() {
     let scratch = Scratch::new();

@@ -1,6 +1,6 @@
 //! GGUF.
 
-use super::{Case, Files, case, run, sweep};
+use super::{Case, Files, Scratch, case, caught, run, sweep};
 
 /// A file in the making.
 #[derive(Clone)]
@@ -131,6 +131,11 @@ fn header_and_metadata() {
     let version = |v| tiny().with(|g| g.version = v);
     let pairs = |n| tiny().with(|g| g.n_pairs = Some(n));
     let raw = |key: &[u8], kind, value: Vec<u8>| tiny().and(key, kind, value);
+    let key_length = |n: u64| {
+        let mut files = tiny().files();
+        files[0].1[24..32].copy_from_slice(&n.to_le_bytes());
+        files
+    };
     let arch = "general.architecture";
     run(vec![
         row("G-02 version 0", version(0), "version 0", "version"),
@@ -153,12 +158,15 @@ fn header_and_metadata() {
         row("G-07 one pair too many", pairs(15), "limit", "tensor name"),
         row("G-08 an empty key", raw(b"", 0, vec![0]), "empty", "metadata key"),
         row("G-08 a long key", raw(&[b'k'; 65_536], 0, vec![0]), "limit", "metadata key"),
+        case("G-08 a key of 2^31", key_length(1 << 31), "limit", "metadata key"),
+        case("G-08 a key of u64::MAX", key_length(u64::MAX), "limit", "metadata key"),
         row("G-08 a key with escapes", raw(b"a\x1b[2J", 0, vec![0]), "control", "metadata key"),
         row("G-08 a key that is no text", raw(b"\xff", 0, vec![0]), "UTF-8", "metadata key"),
         row("G-10 a string of u64::MAX", raw(b"k", 8, u64::MAX.to_le_bytes().to_vec()), "limit", "string"),
         row("G-10 a string of u64::MAX - 7", raw(b"k", 8, (u64::MAX - 7).to_le_bytes().to_vec()), "limit", "string"),
         row("G-10 a string past the end", raw(b"k", 8, 100_000_u64.to_le_bytes().to_vec()), "left", "string"),
         row("G-11 value type 14", raw(b"k", 14, vec![0]), "type 14", "key \"k\""),
+        row("G-11 value type 255", raw(b"k", 255, vec![0]), "type 255", "key \"k\""),
         row("G-11 value type -1", raw(b"k", u32::MAX, vec![0]), "type 4294967295", "key \"k\""),
         row("G-11 an array of arrays", raw(b"k", 9, array(9, &[array(4, &[]).1]).1), "not supported", "key \"k\""),
         row(
@@ -169,8 +177,21 @@ fn header_and_metadata() {
         ),
         row("G-14 a key twice", raw(b"general.architecture", 8, text("llama")), "twice", arch),
         row("G-14 alignment as i32", raw(b"general.alignment", 5, vec![32, 0, 0, 0]), "U32", "general.alignment"),
+        row(
+            "G-14 alignment as u64",
+            raw(b"general.alignment", 10, vec![32, 0, 0, 0, 0, 0, 0, 0]),
+            "U32",
+            "general.alignment",
+        ),
+        row(
+            "G-14 alignment twice",
+            tiny().set("general.alignment", u32_value(32)).and(b"general.alignment", 4, vec![32, 0, 0, 0]),
+            "twice",
+            "general.alignment",
+        ),
         row("G-14 alignment as text", tiny().set("general.alignment", str_value("32")), "U32", "general.alignment"),
         row("G-16 alignment 2^20", tiny().set("general.alignment", u32_value(1 << 20)), "power", "general.alignment"),
+        row("G-16 alignment 2^31", tiny().set("general.alignment", u32_value(1 << 31)), "power", "general.alignment"),
         row("G-16 alignment 0", tiny().set("general.alignment", u32_value(0)), "power", "general.alignment"),
         row("G-16 alignment 48", tiny().set("general.alignment", u32_value(48)), "power", "general.alignment"),
         row("G-34 another architecture", tiny().set(arch, str_value("../x")), "not supported", arch),
@@ -192,19 +213,33 @@ fn tensors() {
     let last = |ne: &[u64], kind, offset| tiny().last(ne.to_vec(), kind, offset);
     let named = |name: &[u8]| tiny().with(|g| g.tensors[2].0 = name.to_vec());
     let data = |n| tiny().with(|g| g.data = n);
+    let dimensions = |n: u32| {
+        let mut files = tiny().files();
+        let name = b"token_embd.weight";
+        let at = files[0].1.windows(name.len()).position(|w| w == name).expect("its description") + name.len();
+        files[0].1[at..at + 4].copy_from_slice(&n.to_le_bytes());
+        files
+    };
     run(vec![
         row("G-19 an empty name", named(b""), "empty", "tensor name"),
         row("G-19 a long name", named(&[b'n'; 64]), "limit", "tensor name"),
         row("G-19 a name twice", named(b"blk.0.attn_norm.weight"), "twice", "tensor \"blk.0.attn_norm.weight\""),
         row("G-20 no dimensions", last(&[], 1, 288), "0 dimensions", field),
         row("G-20 five dimensions", last(&[1; 5], 1, 288), "5 dimensions", field),
+        row("G-20 nine dimensions", last(&[1; 9], 1, 288), "9 dimensions", field),
+        case("G-20 u32::MAX dimensions", dimensions(u32::MAX), "4294967295 dimensions", "token_embd"),
         row("G-20 a dimension of 0", last(&[0], 1, 288), "dimension of 0", field),
         row("G-22 a dimension of 2^62", last(&[1 << 62], 2, 288), "dimension", field),
+        row("G-22 a negative dimension", last(&[(-8_i64) as u64], 1, 288), "dimension", field),
         row("G-22 a product that wraps", last(&[1 << 30, 1 << 30, 1 << 30], 2, 288), "overflow", field),
         row("G-22 a product past the end", last(&[1 << 30, 1 << 30], 2, 288), "missing", field),
         row("G-22 half a block", last(&[8], 8, 288), "whole blocks", field),
         row("G-23 type 4", last(&[8], 4, 288), "Q4_2", field),
+        row("G-23 type 5", last(&[8], 5, 288), "Q4_3", field),
         row("G-23 type 36", last(&[8], 36, 288), "removed", field),
+        row("G-23 type 37", last(&[8], 37, 288), "removed", field),
+        row("G-23 type 38", last(&[8], 38, 288), "removed", field),
+        row("G-23 type -1", last(&[8], u32::MAX, 288), "type 4294967295", field),
         row("G-23 an integer type", last(&[8], 24, 288), "integer", field),
         row("G-23 type 255", last(&[8], 255, 288), "type 255", field),
         row("G-25 an offset off the alignment", last(&[8], 1, 290), "alignment", field),
@@ -314,6 +349,28 @@ fn tokenizer() {
         ),
         row("a token that is no text", set(&key("tokens"), array(8, &vec![text([0xff]); 8])), "element 0", "tokens"),
     ]);
+}
+
+/// Data that is aligned to nothing, and described in another order than it lies in.
+#[test]
+fn unusual_places_are_read() {
+    let mut unaligned = Gguf::tiny().set("general.alignment", u32_value(1)).head();
+    let unaligned_by = 1 + unaligned.len() % 2;
+    unaligned =
+        Gguf::tiny().set("general.alignment", u32_value(1)).set("k", str_value(&"x".repeat(unaligned_by))).head();
+    let mut aligned = Gguf::tiny().with(|g| g.tensors.swap(1, 2)).head();
+    aligned.resize(aligned.len().next_multiple_of(32), 0);
+    for (name, mut bytes) in [("G-17 alignment 1", unaligned), ("G-25 decreasing offsets", aligned)] {
+        bytes.extend((0..64).flat_map(|i| (i as f32).to_le_bytes()).chain([7; 32]).chain([1; 16]));
+        let scratch = Scratch::new();
+        let source = caught(name, &scratch.write(&vec![("m.gguf", bytes)])).expect(name);
+        let of = |name: &str| source.tensors.iter().position(|t| t.name == name).expect("a tensor");
+        let mut values = [0.0; 8];
+        source.read(of("token_embd.weight"), 56, &mut values).expect(name);
+        assert_eq!(values, [56.0, 57.0, 58.0, 59.0, 60.0, 61.0, 62.0, 63.0], "{name}");
+        source.read(of("blk.0.attn_norm.weight"), 0, &mut values).expect(name);
+        assert_eq!(values, [f32::from_le_bytes([7; 4]); 8], "{name}");
+    }
 }
 
 #[test]

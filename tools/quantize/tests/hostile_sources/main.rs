@@ -10,6 +10,7 @@ mod safetensors;
 mod tokenizer;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use quantize::source::{OpenOptions, Source};
@@ -89,6 +90,20 @@ fn caught(name: &str, path: &Path) -> std::result::Result<Source, Error> {
     std::panic::catch_unwind(|| everything(path)).unwrap_or_else(|_| panic!("{name}: panicked"))
 }
 
+/// Whether `quantize` ends without an error of the class on one line, or leaves a file.
+fn program_ends_otherwise(path: &Path, class: Kind) -> bool {
+    let scratch = Scratch::new();
+    let mut quantize = Command::new(env!("CARGO_BIN_EXE_quantize"));
+    let run = quantize.arg(path).arg("-q").arg("-o").arg(scratch.0.join("out.whit")).output().expect("quantize starts");
+    let told = String::from_utf8_lossy(&run.stderr);
+    let left = std::fs::read_dir(&scratch.0).expect("the folder").count();
+    run.status.code() != Some(class.exit_code().into())
+        || !told.starts_with(&format!("error[{}]: ", class.name()))
+        || told.lines().count() != 1
+        || !run.stdout.is_empty()
+        || left != 0
+}
+
 fn run(cases: Vec<Case>) {
     let mut failures = Vec::new();
     for Case { name, files, expected, field, offset } in cases {
@@ -115,6 +130,8 @@ fn run(cases: Vec<Case>) {
             "without an offset"
         } else if text.contains(|c: char| c.is_control()) || text.len() > 2000 {
             "not fit to print"
+        } else if program_ends_otherwise(&path, error.kind()) {
+            "but the program ends otherwise"
         } else {
             continue;
         };

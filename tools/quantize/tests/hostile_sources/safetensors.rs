@@ -31,9 +31,12 @@ fn header() {
     let nested = |n: usize| format!(r#"{{"__metadata__":{{"a":{}{}}}}}"#, "[".repeat(n), "]".repeat(n));
     let valid = r#""b":{"dtype":"F32","shape":[256],"data_offsets":[1024,2048]}"#;
     run(vec![
+        row("S-01 1 byte", vec![0; 1], "8 bytes", "header length"),
         row("S-01 7 bytes", vec![0; 7], "8 bytes", "header length"),
         row("S-01 8 zeros", vec![0; 8], "at least 2", "header length"),
         row("S-02 length 1", length(1), "at least 2", "header length"),
+        row("S-02 length 2", length(2), "", "header"),
+        row("S-02 length of file - 8 + 1", length(two("").len() as u64 - 7), "cut short", "header length"),
         row("S-02 length past the end", length(3000), "cut short", "header length"),
         row("S-02 length 100,000,001", length(100_000_001), "limit", "header length"),
         row("S-02 length 2^63", length(1 << 63), "limit", "header length"),
@@ -132,13 +135,25 @@ fn shapes_offsets_and_types() {
             b,
         ),
         row("S-13 three offsets", at("[1024,2048,2048]"), "3 data_offsets", b),
+        row(
+            "S-13 odd for F16",
+            file(
+                r#"{"a":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"b":{"dtype":"F16","shape":[511],"data_offsets":[3,1025]}}"#,
+                2048,
+            ),
+            "a gap",
+            b,
+        ),
         row("S-16 sizes that wrap", file(&format!("{{{}}}", many.join(",")), 64), "", "tensor"),
         row("S-17 dtype BF17", typed("\"BF17\"", 256), "BF17", b),
         row("S-17 dtype f32", typed("\"f32\"", 256), "unknown dtype", b),
         row("S-17 dtype 7", typed("7", 256), "a string", b),
         row("S-17 half a byte", typed("\"F4\"", 2047), "", b),
+        row("S-17 F6", typed("\"F6_E2M3\"", 1365), "", b),
+        row("S-17 C64", typed("\"C64\"", 128), "supported: F32", b),
         row("S-17 F8", typed("\"F8_E4M3\"", 1024), "supported: F32", b),
         row("S-20 F64", typed("\"F64\"", 128), "not supported", b),
+        row("S-20 I64", typed("\"I64\"", 128), "not supported", b),
         row("S-20 BOOL", typed("\"BOOL\"", 1024), "not supported", b),
     ]);
 }
@@ -157,6 +172,7 @@ fn index() {
     let to = |shard: &str| sharded(&format!(r#"{{"weight_map":{{"a":"{shard}"}}}}"#), &[]);
     let out = "this directory";
     let field = "weight_map";
+    let one_shard: Vec<String> = (0..10_000).map(|i| format!(r#""t{i}":"a.safetensors""#)).collect();
     let thousands: Vec<String> = (0..10_000).map(|i| format!(r#""t{i}":"{i}.safetensors""#)).collect();
     let (a, b) = ("a.safetensors", "b.safetensors");
     run(vec![
@@ -191,6 +207,13 @@ fn index() {
             "1024 shards",
             field,
         ),
+        case(
+            "S-25 a shard for 10,000 tensors that it lacks",
+            sharded(&format!(r#"{{"weight_map":{{{}}}}}"#, one_shard.join(",")), &[(a, "a")]),
+            "is not in a.safetensors",
+            field,
+        )
+        .nowhere(),
         case("no map", sharded("{}", &[]), "missing", field),
         case("an empty map", sharded(r#"{"weight_map":{}}"#, &[]), "no tensors", field),
         case(
@@ -205,14 +228,21 @@ fn index() {
 
 #[cfg(unix)]
 #[test]
-fn a_shard_that_leads_out_by_a_link_is_refused() {
+fn a_shard_that_is_a_link_or_a_pipe_is_refused() {
     let scratch = Scratch::new();
     let outside = Scratch::new();
     std::fs::write(outside.0.join("a.safetensors"), one("a")).expect("write");
     let path = scratch.write(&sharded(r#"{"weight_map":{"a":"a.safetensors"}}"#, &[]));
-    std::os::unix::fs::symlink(outside.0.join("a.safetensors"), scratch.0.join("a.safetensors")).expect("link");
-    let error = caught("S-22 link", &path).expect_err("a link");
-    assert!(error.to_string().contains("symbolic link"), "{error}");
+    let shard = scratch.0.join("a.safetensors");
+    for target in [outside.0.join("a.safetensors"), shard.clone()] {
+        std::os::unix::fs::symlink(target, &shard).expect("link");
+        let error = caught("S-22 link", &path).expect_err("a link");
+        assert!(error.to_string().contains("symbolic link"), "{error}");
+        std::fs::remove_file(&shard).expect("removed");
+    }
+    assert!(std::process::Command::new("mkfifo").arg(&shard).status().expect("mkfifo").success());
+    let error = caught("S-22 FIFO", &path).expect_err("a pipe");
+    assert!(error.to_string().contains("a pipe"), "{error}");
 }
 
 #[test]

@@ -65,6 +65,9 @@ fn documents() {
         row("T-04 a merge twice", merges("\"a b\", \"a b\""), "merge 2", "tokenizer").nowhere(),
         row("T-04 a number", merges("1"), "string", "model.merges"),
         row("T-04 no byte-level piece", merges("[\"a\", \"\\u2581\"]"), "byte-level", "model.merges"),
+        row("T-04 a merge with itself", merges("\"ab ab\""), "merge 1", "tokenizer").nowhere(),
+        row("T-04 a merge before its parts", merges("\"Ġ ab\", \"a b\""), "merge 1", "tokenizer").nowhere(),
+        row("T-04 10^7 lines", merges(&("\"a b\",".repeat(9_999_999) + "\"a b\"")), "merge 2", "tokenizer").nowhere(),
         row("T-07 another pattern", split("\\\\p{L}+"), "no known pattern", "pre_tokenizer.Split"),
         row("T-10 an empty pattern", split(""), "no known pattern", "pre_tokenizer.Split"),
         row(
@@ -75,6 +78,12 @@ fn documents() {
         ),
         row("T-08 a normalizer", norm(r#"{"type":"BertNormalizer"}"#), "BertNormalizer", "normalizer"),
         row("T-08 a pre-tokenizer", pre(r#"{"type":"Whitespace"}"#), "Whitespace", "pre_tokenizer"),
+        row(
+            "T-08 a sequence 1,000 deep",
+            norm(&format!("{}null{}", r#"{"type":"Sequence","normalizers":["#.repeat(1000), "]}".repeat(1000))),
+            "deep",
+            "byte",
+        ),
         row("T-08 none", pre("null"), "pre_tokenizer", "pre_tokenizer"),
         row(
             "T-08 a decoder",
@@ -102,6 +111,7 @@ fn documents() {
             "tokenizer",
         )
         .nowhere(),
+        row("T-11 an added token named as a piece", with("\"<x>\"", "\"a\""), "same name as token 1", "token 7"),
         row("T-11 an id outside", with("\"id\": 7", "\"id\": 70"), "a hole", "token 70"),
         row("T-13 WordPiece", with("\"BPE\"", "\"WordPiece\""), "supported: BPE", "model.type"),
         row("T-13 no model", with("\"model\"", "\"x\""), "missing", "model"),
@@ -143,18 +153,49 @@ fn settings() {
     ]);
 }
 
+/// T-01, T-11, T-14: no tokenizer, a huge one, and settings that are left aside with a word.
+#[test]
+fn what_is_left_aside_is_noted() {
+    let scratch = Scratch::new();
+    assert!(caught("none", &scratch.write(&directory(&[]))).expect("valid").vocabulary.is_none());
+    let path = scratch.0.join("tokenizer.json");
+    std::fs::File::create(&path).and_then(|file| file.set_len(1 << 30)).expect("a sparse file");
+    let error = caught("1 GB", &scratch.0).expect_err("too large");
+    assert!(error.to_string().contains("1073741824 bytes, the limit is"), "{error}");
+    let json = BYTE_LEVEL.replacen('{', r#"{"truncation": {"max_length": 4}, "padding": {"strategy": "x"},"#, 1);
+    std::fs::write(&path, json.replace("\"special\": false", "\"lstrip\": true")).expect("written");
+    let notes = caught("settings", &scratch.0).expect("valid").notes;
+    for part in
+        ["sets truncation: ignored", "sets padding: ignored", "lstrip, rstrip and single_word of \"<x>\" are ignored"]
+    {
+        assert!(notes.iter().any(|note| note.contains(part)), "{part}: {notes:?}");
+    }
+}
+
+/// T-11: whatever an added token is, it stands for its own text.
+#[test]
+fn odd_added_tokens_are_their_text() {
+    for name in [" ", "\\n", "<", "<s>a"] {
+        let scratch = Scratch::new();
+        let json = with("\"<x>\"", &format!("\"{name}\""));
+        let path = scratch.write(&directory(&[("tokenizer.json", json.as_bytes())]));
+        let vocabulary = caught(name, &path).expect("valid").vocabulary.expect("a vocabulary");
+        assert_eq!(vocabulary.tokens[7].bytes, name.replace("\\n", "\n").as_bytes());
+    }
+}
+
+/// T-05, T-22: merges of both forms, BOS as an object, and which chat template goes first.
 #[test]
 fn both_kinds_are_read() {
     let scratch = Scratch::new();
     let config = br#"{"bos_token": {"content": "<s>"}, "eos_token": null,
         "chat_template": [{"name": "tool", "template": "t"}, {"name": "default", "template": "d"}]}"#;
-    let json = BYTE_LEVEL.replacen('{', r#"{"truncation": {"max_length": 4},"#, 1);
-    let path = scratch.write(&directory(&[("tokenizer.json", json.as_bytes()), ("tokenizer_config.json", config)]));
+    let path =
+        scratch.write(&directory(&[("tokenizer.json", BYTE_LEVEL.as_bytes()), ("tokenizer_config.json", config)]));
     let source = caught("byte-level", &path).expect("valid");
     let vocabulary = source.vocabulary.expect("vocabulary");
     assert_eq!((vocabulary.tokens.len(), vocabulary.bos, vocabulary.add_bos), (8, Some(0), true));
     assert_eq!(source.chat_template.as_deref(), Some("d"));
-    assert!(source.notes.iter().any(|n| n.contains("truncation")), "{:?}", source.notes);
     std::fs::write(scratch.0.join("tokenizer_config.json"), r#"{"chat_template": ""}"#).expect("write");
     assert_eq!(caught("an empty template", &path).expect("valid").chat_template, None);
     std::fs::write(scratch.0.join("tokenizer_config.json"), config).expect("write");
