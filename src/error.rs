@@ -89,10 +89,15 @@ impl Error {
     /// What a parser of arguments says in paragraphs with the usage below them, as one line: [`Kind::Usage`].
     pub fn of_arguments(said: &str) -> Self {
         let lines = said.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
-        let said = lines.collect::<Vec<_>>().join(" ");
         let mut message = String::new();
-        said.strip_prefix("error: ").unwrap_or(&said).chars().for_each(|c| push_escaped(&mut message, c));
+        for line in lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")) {
+            message.push_str(match line {
+                _ if message.is_empty() => "",
+                _ if line.starts_with("tip: ") => "; ",
+                _ => " ",
+            });
+            line.strip_prefix("error: ").unwrap_or(line).chars().for_each(|c| push_escaped(&mut message, c));
+        }
         Self::usage(message)
     }
 

@@ -50,6 +50,7 @@ fn path_text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
+/// L-01
 #[test]
 fn wrong_arguments_are_usage_errors_in_one_line() {
     let cases: &[(&[&str], &str)] = &[
@@ -86,6 +87,7 @@ fn wrong_arguments_are_usage_errors_in_one_line() {
     }
 }
 
+/// L-01, U-14
 #[test]
 fn sampling_options_out_of_range_are_named() {
     let folder = Folder::new("cli-ranges");
@@ -115,6 +117,7 @@ fn sampling_options_out_of_range_are_named() {
     }
 }
 
+/// L-16
 #[test]
 fn kernels_of_another_cpu_are_unavailable() {
     let folder = Folder::new("cli-kernels");
@@ -178,6 +181,7 @@ fn files_that_are_none_have_their_codes() {
     assert!(matches!(folder_as_text.status.code(), Some(66 | 74)));
 }
 
+/// M-28: what computes does not check weights, and does not fall over them.
 #[test]
 fn a_flipped_bit_in_the_weights_is_found_by_verify() {
     let folder = Folder::new("cli-verify");
@@ -188,10 +192,12 @@ fn a_flipped_bit_in_the_weights_is_found_by_verify() {
     assert!(stdout(&output).contains("in order"));
     let mut bytes = std::fs::read(&path).expect("readable");
     // Within the embedding, the first tensor.
-    bytes[65_536 * 2 + 5] ^= 1;
+    bytes[65_536 + 5] ^= 1;
     let path = folder.write("flipped.whit", bytes);
     let output = run(&["verify", "-m", path_text(&path)]);
-    assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
+    assert_error(&output, 65, "data", "tensor \"embedding\"");
+    let output = run(&["generate", "-m", path_text(&path), "-q", "-n", "4", "abc"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[test]
@@ -242,6 +248,7 @@ fn only_the_text_is_on_standard_output() {
     assert_eq!(verbose.stdout, output.stdout);
 }
 
+/// U-01
 #[test]
 fn prompts_come_from_arguments_files_and_standard_input() {
     let folder = Folder::new("cli-prompt");
@@ -262,6 +269,7 @@ fn prompts_come_from_arguments_files_and_standard_input() {
     assert_eq!(run(&base).stdout, run(&[&base[..], &[""]].concat()).stdout);
 }
 
+/// U-05
 #[test]
 fn input_that_is_no_utf8_is_told_by_its_offset() {
     let folder = Folder::new("cli-utf8");
@@ -281,6 +289,7 @@ fn input_that_is_no_utf8_is_told_by_its_offset() {
     }
 }
 
+/// U-01
 #[test]
 fn an_empty_prompt_needs_a_token_that_begins_a_text() {
     let folder = Folder::new("cli-empty");
@@ -288,6 +297,7 @@ fn an_empty_prompt_needs_a_token_that_begins_a_text() {
     assert_error(&run(&["generate", "-m", &model]), 64, "usage", "empty");
 }
 
+/// U-02
 #[test]
 fn the_end_of_the_context_is_said() {
     let folder = Folder::new("cli-context");
@@ -317,6 +327,7 @@ fn the_end_of_text_token_ends_the_text() {
     assert_eq!((zero.status.code(), stdout(&zero).as_str()), (Some(0), ""));
 }
 
+/// U-10
 #[test]
 fn a_stop_string_ends_the_text_before_it() {
     let folder = Folder::new("cli-stop");
@@ -331,6 +342,7 @@ fn a_stop_string_ends_the_text_before_it() {
     assert_eq!(stdout(&unfinished), "aaaaaaaaa\n");
 }
 
+/// U-08
 #[test]
 fn special_tokens_are_text_unless_asked() {
     let folder = Folder::new("cli-special");
@@ -341,6 +353,7 @@ fn special_tokens_are_text_unless_asked() {
     assert!(stdout(&parsed).lines().next().expect("a line").contains("\"tokens\":[256]"));
 }
 
+/// M-26, U-13
 #[test]
 fn not_a_number_ends_in_an_error() {
     let folder = Folder::new("cli-nan");
@@ -348,6 +361,21 @@ fn not_a_number_ends_in_an_error() {
     for more in [&["--temp", "0"][..], &[]] {
         let output = run(&[&["generate", "-m", &model, "--no-echo", "abc"][..], more].concat());
         assert_error(&output, 65, "data", "NaN");
+    }
+    // The scales of the first panel of token vectors, which are those of the logits, too.
+    let path = folder.path("scales.whit");
+    TinyModel::llama().write(&path);
+    let bytes = std::fs::read(&path).expect("readable");
+    let scales: [(u16, i32); 8] =
+        [(0x7e00, 65), (0x7c00, 65), (0xfc00, 65), (0x8000, 0), (0x0001, 0), (0x83ff, 0), (0x7bff, 0), (0xfbff, 0)];
+    for (scale, code) in scales {
+        let mut changed = bytes.clone();
+        for pair in changed[65_536..][..2 * 16 * 2].as_chunks_mut::<2>().0 {
+            *pair = scale.to_le_bytes();
+        }
+        let path = folder.write("changed.whit", changed);
+        let output = run(&["generate", "-m", path_text(&path), "-q", "-n", "4", "abc"]);
+        assert_eq!(output.status.code(), Some(code), "{scale:#x}: {}", stderr(&output));
     }
 }
 
@@ -474,6 +502,7 @@ fn eval_of_a_model_against_itself_is_zero() {
     assert_error(&run(&["eval", "-m", &model, path_text(&short), "--window", "8"]), 65, "data", "fewer than a window");
 }
 
+/// L-08
 #[test]
 fn a_reader_that_goes_away_ends_the_program_quietly() {
     let folder = Folder::new("cli-pipe");

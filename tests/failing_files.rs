@@ -37,6 +37,7 @@ fn end(mut child: Child) -> (Option<i32>, String) {
     (child.wait().expect("it ends").code(), told)
 }
 
+/// M-32
 #[cfg(unix)]
 #[test]
 fn a_file_that_is_cut_while_it_is_in_use_ends_in_a_message() {
@@ -58,6 +59,7 @@ fn a_file_that_is_cut_while_it_is_in_use_ends_in_a_message() {
     }
 }
 
+/// M-34
 #[cfg(unix)]
 #[test]
 fn a_file_that_is_written_over_is_noticed_after_the_reply() {

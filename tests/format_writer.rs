@@ -218,6 +218,7 @@ fn a_full_disk_leaves_the_old_file() {
     }
 }
 
+/// L-05
 #[test]
 fn partial_files_of_others_are_reported() {
     let directory = Directory::new("leftovers");

@@ -34,6 +34,7 @@ fn a_plan_adds_up_and_does_not_depend_on_the_machine() {
     assert_eq!(number(&open, "context_length"), number(&open, "model_context_length").min(4096));
 }
 
+/// L-14
 #[test]
 fn what_does_not_fit_is_refused_and_what_is_proposed_runs() {
     let folder = Folder::new("plan-refuses");
@@ -78,6 +79,7 @@ fn under(bytes: u64, command: &std::process::Command) -> std::process::Output {
     shell.arg(command.get_program()).args(command.get_args()).output().expect("a shell")
 }
 
+/// L-10
 #[cfg(target_os = "linux")]
 #[test]
 fn a_run_within_the_planned_addresses_never_fails() {

@@ -50,6 +50,7 @@ fn turns_become_the_templates_text() {
     assert_eq!(text, expected);
 }
 
+/// U-08
 #[test]
 fn what_a_user_says_never_becomes_a_control_token() {
     let names = ["<|im_start|>", "<|im_end|>", "<s>", "</s>", "<", "aa"];
@@ -135,6 +136,7 @@ fn a_note_that_is_no_conversation_is_refused() {
     assert!(from_note(&[1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
 }
 
+/// T-16, T-17, T-20
 #[test]
 fn templates_that_compute_without_bound_are_stopped() {
     let section = vocabulary(&["<s>", "</s>"]);
@@ -179,6 +181,7 @@ fn templates_that_compute_without_bound_are_stopped() {
     }
 }
 
+/// T-19
 #[test]
 fn what_published_templates_use_works() {
     let section = vocabulary(&["<s>", "</s>"]);

@@ -141,6 +141,7 @@ mod tests {
         check(&["\n", "\nUser", ":"], &["\nUser:"]);
     }
 
+    /// U-10
     #[test]
     fn random_streams_equal_the_naive_search() {
         let letters = ["a", "b", "é", "\u{1f600}", ""];

@@ -78,6 +78,7 @@ fn siblings_share_a_thread() {
     assert_eq!(choose(half.root(), None).cpus, [1, 4, 6]);
 }
 
+/// L-13
 #[test]
 fn quotas_are_rounded_down() {
     let new = |name: &str, group: &str| Machine::with_cpus(name, 4).file("proc/self/cgroup", group);

@@ -138,6 +138,7 @@ mod tests {
         assert_eq!(kib_field(text, "RssFile:"), None);
     }
 
+    /// L-14
     #[test]
     fn the_room_is_told_by_each_bound() {
         let machine = Machine::new("room")

@@ -10,6 +10,7 @@ fn greedy() -> SamplerOptions {
     SamplerOptions { temperature: 0.0, ..SamplerOptions::default() }
 }
 
+/// U-13
 #[test]
 fn temperature_zero_takes_the_largest_and_the_lowest_id_among_equal_ones() {
     let mut greedy = sampler(greedy(), 4);
@@ -18,6 +19,7 @@ fn temperature_zero_takes_the_largest_and_the_lowest_id_among_equal_ones() {
     assert_eq!(greedy.sample(&[-0.0, 0.0, -1.0, 0.0]), Ok(0));
 }
 
+/// U-13
 #[test]
 fn logits_that_are_no_numbers_are_an_error() {
     for options in [greedy(), SamplerOptions::default()] {

@@ -16,7 +16,7 @@ for file in tests/*.rs tests/*/main.rs; do
   name=${name%/main.rs}
   name=${name%.rs}
   case $name in
-    '*' | dependency_rules | repository) ;;
+    '*' | bad_inputs | dependency_rules | repository) ;;
     *) tests+=(--test "$name") ;;
   esac
 done

@@ -61,6 +61,7 @@ fn work_grows_linearly(section: &[u8], least: usize, most: usize) {
     }
 }
 
+/// U-04
 #[test]
 fn merge_steps_grow_linearly_on_every_kind_of_text() {
     for pre in [PreTokenizer::Gpt2, PreTokenizer::Llama3, PreTokenizer::Qwen2, PreTokenizer::SmolLm2] {

@@ -53,6 +53,7 @@ fn the_embedded_model_is_what_its_checkpoint_gives() {
     );
 }
 
+/// L-04
 #[test]
 fn an_existing_file_is_kept_without_force() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -66,6 +67,7 @@ fn an_existing_file_is_kept_without_force() {
     assert!(File::open(&Mapping::open(&output).expect("new")).is_ok());
 }
 
+/// L-05
 #[test]
 fn a_partial_file_of_a_killed_run_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -75,6 +77,7 @@ fn a_partial_file_of_a_killed_run_is_told() {
     assert!(result.status.success() && told.contains(".model.whit.1.partial was left by a killed run"), "{told}");
 }
 
+/// L-08
 #[test]
 fn a_killed_run_leaves_the_old_file_or_the_new_one() {
     let Some(input) = shared("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };

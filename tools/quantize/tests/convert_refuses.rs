@@ -5,24 +5,29 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use quantize::convert::{self, Dtypes};
+use quantize::convert::{self, Conversion, Dtypes};
 use quantize::source::{OpenOptions, Source};
 use support::root;
-use whit::error::Kind;
+use whit::error::{Kind, Result};
+use whit::format::TensorErrors;
 use whit::quant::Dtype;
 
-/// Converts the f32 fixture after `change` was made to its safetensors file; the error's text, and that no file is left.
-fn refused(weights: Dtype, change: impl Fn(&mut Vec<u8>)) -> String {
-    let folder = tempfile::tempdir().expect("a folder");
+/// Converts the f32 fixture, in `folder`, after `change` was made to its safetensors file.
+fn converted(folder: &Path, weights: Dtype, change: impl Fn(&mut Vec<u8>)) -> Result<Conversion> {
     let fixture = root().join("tests/fixtures/llama-headdim");
-    std::fs::copy(fixture.join("config.json"), folder.path().join("config.json")).expect("copied");
+    std::fs::copy(fixture.join("config.json"), folder.join("config.json")).expect("copied");
     let mut bytes = std::fs::read(fixture.join("model.safetensors")).expect("the fixture");
     change(&mut bytes);
-    std::fs::write(folder.path().join("model.safetensors"), bytes).expect("written");
-    let output = folder.path().join("out.whit");
-    let source = Source::open(folder.path(), &OpenOptions::default()).expect("a readable checkpoint");
+    std::fs::write(folder.join("model.safetensors"), bytes).expect("written");
+    let source = Source::open(folder, &OpenOptions::default()).expect("a readable checkpoint");
     let dtypes = Dtypes { weights, keep: BTreeMap::new() };
-    let error = convert::convert(&source, &output, &dtypes, false, &mut |_, _| Ok(())).expect_err("refused");
+    convert::convert(&source, &folder.join("out.whit"), &dtypes, false, &mut |_, _| Ok(()))
+}
+
+/// The text of the error after `change`; no file is left.
+fn refused(weights: Dtype, change: impl Fn(&mut Vec<u8>)) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let error = converted(folder.path(), weights, change).expect_err("refused");
     assert_eq!(error.kind(), Kind::Data, "{error}");
     assert!(left(folder.path()) == ["config.json", "model.safetensors"], "{:?}", left(folder.path()));
     error.to_string()
@@ -65,6 +70,15 @@ fn values_that_are_no_numbers_are_named_by_tensor_and_index() {
             assert!(told.contains("tensor \"blocks.1.attn_norm\"") && told.contains("element [0, 3]"), "{told}");
         }
     }
+}
+
+/// S-19: nothing is wrong with zeros.
+#[test]
+fn a_tensor_of_zeros_is_converted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let zeros = converted(folder.path(), Dtype::Int8, |bytes| (0..33 * 46).for_each(|i| put(bytes, DOWN, i, 0.0)));
+    let tensor = zeros.expect("converted").tensors.into_iter().find(|tensor| tensor.name == "blocks.0.down");
+    assert_eq!(tensor.expect("written").errors, TensorErrors { rms: 0.0, max: 0.0, signal_rms: 0.0 });
 }
 
 #[test]

@@ -256,6 +256,7 @@ fn read_log(path: &Path) -> Vec<Call> {
     text.lines().enumerate().map(call).collect()
 }
 
+/// L-07
 #[test]
 fn whatever_call_fails_the_target_is_old_new_or_absent() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -126,7 +126,22 @@ fn check(file: &str, allowed: &'static str, reference: impl Fn(&Metadata) -> Ref
     check_with(file, allowed, |text| text, reference);
 }
 
-/// Compares on random texts and on the start of Wikitext.
+/// U-04, U-07: texts that look like no text.
+fn torture() -> Vec<String> {
+    let object = r#"{"id":12345,"tags":["a","b_c"],"ok":true,"x":[0.5,-1e9,null],"name":"\u00e9"},"#;
+    vec![
+        // One letter under 10,000 marks.
+        "e".to_owned() + &"\u{301}\u{323}\u{336}\u{489}".repeat(2500),
+        "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}\u{200d}\u{1f466}\u{1f3fd}\u{fe0f} ".repeat(20),
+        "क्षत्रिय नमस्ते हिन्दी र्\u{200d}क ".repeat(10),
+        "\u{1112}\u{1161}\u{11ab}\u{1100}\u{1173}\u{11af}\u{ac00}\u{11a8}".repeat(20),
+        "\u{202e}abc\u{202c} \u{200f}שלום\u{2067}مرحبا\u{2069} 123".repeat(10),
+        // 11 kB without a space.
+        format!("[{}]", object.repeat(11_000 / object.len())),
+    ]
+}
+
+/// Compares on random texts, on the torture and on the start of Wikitext.
 fn check_with(
     file: &str,
     allowed: &'static str,
@@ -150,6 +165,9 @@ fn check_with(
     });
     if let Err(error) = outcome {
         panic!("{file}: {error}");
+    }
+    for text in torture() {
+        compare(&tokenizer, &reference, &prepare(text));
     }
     let Some(wikitext) = shared("texts/wikitext2-test.txt") else { return };
     let wikitext = std::fs::read_to_string(wikitext).expect("Wikitext is readable");
