@@ -7,17 +7,26 @@ mod support;
 use program::whit;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use support::{Folder, TinyModel};
 
-/// A model whose weights have some pages, and a chat with it that has replied once: it waits for the next line.
+/// A model whose weights have some pages, and that goes on until it is stopped.
 #[cfg(unix)]
-fn talking(folder: &Folder) -> (std::path::PathBuf, Child, BufReader<std::process::ChildStdout>) {
+fn model(folder: &Folder) -> PathBuf {
     let path = folder.path("m.whit");
-    let mut tiny = TinyModel::llama();
-    (tiny.config.n_layers, tiny.config.hidden_dim) = (12, 640);
-    tiny.template = Some("{% for m in messages %}{{ m.content }}<|end|>{% endfor %}");
+    let mut tiny = TinyModel { has_end: false, ..TinyModel::llama() };
+    (tiny.config.n_layers, tiny.config.hidden_dim, tiny.config.context_length) = (12, 640, 1 << 17);
+    tiny.template = Some("{% for m in messages %}{{ m.content }}{% endfor %}");
     tiny.write(&path);
+    path
+}
+
+/// A chat with the model that has replied once: it waits for the next line.
+#[cfg(unix)]
+fn talking(folder: &Folder) -> (PathBuf, Child, BufReader<std::process::ChildStdout>) {
+    let path = model(folder);
     let mut command = whit();
     command.args(["chat", "-q", "--raw", "-n", "4", "-s", "1", "-m"]).arg(&path);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("whit");
@@ -70,6 +79,52 @@ fn a_file_that_is_written_over_is_noticed_after_the_reply() {
     let (code, told) = end(child);
     assert_eq!(code, Some(74), "{told}");
     assert!(told.contains("while it was in use"), "{told}");
+}
+
+/// M-32, M-34: while a long text is written, at moments that nobody chose.
+#[cfg(unix)]
+#[test]
+fn whatever_happens_to_the_file_is_told_at_any_moment() {
+    if std::env::var_os("WHIT_TEST_RUNNER").is_some() {
+        return;
+    }
+    let folder = Folder::new("moments");
+    let path = model(&folder);
+    let bytes = std::fs::read(&path).expect("written");
+    let cut = |_: &Folder, path: &Path| {
+        File::options().write(true).open(path).and_then(|file| file.set_len(4096)).expect("cut");
+    };
+    let write_over = |_: &Folder, path: &Path| {
+        let file = File::options().write(true).open(path).expect("the file");
+        std::os::unix::fs::FileExt::write_all_at(&file, &[0], 70_000).expect("written over");
+    };
+    // The old file is still the one that is mapped.
+    let replace = |folder: &Folder, path: &Path| {
+        std::fs::rename(folder.write("other.whit", b"x"), path).expect("replaced");
+    };
+    type Event = fn(&Folder, &Path);
+    let events: [(Event, i32, &str); 3] =
+        [(cut, 74, "m.whit at byte 0x"), (write_over, 74, "while it was in use"), (replace, 130, "")];
+    for moment in 0..20_u64 {
+        for (event, code, part) in events {
+            std::fs::write(&path, &bytes).expect("written");
+            let mut command = whit();
+            command.args(["generate", "-q", "-n", "100000", "-t", "1", "-s", "1", "-m"]).arg(&path).arg("the other");
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("whit starts");
+            let mut out = child.stdout.take().expect("a pipe");
+            out.read_exact(&mut [0; 16]).expect("some text");
+            let reader = std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+            std::thread::sleep(Duration::from_millis(moment * 7 % 40));
+            event(&folder, &path);
+            // Of a cut file the program has ended by itself.
+            let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status();
+            let output = child.wait_with_output().expect("it ends");
+            reader.join().expect("no panic").expect("readable");
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(code), "{part}, {moment}: {told}");
+            assert!(told.contains(part), "{part}, {moment}: {told}");
+        }
+    }
 }
 
 #[test]

@@ -60,3 +60,18 @@ fn what_is_no_regular_file_is_named() {
         Ok(_) => eprintln!("SKIPPED: this user may read all files"),
     }
 }
+
+/// P38: a file beyond the addresses of 32 bits is mapped, or told.
+#[test]
+fn five_gib_are_mapped_or_refused() {
+    let directory = Directory::new("sparse");
+    let path = directory.0.join("sparse");
+    fs::File::create(&path).and_then(|file| file.set_len(5 << 30)).expect("a sparse file");
+    match Mapping::open(&path) {
+        Ok(mapping) => assert_eq!(mapping.len() as u64, 5 << 30),
+        Err(error) => {
+            assert_eq!((error.kind(), usize::BITS), (Kind::Resources, 32), "{error}");
+            assert!(error.to_string().contains("use a 64-bit system"), "{error}");
+        }
+    }
+}

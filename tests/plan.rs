@@ -59,6 +59,43 @@ fn what_does_not_fit_is_refused_and_what_is_proposed_runs() {
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("not even a context of 32 fits"));
 }
 
+/// P16: whatever is allowed, a run fits, or what is proposed instead does, or nothing would.
+#[test]
+fn proposals_run_at_every_size() {
+    let folder = Folder::new("proposals");
+    let path = folder.path("m.whit");
+    let mut tiny = TinyModel::llama();
+    tiny.config.context_length = 1 << 14;
+    tiny.write(&path);
+    let model = path.to_str().expect("UTF-8");
+    let whole = plan(model, &["--ctx", "16384", "-t", "1"]);
+    let [private, kv, mapped] = ["private_bytes", "kv_bytes", "mapped_bytes"].map(|name| number(&whole, name));
+    let (mut fit, mut proposals) = (0, 0);
+    for part in 0..9 {
+        let allowed = (private - kv + kv / 8 * part + mapped).to_string();
+        let generate = |context: &str| {
+            let mut command = whit();
+            command.args(["generate", "-q", "-m", model, "-n", "4", "-t", "1", "--max-memory", &allowed]);
+            command.args(["--ctx", context, "the other"]).output().expect("whit starts")
+        };
+        let output = generate("16384");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() {
+            fit += 1;
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(71), "{part}: {told}");
+        let proposed = told.split("--ctx ").nth(1).and_then(|rest| rest.split([',', ' ', ')']).next());
+        if let Some(proposed) = proposed {
+            proposals += 1;
+            assert!(generate(proposed).status.success(), "{part}: {told}");
+        } else {
+            assert!(told.contains("not even"), "{part}: {told}");
+        }
+    }
+    assert!(fit >= 1 && proposals >= 6, "{fit} fit, {proposals} proposals");
+}
+
 #[cfg(feature = "default-model")]
 #[test]
 fn a_smaller_cache_is_proposed_where_it_would_fit() {

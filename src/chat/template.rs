@@ -3,7 +3,7 @@
 
 use super::conversation::{Role, Turn};
 use crate::error::{Error, Result};
-use crate::os::budget;
+use crate::os::budget::{self, Beyond};
 use crate::tokenizer::Tokenizer;
 use minijinja::{
     AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context, filters, functions, syntax::SyntaxConfig,
@@ -44,9 +44,10 @@ impl Template {
         let rendered = budget::within(MEMORY + 64 * length as u64, move || template.fill(&roles, contents, most));
         let told = |message: String| Error::data(message).field("chat template");
         match rendered {
-            Some(Ok(text)) => Ok(text),
-            Some(Err(message)) => Err(told(message)),
-            None => Err(told(format!("it takes more than {} MiB of memory", MEMORY >> 20))),
+            Ok(Ok(text)) => Ok(text),
+            Ok(Err(message)) => Err(told(message)),
+            Err(Beyond::Memory) => Err(told(format!("it takes more than {} MiB of memory", MEMORY >> 20))),
+            Err(Beyond::Stack) => Err(told("it puts too many values into one another".into())),
         }
     }
 

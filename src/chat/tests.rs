@@ -141,44 +141,107 @@ fn a_note_that_is_no_conversation_is_refused() {
 fn templates_that_compute_without_bound_are_stopped() {
     let section = vocabulary(&["<s>", "</s>"]);
     let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
+    crate::os::fault::install();
     let doubled = "{% set x = 'aaaaaaaaaaaaaaaa' %}".to_owned() + &"{% set x = x ~ x %}".repeat(60) + "{{ x }}";
-    let namespaced =
-        "{% set n = namespace(x='aaaaaaaa') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}";
     let nested = "{% if true %}".repeat(2000) + &"{% endif %}".repeat(2000);
     let parentheses = "{{ ".to_owned() + &"(".repeat(2000) + "1" + &")".repeat(2000) + " }}";
+    let brackets = "{{ ".to_owned() + &"[".repeat(2000) + &"]".repeat(2000) + " }}";
     let busy = "{% for i in range(20000) %}".to_owned() + &"{% if 1 %}{% endif %}".repeat(40) + "{% endfor %}";
-    let cases: [(&str, &str); 21] = [
-        ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", ""),
-        (&busy, "instructions"),
+    let written = "{% set x = [] %}".to_owned() + &"{% set x = [x] %}".repeat(40_000) + "{{ x }}";
+    // A namespace's value that grows with each of that many turns, and what becomes of it.
+    let grown = |turns: u32, value: &str, end: &str| {
+        format!(
+            "{{% set n = namespace(x='aaaaaaaa') %}}{{% for i in range({turns}) %}}{{% set n.x = {value} %}}{{% endfor %}}{end}"
+        )
+    };
+    let say = "{{ messages[0].content }}";
+    let cases: &[(&str, &str)] = &[
+        // Turns.
+        ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "MiB"),
+        ("{% for i in range(100001) %}{% endfor %}", ""),
+        ("{% for i in range(0, 10**9, 1) %}{% endfor %}", ""),
+        ("{% for i in range(-(10**9), 10**9) %}{% endfor %}", ""),
+        ("{% for i in 'a' * 10**6 %}{% for j in 'b' * 10**6 %}{% endfor %}{% endfor %}", ""),
+        ("{% for a in range(999) recursive %}{{ loop(range(999)) }}{% endfor %}", ""),
         ("{{ range(10**9) | list | length }}", ""),
+        ("{{ range(100000) | map('upper') | list | length }}{{ range(10**7) | last }}", ""),
+        (&busy, "instructions"),
+        // Memory.
         ("{{ 'x' * 10**11 }}", ""),
         ("{{ 'x' * 10**8 }}", ""),
+        ("{{ ('x' * 10**6) * 10**6 }}", ""),
         ("{{ [0] * 2**30 }}", ""),
+        ("{{ ([0] * 2**20) * 2**20 }}", ""),
+        ("{{ 10**10**10 }}", ""),
+        ("{{ range(100000) | list | join('x' * 10000) }}", "MiB"),
+        ("{{ ('a' * 10000).replace('a', 'x' * 100000) }}", "instructions"),
+        ("{{ ('a' * 10**6).split('a') | list | tojson | tojson }}", ""),
         (&doubled, "MiB"),
-        (namespaced, "MiB"),
-        ("{% for i in range(3000) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' * 10 }}{% endfor %}", "bytes"),
-        ("{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}", ""),
-        ("{% include '/etc/passwd' %}", ""),
-        ("{% extends 'x' %}", ""),
-        ("{% import 'x' as y %}{{ y }}", ""),
-        ("{% raw %}", ""),
+        (&grown(60, "n.x ~ n.x", ""), "MiB"),
+        (&grown(60, "n.x * 9", ""), "MiB"),
+        (&grown(60, "n.x.upper() ~ n.x.lower()", ""), "MiB"),
+        (&grown(60, "n.x.replace('a', 'aaa')", ""), "instructions"),
+        (&grown(60, "n.x | tojson | tojson | tojson", ""), "MiB"),
+        (&grown(60, "[n.x, n.x] | string", ""), "MiB"),
+        (&grown(60, "(n.x ~ ',').split(',') | join('bb' ~ n.x)", ""), "MiB"),
+        (&grown(60, "[n.x, n.x]", "{{ n.x }}"), "MiB"),
+        (&grown(60, "{'a': n.x, 'b': n.x}", "{{ n.x | tojson }}"), "MiB"),
+        // Values within one another, and within themselves.
+        (&grown(20_000, "{'a': n.x}", "{{ n.x }}"), "values into one another"),
+        (&grown(20_000, "{'a': n.x}", "{{ n.x | tojson }}"), "values into one another"),
+        (&grown(99_999, "[n.x]", say), "values into one another"),
+        (&grown(50_000, "[n.x]", "{{ n.x }}"), "values into one another"),
+        (&grown(50_000, "[n.x]", "{{ n.x | tojson }}"), "values into one another"),
+        (&grown(50_000, "[n.x]", "{{ n.x == [n.x] }}"), "values into one another"),
+        (&grown(99_999, "namespace(x=n.x)", say), ""),
+        (&grown(1, "n", "{{ n }}"), "values into one another"),
+        (&grown(1, "[n]", "{{ n | tojson }}"), "values into one another"),
+        (&grown(1, "{'a': n}", "{{ n | string | length }}"), "values into one another"),
+        (&written, ""),
+        (&brackets, ""),
         (&nested, ""),
         (&parentheses, ""),
+        // Output.
+        ("{% for i in range(3000) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' * 10 }}{% endfor %}", "bytes"),
+        ("{% for i in range(3000) %}{{ messages | tojson }}{{ 'x' * 999 }}{% endfor %}", "bytes"),
+        // Calls of themselves.
+        ("{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}", ""),
+        ("{% macro f(n) %}{{ g(n) }}{% endmacro %}{% macro g(n) %}{{ f(n) }}{% endmacro %}{{ f(0) }}", ""),
+        ("{% macro f() %}{{ caller() }}{% endmacro %}{% call f() %}{{ f() }}{% endcall %}", ""),
+        // Files.
+        ("{% include '/etc/passwd' %}", ""),
+        ("{% include ['/etc/passwd', 'x'] ignore missing %}", "include"),
+        ("{% extends 'x' %}", ""),
+        ("{% import 'x' as y %}{{ y }}", ""),
+        ("{% from '/etc/passwd' import x %}{{ x }}", ""),
+        ("{{ open('/etc/passwd').read() }}", ""),
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", ""),
+        ("{{ self._TemplateReference__context }}", ""),
+        // Not the language, or none of our words.
+        ("{% raw %}", ""),
+        ("{{ '", ""),
+        ("{% if %}", ""),
         ("{{ raise_exception('no such role') }}", "no such role"),
+        ("{{ raise_exception('a\nb\u{1b}[2J') }}", ""),
         ("{{ strftime_now('%d') }}", "strftime_now"),
         ("{{ messages | nosuch }}", "nosuch"),
         ("{{ 1 / 0 }}", ""),
+        ("{{ -9223372036854775808 // -1 }}{{ 9223372036854775807 + 1 }}", ""),
         ("nothing of the message", "leaves out"),
     ];
+    assert!(cases.len() >= 60, "{}", cases.len());
+    let mut complaints = Vec::new();
     for (source, part) in cases {
         let template = Template::new(source, &tokenizer);
-        let error = tokens(&user("hello"), &template, &tokenizer).expect_err(&source[..source.len().min(60)]);
-        let told = error.to_string();
-        assert!(
-            told.starts_with("chat template: ") && told.contains(part) && !told.contains('\n'),
-            "{source:.60}: {told}"
-        );
+        let told = match tokens(&user("hello"), &template, &tokenizer) {
+            Ok(_) => "a text".into(),
+            Err(error) => error.to_string(),
+        };
+        if !(told.starts_with("chat template: ") && told.contains(part) && !told.contains(char::is_control)) {
+            complaints.push(format!("{source:.80}: {told:?} without {part:?}"));
+        }
     }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
 /// T-19

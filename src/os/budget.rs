@@ -1,43 +1,83 @@
-//! Work on behalf of a file that may only take so much memory.
+//! Work on behalf of a file that may only take so much memory and stack.
 //!
 //! A thread that runs such work counts the bytes it asks its allocator for. The request that exceeds the budget is never
 //! answered: the thread waits for ever, which is the one thing an allocator may do that neither ends the process nor
-//! unwinds, and its caller goes on without it.
+//! unwinds, and its caller goes on without it. So it is with a stack that is used up, which a signal tells
+//! ([`super::fault`]); what is left of it is looked at before each request, so that no signal interrupts the allocator.
 #![allow(unsafe_code)]
 
 use core::cell::Cell;
+use core::sync::atomic::{AtomicU8, Ordering};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+/// Why work was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beyond {
+    /// It asked for more memory than it may have, or there is none to begin with.
+    Memory,
+    /// It called itself too often.
+    Stack,
+}
+
+/// Stack of a thread with a budget.
+const STACK_BYTES: usize = 2 << 20;
+/// Around the end of a stack as the system tells it: within it or beyond lies the page that no thread may touch.
+const GUARD_BYTES: usize = 64 << 10;
+/// Stack that the allocator is left, more than it ever takes.
+const RESERVE_BYTES: usize = 2 * GUARD_BYTES;
+
+const UNDER_WAY: u8 = 0;
+const BEYOND_MEMORY: u8 = 1;
+const BEYOND_STACK: u8 = 2;
+
 thread_local! {
     /// Bytes that this thread may still ask for.
     static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
-    /// Set when it asked for more.
-    static SPENT: Cell<Option<&'static std::sync::atomic::AtomicBool>> = const { Cell::new(None) };
+    /// Where its stack ends; 0 where it has no budget.
+    static STACK_END: Cell<usize> = const { Cell::new(0) };
+    /// Told what it has used up.
+    static SPENT: Cell<Option<&'static AtomicU8>> = const { Cell::new(None) };
 }
 
 /// The system's allocator, which keeps budgets where it is the program's `#[global_allocator]`.
 #[derive(Debug)]
 pub struct Budgeted;
 
-/// Takes `bytes` from the thread's budget; does not return where it has fewer.
+/// Takes `bytes` from the thread's budget; does not return where it has fewer, or hardly any stack.
 fn take(bytes: usize) {
     // A thread that is ending has no such variables any more, and no budget.
     let left = LEFT.try_with(Cell::get).unwrap_or(u64::MAX);
     if left == u64::MAX {
         return;
     }
+    let here = 0_u8;
+    if (&raw const here).addr().wrapping_sub(STACK_END.get()) < RESERVE_BYTES {
+        give_up(BEYOND_STACK);
+    }
     match left.checked_sub(bytes as u64) {
         Some(left) => LEFT.set(left),
-        None => {
-            if let Some(spent) = SPENT.get() {
-                spent.store(true, std::sync::atomic::Ordering::Release);
-            }
-            loop {
-                std::thread::park();
-            }
-        }
+        None => give_up(BEYOND_MEMORY),
+    }
+}
+
+/// The thread goes no further. As a signal's handler may: without heap and locks.
+fn give_up(beyond: u8) -> ! {
+    if let Some(spent) = SPENT.get() {
+        spent.store(beyond, Ordering::Release);
+    }
+    loop {
+        super::sys::wait();
+    }
+}
+
+/// A page at `address` cannot be touched: does not return where that is the end of the stack of a thread with a budget.
+#[cfg(unix)]
+pub(super) fn untouchable(address: usize) {
+    let end = STACK_END.try_with(Cell::get).unwrap_or(0);
+    if end != 0 && address.abs_diff(end) <= GUARD_BYTES {
+        give_up(BEYOND_STACK);
     }
 }
 
@@ -57,6 +97,7 @@ unsafe impl GlobalAlloc for Budgeted {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        take(0);
         // SAFETY: the caller keeps GlobalAlloc's contract.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -68,26 +109,32 @@ unsafe impl GlobalAlloc for Budgeted {
     }
 }
 
-/// What `work` returns; `None` where it asks for more than `bytes` in all, or cannot be started. Without [`Budgeted`] as the
-/// program's allocator there is no limit.
-pub fn within<T: Send + 'static>(bytes: u64, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    use std::sync::atomic::{AtomicBool, Ordering};
+/// What `work` returns, unless it asks for more than `bytes` in all or calls itself too often. Without [`Budgeted`] as the
+/// program's allocator there is no limit of memory, without [`super::fault::install`] none of the stack but the process's end.
+pub fn within<T: Send + 'static>(bytes: u64, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Beyond> {
     // Left behind with the thread if that never ends.
-    let spent: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
+    let spent: &'static AtomicU8 = Box::leak(Box::new(AtomicU8::new(UNDER_WAY)));
     let (sender, receiver) = channel();
     let body = move || {
         SPENT.set(Some(spent));
+        STACK_END.set(super::sys::stack_end().unwrap_or(0));
         LEFT.set(bytes);
         let result = work();
         LEFT.set(u64::MAX);
+        STACK_END.set(0);
         let _ = sender.send(result);
     };
-    std::thread::Builder::new().name("whit-budget".into()).spawn(body).ok()?;
+    let thread = std::thread::Builder::new().name("whit-budget".into()).stack_size(STACK_BYTES);
+    thread.spawn(body).map_err(|_| Beyond::Memory)?;
     loop {
         match receiver.recv_timeout(Duration::from_millis(10)) {
-            Ok(result) => return Some(result),
-            Err(RecvTimeoutError::Timeout) if !spent.load(Ordering::Acquire) => {}
-            Err(_) => return None,
+            Ok(result) => return Ok(result),
+            Err(RecvTimeoutError::Timeout) => match spent.load(Ordering::Acquire) {
+                UNDER_WAY => {}
+                BEYOND_STACK => return Err(Beyond::Stack),
+                _ => return Err(Beyond::Memory),
+            },
+            Err(RecvTimeoutError::Disconnected) => return Err(Beyond::Memory),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! A mapped file that is cut, or whose storage fails, while it is in use: the system then raises SIGBUS at the instruction that
-//! touches it. This ends the program with a message instead of a core dump.
+//! Signals that are raised at the instruction that touches a page. SIGBUS: a mapped file was cut, or its storage failed, while it was
+//! in use; this ends the program with a message instead of a core dump. SIGSEGV: a thread with a budget has used up its stack; it
+//! is given up ([`super::budget`]).
 #![allow(unsafe_code)]
 
 #[cfg(not(unix))]
@@ -29,9 +30,11 @@ pub(super) use unix::{Watch, watch};
 #[cfg(unix)]
 mod unix {
     use crate::error::{Kind, printable};
+    use crate::os::budget;
     use core::ptr::null_mut;
     use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
     use std::path::Path;
+    use std::sync::OnceLock;
 
     /// A mapped file as the handler knows it: leaked, since a signal may need it at any time.
     #[derive(Debug)]
@@ -56,11 +59,17 @@ mod unix {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     static NEWEST: AtomicPtr<Watched> = AtomicPtr::new(null_mut());
 
+    /// What was done about SIGSEGV before.
+    static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
+
     /// Has the program end with exit code 74 and a line on standard error where a page of a file that is mapped from now on
-    /// cannot be read. For programs, before they open files; a library leaves signals alone.
+    /// cannot be read, and threads with a budget end with their stacks. For programs, before they open files; a library leaves
+    /// signals alone.
     pub fn install() {
         if !INSTALLED.swap(true, Ordering::Relaxed) {
-            set_handler();
+            set_handler(libc::SIGBUS, on_fault);
+            let before = set_handler(libc::SIGSEGV, on_overflow);
+            BEFORE.get_or_init(|| before);
         }
     }
 
@@ -86,14 +95,31 @@ mod unix {
         }
     }
 
-    fn set_handler() {
-        let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_fault;
+    type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+
+    /// Sets the action of a signal and gives the one before.
+    fn set_handler(signal: libc::c_int, handler: Handler) -> libc::sigaction {
         // SAFETY: all fields are integers or pointers, for which zero is valid.
-        let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
+        let (mut action, mut before): (libc::sigaction, libc::sigaction) = unsafe { core::mem::zeroed() };
         action.sa_sigaction = handler as libc::sighandler_t;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        // SAFETY: `action` is whole, its handler does only what a signal's handler may, and no old action is asked for.
-        unsafe { libc::sigaction(libc::SIGBUS, &action, core::ptr::null_mut()) };
+        // SAFETY: `action` is whole, its handler does only what a signal's handler may, and `before` is writable.
+        unsafe { libc::sigaction(signal, &action, &mut before) };
+        before
+    }
+
+    /// Only calls that may be made in a signal's handler: no heap, no locks. The standard library gives every thread of its own a
+    /// stack for signals.
+    extern "C" fn on_overflow(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        // SAFETY: the system passes a valid `info`, and SIGSEGV has an address.
+        budget::untouchable(unsafe { (*info).si_addr() }.addr());
+        // Not ours: whose it was before takes over when the instruction runs again.
+        match BEFORE.get() {
+            // SAFETY: the action is one that the system has given.
+            Some(before) => unsafe { libc::sigaction(signal, before, null_mut()) },
+            // SAFETY: the default action is valid for this signal.
+            None => unsafe { libc::signal(signal, libc::SIG_DFL) as libc::c_int },
+        };
     }
 
     /// Only calls that may be made in a signal's handler: no heap, no locks.

@@ -42,6 +42,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    // As the programs do.
+    whit::os::fault::install();
     match run(&Args::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

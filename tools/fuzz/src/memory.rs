@@ -19,18 +19,21 @@ fn grow(bytes: usize, whole: usize) {
     LARGEST.fetch_max(whole, Relaxed);
 }
 
+// What is counted was given: a request beyond a budget never returns.
 // SAFETY: every call is passed on to the program's allocator as it is; counting touches no memory of it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size(), layout.size());
         // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { Budgeted.alloc(layout) }
+        let pointer = unsafe { Budgeted.alloc(layout) };
+        grow(layout.size(), layout.size());
+        pointer
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size(), layout.size());
         // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { Budgeted.alloc_zeroed(layout) }
+        let pointer = unsafe { Budgeted.alloc_zeroed(layout) };
+        grow(layout.size(), layout.size());
+        pointer
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
@@ -40,10 +43,10 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // While it moves, both are there.
-        grow(new_size, new_size);
         // SAFETY: the caller keeps GlobalAlloc's contract.
         let moved = unsafe { Budgeted.realloc(pointer, layout, new_size) };
+        // While it moved, both were there.
+        grow(new_size, new_size);
         LIVE.fetch_sub(layout.size(), Relaxed);
         moved
     }

@@ -29,16 +29,32 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Whatever the number of threads, the language, the zone, and what the heap held before.
 #[test]
 fn same_input_gives_the_same_bytes() {
     let folder = tempfile::tempdir().expect("a folder");
-    let outputs = ["1", "2"].map(|threads| {
-        let output = folder.path().join(threads);
-        let status = quantize(&fixture(), &output).env("RAYON_NUM_THREADS", threads).status();
-        assert!(status.expect("quantize starts").success());
-        std::fs::read(output).expect("the output")
-    });
-    assert!(outputs[0] == outputs[1]);
+    let surroundings = [
+        ("RAYON_NUM_THREADS", "1"),
+        ("RAYON_NUM_THREADS", "2"),
+        ("RAYON_NUM_THREADS", "8"),
+        ("LC_ALL", "tr_TR.UTF-8"),
+        ("TZ", "Pacific/Kiritimati"),
+        // The C library fills what it gives out with this byte or its complement.
+        ("MALLOC_PERTURB_", "90"),
+        ("MALLOC_PERTURB_", "255"),
+    ];
+    for input in ["llama", "gpt2", "qwen3"] {
+        let input = root().join("tests/fixtures").join(input);
+        let outputs = surroundings.map(|(name, value)| {
+            let output = folder.path().join(value.replace('/', "-"));
+            let status = quantize(&input, &output).arg("--force").env(name, value).status();
+            assert!(status.expect("quantize starts").success());
+            std::fs::read(output).expect("the output")
+        });
+        for (output, (name, value)) in outputs.iter().zip(surroundings) {
+            assert!(*output == outputs[0], "{}: {name}={value}", input.display());
+        }
+    }
 }
 
 #[test]

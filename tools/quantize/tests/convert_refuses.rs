@@ -57,19 +57,40 @@ fn rename(bytes: &mut [u8], from: &str, to: &str) {
 }
 
 const DOWN: &str = "model.layers.0.mlp.down_proj.weight";
-const NORM: &str = "model.layers.1.input_layernorm.weight";
 
-/// S-19
+/// S-19: each kind of tensor, with values that no weight has and values that only look so.
 #[test]
 fn values_that_are_no_numbers_are_named_by_tensor_and_index() {
-    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for weights in Dtype::ALL {
-            let told = refused(weights, |bytes| put(bytes, DOWN, 46 * 17 + 5, value));
-            assert!(told.contains("tensor \"blocks.0.down\"") && told.contains("element [17, 5]"), "{told}");
-            let told = refused(weights, |bytes| put(bytes, NORM, 3, value));
-            assert!(told.contains("tensor \"blocks.1.attn_norm\"") && told.contains("element [0, 3]"), "{told}");
+    let kinds = [
+        ("model.embed_tokens.weight", "embedding"),
+        ("model.layers.0.input_layernorm.weight", "blocks.0.attn_norm"),
+        ("model.layers.0.self_attn.q_proj.weight", "blocks.0.q"),
+        ("model.layers.0.self_attn.k_proj.weight", "blocks.0.k"),
+        ("model.layers.0.self_attn.v_proj.weight", "blocks.0.v"),
+        ("model.layers.0.self_attn.o_proj.weight", "blocks.0.o"),
+        ("model.layers.0.post_attention_layernorm.weight", "blocks.0.mlp_norm"),
+        ("model.layers.0.mlp.gate_proj.weight", "blocks.0.gate"),
+        ("model.layers.0.mlp.up_proj.weight", "blocks.0.up"),
+        ("model.layers.0.mlp.down_proj.weight", "blocks.0.down"),
+        ("model.norm.weight", "final_norm"),
+        ("model.layers.1.mlp.down_proj.weight", "blocks.1.down"),
+    ];
+    for (source, name) in kinds {
+        for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for weights in Dtype::ALL {
+                let told = refused(weights, |bytes| put(bytes, source, 5, value));
+                assert!(told.contains(&format!("tensor \"{name}\": element [0, 5] is ")), "{told}");
+            }
+        }
+        for value in [1e-42, -0.0, 65504.0, -65504.0] {
+            for weights in Dtype::ALL {
+                let folder = tempfile::tempdir().expect("a folder");
+                converted(folder.path(), weights, |bytes| put(bytes, source, 5, value)).expect("a weight");
+            }
         }
     }
+    let told = refused(Dtype::Int8, |bytes| put(bytes, DOWN, 46 * 17 + 5, f32::NAN));
+    assert!(told.contains("element [17, 5]"), "{told}");
 }
 
 /// S-19: nothing is wrong with zeros.

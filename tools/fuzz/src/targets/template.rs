@@ -1,5 +1,5 @@
-//! A model's chat template, and conversations to fill it with. A template may ask for so much memory that it is given up, which
-//! leaves a thread behind: then the process ends and another goes on.
+//! A model's chat template, and conversations to fill it with. A template may ask for so much memory or stack that it is given up,
+//! which leaves a thread behind: then the process ends and another goes on.
 
 use super::{Target, whit_file};
 use crate::bench::{Bench, Bound, Files, Stop, Verdict};
@@ -12,6 +12,8 @@ use whit::{File, Model};
 
 pub(super) struct ChatTemplate;
 
+/// What a template is told that was given up.
+const GIVEN_UP: [&str; 2] = ["MiB of memory", "values into one another"];
 /// Writes what is said and nothing else: no control token may come of it.
 const BARE: &str = "{% for m in messages %}{{ m.content }}{% endfor %}";
 /// In the manner of published ones.
@@ -25,7 +27,7 @@ const USUAL: [&str; 4] = [
      {% for m in rest %}{% if m.role not in ['user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}{{ m.content }}{% endfor %}",
 ];
 /// Expressions.
-const VALUES: [&str; 22] = [
+const VALUES: [&str; 28] = [
     "m.content",
     "m['role']",
     "messages",
@@ -36,6 +38,12 @@ const VALUES: [&str; 22] = [
     "x",
     "x ~ x",
     "ns.n",
+    "ns",
+    "[ns]",
+    "ns | tojson",
+    "ns.n == ns.n",
+    "[x, x]",
+    "{'a': x}",
     "'a' * 20",
     "'aaaaaaaa' * 100000",
     "range(20) | list",
@@ -49,6 +57,8 @@ const VALUES: [&str; 22] = [
     "-9223372036854775808 // -1",
     "1e308 * 10",
 ];
+/// A namespace's value within itself.
+const NESTED: [&str; 4] = ["[ns.n]", "{'a': ns.n}", "[ns.n, ns.n]", "namespace(n=ns.n)"];
 /// Conditions.
 const TRUTHS: [&str; 8] = [
     "true",
@@ -111,10 +121,10 @@ impl Target for ChatTemplate {
     }
 }
 
-/// A refusal for memory leaves a thread behind.
+/// A refusal for memory or stack leaves a thread behind.
 fn given_up(stop: Stop) -> Stop {
     match stop {
-        Stop::Refused(error) if error.message().contains("MiB of memory") => Stop::Spent(error),
+        Stop::Refused(error) if GIVEN_UP.iter().any(|said| error.message().contains(said)) => Stop::Spent(error),
         stop => stop,
     }
 }
@@ -140,14 +150,18 @@ fn statement(random: &mut Random, depth: usize) -> String {
     let value = random.pick(&VALUES);
     let truth = random.pick(&TRUTHS);
     let inner = if depth > 0 { statements(random, depth - 1) } else { "{{ m.content }}".into() };
-    match random.below(12) {
+    match random.below(13) {
         0..=2 => format!("{{{{ {value} }}}}"),
         3 | 4 => format!("{{% for m in messages %}}{inner}{{% endfor %}}"),
         5 => format!("{{% for i in range({}) %}}{inner}{{% endfor %}}", random.pick(&[0, 3, 40, 100_000])),
         6 | 7 => format!("{{% if {truth} %}}{inner}{{% else %}}{{{{ {value} }}}}{{% endif %}}"),
         8 => format!("{{% set x = {value} %}}{inner}"),
         9 => format!("{{% set ns = namespace(n={value}) %}}{{% set ns.n = ns.n ~ 'a' %}}{inner}"),
-        10 => format!("{{% macro f(x) %}}{inner}{{% endmacro %}}{{{{ f({value}) }}}}"),
+        10 => {
+            let (turns, nested) = (random.pick(&[3, 400, 9_000, 100_000]), random.pick(&NESTED));
+            format!("{{% for i in range({turns}) %}}{{% set ns.n = {nested} %}}{{% endfor %}}{inner}")
+        }
+        11 => format!("{{% macro f(x) %}}{inner}{{% endmacro %}}{{{{ f({value}) }}}}"),
         _ => format!("{{# {value} #}}<s>{inner}</s>"),
     }
 }
