@@ -137,7 +137,8 @@ fn environment() -> Environment<'static> {
 
 /// The template's own message, with its line.
 fn one_line(error: &minijinja::Error) -> String {
-    let said = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let detail = error.detail().filter(|detail| !detail.trim().is_empty());
+    let said = detail.map_or_else(|| error.kind().to_string(), str::to_owned);
     let said = match error.kind() {
         ErrorKind::OutOfFuel => format!("it runs more than {FUEL} instructions"),
         _ => crate::error::printable(&said),

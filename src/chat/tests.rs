@@ -223,6 +223,7 @@ fn templates_that_compute_without_bound_are_stopped() {
         ("{% if %}", ""),
         ("{{ raise_exception('no such role') }}", "no such role"),
         ("{{ raise_exception('a\nb\u{1b}[2J') }}", ""),
+        ("{{ raise_exception('') }}{{ raise_exception(' \n') }}", "invalid operation"),
         ("{{ strftime_now('%d') }}", "strftime_now"),
         ("{{ messages | nosuch }}", "nosuch"),
         ("{{ 1 / 0 }}", ""),
