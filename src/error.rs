@@ -96,9 +96,9 @@ impl Error {
                 _ if line.starts_with("tip: ") => "; ",
                 _ => " ",
             });
-            line.strip_prefix("error: ").unwrap_or(line).chars().for_each(|c| push_escaped(&mut message, c));
+            line.chars().for_each(|c| push_escaped(&mut message, c));
         }
-        Self::usage(message)
+        Self::usage(message.strip_prefix("error: ").unwrap_or(&message))
     }
 
     /// Names the file, unless a deeper layer already did.
@@ -165,7 +165,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Detail { file, field, offset, message, hint, .. } = &*self.0;
         if let Some(file) = file {
-            write!(f, "{}: ", printable(file))?;
+            write!(f, "{}: ", shown_path(file))?;
         }
         match (field, offset) {
             (Some(field), Some(offset)) => write!(f, "{} at byte {offset:#x}: ", printable(field))?,
@@ -197,10 +197,12 @@ fn push_escaped(out: &mut String, c: char) {
     }
 }
 
+/// Bytes of a foreign name that are shown.
+const SHOWN: usize = 120;
+
 /// `text` with all that moves the cursor escaped, cut to 120 bytes: foreign names are shown through this and can neither
 /// break a line nor fill the screen.
 pub fn printable(text: &str) -> String {
-    const SHOWN: usize = 120;
     let mut out = String::new();
     for c in text.chars() {
         if out.len() >= SHOWN {
@@ -208,6 +210,17 @@ pub fn printable(text: &str) -> String {
             break;
         }
         push_escaped(&mut out, c);
+    }
+    out
+}
+
+/// A path as [`printable`] shows names, but cut to its end, where the name of the file is.
+pub(crate) fn shown_path(path: &str) -> String {
+    let mut out = String::new();
+    path.chars().for_each(|c| push_escaped(&mut out, c));
+    if out.len() > SHOWN {
+        let start = (out.len() - SHOWN..).find(|at| out.is_char_boundary(*at)).unwrap_or(0);
+        out.replace_range(..start, "…");
     }
     out
 }
@@ -250,6 +263,21 @@ mod tests {
         assert_eq!(printable("a\x1b[2J\n\u{202e}"), "a\\u{1b}[2J\\n\\u{202e}");
         assert_eq!(printable("a\u{2028}b\u{2029}"), "a\\u{2028}b\\u{2029}");
         assert!(printable(&"x".repeat(1000)).len() < 130);
+    }
+
+    #[test]
+    fn long_paths_keep_the_name_of_the_file() {
+        let path = format!("/{}m\n.whit", "é/".repeat(500));
+        let shown = Error::data("x").in_file(path).to_string();
+        assert!(shown.starts_with('…') && shown.ends_with("/m\\n.whit: x") && shown.len() < 130, "{shown}");
+        assert_eq!(shown_path("/models/m.whit"), "/models/m.whit");
+    }
+
+    #[test]
+    fn what_a_parser_says_is_one_line() {
+        let said =
+            "error: unexpected argument 'b\u{1b}' found\n\n  tip: use '--'\n\nUsage: whit\n\nFor more information";
+        assert_eq!(Error::of_arguments(said).to_string(), "unexpected argument 'b\\u{1b}' found; tip: use '--'");
     }
 
     #[test]

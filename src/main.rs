@@ -6,14 +6,17 @@ mod cli;
 static ALLOCATOR: whit::os::budget::Budgeted = whit::os::budget::Budgeted;
 
 use std::process::{ExitCode, exit};
+use whit::os::{fault, interrupt};
 
 fn main() -> ExitCode {
     // Before the first thread.
     whit::os::memory::use_one_heap();
-    whit::os::fault::install();
+    // Errors of every kind are JSON where the arguments say so.
+    fault::watch_files(std::env::args_os().skip(1).any(|argument| argument == "--json"));
+    fault::watch_stacks();
     // Without a handler Ctrl-C still ends the process, only without statistics.
     let _ = ctrlc::set_handler(|| {
-        if !cli::interrupt::request() {
+        if !interrupt::request() {
             exit(130);
         }
     });

@@ -338,6 +338,23 @@ fn a_stop_string_ends_the_text_before_it() {
     let stopped = run(&[&base[..], &["--stop", "b", "--stop", "aaa"]].concat());
     assert_eq!(stdout(&stopped), "");
     assert!(stderr(&stopped).contains("stop-string"));
+    // What stands in the prompt stops nothing.
+    let said = [
+        "generate",
+        "-m",
+        &model,
+        "stop",
+        "--logit-bias",
+        "97=1000",
+        "-n",
+        "3",
+        "-q",
+        "--stop",
+        "stop",
+        "--stop",
+        "pa",
+    ];
+    assert_eq!(stdout(&run(&said)), "stopaaa\n");
     let unfinished = run(&[&base[..], &["--stop", "aaab"]].concat());
     assert_eq!(stdout(&unfinished), "aaaaaaaaa\n");
 }

@@ -53,7 +53,7 @@ const FRONT: &[Row] = &[
     ("kind 3", |f| f.put_u32(24, 3), |_| 24, "kind 3 is unknown"),
     ("reserved, first", |f| f.bytes[40] = 1, |_| 40, "not zero"),
     ("reserved, last", |f| f.bytes[127] = 1, |_| 127, "not zero"),
-    ("P14 length + 1", |f| f.put_u64(16, f.bytes.len() as u64 + 1), |_| 16, "missing 1 of"),
+    ("length + 1", |f| f.put_u64(16, f.bytes.len() as u64 + 1), |_| 16, "missing 1 of"),
     ("length - 1", |f| f.put_u64(16, f.bytes.len() as u64 - 1), |f| f.bytes.len() - 1, "1 bytes follow"),
     ("length 0", |f| f.put_u64(16, 0), |_| 0, "bytes follow"),
     ("length 2^64 - 1", |f| f.put_u64(16, u64::MAX), |_| 16, "missing"),
@@ -132,7 +132,7 @@ const SECTIONS: &[Row] = &[
     ("hash of a tensor", |f| f.flip(f.offset(0) + 16), |f| f.section(b"WGTS"), "section WGTS"),
     ("template not UTF-8", |f| f.put(f.section(b"TMPL") + 3, &[0xff]), |f| f.section(b"TMPL") + 3, "not UTF-8"),
     ("licence not UTF-8", |f| f.put(f.section(b"LICE"), &[0x80]), |f| f.section(b"LICE"), "not UTF-8"),
-    ("P5 source in a directory", |f| source(f, b'/'), |f| f.section(b"PROV") + 33, "not the name of a file"),
+    ("source in a directory", |f| source(f, b'/'), |f| f.section(b"PROV") + 33, "not the name of a file"),
     ("source with an escape", |f| source(f, 0x1b), |f| f.section(b"PROV") + 33, "\\u{1b}"),
     ("source count", |f| f.put_u32(f.section(b"PROV") + 29, u32::MAX), |f| f.section(b"PROV") + 29, "elements"),
 ];
@@ -341,7 +341,7 @@ fn moved_pages_are_found() {
     }
 }
 
-/// M-01, M-02, P14
+/// M-01, M-02
 #[test]
 fn every_cut_is_found_and_says_so() {
     let small = Hostile::small("cuts");

@@ -61,7 +61,7 @@ fn what_is_no_regular_file_is_named() {
     }
 }
 
-/// P38: a file beyond the addresses of 32 bits is mapped, or told.
+/// A file beyond the addresses of 32 bits is mapped, or told.
 #[test]
 fn five_gib_are_mapped_or_refused() {
     let directory = Directory::new("sparse");

@@ -59,7 +59,7 @@ fn what_does_not_fit_is_refused_and_what_is_proposed_runs() {
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("not even a context of 32 fits"));
 }
 
-/// P16: whatever is allowed, a run fits, or what is proposed instead does, or nothing would.
+/// Whatever is allowed, a run fits, or what is proposed instead does, or nothing would.
 #[test]
 fn proposals_run_at_every_size() {
     let folder = Folder::new("proposals");

@@ -141,7 +141,7 @@ fn a_note_that_is_no_conversation_is_refused() {
 fn templates_that_compute_without_bound_are_stopped() {
     let section = vocabulary(&["<s>", "</s>"]);
     let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
-    crate::os::fault::install();
+    crate::os::fault::watch_stacks();
     let doubled = "{% set x = 'aaaaaaaaaaaaaaaa' %}".to_owned() + &"{% set x = x ~ x %}".repeat(60) + "{{ x }}";
     let nested = "{% if true %}".repeat(2000) + &"{% endif %}".repeat(2000);
     let parentheses = "{{ ".to_owned() + &"(".repeat(2000) + "1" + &")".repeat(2000) + " }}";

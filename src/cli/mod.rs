@@ -11,7 +11,6 @@ mod eval;
 mod generate;
 mod input;
 mod inspect;
-pub(crate) mod interrupt;
 mod json;
 mod keeping;
 mod output;
@@ -32,6 +31,7 @@ use whit::compute::Compute;
 use whit::error::{Error, Kind, Result};
 use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
+use whit::os::interrupt;
 use whit::{kernels, os};
 
 /// Tokens that prefill takes at a time; Ctrl-C is looked at in between.

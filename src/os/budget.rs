@@ -17,7 +17,7 @@ use std::time::Duration;
 pub enum Beyond {
     /// It asked for more memory than it may have, or there is none to begin with.
     Memory,
-    /// It called itself too often.
+    /// It recursed too deeply.
     Stack,
 }
 
@@ -25,7 +25,7 @@ pub enum Beyond {
 const STACK_BYTES: usize = 2 << 20;
 /// Around the end of a stack as the system tells it: within it or beyond lies the page that no thread may touch.
 const GUARD_BYTES: usize = 64 << 10;
-/// Stack that the allocator is left, more than it ever takes.
+/// Stack that is kept for the allocator, which never takes as much.
 const RESERVE_BYTES: usize = 2 * GUARD_BYTES;
 
 const UNDER_WAY: u8 = 0;
@@ -47,8 +47,7 @@ pub struct Budgeted;
 
 /// Takes `bytes` from the thread's budget; does not return where it has fewer, or hardly any stack.
 fn take(bytes: usize) {
-    // A thread that is ending has no such variables any more, and no budget.
-    let left = LEFT.try_with(Cell::get).unwrap_or(u64::MAX);
+    let left = LEFT.get();
     if left == u64::MAX {
         return;
     }
@@ -75,7 +74,7 @@ fn give_up(beyond: u8) -> ! {
 /// A page at `address` cannot be touched: does not return where that is the end of the stack of a thread with a budget.
 #[cfg(unix)]
 pub(super) fn untouchable(address: usize) {
-    let end = STACK_END.try_with(Cell::get).unwrap_or(0);
+    let end = STACK_END.get();
     if end != 0 && address.abs_diff(end) <= GUARD_BYTES {
         give_up(BEYOND_STACK);
     }
@@ -109,8 +108,9 @@ unsafe impl GlobalAlloc for Budgeted {
     }
 }
 
-/// What `work` returns, unless it asks for more than `bytes` in all or calls itself too often. Without [`Budgeted`] as the
-/// program's allocator there is no limit of memory, without [`super::fault::install`] none of the stack but the process's end.
+/// What `work` returns, unless it asks for more than `bytes` in all or recurses too deeply; a panic of it goes on here. Without
+/// [`Budgeted`] as the program's allocator there is no limit of memory. Without [`super::fault::watch_stacks`], and on systems
+/// other than Linux, a stack that is used up ends the process.
 pub fn within<T: Send + 'static>(bytes: u64, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Beyond> {
     // Left behind with the thread if that never ends.
     let spent: &'static AtomicU8 = Box::leak(Box::new(AtomicU8::new(UNDER_WAY)));
@@ -125,7 +125,7 @@ pub fn within<T: Send + 'static>(bytes: u64, work: impl FnOnce() -> T + Send + '
         let _ = sender.send(result);
     };
     let thread = std::thread::Builder::new().name("whit-budget".into()).stack_size(STACK_BYTES);
-    thread.spawn(body).map_err(|_| Beyond::Memory)?;
+    let thread = thread.spawn(body).map_err(|_| Beyond::Memory)?;
     loop {
         match receiver.recv_timeout(Duration::from_millis(10)) {
             Ok(result) => return Ok(result),
@@ -134,7 +134,10 @@ pub fn within<T: Send + 'static>(bytes: u64, work: impl FnOnce() -> T + Send + '
                 BEYOND_STACK => return Err(Beyond::Stack),
                 _ => return Err(Beyond::Memory),
             },
-            Err(RecvTimeoutError::Disconnected) => return Err(Beyond::Memory),
+            Err(RecvTimeoutError::Disconnected) => match thread.join() {
+                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(()) => unreachable!("a thread that ends has sent its result"),
+            },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Signals that are raised at the instruction that touches a page. SIGBUS: a mapped file was cut, or its storage failed, while it was
 //! in use; this ends the program with a message instead of a core dump. SIGSEGV: a thread with a budget has used up its stack; it
-//! is given up ([`super::budget`]).
+//! is given up ([`super::budget`]). For programs; a library leaves signals alone.
 #![allow(unsafe_code)]
 
 #[cfg(not(unix))]
@@ -8,7 +8,10 @@ mod elsewhere {
     use std::path::Path;
 
     /// Nothing: no such signal is known here.
-    pub fn install() {}
+    pub fn watch_files(_as_json: bool) {}
+
+    /// Nothing: no such signal is known here.
+    pub fn watch_stacks() {}
 
     #[derive(Debug)]
     pub(in crate::os) struct Watch;
@@ -19,20 +22,21 @@ mod elsewhere {
 }
 
 #[cfg(not(unix))]
-pub use elsewhere::install;
-#[cfg(not(unix))]
 pub(super) use elsewhere::{Watch, watch};
-#[cfg(unix)]
-pub use unix::install;
+#[cfg(not(unix))]
+pub use elsewhere::{watch_files, watch_stacks};
 #[cfg(unix)]
 pub(super) use unix::{Watch, watch};
+#[cfg(unix)]
+pub use unix::{watch_files, watch_stacks};
 
 #[cfg(unix)]
 mod unix {
-    use crate::error::{Kind, printable};
-    use crate::os::budget;
+    use crate::error::{Kind, shown_path};
+    use crate::os::{budget, sys};
     use core::ptr::null_mut;
     use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+    use std::io::IsTerminal;
     use std::path::Path;
     use std::sync::OnceLock;
 
@@ -42,7 +46,8 @@ mod unix {
         start: usize,
         /// 0 where the file is mapped no more: other pages may lie there.
         bytes: AtomicUsize,
-        name: String,
+        /// The error up to its offset, and from there on.
+        message: [String; 2],
         older: AtomicPtr<Watched>,
     }
 
@@ -56,32 +61,31 @@ mod unix {
         }
     }
 
-    static INSTALLED: AtomicBool = AtomicBool::new(false);
     static NEWEST: AtomicPtr<Watched> = AtomicPtr::new(null_mut());
+    /// Whether errors are JSON, once files are watched.
+    static AS_JSON: OnceLock<bool> = OnceLock::new();
+    /// What was done about each signal before.
+    static BEFORE_BUS: OnceLock<libc::sigaction> = OnceLock::new();
+    static BEFORE_SEGV: OnceLock<libc::sigaction> = OnceLock::new();
 
-    /// What was done about SIGSEGV before.
-    static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
-
-    /// Has the program end with exit code 74 and a line on standard error where a page of a file that is mapped from now on
-    /// cannot be read, and threads with a budget end with their stacks. For programs, before they open files; a library leaves
-    /// signals alone.
-    pub fn install() {
-        if !INSTALLED.swap(true, Ordering::Relaxed) {
-            set_handler(libc::SIGBUS, on_fault);
-            let before = set_handler(libc::SIGSEGV, on_overflow);
-            BEFORE.get_or_init(|| before);
-        }
+    /// Has the program end with exit code 74 and an error on standard error where a page of a file that is mapped from now on
+    /// cannot be read.
+    pub fn watch_files(as_json: bool) {
+        AS_JSON.get_or_init(|| as_json);
+        BEFORE_BUS.get_or_init(|| set_handler(libc::SIGBUS, on_bus));
     }
 
-    /// Has the handler know the `bytes` mapped from `path`, where it is installed.
+    /// Has threads with a budget end with their stacks, and not the program.
+    pub fn watch_stacks() {
+        BEFORE_SEGV.get_or_init(|| set_handler(libc::SIGSEGV, on_segv));
+    }
+
+    /// Has the handler know the `bytes` mapped from `path`, where files are watched.
     pub(in crate::os) fn watch(bytes: &[u8], path: &Path) -> Option<Watch> {
-        if !INSTALLED.load(Ordering::Relaxed) {
-            return None;
-        }
         let watched: &Watched = Box::leak(Box::new(Watched {
             start: bytes.as_ptr().addr(),
             bytes: AtomicUsize::new(bytes.len()),
-            name: printable(&path.display().to_string()),
+            message: message(path, *AS_JSON.get()?),
             older: AtomicPtr::new(null_mut()),
         }));
         let pointer = core::ptr::from_ref(watched).cast_mut();
@@ -95,6 +99,22 @@ mod unix {
         }
     }
 
+    /// The error about the file at `path`: before its offset and after it.
+    fn message(path: &Path, as_json: bool) -> [String; 2] {
+        const WHAT: &str = "the file was cut or its storage failed while it was in use";
+        const HINT: &str = "copy it again, then start again";
+        let (kind, code, name) = (Kind::Io.name(), Kind::Io.exit_code(), shown_path(&path.display().to_string()));
+        if as_json {
+            let name = name.replace('\\', "\\\\").replace('"', "\\\"");
+            let before =
+                format!(r#"{{"error":{{"kind":"{kind}","exit_code":{code},"file":"{name}","field":null,"offset":"#);
+            return [before, format!(",\"message\":\"{WHAT}\",\"hint\":\"{HINT}\"}}}}\n")];
+        }
+        // The text that was being written ends in the middle of a line.
+        let start = if std::io::stderr().is_terminal() { "\n" } else { "" };
+        [format!("{start}error[{kind}]: {name}: byte 0x"), format!(": {WHAT} ({HINT})\n")]
+    }
+
     type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
 
     /// Sets the action of a signal and gives the one before.
@@ -102,59 +122,78 @@ mod unix {
         // SAFETY: all fields are integers or pointers, for which zero is valid.
         let (mut action, mut before): (libc::sigaction, libc::sigaction) = unsafe { core::mem::zeroed() };
         action.sa_sigaction = handler as libc::sighandler_t;
+        // The standard library gives every thread of its own, and the first, a stack for signals.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         // SAFETY: `action` is whole, its handler does only what a signal's handler may, and `before` is writable.
         unsafe { libc::sigaction(signal, &action, &mut before) };
         before
     }
 
-    /// Only calls that may be made in a signal's handler: no heap, no locks. The standard library gives every thread of its own a
-    /// stack for signals.
-    extern "C" fn on_overflow(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-        // SAFETY: the system passes a valid `info`, and SIGSEGV has an address.
-        budget::untouchable(unsafe { (*info).si_addr() }.addr());
-        // Not ours: whose it was before takes over when the instruction runs again.
-        match BEFORE.get() {
-            // SAFETY: the action is one that the system has given.
-            Some(before) => unsafe { libc::sigaction(signal, before, null_mut()) },
-            // SAFETY: the default action is valid for this signal.
-            None => unsafe { libc::signal(signal, libc::SIG_DFL) as libc::c_int },
-        };
+    /// The page that could not be touched; `None` where somebody has sent the signal.
+    fn address(info: *mut libc::siginfo_t) -> Option<usize> {
+        // SAFETY: the system passes a valid `info` with every signal whose action has SA_SIGINFO.
+        let info = unsafe { &*info };
+        // SAFETY: a signal of this kind that the system raises by itself has an address; its code is positive.
+        (info.si_code > 0).then(|| unsafe { info.si_addr() }.addr())
     }
 
-    /// Only calls that may be made in a signal's handler: no heap, no locks.
-    extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-        // SAFETY: the system passes a valid `info`, and SIGBUS has an address.
-        let at = unsafe { (*info).si_addr() }.addr();
+    /// The signal is not for us: from now on it is as it was before.
+    fn pass_on(signal: libc::c_int, before: &OnceLock<libc::sigaction>, was_sent: bool) {
+        if let Some(before) = before.get() {
+            // SAFETY: the action is one that the system has given.
+            unsafe { libc::sigaction(signal, before, null_mut()) };
+        }
+        // An instruction raises it again by itself.
+        if was_sent {
+            // SAFETY: the call takes a number; the signal comes when this handler has returned.
+            unsafe { libc::raise(signal) };
+        }
+    }
+
+    // Handlers do only what they may: no heap, no locks.
+
+    extern "C" fn on_segv(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        let address = address(info);
+        if let Some(address) = address {
+            budget::untouchable(address);
+        }
+        pass_on(signal, &BEFORE_SEGV, address.is_none());
+    }
+
+    extern "C" fn on_bus(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        let address = address(info);
         let mut next = NEWEST.load(Ordering::Acquire);
         // SAFETY: each was whole before it became the newest; none is freed, and nothing holds one mutably.
-        while let Some(file) = unsafe { next.as_ref() } {
-            let offset = at.wrapping_sub(file.start);
+        while let (Some(address), Some(file)) = (address, unsafe { next.as_ref() }) {
+            let offset = address.wrapping_sub(file.start);
             if offset < file.bytes.load(Ordering::Acquire) {
-                tell(file.name.as_bytes(), offset);
-                // SAFETY: the call ends the process without running anything of it.
-                unsafe { libc::_exit(Kind::Io.exit_code().into()) };
+                end(&file.message, offset);
             }
             next = file.older.load(Ordering::Relaxed);
         }
-        // Not ours: what the system does by itself follows when the instruction runs again.
-        // SAFETY: the default action is valid for this signal.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        pass_on(signal, &BEFORE_BUS, address.is_none());
     }
 
-    fn tell(name: &[u8], offset: usize) {
-        let mut digits = [0; 2 * size_of::<usize>()];
+    /// Tells that `offset` cannot be read and ends the process; only the first thread that comes here does.
+    fn end([before, after]: &[String; 2], offset: usize) -> ! {
+        static ENDING: AtomicBool = AtomicBool::new(false);
+        while ENDING.swap(true, Ordering::Relaxed) {
+            sys::wait();
+        }
+        let radix = if before.ends_with("0x") { 16 } else { 10 };
+        let mut digits = [0; 20];
         let mut n = digits.len();
         let mut rest = offset;
         while rest > 0 || n == digits.len() {
             n -= 1;
-            digits[n] = b"0123456789abcdef"[rest % 16];
-            rest /= 16;
+            digits[n] = b"0123456789abcdef"[rest % radix];
+            rest /= radix;
         }
-        let what = b": the file was cut or its storage failed while it was in use (copy it again, then start again)\n";
-        for part in [b"\nerror[io]: ", name, b" at byte 0x", &digits[n..], what] {
+        for part in [before.as_bytes(), &digits[n..], after.as_bytes()] {
             // SAFETY: the part is readable for its length; where standard error is gone, there is nobody to tell.
             unsafe { libc::write(2, part.as_ptr().cast(), part.len()) };
         }
+        // SAFETY: the call ends the process without running anything of it.
+        unsafe { libc::_exit(Kind::Io.exit_code().into()) }
     }
 }

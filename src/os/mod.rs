@@ -10,6 +10,7 @@ pub mod cpu;
 mod fake;
 pub mod fault;
 pub mod folder;
+pub mod interrupt;
 pub mod machine;
 pub mod memory;
 mod mmap;

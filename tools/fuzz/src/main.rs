@@ -43,7 +43,7 @@ struct Args {
 
 fn main() -> ExitCode {
     // As the programs do.
-    whit::os::fault::install();
+    whit::os::fault::watch_stacks();
     match run(&Args::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

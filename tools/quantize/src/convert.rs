@@ -68,7 +68,8 @@ pub struct Conversion {
     pub leftovers: Vec<Leftover>,
 }
 
-/// Told the bytes written so far and in all, from 0 on; its error ends the conversion and leaves no file.
+/// Told the bytes written so far and in all, from 0 on, before there is a file, to the last, before it takes its name. Its error
+/// ends the conversion and leaves no file.
 pub type Progress<'p> = dyn FnMut(u64, u64) -> Result<()> + 'p;
 
 /// Converts `source` into `output`.
@@ -85,10 +86,11 @@ pub fn convert(
         .map(|p| TensorPlan { name: p.spec.name.clone(), dtype: p.dtype, dims: p.spec.shape.dims() })
         .collect();
     let total = planned.iter().map(|p| stored_bytes(p.dtype, p.spec.shape)).sum::<u64>();
-    let mut writer = Writer::create(output, FileKind::LanguageModel, sections(source)?, plans, force)?;
+    let sections = sections(source)?;
+    progress(0, total)?;
+    let mut writer = Writer::create(output, FileKind::LanguageModel, sections, plans, force)?;
     let mut written = Vec::with_capacity(planned.len());
     let mut done = 0;
-    progress(done, total)?;
     for p in &planned {
         let field = format!("tensor \"{}\"", p.spec.name);
         let errors = write_tensor(source, p, &mut writer, &mut |bytes| {
@@ -106,6 +108,7 @@ pub fn convert(
     }
     let leftovers = writer.leftovers().to_vec();
     source.check_unchanged()?;
+    progress(done, total)?;
     writer.finish()?;
     Ok(Conversion { tensors: written, leftovers })
 }
@@ -132,10 +135,10 @@ pub fn convert_words(
     let provenance = provenance("word vectors", std::slice::from_ref(&words.file))?;
     let sections = vec![(SectionId::TOKN, words.vocabulary().build()?), (SectionId::PROV, provenance)];
     let plan = TensorPlan { name: name.clone(), dtype, dims: dims.clone() };
+    progress(0, total)?;
     let mut writer = Writer::create(output, FileKind::WordVectors, sections, vec![plan], force)?;
     let matrix = Rows { rows, cols, dtype, read: &|row, out| words.read(row, out) };
     let mut done = 0;
-    progress(done, total)?;
     let errors = matrix.write(&mut writer, &mut |bytes| {
         done += bytes;
         progress(done, total)
@@ -144,6 +147,7 @@ pub fn convert_words(
     writer.finish_tensor(errors)?;
     let leftovers = writer.leftovers().to_vec();
     words.file.check_unchanged()?;
+    progress(done, total)?;
     writer.finish()?;
     Ok(Conversion { tensors: vec![Written { name, dims, dtype, bytes: total, errors }], leftovers })
 }

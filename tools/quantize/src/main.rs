@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::{ExitCode, exit};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -14,18 +13,16 @@ use whit::error::{Error, Kind, Result, printable};
 use whit::format::{File, FileKind, SectionId};
 use whit::model::Model;
 use whit::model::spec::Role;
-use whit::os::Mapping;
+use whit::os::{Mapping, fault, interrupt};
 use whit::tokenizer::Tokenizer;
 
-/// A file is in the making, and Ctrl-C has to remove it.
-static WRITING: AtomicBool = AtomicBool::new(false);
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 fn main() -> ExitCode {
-    whit::os::fault::install();
+    // As the arguments were typed: they may be what is wrong.
+    let as_json = std::env::args_os().skip(1).any(|argument| argument == "--json");
+    fault::watch_files(as_json);
     // Without a handler Ctrl-C still ends the process, only that a partial file stays.
     let _ = ctrlc::set_handler(|| {
-        if !WRITING.load(Ordering::Relaxed) || INTERRUPTED.swap(true, Ordering::Relaxed) {
+        if !interrupt::request() {
             exit(Kind::Interrupted.exit_code().into());
         }
     });
@@ -40,10 +37,10 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // As the arguments were typed: they may be what is wrong.
-            match std::env::args_os().any(|argument| argument == "--json") {
-                true => eprintln!("{}", report::json_error(&error)),
-                false => eprintln!("error[{}]: {error}", error.kind().name()),
+            if as_json {
+                eprintln!("{}", report::json_error(&error));
+            } else {
+                eprintln!("error[{}]: {error}", error.kind().name());
             }
             ExitCode::from(error.kind().exit_code())
         }
@@ -75,17 +72,20 @@ fn write(args: &Args, read: Read<'_>, convert: &mut dyn FnMut(&mut Progress<'_>)
         read.notes.iter().for_each(|note| eprintln!("note: {note}"));
     }
     let bar = progress_bar(args);
+    interrupt::watch();
+    let stopped = |what| Error::new(Kind::Interrupted, what).field("conversion");
     let conversion = convert(&mut |done, total| {
-        WRITING.store(true, Ordering::Relaxed);
-        if INTERRUPTED.load(Ordering::Relaxed) {
-            return Err(Error::new(Kind::Interrupted, "stopped; the output is as it was").field("conversion"));
+        if interrupt::requested() {
+            return Err(stopped("stopped; the output is as it was"));
         }
         bar.set_length(total);
         bar.set_position(done);
         Ok(())
     })
     .map_err(|e| e.in_file(args.input.display().to_string()))?;
-    WRITING.store(false, Ordering::Relaxed);
+    if interrupt::unwatch() {
+        return Err(stopped("stopped after the output was written").in_file(args.output.display().to_string()));
+    }
     bar.finish_and_clear();
     for leftover in &conversion.leftovers {
         let state =

@@ -83,6 +83,21 @@ fn an_existing_file_is_kept_without_force() {
     assert!(File::open(&Mapping::open(&output).expect("new")).is_ok());
 }
 
+/// An error has the parts that whit's have (tests/failing_files.rs).
+#[test]
+fn errors_are_json_where_json_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = folder.path().join("missing");
+    for (input, more, code) in [(&missing, "-q", 66), (&fixture(), "--nope", 64)] {
+        let result = quantize(input, &folder.path().join("out.whit")).args(["--json", more]).output();
+        let result = result.expect("quantize starts");
+        let told: serde_json::Value = serde_json::from_slice(&result.stderr).expect("one line of JSON");
+        let parts: Vec<_> = told["error"].as_object().expect("an error").keys().cloned().collect();
+        assert_eq!(parts, ["kind", "exit_code", "file", "field", "offset", "message", "hint"], "{told}");
+        assert_eq!((told["error"]["exit_code"].as_i64(), result.status.code()), (Some(code), Some(code as i32)));
+    }
+}
+
 /// L-05
 #[test]
 fn a_partial_file_of_a_killed_run_is_told() {

@@ -1,4 +1,4 @@
-//! P10: a disk with a block too little is refused before the first byte, one with just enough is not.
+//! A disk with a block too little is refused before the first byte, one with just enough is not.
 
 #![cfg(target_os = "linux")]
 

@@ -301,7 +301,7 @@ fn a_partial_file_that_cannot_be_removed_does_not_hide_why() {
     assert!(run.code == Some(74) && run.error.contains("no space is left") && run.beside.len() == 1, "{run:#?}");
 }
 
-/// L-07: pages of a source that are gone, and a source that is another one by the end.
+/// L-07: a source whose pages are gone, and a source that has changed by the end.
 #[test]
 fn a_source_that_is_cut_or_changed_meanwhile_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -312,7 +312,7 @@ fn a_source_that_is_cut_or_changed_meanwhile_is_told() {
     std::fs::copy(fixture.join("config.json"), input.path().join("config.json")).expect("copied");
     let whole = std::fs::metadata(fixture.join("model.safetensors")).expect("the fixture").len();
     for (length, told, n_left) in
-        [(0, "model.safetensors at byte 0x", 1), (4096, "model.safetensors at byte 0x", 1), (whole + 1, "in use", 0)]
+        [(0, "model.safetensors: byte 0x", 1), (4096, "model.safetensors: byte 0x", 1), (whole + 1, "in use", 0)]
     {
         std::fs::copy(fixture.join("model.safetensors"), &weights).expect("copied");
         let output = tempfile::tempdir().expect("a folder");
@@ -330,7 +330,8 @@ fn a_source_that_is_cut_or_changed_meanwhile_is_told() {
         let failed = convert(&format!("{reserved}:RESIZE"));
         let error = String::from_utf8_lossy(&failed.stderr).into_owned();
         assert_eq!(failed.status.code(), Some(74), "{length}: {error}");
-        assert!(error.trim_start().starts_with("error[io]: ") && error.contains(told), "{length}: {error}");
+        assert!(error.starts_with("error[io]: ") && error.contains(told), "{length}: {error}");
+        assert_eq!(error.lines().count(), 1, "{length}: {error}");
         assert!(!output.path().join(TARGET).exists());
         assert_eq!(std::fs::read_dir(output.path()).expect("the folder").count(), n_left, "{length}: {error}");
     }

@@ -66,7 +66,7 @@ fn text() {
             "not a Hugging Face",
             "config.json",
         )
-        .nowhere(),
+        .no_input(),
         case("C-01 an empty one", directory(&[("config.json", b"")]), "empty", "config.json").nowhere(),
     ]);
 }

@@ -354,10 +354,10 @@ fn tokenizer() {
 /// Data that is aligned to nothing, and described in another order than it lies in.
 #[test]
 fn unusual_places_are_read() {
-    let mut unaligned = Gguf::tiny().set("general.alignment", u32_value(1)).head();
-    let unaligned_by = 1 + unaligned.len() % 2;
-    unaligned =
-        Gguf::tiny().set("general.alignment", u32_value(1)).set("k", str_value(&"x".repeat(unaligned_by))).head();
+    let odd =
+        |more: usize| Gguf::tiny().set("general.alignment", u32_value(1)).set("k", str_value(&"x".repeat(more))).head();
+    let unaligned = odd(2 - odd(1).len() % 2);
+    assert_eq!(unaligned.len() % 2, 1, "data begins where nothing is aligned");
     let mut aligned = Gguf::tiny().with(|g| g.tensors.swap(1, 2)).head();
     aligned.resize(aligned.len().next_multiple_of(32), 0);
     for (name, mut bytes) in [("G-17 alignment 1", unaligned), ("G-25 decreasing offsets", aligned)] {

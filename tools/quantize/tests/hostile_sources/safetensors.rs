@@ -112,14 +112,14 @@ fn shapes_offsets_and_types() {
         row("S-11 shape of 2^32 x 2^32", shaped("[4294967296,4294967296]"), "overflow", b),
         row("S-11 another size", shaped("[255]"), "1020 bytes", b),
         row(
-            "M-16 no dimensions",
+            "S-11 no dimensions",
             two(r#""b":{"dtype":"F32","shape":[],"data_offsets":[1024,1028]}"#)[..].to_vec(),
             "unexpected",
             "data",
         ),
-        row("M-16 five dimensions", shaped("[1,1,1,1,256]"), "5 dimensions", b),
+        row("S-11 five dimensions", shaped("[1,1,1,1,256]"), "5 dimensions", b),
         row(
-            "M-17 a dimension of 0",
+            "S-11 a dimension of 0",
             two(r#""b":{"dtype":"F32","shape":[0],"data_offsets":[1024,1024]}"#)[..].to_vec(),
             "unexpected",
             "data",
@@ -211,7 +211,7 @@ fn index() {
             "neither",
             "model.safetensors",
         )
-        .nowhere(),
+        .no_input(),
     ]);
 }
 
