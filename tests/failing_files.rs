@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 use support::{Folder, TinyModel};
 
@@ -78,6 +79,17 @@ fn a_file_that_is_written_over_is_noticed_after_the_reply() {
     assert!(told.contains("while it was in use"), "{told}");
 }
 
+/// A long text that has begun to be written, and who reads it to its end.
+#[cfg(unix)]
+fn writing(path: &Path, how: [&str; 3]) -> (Child, JoinHandle<std::io::Result<u64>>) {
+    let mut command = whit();
+    command.args(["generate", "-n", "100000", "-s", "1"]).args(how).arg("-m").arg(path).arg("the other");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("whit starts");
+    let mut out = child.stdout.take().expect("a pipe");
+    out.read_exact(&mut [0; 16]).expect("some text");
+    (child, std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink())))
+}
+
 /// M-32, M-34: at twenty moments of a long text.
 #[cfg(unix)]
 #[test]
@@ -108,12 +120,7 @@ fn whatever_happens_to_the_file_while_a_text_is_written_is_told() {
             // Of long ago, so that no clock is too coarse for a change.
             let file = File::options().write(true).open(&path).expect("the file");
             file.set_modified(SystemTime::UNIX_EPOCH).expect("a time");
-            let mut command = whit();
-            command.args(["generate", "-q", "-n", "100000", "-t", "1", "-s", "1", "-m"]).arg(&path).arg("the other");
-            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("whit starts");
-            let mut out = child.stdout.take().expect("a pipe");
-            out.read_exact(&mut [0; 16]).expect("some text");
-            let reader = std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+            let (child, reader) = writing(&path, ["-q", "-t", "1"]);
             std::thread::sleep(Duration::from_millis(moment * 7 % 40));
             event(&folder, &path);
             // Of a cut file the program ends by itself.
@@ -139,12 +146,7 @@ fn a_cut_file_is_told_in_json() {
     }
     let folder = Folder::new("cut-json");
     let path = model(&folder);
-    let mut command = whit();
-    command.args(["generate", "--json", "-n", "100000", "-t", "2", "-m"]).arg(&path).arg("the other");
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("whit starts");
-    let mut out = child.stdout.take().expect("a pipe");
-    out.read_exact(&mut [0; 16]).expect("some text");
-    let reader = std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+    let (child, reader) = writing(&path, ["--json", "-t", "2"]);
     File::options().write(true).open(&path).and_then(|file| file.set_len(0)).expect("cut");
     let output = child.wait_with_output().expect("it ends");
     reader.join().expect("no panic").expect("readable");
