@@ -1,6 +1,6 @@
 //! One error type: what went wrong, where (file, field, byte offset) and what to do about it.
 
-use core::fmt;
+use core::fmt::{self, Write};
 
 /// The class of an error; each has its exit code (BSD `sysexits.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,11 +130,6 @@ impl Error {
         self.0.kind
     }
 
-    /// The file this error names.
-    pub fn file(&self) -> Option<&str> {
-        self.0.file.as_deref()
-    }
-
     /// The field this error names.
     pub fn named_field(&self) -> Option<&str> {
         self.0.field.as_deref()
@@ -145,14 +140,28 @@ impl Error {
         &self.0.message
     }
 
-    /// What to do about it, if that is known.
-    pub fn advice(&self) -> Option<&str> {
-        self.0.hint.as_deref()
-    }
-
     /// The byte offset this error names.
     pub fn offset(&self) -> Option<u64> {
         self.0.offset
+    }
+
+    /// The line that a program prints: `error[KIND]: ` and what `Display` gives, or an object of the same parts.
+    pub fn line(&self, as_json: bool) -> String {
+        let Detail { kind, file, field, offset, message, hint } = &*self.0;
+        if !as_json {
+            return format!("error[{}]: {self}", kind.name());
+        }
+        let text = |text: &Option<String>| text.as_deref().map_or("null".into(), json_string);
+        format!(
+            r#"{{"error":{{"kind":"{}","exit_code":{},"file":{},"field":{},"offset":{},"message":{},"hint":{}}}}}"#,
+            kind.name(),
+            kind.exit_code(),
+            text(file),
+            text(field),
+            offset.map_or("null".into(), |offset| offset.to_string()),
+            json_string(message),
+            text(hint)
+        )
     }
 
     /// Whether this error says where: by a field, a byte offset or both.
@@ -215,13 +224,35 @@ pub fn printable(text: &str) -> String {
 }
 
 /// A path as [`printable`] shows names, but cut to its end, where the name of the file is.
-pub(crate) fn shown_path(path: &str) -> String {
+fn shown_path(path: &str) -> String {
     let mut out = String::new();
     path.chars().for_each(|c| push_escaped(&mut out, c));
     if out.len() > SHOWN {
         let start = (out.len() - SHOWN..).find(|at| out.is_char_boundary(*at)).unwrap_or(0);
         out.replace_range(..start, "…");
     }
+    out
+}
+
+/// `text` as a JSON string, quotes included.
+pub fn json_string(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
+                // Every control character is in the basic plane: one \u escape.
+                let _ = write!(&mut out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
     out
 }
 

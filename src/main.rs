@@ -11,8 +11,7 @@ use whit::os::{fault, interrupt};
 fn main() -> ExitCode {
     // Before the first thread.
     whit::os::memory::use_one_heap();
-    // Errors of every kind are JSON where the arguments say so.
-    fault::watch_files(std::env::args_os().skip(1).any(|argument| argument == "--json"));
+    fault::watch_files(cli::errors_are_json());
     fault::watch_stacks();
     // Without a handler Ctrl-C still ends the process, only without statistics.
     let _ = ctrlc::set_handler(|| {

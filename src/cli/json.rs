@@ -2,27 +2,7 @@
 
 use core::fmt::{Display, Write};
 
-/// `text` as a JSON string, quotes included.
-pub(crate) fn string(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
-                // Every control character is in the basic plane: one \u escape.
-                let _ = write!(out, "\\u{:04x}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
+pub(crate) use whit::error::json_string as string;
 
 /// A list of values that are already JSON.
 pub(crate) fn list(values: impl IntoIterator<Item = String>) -> String {

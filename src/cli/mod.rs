@@ -25,7 +25,6 @@ mod views;
 use args::{Cli, Command, ComputeArgs, ContextArg, Kv};
 use clap::Parser;
 use clap::error::ErrorKind;
-use json::Object;
 use output::{End, Outcome, note};
 use whit::compute::Compute;
 use whit::error::{Error, Kind, Result};
@@ -82,30 +81,18 @@ fn exit_code(outcome: Outcome<()>) -> u8 {
         Ok(()) | Err(End::BrokenPipe) => 0,
         Err(End::Interrupted) => Kind::Interrupted.exit_code(),
         Err(End::Failed(error)) => {
-            // As the arguments were typed: they may be what is wrong.
-            if std::env::args_os().skip(1).any(|argument| argument == "--json") {
-                note(format_args!("{}", as_json(&error)));
-            } else {
-                note(format_args!("error[{}]: {error}", error.kind().name()));
-            }
+            note(format_args!("{}", error.line(errors_are_json())));
             error.kind().exit_code()
         }
     }
 }
 
-/// An error as one line of JSON.
-fn as_json(error: &Error) -> String {
-    let object = Object::default()
-        .text("kind", error.kind().name())
-        .raw("exit_code", error.kind().exit_code())
-        .maybe("file", error.file())
-        .maybe("field", error.named_field())
-        .raw("offset", error.offset().map_or("null".into(), |offset| offset.to_string()))
-        .text("message", error.message())
-        .maybe("hint", error.advice());
-    Object::default().raw("error", object.line()).line()
+/// Whether JSON is asked for, as the arguments were typed: they may be what is wrong.
+pub(crate) fn errors_are_json() -> bool {
+    std::env::args_os().skip(1).any(|argument| argument == "--json")
 }
 
+/// The message of a parser's error.
 fn usage(error: &clap::Error) -> Error {
     let error = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Error::usage("no command is given"),

@@ -14,11 +14,12 @@ use std::time::Duration;
 
 /// Why work was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Beyond {
     /// It asked for more memory than it may have, or there is none to begin with.
-    Memory,
+    Memory = 1,
     /// It recursed too deeply.
-    Stack,
+    Stack = 2,
 }
 
 /// Stack of a thread with a budget.
@@ -28,16 +29,15 @@ const GUARD_BYTES: usize = 64 << 10;
 /// Stack that is kept for the allocator, which never takes as much.
 const RESERVE_BYTES: usize = 2 * GUARD_BYTES;
 
+/// Nothing is used up.
 const UNDER_WAY: u8 = 0;
-const BEYOND_MEMORY: u8 = 1;
-const BEYOND_STACK: u8 = 2;
 
 thread_local! {
     /// Bytes that this thread may still ask for.
     static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
     /// Where its stack ends; 0 where it has no budget.
     static STACK_END: Cell<usize> = const { Cell::new(0) };
-    /// Told what it has used up.
+    /// Told what it has used up, a [`Beyond`].
     static SPENT: Cell<Option<&'static AtomicU8>> = const { Cell::new(None) };
 }
 
@@ -53,18 +53,18 @@ fn take(bytes: usize) {
     }
     let here = 0_u8;
     if (&raw const here).addr().wrapping_sub(STACK_END.get()) < RESERVE_BYTES {
-        give_up(BEYOND_STACK);
+        give_up(Beyond::Stack);
     }
     match left.checked_sub(bytes as u64) {
         Some(left) => LEFT.set(left),
-        None => give_up(BEYOND_MEMORY),
+        None => give_up(Beyond::Memory),
     }
 }
 
 /// The thread goes no further. As a signal's handler may: without heap and locks.
-fn give_up(beyond: u8) -> ! {
+fn give_up(beyond: Beyond) -> ! {
     if let Some(spent) = SPENT.get() {
-        spent.store(beyond, Ordering::Release);
+        spent.store(beyond as u8, Ordering::Release);
     }
     loop {
         super::sys::wait();
@@ -76,7 +76,7 @@ fn give_up(beyond: u8) -> ! {
 pub(super) fn untouchable(address: usize) {
     let end = STACK_END.get();
     if end != 0 && address.abs_diff(end) <= GUARD_BYTES {
-        give_up(BEYOND_STACK);
+        give_up(Beyond::Stack);
     }
 }
 
@@ -131,7 +131,7 @@ pub fn within<T: Send + 'static>(bytes: u64, work: impl FnOnce() -> T + Send + '
             Ok(result) => return Ok(result),
             Err(RecvTimeoutError::Timeout) => match spent.load(Ordering::Acquire) {
                 UNDER_WAY => {}
-                BEYOND_STACK => return Err(Beyond::Stack),
+                beyond if beyond == Beyond::Stack as u8 => return Err(Beyond::Stack),
                 _ => return Err(Beyond::Memory),
             },
             Err(RecvTimeoutError::Disconnected) => match thread.join() {

@@ -32,7 +32,7 @@ pub use unix::{watch_files, watch_stacks};
 
 #[cfg(unix)]
 mod unix {
-    use crate::error::{Kind, shown_path};
+    use crate::error::{Error, Kind};
     use crate::os::{budget, sys};
     use core::ptr::null_mut;
     use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
@@ -101,18 +101,15 @@ mod unix {
 
     /// The error about the file at `path`: before its offset and after it.
     fn message(path: &Path, as_json: bool) -> [String; 2] {
-        const WHAT: &str = "the file was cut or its storage failed while it was in use";
-        const HINT: &str = "copy it again, then start again";
-        let (kind, code, name) = (Kind::Io.name(), Kind::Io.exit_code(), shown_path(&path.display().to_string()));
-        if as_json {
-            let name = name.replace('\\', "\\\\").replace('"', "\\\"");
-            let before =
-                format!(r#"{{"error":{{"kind":"{kind}","exit_code":{code},"file":"{name}","field":null,"offset":"#);
-            return [before, format!(",\"message\":\"{WHAT}\",\"hint\":\"{HINT}\"}}}}\n")];
-        }
+        let error = Error::new(Kind::Io, "the file was cut or its storage failed while it was in use")
+            .in_file(path.display().to_string())
+            .hint("copy it again, then start again");
+        let line = error.at(u64::MAX).line(as_json);
+        let offset = if as_json { u64::MAX.to_string() } else { format!("{:x}", u64::MAX) };
+        let (before, after) = line.rsplit_once(&offset).unwrap_or((&line, ""));
         // The text that was being written ends in the middle of a line.
-        let start = if std::io::stderr().is_terminal() { "\n" } else { "" };
-        [format!("{start}error[{kind}]: {name}: byte 0x"), format!(": {WHAT} ({HINT})\n")]
+        let start = if !as_json && std::io::stderr().is_terminal() { "\n" } else { "" };
+        [format!("{start}{before}"), format!("{after}\n")]
     }
 
     type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);

@@ -37,11 +37,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            if as_json {
-                eprintln!("{}", report::json_error(&error));
-            } else {
-                eprintln!("error[{}]: {error}", error.kind().name());
-            }
+            eprintln!("{}", error.line(as_json));
             ExitCode::from(error.kind().exit_code())
         }
     }

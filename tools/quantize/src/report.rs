@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::json;
-use whit::error::{Error, printable};
+use whit::error::printable;
 
 use crate::convert::Written;
 
@@ -80,19 +80,5 @@ pub fn json(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
         "model": read.name, "format": read.format, "file_bytes": file_bytes,
         "weights": tensors.iter().map(elements).sum::<u64>(), "notes": read.notes, "tensors": rows,
     })
-    .to_string()
-}
-
-/// An error as one line of JSON, of the same form as `whit --json` gives.
-pub fn json_error(error: &Error) -> String {
-    json!({"error": {
-        "kind": error.kind().name(),
-        "exit_code": error.kind().exit_code(),
-        "file": error.file(),
-        "field": error.named_field(),
-        "offset": error.offset(),
-        "message": error.message(),
-        "hint": error.advice(),
-    }})
     .to_string()
 }
