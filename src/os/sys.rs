@@ -16,7 +16,7 @@ pub(super) fn free_bytes(file: &File) -> Option<u64> {
     }
     // SAFETY: all fields are integers, for which zero is valid, and the call has filled them.
     let status = unsafe { status.assume_init() };
-    #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+    #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "widths differ between systems")]
     (status.f_bavail as u64).checked_mul(status.f_frsize as u64)
 }
 
@@ -115,7 +115,7 @@ pub(super) fn address_space_limit() -> Option<u64> {
     let code = unsafe { libc::getrlimit(libc::RLIMIT_AS, limit.as_mut_ptr()) };
     // SAFETY: all fields are integers, for which zero is valid.
     let limit = unsafe { limit.assume_init() }.rlim_cur;
-    #[allow(clippy::unnecessary_cast)]
+    #[allow(clippy::unnecessary_cast, reason = "widths differ between systems")]
     (code == 0 && limit != libc::RLIM_INFINITY).then_some(limit as u64)
 }
 
