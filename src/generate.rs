@@ -1,10 +1,13 @@
 //! The token loop: prefill a prompt, then sample, decode and stop. Yields text; knows no terminal, clock or signal.
 
+#[cfg(feature = "std")]
 pub mod prefix_cache;
 mod stops;
+#[cfg(feature = "std")]
 pub mod stream;
 pub mod tree;
 
+#[cfg(feature = "std")]
 pub use prefix_cache::PrefixCache;
 pub use stops::Stops;
 
@@ -13,6 +16,7 @@ use crate::model::Session;
 use crate::sampler::{Sampler, Watcher};
 use crate::token::TokenId;
 use crate::tokenizer::{Decoder, TokenKind, Tokenizer};
+use alloc::{string::String, vec::Vec};
 
 /// Why a text ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +118,7 @@ impl<'g, 'm, 'a> Generator<'g, 'm, 'a> {
         sampler: Sampler,
         mut limits: Limits,
     ) -> Self {
-        let stops = Stops::new(std::mem::take(&mut limits.stops), Decoder::longest_piece(&tokenizer));
+        let stops = Stops::new(core::mem::take(&mut limits.stops), Decoder::longest_piece(&tokenizer));
         Generator {
             tokens: Vec::with_capacity(session.context_length() + 1),
             session,

@@ -32,6 +32,9 @@
 //! }
 //! ```
 
+#[macro_use]
+extern crate alloc;
+
 #[cfg(feature = "cli")]
 pub mod chat;
 pub mod compute;

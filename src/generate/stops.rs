@@ -1,5 +1,7 @@
 //! Stop strings across token borders: text is held back as long as it may be the start of one.
 
+use alloc::{string::String, vec::Vec};
+
 /// The stop strings and the text that is not yet released. All its text is whole characters.
 #[derive(Debug, Clone)]
 pub struct Stops {

@@ -1,6 +1,7 @@
 //! A tree of stories: texts that begin alike and part where another token was chosen.
 
 use crate::token::TokenId;
+use alloc::vec::Vec;
 
 /// A token in the tree.
 #[derive(Debug, Clone, PartialEq)]

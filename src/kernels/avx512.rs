@@ -91,7 +91,7 @@ pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f3
             STREAMS => int8_streams::<STREAMS>(panels, cols, x, out),
             _ => {
                 for (panel, out) in panels.chunks_exact(bytes).zip(out) {
-                    int8_streams::<1>(panel, cols, x, std::slice::from_mut(out));
+                    int8_streams::<1>(panel, cols, x, core::slice::from_mut(out));
                 }
             }
         }
@@ -103,7 +103,7 @@ pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f3
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
 fn int8_streams<const P: usize>(panels: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
     let bytes = panel_bytes(Dtype::Int8, cols);
-    let panels: [Int8Panel<'_>; P] = std::array::from_fn(|p| Int8Panel::new(&panels[p * bytes..][..bytes], cols));
+    let panels: [Int8Panel<'_>; P] = core::array::from_fn(|p| Int8Panel::new(&panels[p * bytes..][..bytes], cols));
     let mut sums = [_mm512_setzero_ps(); P];
     for panel in &panels {
         // The groups ask ahead by the same distance, so that the length of the scales before them would be left out.
@@ -205,7 +205,7 @@ fn float_matvec<const BYTES: usize>(
             STREAMS => float_streams::<STREAMS, BYTES>(panels, bytes, x, out, read),
             _ => {
                 for (panel, out) in panels.chunks_exact(bytes).zip(out) {
-                    float_streams::<1, BYTES>(panel, bytes, x, std::slice::from_mut(out), read);
+                    float_streams::<1, BYTES>(panel, bytes, x, core::slice::from_mut(out), read);
                 }
             }
         }
@@ -222,7 +222,7 @@ fn float_streams<const P: usize, const BYTES: usize>(
     out: &mut [PanelOut],
     read: impl Fn(&[u8; BYTES]) -> __m512,
 ) {
-    let lines: [&[[u8; BYTES]]; P] = std::array::from_fn(|p| &panels[p * bytes..][..bytes].as_chunks().0[..x.len()]);
+    let lines: [&[[u8; BYTES]]; P] = core::array::from_fn(|p| &panels[p * bytes..][..bytes].as_chunks().0[..x.len()]);
     let mut sums = [_mm512_setzero_ps(); P];
     for (k, &x) in x.iter().enumerate() {
         for (lines, sum) in lines.iter().zip(&mut sums) {
@@ -273,11 +273,11 @@ fn float_tile<const N: usize, const BYTES: usize>(
     read: impl Fn(&[u8; BYTES]) -> __m512,
 ) {
     const UNROLL: usize = 4;
-    let x: [&[f32]; N] = std::array::from_fn(|t| &x[t * lines.len()..][..lines.len()]);
+    let x: [&[f32]; N] = core::array::from_fn(|t| &x[t * lines.len()..][..lines.len()]);
     let mut sums = [_mm512_setzero_ps(); N];
     let (unrolled, rest) = lines.as_chunks::<UNROLL>();
     for (i, lines) in unrolled.iter().enumerate() {
-        let x: [&[f32; UNROLL]; N] = std::array::from_fn(|t| &x[t].as_chunks().0[i]);
+        let x: [&[f32; UNROLL]; N] = core::array::from_fn(|t| &x[t].as_chunks().0[i]);
         for (k, line) in lines.iter().enumerate() {
             let w = read(line);
             for (sum, x) in sums.iter_mut().zip(x) {
@@ -351,7 +351,7 @@ fn score<const N: usize, E>(
     out: &mut [PanelOut],
     read: impl Fn(&[E; PANEL_ROWS]) -> __m512,
 ) {
-    let q: [&[f32]; N] = std::array::from_fn(|i| &queries[i].q[..keys.len()]);
+    let q: [&[f32]; N] = core::array::from_fn(|i| &queries[i].q[..keys.len()]);
     let mut sums = [_mm512_setzero_ps(); N];
     for (d, keys) in keys.iter().enumerate() {
         let keys = read(keys);

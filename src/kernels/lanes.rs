@@ -74,9 +74,9 @@ mod tests {
 
     #[test]
     fn the_tree_is_the_written_one() {
-        let lanes: Lanes = std::array::from_fn(|i| 1.0 + (i as f32) * 1e-7 + 1.0 / (i as f32 + 3.0));
-        let a: [f32; 8] = std::array::from_fn(|i| lanes[i] + lanes[i + 8]);
-        let b: [f32; 4] = std::array::from_fn(|i| a[i] + a[i + 4]);
+        let lanes: Lanes = core::array::from_fn(|i| 1.0 + (i as f32) * 1e-7 + 1.0 / (i as f32 + 3.0));
+        let a: [f32; 8] = core::array::from_fn(|i| lanes[i] + lanes[i + 8]);
+        let b: [f32; 4] = core::array::from_fn(|i| a[i] + a[i + 4]);
         assert_eq!(tree(lanes), (b[0] + b[2]) + (b[1] + b[3]));
     }
 

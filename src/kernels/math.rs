@@ -2,14 +2,14 @@
 //!
 //! No branch on the value, so that loops over them become vector code. docs/numerics.md states each formula.
 
-use std::f64::consts::FRAC_2_PI;
+use core::f64::consts::FRAC_2_PI;
 
 /// Adding and subtracting it rounds an f32 of magnitude below 2^22 to an integer, ties to even.
 const ROUND: f32 = 12_582_912.0;
 /// The same for an f64 of magnitude below 2^51.
 const ROUND_F64: f64 = 6_755_399_441_055_744.0;
 /// log2(e).
-const LOG2_E: f32 = std::f32::consts::LOG2_E;
+const LOG2_E: f32 = core::f32::consts::LOG2_E;
 /// The leading 12 bits of ln(2), so that its product with a small integer is exact, and the rest.
 const LN_2_HIGH: f32 = f32::from_bits(0x3f31_7000);
 const LN_2_LOW: f32 = f32::from_bits(0x3805_fdf4);

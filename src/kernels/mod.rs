@@ -26,6 +26,8 @@ mod neon;
 mod neon32;
 mod rows;
 pub mod scalar;
+#[cfg(any(test, not(feature = "std")))]
+mod soft;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod streaming;
 mod table;
@@ -34,6 +36,14 @@ pub use attention::{BLOCK, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, QUERY_ROWS, Quer
 
 use crate::error::{Error, Kind, Result};
 use crate::quant::{GROUP_SIZE, PANEL_ROWS};
+use alloc::{borrow::ToOwned, vec::Vec};
+
+/// This architecture, for messages.
+#[cfg(feature = "std")]
+const HERE: &str = std::env::consts::ARCH;
+/// This architecture, for messages.
+#[cfg(not(feature = "std"))]
+const HERE: &str = "another architecture";
 
 /// The most tokens that one matmul call multiplies with a panel.
 pub const TILE: usize = 96;
@@ -160,7 +170,7 @@ pub fn by_name(name: &str) -> Result<&'static Kernels> {
         return Err(Error::new(Kind::Unavailable, message).hint(format!("it can run: {}", names())));
     }
     if let Some((_, architecture)) = table::elsewhere().find(|(elsewhere, _)| *elsewhere == name) {
-        let message = format!("kernels {name:?} need {architecture}, this is {}", std::env::consts::ARCH);
+        let message = format!("kernels {name:?} need {architecture}, this is {HERE}");
         return Err(Error::new(Kind::Unavailable, message).hint(format!("this CPU can run: {}", names())));
     }
     let message = format!("no kernels are called {:?}", crate::error::printable(name));

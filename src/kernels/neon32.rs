@@ -25,7 +25,7 @@ pub(super) unsafe fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &
     check_matvec(panels, bytes, out);
     for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
         // SAFETY: the contract of this function.
-        unsafe { int8_matmul(panel, cols, x, std::slice::from_mut(out)) };
+        unsafe { int8_matmul(panel, cols, x, core::slice::from_mut(out)) };
     }
 }
 
@@ -63,7 +63,7 @@ pub(super) unsafe fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_
         let panel = head.key_panel(panel, head_dim);
         for (q, out) in quantized[first..][..queries.len()].iter().zip(out) {
             // SAFETY: the contract of this function.
-            unsafe { int8_matmul(panel, head_dim, &q[..groups(head_dim)], std::slice::from_mut(out)) };
+            unsafe { int8_matmul(panel, head_dim, &q[..groups(head_dim)], core::slice::from_mut(out)) };
         }
     };
     let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
@@ -90,7 +90,7 @@ pub(super) unsafe fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_
 /// 16 halves, as bytes, widened.
 #[inline]
 fn widen_16(halves: &[u8; PANEL_ROWS * 2]) -> [f32; PANEL_ROWS] {
-    std::array::from_fn(|r| widen(u16::from_le_bytes([halves[2 * r], halves[2 * r + 1]])))
+    core::array::from_fn(|r| widen(u16::from_le_bytes([halves[2 * r], halves[2 * r + 1]])))
 }
 
 /// Multiplies two lines of codes, 16 rows, with a token's codes of these columns: pairs of products go through three

@@ -5,6 +5,8 @@
 
 use super::lanes::{sum, sum_by, sum_of_squares};
 use super::math;
+#[cfg(not(feature = "std"))]
+use super::soft::Soft;
 
 /// See [`Kernels::rms_norm`](super::Kernels::rms_norm).
 #[inline(always)]

@@ -4,6 +4,8 @@ use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize
 use super::lanes::{sum, widen};
 use super::math::exp;
 use super::rows;
+#[cfg(not(feature = "std"))]
+use super::soft::Soft;
 use super::{Group, PanelOut, TILE};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 use core::hint::black_box;
@@ -79,7 +81,7 @@ pub fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
     let bytes = panel_bytes(Dtype::Int8, cols);
     check_matvec(panels, bytes, out);
     for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
-        int8_matmul(panel, cols, x, std::slice::from_mut(out));
+        int8_matmul(panel, cols, x, core::slice::from_mut(out));
     }
 }
 
@@ -92,7 +94,7 @@ pub fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut])
     let (scales, _) = scales.as_chunks::<{ PANEL_ROWS * 2 }>();
     out.fill([0.0; PANEL_ROWS]);
     for ((codes, scales), x) in codes.iter().zip(scales).zip(x.chunks_exact(n)) {
-        let scales: [f32; PANEL_ROWS] = std::array::from_fn(|r| read_f16(scales, r));
+        let scales: [f32; PANEL_ROWS] = core::array::from_fn(|r| read_f16(scales, r));
         for (x, out) in x.iter().zip(out.iter_mut()) {
             let dots = int8_dots(codes, &x.codes);
             for r in 0..PANEL_ROWS {
@@ -154,7 +156,7 @@ fn float_matvec(
     let bytes = panel_bytes(dtype, x.len());
     check_matvec(panels, bytes, out);
     for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
-        matmul(panel, x.len(), x, std::slice::from_mut(out));
+        matmul(panel, x.len(), x, core::slice::from_mut(out));
     }
 }
 
@@ -169,7 +171,7 @@ fn float_matmul<const BYTES: usize>(
 ) {
     out.fill([0.0; PANEL_ROWS]);
     for (k, line) in lines[..cols].iter().enumerate() {
-        let w: [f32; PANEL_ROWS] = std::array::from_fn(|r| read(line, r));
+        let w: [f32; PANEL_ROWS] = core::array::from_fn(|r| read(line, r));
         for (x, out) in x.chunks_exact(cols).zip(out.iter_mut()) {
             for r in 0..PANEL_ROWS {
                 out[r] = w[r].mul_add(x[k], out[r]);

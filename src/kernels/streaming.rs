@@ -5,6 +5,8 @@ use super::PanelOut;
 use super::attention::{BLOCK, QUERY_ROWS, Query};
 use super::lanes::{LANES, sum};
 use super::math::exp;
+#[cfg(not(feature = "std"))]
+use super::soft::Soft;
 use crate::quant::PANEL_ROWS;
 use core::ops::Range;
 

@@ -8,6 +8,24 @@ use super::{Kernels, scalar};
 use super::{avx2, avx512, avxvnni};
 #[cfg(target_arch = "aarch64")]
 use super::{dotprod, i8mm, neon};
+use alloc::vec::Vec;
+#[cfg(all(target_arch = "aarch64", feature = "std"))]
+use std::arch::is_aarch64_feature_detected;
+
+/// The feature test of `std`, for builds without it: what the target is compiled for is all that is known of its CPU.
+#[cfg(all(target_arch = "x86_64", not(feature = "std")))]
+macro_rules! is_x86_feature_detected {
+    ($name:tt) => {
+        cfg!(target_feature = $name)
+    };
+}
+/// As for x86-64.
+#[cfg(all(target_arch = "aarch64", not(feature = "std")))]
+macro_rules! is_aarch64_feature_detected {
+    ($name:tt) => {
+        cfg!(target_feature = $name)
+    };
+}
 
 /// A backend and the CPU features without which it must not run.
 pub(super) struct Backend {
@@ -198,20 +216,20 @@ static I8MM: Kernels = Kernels {
 #[cfg(target_arch = "aarch64")]
 pub(super) static BACKENDS: &[Backend] = &[
     Backend { kernels: &SCALAR, features: &[] },
-    Backend { kernels: &NEON, features: &[("neon", || std::arch::is_aarch64_feature_detected!("neon"))] },
+    Backend { kernels: &NEON, features: &[("neon", || is_aarch64_feature_detected!("neon"))] },
     Backend {
         kernels: &DOTPROD,
         features: &[
-            ("neon", || std::arch::is_aarch64_feature_detected!("neon")),
-            ("dotprod", || std::arch::is_aarch64_feature_detected!("dotprod")),
+            ("neon", || is_aarch64_feature_detected!("neon")),
+            ("dotprod", || is_aarch64_feature_detected!("dotprod")),
         ],
     },
     Backend {
         kernels: &I8MM,
         features: &[
-            ("neon", || std::arch::is_aarch64_feature_detected!("neon")),
-            ("dotprod", || std::arch::is_aarch64_feature_detected!("dotprod")),
-            ("i8mm", || std::arch::is_aarch64_feature_detected!("i8mm")),
+            ("neon", || is_aarch64_feature_detected!("neon")),
+            ("dotprod", || is_aarch64_feature_detected!("dotprod")),
+            ("i8mm", || is_aarch64_feature_detected!("i8mm")),
         ],
     },
 ];
@@ -227,11 +245,16 @@ static NEON32: Kernels = Kernels {
 };
 
 /// Whether the kernel says that the CPU has NEON; `std` cannot be asked on stable.
-#[cfg(all(target_arch = "arm", target_os = "linux"))]
+#[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
 fn has_neon() -> bool {
     const HWCAP_NEON: libc::c_ulong = 1 << 12;
     // SAFETY: the function reads a vector that the kernel made at start, and gives 0 for what is not in it.
     unsafe { libc::getauxval(libc::AT_HWCAP) & HWCAP_NEON != 0 }
+}
+
+#[cfg(all(target_arch = "arm", target_os = "linux", not(feature = "std")))]
+fn has_neon() -> bool {
+    cfg!(target_feature = "neon")
 }
 
 /// The backends of this architecture, from the plainest to the best.

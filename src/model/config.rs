@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::cursor::{Cursor, Encoder};
+use alloc::vec::Vec;
 
 /// An architecture family: one forward pass each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

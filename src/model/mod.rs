@@ -20,6 +20,7 @@ use crate::format::{File, FileKind, SectionId, TensorEntry};
 use crate::quant::Matrix;
 use crate::token::TokenId;
 use crate::tokenizer::Tokenizer;
+use alloc::vec::Vec;
 use weights::Weights;
 
 /// An opened language model: views into the file's bytes, nothing copied.

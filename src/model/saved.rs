@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::format::cursor::{Cursor, Encoder};
 use crate::ops::{KV_BLOCK, KvCache, KvDtype, NUMERICS_VERSION};
 use crate::token::TokenId;
+use alloc::vec::Vec;
 
 const MAGIC: &[u8; 8] = b"whitKV\0\0";
 const VERSION: u32 = 1;

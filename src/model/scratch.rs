@@ -3,6 +3,7 @@
 use super::config::{Config, Family};
 use crate::error::{Error, Kind, Result};
 use crate::ops::linear::Activations;
+use alloc::vec::Vec;
 
 /// Buffers for up to `batch` tokens.
 pub(super) struct Scratch {

@@ -8,6 +8,7 @@ use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};
 use crate::ops::{KV_BLOCK, KvCache, KvDtype};
 use crate::token::TokenId;
+use alloc::{boxed::Box, vec::Vec};
 use core::ops::Range;
 
 /// How a session is laid out.

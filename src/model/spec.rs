@@ -5,6 +5,7 @@
 
 use super::config::{Config, Family};
 use crate::quant::Dtype;
+use alloc::{string::String, vec::Vec};
 
 /// What a tensor does; dtypes are chosen per role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

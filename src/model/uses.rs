@@ -5,6 +5,7 @@ use super::observe::Op;
 use super::spec::{self, Role};
 use crate::error::Result;
 use crate::format::File;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 /// The ops of a block that multiply with weights.

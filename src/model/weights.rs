@@ -6,6 +6,7 @@ use crate::error::{Error, Result, listed, printable};
 use crate::format::File;
 use crate::ops::{Linear, Norm};
 use crate::quant::Matrix;
+use alloc::vec::Vec;
 
 /// One block.
 pub(super) struct Block<'a> {
@@ -114,7 +115,7 @@ fn check(file: &File<'_>, table: &[TensorSpec]) -> Result<()> {
             problems.push(format!("{} may not be {}", spec.name, entry.dtype.name()));
         }
     }
-    let known: std::collections::HashSet<_> = table.iter().map(|spec| spec.name.as_str()).collect();
+    let known: alloc::collections::BTreeSet<_> = table.iter().map(|spec| spec.name.as_str()).collect();
     let extra = file.tensors().iter().filter(|entry| !known.contains(entry.name));
     problems.extend(extra.map(|entry| format!("{} belongs to no layer", printable(entry.name))));
     if problems.is_empty() {

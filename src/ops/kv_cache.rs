@@ -4,6 +4,7 @@ use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};
 use crate::kernels::{BLOCK, Group, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, Query, scalar, value_block_bytes};
 use crate::quant::{ALIGNMENT, Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, read_panel_row, scale_bytes};
+use alloc::vec::Vec;
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 

@@ -4,6 +4,7 @@ use crate::compute::Compute;
 use crate::kernels::{Group, PanelOut, TILE};
 use crate::quant::{Dtype, Matrix, PANEL_ROWS, groups, panel_bytes};
 use crate::threads::{Columns, MatricesBody};
+use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Multiply-adds below which a part of a product is not worth a thread: some microseconds of work.

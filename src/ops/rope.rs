@@ -39,7 +39,7 @@ mod tests {
     fn a_quarter_turn_moves_the_first_half_into_the_second() {
         let compute = Compute::new(kernels::detect(), 1).expect("one thread");
         let mut angles = [f32::NAN; 4];
-        rope_angles(3, &[std::f32::consts::FRAC_PI_6, 0.0], &mut angles);
+        rope_angles(3, &[core::f32::consts::FRAC_PI_6, 0.0], &mut angles);
         let mut x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
         rope(&compute, &mut x, &angles, 2, 4);
         for (got, want) in x.iter().zip([-3.0, 2.0, 1.0, 4.0, -7.0, 6.0, 5.0, 8.0]) {

@@ -138,7 +138,7 @@ fn score_n<const N: usize, E>(
     out: &mut [PanelOut],
     read: impl Fn(&[E; PANEL_ROWS]) -> [__m256; 2],
 ) {
-    let q: [&[f32]; N] = std::array::from_fn(|i| &queries[i].q[..keys.len()]);
+    let q: [&[f32]; N] = core::array::from_fn(|i| &queries[i].q[..keys.len()]);
     let mut sums = [[_mm256_setzero_ps(); 2]; N];
     for (d, keys) in keys.iter().enumerate() {
         let keys = read(keys);
@@ -260,7 +260,7 @@ fn score_int8<const N: usize>(q: &[[Group; 8]], panel: &Int8Panel<'_>, out: &mut
     let mut sums = [[_mm256_setzero_ps(); 2]; N];
     for (g, (codes, scales)) in panel.codes.iter().zip(panel.scales).enumerate() {
         let scales = widen(scales);
-        let q: [&Group; N] = std::array::from_fn(|i| &q[i][g]);
+        let q: [&Group; N] = core::array::from_fn(|i| &q[i][g]);
         for half in 0..2 {
             let dots = dots::<N>(codes, half, q.map(|q| &q.codes));
             for i in 0..N {

@@ -78,7 +78,7 @@ fn float_streams<const P: usize, const BYTES: usize>(
     out: &mut [f32],
     read: impl Fn(&[u8; BYTES]) -> [__m256; 2],
 ) {
-    let lines: [&[[u8; BYTES]]; P] = std::array::from_fn(|p| &panels[p * bytes..][..bytes].as_chunks().0[..x.len()]);
+    let lines: [&[[u8; BYTES]]; P] = core::array::from_fn(|p| &panels[p * bytes..][..bytes].as_chunks().0[..x.len()]);
     let mut sums = [[_mm256_setzero_ps(); 2]; P];
     for (k, &x) in x.iter().enumerate() {
         let x = _mm256_set1_ps(x);
@@ -128,17 +128,17 @@ fn float_matmul<const BYTES: usize>(
 #[target_feature(enable = "avx2,fma,f16c")]
 fn float_tile<const N: usize>(w: &[[f32; PANEL_ROWS]], start: usize, cols: usize, x: &[f32], out: &mut [PanelOut]) {
     const UNROLL: usize = 4;
-    let x: [&[f32]; N] = std::array::from_fn(|t| &x[t * cols + start..][..w.len()]);
-    let mut sums: [[__m256; 2]; N] = std::array::from_fn(|t| load_16(&out[t]));
+    let x: [&[f32]; N] = core::array::from_fn(|t| &x[t * cols + start..][..w.len()]);
+    let mut sums: [[__m256; 2]; N] = core::array::from_fn(|t| load_16(&out[t]));
     let (unrolled, rest) = w.as_chunks::<UNROLL>();
     for (i, w) in unrolled.iter().enumerate() {
-        let x: [&[f32; UNROLL]; N] = std::array::from_fn(|t| &x[t].as_chunks().0[i]);
+        let x: [&[f32; UNROLL]; N] = core::array::from_fn(|t| &x[t].as_chunks().0[i]);
         for k in 0..UNROLL {
-            add_column(&mut sums, &w[k], std::array::from_fn(|t| x[t][k]));
+            add_column(&mut sums, &w[k], core::array::from_fn(|t| x[t][k]));
         }
     }
     for (i, w) in rest.iter().enumerate() {
-        add_column(&mut sums, w, std::array::from_fn(|t| x[t][unrolled.len() * UNROLL + i]));
+        add_column(&mut sums, w, core::array::from_fn(|t| x[t][unrolled.len() * UNROLL + i]));
     }
     for (sum, out) in sums.into_iter().zip(out) {
         store_16(sum, out);

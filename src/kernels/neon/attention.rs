@@ -61,7 +61,7 @@ fn score<const N: usize, E>(
     out: &mut [PanelOut],
     read: impl Fn(&[E; PANEL_ROWS]) -> Row,
 ) {
-    let q: [&[f32]; N] = std::array::from_fn(|i| &queries[i].q[..keys.len()]);
+    let q: [&[f32]; N] = core::array::from_fn(|i| &queries[i].q[..keys.len()]);
     let (fours, rest) = keys.as_chunks::<4>();
     let mut sums = [[vdupq_n_f32(0.0); 4]; N];
     for (i, keys) in fours.iter().enumerate() {
@@ -90,9 +90,9 @@ fn weigh<const N: usize, E: Copy + Default>(
     read: impl Fn(&[E; 16]) -> Row,
 ) {
     let head_dim = queries[0].out.len();
-    let p: [&[f32]; N] = std::array::from_fn(|i| &p[i][seen.clone()]);
+    let p: [&[f32]; N] = core::array::from_fn(|i| &p[i][seen.clone()]);
     for start in (0..head_dim).step_by(16) {
-        let mut sums: [Row; N] = std::array::from_fn(|i| must_cast(first_16(&queries[i].out[start..])));
+        let mut sums: [Row; N] = core::array::from_fn(|i| must_cast(first_16(&queries[i].out[start..])));
         let read = |values: &[E]| match values[start..].first_chunk() {
             Some(values) => read(values),
             None => read(&padded(&values[start..])),

@@ -69,7 +69,7 @@ fn float_streams<const P: usize, const BYTES: usize>(
     out: &mut [PanelOut],
     read: impl Fn(&[u8; BYTES]) -> Row,
 ) {
-    let lines: [&[[u8; BYTES]]; P] = std::array::from_fn(|p| &panels[p * bytes..][..bytes].as_chunks().0[..x.len()]);
+    let lines: [&[[u8; BYTES]]; P] = core::array::from_fn(|p| &panels[p * bytes..][..bytes].as_chunks().0[..x.len()]);
     let mut sums = [[vdupq_n_f32(0.0); 4]; P];
     for (k, &x) in x.iter().enumerate() {
         for (lines, sum) in lines.iter().zip(&mut sums) {
@@ -119,7 +119,7 @@ fn float_tile<const N: usize, const BYTES: usize>(
     out: &mut [PanelOut],
     read: impl Fn(&[u8; BYTES]) -> Row,
 ) {
-    let x: [&[f32]; N] = std::array::from_fn(|t| &x[t * lines.len()..][..lines.len()]);
+    let x: [&[f32]; N] = core::array::from_fn(|t| &x[t * lines.len()..][..lines.len()]);
     let mut sums = [[vdupq_n_f32(0.0); 4]; N];
     for (k, line) in lines.iter().enumerate() {
         let w = read(line);

@@ -35,7 +35,7 @@ pub(super) fn quantize_group(x: &[f32; GROUP_SIZE], out: &mut Group) {
     if scale > 0.0 {
         let divisor = vdupq_n_f32(scale);
         let q = x.map(|x| vmovn_s32(vcvtnq_s32_f32(vdivq_f32(x, divisor))));
-        let q: [int8x8_t; 4] = std::array::from_fn(|i| vmovn_s16(vcombine_s16(q[2 * i], q[2 * i + 1])));
+        let q: [int8x8_t; 4] = core::array::from_fn(|i| vmovn_s16(vcombine_s16(q[2 * i], q[2 * i + 1])));
         out.codes = must_cast(q);
         out.sum = must_cast::<_, [int8x16_t; 2]>(q).map(|codes| i32::from(vaddlvq_s8(codes))).iter().sum();
     }
@@ -131,7 +131,7 @@ pub(in super::super) fn matmul<const N: usize>(
 pub(super) fn dots(codes: &Codes, x: &Group) -> Dots {
     let codes: &[[[i8; 16]; 4]; 8] = must_cast_ref(codes);
     let x: &[[i8; 4]; 8] = must_cast_ref(&x.codes);
-    std::array::from_fn(|i| {
+    core::array::from_fn(|i| {
         // Two rows each, as the sums of their even and of their odd pairs of columns.
         let mut sums = [vdupq_n_s32(0); 2];
         for j in 0..4 {
