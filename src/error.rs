@@ -1,5 +1,7 @@
 //! One error type: what went wrong, where (file, field, byte offset) and what to do about it.
 
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
 use core::fmt::{self, Write};
 
 /// The class of an error; each has its exit code (BSD `sysexits.h`).
@@ -190,7 +192,7 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl core::error::Error for Error {}
 
 /// Control characters, line separators and direction marks and overrides: what moves the cursor where it is shown.
 pub fn moves_cursor(c: char) -> bool {

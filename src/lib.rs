@@ -31,20 +31,36 @@
 //!     Ok(())
 //! }
 //! ```
+//!
+//! # Features
+//!
+//! | feature | default | what it brings |
+//! |---|---|---|
+//! | `std` | yes | threads, kernels chosen by what the CPU can do, and all that needs an operating system: `os`, `inspect`, mapped and written files, kept beginnings, streamed weights |
+//! | `chat` | | `chat`: conversations by a model's chat template |
+//! | `default-model` | | the story model inside the library, 1.5 MB: [`default_model`] |
+//! | `cli` | | all of the above and what the program `whit` needs |
+//!
+//! Without `std` the library needs an allocator and nothing else. It computes on the calling thread, with the kernels that
+//! the target is sure to have; the bits are the same.
+
+#![cfg_attr(not(feature = "std"), no_std)]
 
 #[macro_use]
 extern crate alloc;
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "chat")]
 pub mod chat;
 pub mod compute;
 pub mod error;
 pub mod format;
 pub mod generate;
+#[cfg(feature = "std")]
 pub mod inspect;
 pub mod kernels;
 pub mod model;
 pub mod ops;
+#[cfg(feature = "std")]
 pub mod os;
 pub mod quant;
 pub mod sampler;

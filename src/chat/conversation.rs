@@ -162,7 +162,7 @@ pub fn from_note(note: &[u8]) -> Result<Vec<Turn>> {
         let at = cursor.offset();
         let role = *Role::ALL.get(cursor.u32("role")? as usize).ok_or_else(|| Error::data("unknown role").at(at))?;
         let length = cursor.count(1, "text")?;
-        let text = std::str::from_utf8(cursor.take(length, "text")?);
+        let text = core::str::from_utf8(cursor.take(length, "text")?);
         let text = text.map_err(|_| Error::data("the text is not UTF-8").field("conversation").at(at))?;
         let n_tokens = cursor.count(4, "tokens")?;
         let tokens = (0..n_tokens).map(|_| cursor.u32("tokens")).collect::<Result<_>>()?;

@@ -1,6 +1,7 @@
 //! Bytes at the alignment that weights need, and the one cast of file bytes to numbers.
 
 use super::layout::ALIGNMENT;
+use alloc::vec::Vec;
 
 /// Aligns what it holds to 64 bytes, for files that are part of a program:
 ///

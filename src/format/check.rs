@@ -7,6 +7,7 @@ use super::layout::{
     Section, SectionId,
 };
 use crate::error::{Error, Result};
+use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
 const COPY: &str = "copy the file again";
 

@@ -1,6 +1,7 @@
 //! The one way through foreign bytes: every read is checked against what is left.
 
 use crate::error::{Error, Result};
+use alloc::vec::Vec;
 
 /// Reads little-endian values from a section, front to back.
 #[derive(Debug, Clone)]

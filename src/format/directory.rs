@@ -4,6 +4,7 @@ use super::cursor::{Cursor, Encoder};
 use super::layout::{self, ALIGNMENT, MAX_TENSORS};
 use crate::error::{Error, Result, printable};
 use crate::quant::Dtype;
+use alloc::{string::String, vec::Vec};
 
 /// What the stored weights differ from the source's by.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -18,6 +19,7 @@ pub struct TensorErrors {
 
 impl TensorErrors {
     /// Signal to noise in dB; infinite where nothing was lost.
+    #[cfg(feature = "std")]
     pub fn snr_db(&self) -> f64 {
         20.0 * (f64::from(self.signal_rms) / f64::from(self.rms)).log10()
     }
@@ -49,6 +51,7 @@ impl TensorEntry<'_> {
     }
 
     /// Appends the entry to a directory.
+    #[cfg_attr(not(feature = "std"), expect(dead_code, reason = "for the writer, which needs files"))]
     pub(crate) fn encode(&self, out: &mut Encoder) {
         out.u16(self.name.len() as u16);
         out.bytes(self.name.as_bytes());

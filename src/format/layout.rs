@@ -1,5 +1,6 @@
 //! Where things lie in a file: the header, the section table and the sizes of tensors.
 
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use super::cursor::{Cursor, Encoder};
@@ -171,6 +172,7 @@ impl Section {
 }
 
 /// Header and section table as bytes, the header checksum filled in.
+#[cfg_attr(not(feature = "std"), expect(dead_code, reason = "for the writer, which needs files"))]
 pub(crate) fn encode_front(header: &Header, sections: &[Section]) -> Vec<u8> {
     let mut out = Encoder::default();
     out.bytes(&MAGIC);

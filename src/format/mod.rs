@@ -8,6 +8,7 @@ mod foreign;
 mod layout;
 mod provenance;
 mod reader;
+#[cfg(feature = "std")]
 pub mod writer;
 
 pub use directory::{TensorEntry, TensorErrors};

@@ -3,6 +3,7 @@
 use super::cursor::{Cursor, Encoder};
 use super::layout::{self, MAX_NAME_BYTES};
 use crate::error::{Error, Result};
+use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
 /// Most source files of a model.
 pub const MAX_SOURCES: usize = 65_536;

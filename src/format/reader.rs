@@ -1,5 +1,6 @@
 //! Opens a file: everything but the weights is checked once, then borrowed views are handed out.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use core::fmt;

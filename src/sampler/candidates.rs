@@ -1,6 +1,7 @@
 //! The tokens that may come next, and the filters that thin them out: one method a filter.
 
 use crate::token::TokenId;
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 /// A token that may come next.

@@ -2,6 +2,7 @@
 
 use super::options::SamplerOptions;
 use crate::token::TokenId;
+use alloc::vec::Vec;
 
 /// The last n tokens in a ring, and how often each token is in it.
 #[derive(Debug, Clone)]

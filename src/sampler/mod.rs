@@ -27,6 +27,7 @@ pub use watch::{Stage, Watcher};
 use crate::error::{Error, Result};
 use crate::ops::math::exp;
 use crate::token::TokenId;
+use alloc::vec::Vec;
 use history::History;
 
 /// A chain of filters with its memory: random state, recent tokens and room for the candidates. Allocates nothing

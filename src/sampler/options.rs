@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::token::TokenId;
+use alloc::vec::Vec;
 
 /// The most tokens that the penalties look back over.
 pub const MAX_REPEAT_LAST_N: usize = 1 << 20;

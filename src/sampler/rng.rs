@@ -8,7 +8,7 @@ impl Rng {
     /// The generator of `seed`; every seed is good, 0 too.
     pub fn new(seed: u64) -> Self {
         let mut counter = seed;
-        Rng(std::array::from_fn(|_| {
+        Rng(core::array::from_fn(|_| {
             counter = counter.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let z = (counter ^ (counter >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -2,8 +2,8 @@
 #![allow(unsafe_code)]
 
 use super::Threads;
-use std::marker::PhantomData;
-use std::ops::Range;
+use core::marker::PhantomData;
+use core::ops::Range;
 
 /// A body of a region over matrices: called with the number of a matrix, units of it and their columns.
 pub type MatricesBody<'a, T> = dyn Fn(usize, Range<usize>, Columns<'_, T>) + Sync + 'a;
@@ -95,7 +95,7 @@ impl<T> Columns<'_, T> {
             // SAFETY: `all` points to `n_rows * width` elements borrowed mutably for the life of the region, and
             // `start <= end <= width`, so the range lies within them. Column ranges of one region are disjoint, each
             // row is handed out once by this iterator, and `&mut self` lets no second one live beside it.
-            unsafe { std::slice::from_raw_parts_mut(self.all.add(t * self.width + self.start), self.end - self.start) }
+            unsafe { core::slice::from_raw_parts_mut(self.all.add(t * self.width + self.start), self.end - self.start) }
         })
     }
 }

@@ -5,6 +5,7 @@ use super::normalize::nfc;
 use super::pretokenize::PreTokenizer;
 use super::tables::{Buckets, Tables, Words, find_merge};
 use crate::token::TokenId;
+use alloc::vec::Vec;
 
 /// The tables of byte-level BPE.
 pub(super) struct ByteLevel<'t, 'a> {

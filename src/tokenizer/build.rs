@@ -1,6 +1,6 @@
 //! Writes a section from a vocabulary, for `quantize`. The same vocabulary gives the same bytes.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
 use std::collections::HashMap;
 
 use super::header::{

@@ -2,6 +2,7 @@
 
 use super::{TokenKind, Tokenizer};
 use crate::token::TokenId;
+use alloc::{string::String, vec::Vec};
 
 /// The most bytes that wait for the rest of their character.
 const WAITING: usize = 3;

@@ -4,6 +4,7 @@ use super::PreTokenizer;
 use crate::error::{Error, Result};
 use crate::format::cursor::Cursor;
 use crate::token::TokenId;
+use alloc::string::String;
 
 /// An id that is not there.
 pub(super) const ABSENT: u32 = u32::MAX;

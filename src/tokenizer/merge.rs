@@ -1,8 +1,8 @@
 //! The merge loop of both models: symbols in a linked list, candidate pairs in a priority queue, O(n log n).
 
+use alloc::{collections::BinaryHeap, vec::Vec};
 use core::cmp::Reverse;
 use core::ops::Range;
-use std::collections::BinaryHeap;
 
 use super::header::ABSENT;
 use crate::token::TokenId;

@@ -5,6 +5,7 @@
 
 mod added;
 mod bpe;
+#[cfg(feature = "std")]
 mod build;
 mod decode;
 mod header;
@@ -20,10 +21,12 @@ mod unicode_tables;
 #[allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 mod tests;
 
+#[cfg(feature = "std")]
 pub use build::{Token, Vocabulary, VocabularyModel, byte_level_decode, byte_token};
 pub use decode::Decoder;
 pub use pretokenize::PreTokenizer;
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::error::Result;

@@ -1,6 +1,6 @@
 //! Unicode normalization form C, by the tables of Unicode 16.0.0.
 
-use std::borrow::Cow;
+use alloc::{borrow::Cow, string::String, vec::Vec};
 
 use super::unicode_tables::{COMBINING, COMPOSE, DECOMPOSE, NFC_CHECK};
 

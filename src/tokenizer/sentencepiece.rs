@@ -4,6 +4,7 @@ use super::header::ABSENT;
 use super::merge::{MAX_PIECE_BYTES, Merger};
 use super::tables::{ID_BITS, Pieces, Tables, piece_hash, piece_id};
 use crate::token::TokenId;
+use alloc::{string::String, vec::Vec};
 
 /// U+2581, by which SentencePiece writes a space.
 pub(super) const SPACE_MARK: char = '\u{2581}';
