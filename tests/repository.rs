@@ -1,32 +1,54 @@
-//! What holds for the repository as a whole: how many crates the runtime pulls in, and that its pages link to files
-//! that exist.
+//! What holds for the repository as a whole: what features cost, that a plain `cargo build` makes the program, and that pages
+//! link to files that exist.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The crates linked into the runtime; it and the macros run by the compiler are not counted.
-fn runtime_crates(features: &[&str]) -> BTreeSet<String> {
-    let output = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--locked", "-p", "whit", "-e", "normal", "--prefix", "none"])
-        .args(features)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo runs");
+/// What `cargo` says, called in this folder.
+fn cargo(arguments: &[&str]) -> String {
+    let command = &mut Command::new(env!("CARGO"));
+    let output = command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8_lossy(&output.stdout);
+    String::from_utf8_lossy(&output.stdout).into()
+}
+
+/// The crates linked into the runtime with these options; it and the macros run by the compiler are not counted.
+fn runtime_crates(options: &[&str]) -> BTreeSet<String> {
+    let tree = ["tree", "--offline", "--locked", "-p", "whit", "-e", "normal", "--prefix", "none"];
+    let text = cargo(&[&tree[..], options].concat());
     let name_and_version = |line: &str| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
     text.lines().map(name_and_version).filter(|c| !c.is_empty() && !c.starts_with("whit ")).collect()
 }
 
 #[test]
 fn few_crates_are_linked_into_the_runtime() {
-    for (features, most) in [(&[][..], 50), (&["--no-default-features"][..], 12)] {
-        let crates = runtime_crates(features);
+    let sets: [(&[&str], usize); 4] =
+        [(&["--no-default-features"], 8), (&[], 12), (&["--features", "chat"], 14), (&["--features", "cli"], 50)];
+    for (options, most) in sets {
+        let crates = runtime_crates(options);
         assert!(!crates.is_empty(), "cargo tree named no crate");
-        assert!(crates.len() <= most, "{} crates, at most {most}: {crates:#?}", crates.len());
+        assert!(crates.len() <= most, "{options:?}: {} crates, at most {most}: {crates:#?}", crates.len());
     }
+}
+
+#[test]
+fn the_library_comes_bare_and_the_checkout_with_the_program() {
+    let metadata = cargo(&["metadata", "--offline", "--locked", "--no-deps", "--format-version", "1"]);
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let library = packages.iter().find(|package| package["name"] == "whit").expect("the library");
+    // No story model, no templates, no command line for who only depends on whit.
+    assert_eq!(library["features"]["default"], serde_json::json!(["std"]));
+    // A plain `cargo build` takes the default members, and one of them asks for the program.
+    let built = metadata["workspace_default_members"].as_array().expect("members");
+    let asks_for_the_program = packages.iter().filter(|package| built.contains(&package["id"])).any(|package| {
+        let mut normal =
+            package["dependencies"].as_array().expect("dependencies").iter().filter(|d| d["kind"].is_null());
+        normal.any(|d| d["name"] == "whit" && d["features"] == serde_json::json!(["cli"]))
+    });
+    assert!(asks_for_the_program && built.contains(&library["id"]), "{built:?}");
 }
 
 /// The targets of Markdown links outside code, as written.
