@@ -1,6 +1,6 @@
 //! whit: a GPT in the smallest space.
 //!
-//! A `.whit` file (see [`format`]) is opened from a plain byte slice and checked once; a [`model::Session`] owns all
+//! A `.whit` file (see [`mod@format`]) is opened from a plain byte slice and checked once; a [`model::Session`] owns all
 //! that changes, allocated once; a [`generate::Generator`] writes:
 //!
 //! ```

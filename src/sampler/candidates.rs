@@ -12,7 +12,7 @@ pub struct Candidate {
     /// Its logit as far as the chain has come: biased, penalized, divided by the temperature.
     pub logit: f32,
     /// Its probability, up to the common factor [`Candidates::mass`]: the exponential of the logit's distance to
-    /// the best, 0 before [`Candidates::weigh`].
+    /// the best; 0 before the candidates are weighed.
     pub weight: f32,
 }
 

@@ -1,5 +1,5 @@
 //! Text to tokens and back. [`Tokenizer`] borrows the tables of a section and encodes; [`Decoder`] turns tokens into
-//! text as they come; [`Vocabulary`] writes a section.
+//! text as they come; `Vocabulary`, with the feature `std`, writes a section.
 #![doc = ""]
 #![doc = include_str!("SECTION.md")]
 
