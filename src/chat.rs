@@ -4,6 +4,8 @@ mod conversation;
 mod template;
 #[cfg(test)]
 mod tests;
+mod turn;
 
-pub use conversation::{Role, Turn, from_note, to_note, tokens};
+pub use conversation::tokens;
 pub use template::Template;
+pub use turn::{Role, Turn, from_note, to_note};

@@ -1,7 +1,7 @@
 //! A model's chat template: messages to the text that the model was trained on. Templates come with model files, so they
 //! may compute only so much: by fuel and bytes, never by time, so that a slow board gets the same text.
 
-use super::conversation::{Role, Turn};
+use super::turn::{Role, Turn};
 use crate::error::{Error, Result};
 use crate::os::budget::{self, Beyond};
 use crate::tokenizer::Tokenizer;

@@ -9,6 +9,7 @@ mod bpe;
 mod build;
 mod decode;
 mod header;
+mod kind;
 mod merge;
 mod normalize;
 mod pretokenize;
@@ -24,6 +25,7 @@ mod tests;
 #[cfg(feature = "std")]
 pub use build::{Token, Vocabulary, VocabularyModel, byte_level_decode, byte_token};
 pub use decode::Decoder;
+pub use kind::{Specials, TokenKind};
 pub use pretokenize::PreTokenizer;
 
 use alloc::vec::Vec;
@@ -36,47 +38,6 @@ use bpe::ByteLevel;
 use merge::Merger;
 use sentencepiece::SentencePiece;
 use tables::{Model, Tables};
-
-/// What a token is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TokenKind {
-    /// A piece of text that merges make.
-    Normal,
-    /// One byte, the fallback for a character that is no piece.
-    Byte,
-    /// A mark that only the program sets: begin, end, role.
-    Control,
-    /// A piece of text that is always one token.
-    UserDefined,
-    /// Stands for text that the vocabulary cannot spell.
-    Unknown,
-    /// A number without a meaning.
-    Unused,
-}
-
-impl TokenKind {
-    const ALL: [TokenKind; 6] = [
-        TokenKind::Normal,
-        TokenKind::Byte,
-        TokenKind::Control,
-        TokenKind::UserDefined,
-        TokenKind::Unknown,
-        TokenKind::Unused,
-    ];
-
-    fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(code)).copied()
-    }
-}
-
-/// What the names of control tokens mean in a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Specials {
-    /// Text like any other: the choice for all that a user or a file says.
-    AsText,
-    /// The tokens they name: for templates that the program fills.
-    Parse,
-}
 
 /// A tokenizer whose tables lie in the section it was opened from. Copies are cheap.
 #[derive(Debug, Clone, Copy)]
