@@ -5,5 +5,5 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use conversation::{Role, Turn, from_note, to_note, tokens};
+pub use conversation::{Speaker, Turn, from_note, to_note, tokens};
 pub use template::Template;

@@ -21,7 +21,7 @@ const PLANE: u32 = 0xf_0000;
 
 /// Who says something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum Speaker {
     /// Who sets the rules.
     System,
     /// Who asks.
@@ -30,15 +30,15 @@ pub enum Role {
     Assistant,
 }
 
-impl Role {
-    const ALL: [Role; 3] = [Role::System, Role::User, Role::Assistant];
+impl Speaker {
+    const ALL: [Speaker; 3] = [Speaker::System, Speaker::User, Speaker::Assistant];
 
     /// The name in templates.
     pub fn name(self) -> &'static str {
         match self {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
+            Speaker::System => "system",
+            Speaker::User => "user",
+            Speaker::Assistant => "assistant",
         }
     }
 }
@@ -47,7 +47,7 @@ impl Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
     /// Who.
-    pub role: Role,
+    pub role: Speaker,
     /// What.
     pub text: String,
     /// Of a reply: its tokens, as they were chosen.
@@ -58,12 +58,12 @@ pub struct Turn {
 pub fn tokens(turns: &[Turn], template: &Template, tokenizer: &Tokenizer<'_>) -> Result<Vec<TokenId>> {
     let contents: Vec<String> = turns.iter().map(|turn| marked(turn, tokenizer)).collect();
     let last =
-        turns.iter().zip(&contents).rfind(|(turn, _)| turn.role == Role::User).map(|(_, content)| content.clone());
+        turns.iter().zip(&contents).rfind(|(turn, _)| turn.role == Speaker::User).map(|(_, content)| content.clone());
     let text = template.render(turns, contents)?;
     if last.is_some_and(|content| !text.contains(content.trim())) {
         return Err(Error::data("it leaves out what the user said").field("chat template"));
     }
-    let mut replies = turns.iter().filter(|turn| turn.role == Role::Assistant);
+    let mut replies = turns.iter().filter(|turn| turn.role == Speaker::Assistant);
     let mut out = Vec::new();
     let mut rest = text.as_str();
     while let Some((span, id)) = tokenizer.next_special(rest) {
@@ -90,7 +90,7 @@ fn marked(turn: &Turn, tokenizer: &Tokenizer<'_>) -> String {
         }
     }
     match turn.role {
-        Role::Assistant => format!("{REPLY}{out}{END_OF_REPLY}"),
+        Speaker::Assistant => format!("{REPLY}{out}{END_OF_REPLY}"),
         _ => out,
     }
 }
@@ -144,7 +144,7 @@ pub fn to_note(turns: &[Turn]) -> Vec<u8> {
     let mut out = Encoder::default();
     out.u32(turns.len() as u32);
     for turn in turns {
-        out.u32(Role::ALL.iter().position(|role| *role == turn.role).unwrap_or(0) as u32);
+        out.u32(Speaker::ALL.iter().position(|role| *role == turn.role).unwrap_or(0) as u32);
         out.u32(turn.text.len() as u32);
         out.bytes(turn.text.as_bytes());
         out.u32(turn.tokens.len() as u32);
@@ -160,7 +160,7 @@ pub fn from_note(note: &[u8]) -> Result<Vec<Turn>> {
     let mut turns = Vec::new();
     for _ in 0..n_turns {
         let at = cursor.offset();
-        let role = *Role::ALL.get(cursor.u32("role")? as usize).ok_or_else(|| Error::data("unknown role").at(at))?;
+        let role = *Speaker::ALL.get(cursor.u32("role")? as usize).ok_or_else(|| Error::data("unknown role").at(at))?;
         let length = cursor.count(1, "text")?;
         let text = std::str::from_utf8(cursor.take(length, "text")?);
         let text = text.map_err(|_| Error::data("the text is not UTF-8").field("conversation").at(at))?;

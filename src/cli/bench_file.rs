@@ -18,7 +18,7 @@ use super::json::Object;
 use core::str::Chars;
 use std::path::Path;
 use whit::error::Error;
-use whit::inspect::Limits;
+use whit::inspect::MachineLimits;
 use whit::inspect::bench::{Report, Row, Work};
 
 /// The number of this layout.
@@ -68,7 +68,7 @@ pub(crate) fn write(setting: &Setting, report: &Report, computes: &[(&str, usize
     format!("{{\"bench\":{},\n\"limits\":[\n{limits}],\n\"rows\":[\n{rows}]}}\n", head.line())
 }
 
-fn limits_object((kernels, threads): (&str, usize), limits: &Limits) -> String {
+fn limits_object((kernels, threads): (&str, usize), limits: &MachineLimits) -> String {
     Object::default()
         .text("kernels", kernels)
         .raw("threads", threads)
@@ -302,7 +302,7 @@ mod tests {
         let rate = Spread { min: 1.0, median: 2.5, max: 3.0 };
         let row = |work, threads| Row { kernels: "k", threads, work, rate, macs: 10.0, bytes: 4.0, limit: None };
         let rows = vec![row(Work::Prefill { n_tokens: 32 }, 1), row(Work::Decode { depth: 8 }, 2)];
-        let limits = vec![Some(Limits { read: 1e9, int8: 2e9, f32: 3e9 }), None];
+        let limits = vec![Some(MachineLimits { read: 1e9, int8: 2e9, f32: 3e9 }), None];
         Report { limits, rows, complete: true }
     }
 

@@ -1,7 +1,7 @@
 //! `whit generate`: continue a text.
 
 use super::args::{Generate, Sampling};
-use super::input::{self, Source};
+use super::input::{self, ModelFile};
 use super::json::{self, Object};
 use super::keeping::{self, Each, SessionFile};
 use super::output::{End, Outcome, Output, bytes, note};
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::SystemTime;
 use whit::error::{Error, Result};
 use whit::generate::{Generator, Limits, PrefixCache, StopReason};
-use whit::inspect::Plan;
+use whit::inspect::MemoryPlan;
 use whit::model::{GenerationDefaults, Model, Session};
 use whit::os::{clock::Stopwatch, memory};
 use whit::sampler::{Sampler, SamplerOptions, Watcher};
@@ -24,7 +24,7 @@ use whit::{Compute, TokenId};
 
 pub(super) fn run(args: &Generate) -> Outcome<()> {
     let text = prompt_text(args)?;
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = source.model(&file)?;
     let tokenizer = *model.tokenizer().ok_or_else(|| {
@@ -152,10 +152,10 @@ fn shows<'a>(args: &Generate, tokenizer: Tokenizer<'a>, options: &SamplerOptions
 
 fn tell_start(
     args: &Generate,
-    source: &Source,
+    source: &ModelFile,
     model: &Model<'_>,
     compute: &Compute,
-    plan: &Plan,
+    plan: &MemoryPlan,
     context_length: usize,
 ) {
     if args.verbose {

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quantize::args::Args;
 use quantize::convert::{self, Conversion, Progress, Written};
 use quantize::report::{self, Read};
-use quantize::source::{OpenOptions, Source, WordVectors};
+use quantize::source::{Checkpoint, OpenOptions, WordVectors};
 use whit::error::{Error, Kind, Result, printable};
 use whit::format::{File, FileKind, SectionId};
 use whit::model::Model;
@@ -57,7 +57,7 @@ fn run(args: &Args) -> Result<()> {
         });
     }
     let options = OpenOptions { tokenizer: args.tokenizer.clone() };
-    let source = Source::open(&args.input, &options).map_err(|e| e.in_file(input))?;
+    let source = Checkpoint::open(&args.input, &options).map_err(|e| e.in_file(input))?;
     let read = Read { name: &source.name, format: source.format.name(), notes: &source.notes };
     write(args, read, &mut |progress| convert::convert(&source, &args.output, &args.dtypes(), args.force, progress))
 }
