@@ -41,7 +41,7 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
     let setting = setting(&source, &model, &costs, &plan);
 
     interrupt::watch();
-    let bar = progress::steps(plan.n_steps(computes.len()) as u64, args.quiet);
+    let bar = progress::steps(plan.n_steps(computes.len()) as u64, args.progress.quiet);
     let report = bench::run(&model, &costs, &computes, &plan, &mut |compute, step| {
         bar.set_message(format!("{} {}", runs_on(compute), step_name(step)));
         bar.inc(1);

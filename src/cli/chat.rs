@@ -54,7 +54,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         cache: keeping::cache(&args.keeping, &model, kv)?,
         options,
         n_again: 0,
-        out: if args.raw { Output::new().raw() } else { Output::new() },
+        out: if args.raw.raw { Output::new().raw() } else { Output::new() },
         at_terminal: lines.is_terminal(),
         stats: None,
     };

@@ -35,7 +35,7 @@ pub(super) fn run(args: &Doctor) -> Outcome<()> {
     let reach = limits.last().map(|(_, limits)| Reach::new(&costs, *limits, slow));
     let diagnosis = Diagnosis { machine, limits, stored, model: source.short_name(), costs, fit, reach };
     let mut out = Output::new();
-    if args.json {
+    if args.print.json {
         out.line(&diagnosis.as_json())?;
     } else {
         out.write(&diagnosis.page())?;
@@ -54,7 +54,7 @@ fn measure(args: &Doctor, source: &ModelFile) -> Result<Option<Measured>> {
     }
     let n_threads = args.threads.map_or_else(default_threads, usize::from);
     let numbers = if n_threads > 1 { vec![1, n_threads] } else { vec![1] };
-    let steps = progress::steps(numbers.len() as u64 + 1, args.quiet);
+    let steps = progress::steps(numbers.len() as u64 + 1, args.progress.quiet);
     let mut limits = Vec::new();
     for n in numbers {
         steps.set_message(format!("limits on {n} thread{}", if n == 1 { "" } else { "s" }));

@@ -54,9 +54,9 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
         },
         tally: Tally::default(),
     };
-    streaming::pace(&mut run.session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
+    streaming::pace(&mut run.session, &source, &model, &plan, args.compute.max_memory, args.progress.quiet)?;
     interrupt::watch();
-    let bar = progress::steps(n_windows as u64, args.quiet);
+    let bar = progress::steps(n_windows as u64, args.progress.quiet);
     let mut n_done = 0;
     for tokens in tokens.chunks_exact(window).take(n_windows) {
         if !run.window(tokens)? {
@@ -194,7 +194,7 @@ fn report(
     let error = Summary::of(&mut tally.nll).map_or(f64::NAN, |summary| summary.error * perplexity);
     let kl = Summary::of(&mut tally.kl);
     let same_top = tally.n_same_top as f64 / n as f64;
-    if args.json {
+    if args.print.json {
         let mut object = Object::default()
             .raw("windows", n_windows)
             .raw("window", window)

@@ -255,7 +255,7 @@ struct Printer {
 impl Printer {
     fn new(args: &Generate) -> Self {
         let out = Output::new();
-        Printer { out: if args.raw { out.raw() } else { out }, json: args.display.json, ends_line: true }
+        Printer { out: if args.raw.raw { out.raw() } else { out }, json: args.display.json, ends_line: true }
     }
 
     fn prompt(&mut self, text: &str, tokens: &[TokenId]) -> Outcome<()> {

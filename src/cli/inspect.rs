@@ -20,7 +20,7 @@ pub(super) fn run(args: &Inspect) -> Outcome<()> {
         FileKind::WordVectors => None,
     };
     let mut out = Output::new();
-    if args.json {
+    if args.print.json {
         out.line(&as_json(&source.name(), &file, model.as_ref()))?;
     } else {
         let mut page = String::new();

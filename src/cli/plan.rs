@@ -131,7 +131,7 @@ pub(super) fn run(args: &args::Plan) -> Outcome<()> {
     let places = Place::all(max_memory, streaming::least(&model, file_bytes));
     let addresses = memory::address_bytes().map(|now| now + plan.to_come() + plan.reserved + plan.program);
     let mut out = Output::new();
-    if args.json {
+    if args.print.json {
         out.line(&as_json(&wanted, &plan, &places, addresses))?;
     } else {
         out.foreign(&source.short_name())?;

@@ -36,11 +36,11 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
     let options = SessionOptions { context_length, kv, ..SessionOptions::default() };
     let plan = Wanted::one(&model, &file, options, &compute, &args.compute, "--depth").check()?;
     let mut session = Session::new(&model, &compute, options)?;
-    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
+    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.progress.quiet)?;
 
     interrupt::watch();
     let n_steps = fill_steps(depth) + PASSES[0] + if n_prompt > 0 { PASSES[1] } else { 0 };
-    let steps = progress::steps(n_steps as u64, args.quiet);
+    let steps = progress::steps(n_steps as u64, args.progress.quiet);
     let mut go_on = || {
         steps.inc(1);
         !interrupt::requested()
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
     source.check_unchanged()?;
     let mut out = Output::new();
     let traces = Traces { token, prompt, limits, int8: costs.dtype() == Dtype::Int8 };
-    if args.json {
+    if args.print.json {
         out.line(&traces.as_json(&source.short_name(), &compute))?;
     } else if traces.token.is_some() {
         let machine = machine::cpu_name().unwrap_or_else(|| "an unnamed CPU".into());

@@ -8,7 +8,7 @@ use super::progress;
 pub(super) fn run(args: &Verify) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
-    let bar = progress::bytes(file.weights_bytes(), args.quiet);
+    let bar = progress::bytes(file.weights_bytes(), args.progress.quiet);
     let checked = file.verify(&mut |done| bar.set_position(done));
     bar.finish_and_clear();
     checked.map_err(|error| End::Failed(error.in_file(source.name())))?;

@@ -56,10 +56,10 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
     let wanted = Wanted::one(&model, &file, options, &compute, &args.compute, "a window");
     let plan = Wanted { n_sessions: if other.is_some() { 2 } else { 1 }, ..wanted }.check()?;
     let mut session = Session::new(&model, &compute, options)?;
-    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
+    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.progress.quiet)?;
     let mut other = other.as_ref().map(|model| Session::new(model, &compute, options)).transpose()?;
     interrupt::watch();
-    let bar = progress::steps(tokens.len() as u64, args.quiet);
+    let bar = progress::steps(tokens.len() as u64, args.progress.quiet);
     // The model that is asked about is the reference of both.
     let scored = surprises(&mut session, other.as_mut(), &tokens, &mut |done| {
         bar.set_position(done as u64);
