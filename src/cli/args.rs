@@ -90,4 +90,12 @@ mod tests {
     fn the_definitions_fit_together() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn both_spellings_of_16_bit_floats_are_taken() {
+        for name in ["f16", "fp16"] {
+            let cli = Cli::try_parse_from(["whit", "plan", "--kv", name]).expect("a known precision");
+            assert!(matches!(cli.command, Command::Plan(Plan { compute: ComputeArgs { kv: Kv::F16, .. }, .. })));
+        }
+    }
 }

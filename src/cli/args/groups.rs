@@ -46,6 +46,7 @@ pub(crate) struct ComputeArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kv {
     /// 16-bit floats
+    #[value(alias = "fp16")]
     F16,
     /// 8-bit integers, half the memory of f16
     Int8,
