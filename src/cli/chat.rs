@@ -4,12 +4,12 @@ mod commands;
 mod lines;
 
 use super::args::Chat;
-use super::generate::sampler_options;
 use super::input::ModelFile;
 use super::keeping::{self, SessionFile};
 use super::output::{Outcome, Output, bytes, note};
 use super::plan::Wanted;
-use super::{BATCH, compute, context_length, interrupt, session_options, streaming};
+use super::sampling::sampler_options;
+use super::{BATCH, compute, context_length, interrupt, session_options, streaming, writing};
 use commands::{HELP, Input};
 use lines::{Line, Lines};
 use std::path::Path;
@@ -193,7 +193,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
         let prefill_seconds = clock.seconds();
         let clock = Stopwatch::start();
         let mut said = String::new();
-        keeping::write(&mut generator, self.cache.as_ref(), &tokens, &mut (), &mut |(), _, text| {
+        writing::write(&mut generator, self.cache.as_ref(), &tokens, &mut (), &mut |(), _, text| {
             said.push_str(text);
             self.out.foreign(text)
         })?;

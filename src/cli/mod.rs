@@ -16,11 +16,13 @@ mod keeping;
 mod output;
 mod plan;
 mod progress;
+mod sampling;
 mod streaming;
 mod table;
 mod trace;
 mod verify;
 mod views;
+mod writing;
 
 use args::{Cli, Command, ComputeArgs, ContextArg, Kv};
 use clap::Parser;
