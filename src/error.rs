@@ -1,8 +1,8 @@
 //! One error type: what went wrong, where (file, field, byte offset) and what to do about it.
 
-use core::fmt::{self, Write};
+use core::fmt;
 
-/// The class of an error; each has its exit code (BSD `sysexits.h`).
+/// The class of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The command line or an argument of the API is wrong.
@@ -24,20 +24,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The process exit code of this class.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Kind::Usage => 64,
-            Kind::Data => 65,
-            Kind::NoInput => 66,
-            Kind::Unavailable => 69,
-            Kind::Resources => 71,
-            Kind::Create => 73,
-            Kind::Io => 74,
-            Kind::Interrupted => 130,
-        }
-    }
-
     /// The stable name of this class, as printed in `error[NAME]`.
     pub fn name(self) -> &'static str {
         match self {
@@ -86,21 +72,6 @@ impl Error {
         Self::new(Kind::Usage, message)
     }
 
-    /// What a parser of arguments says in paragraphs with the usage below them, as one line: [`Kind::Usage`].
-    pub fn of_arguments(said: &str) -> Self {
-        let lines = said.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-        let mut message = String::new();
-        for line in lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")) {
-            message.push_str(match line {
-                _ if message.is_empty() => "",
-                _ if line.starts_with("tip: ") => "; ",
-                _ => " ",
-            });
-            line.chars().for_each(|c| push_escaped(&mut message, c));
-        }
-        Self::usage(message.strip_prefix("error: ").unwrap_or(&message))
-    }
-
     /// Names the file, unless a deeper layer already did.
     pub fn in_file(mut self, file: impl Into<String>) -> Self {
         self.0.file.get_or_insert(file.into());
@@ -130,6 +101,11 @@ impl Error {
         self.0.kind
     }
 
+    /// The file this error names.
+    pub fn named_file(&self) -> Option<&str> {
+        self.0.file.as_deref()
+    }
+
     /// The field this error names.
     pub fn named_field(&self) -> Option<&str> {
         self.0.field.as_deref()
@@ -145,23 +121,9 @@ impl Error {
         self.0.offset
     }
 
-    /// The line that a program prints: `error[KIND]: ` and what `Display` gives, or an object of the same parts.
-    pub fn line(&self, as_json: bool) -> String {
-        let Detail { kind, file, field, offset, message, hint } = &*self.0;
-        if !as_json {
-            return format!("error[{}]: {self}", kind.name());
-        }
-        let text = |text: &Option<String>| text.as_deref().map_or("null".into(), json_string);
-        format!(
-            r#"{{"error":{{"kind":"{}","exit_code":{},"file":{},"field":{},"offset":{},"message":{},"hint":{}}}}}"#,
-            kind.name(),
-            kind.exit_code(),
-            text(file),
-            text(field),
-            offset.map_or("null".into(), |offset| offset.to_string()),
-            json_string(message),
-            text(hint)
-        )
+    /// What to do about it.
+    pub fn named_hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
     }
 
     /// Whether this error says where: by a field, a byte offset or both.
@@ -198,7 +160,7 @@ pub fn moves_cursor(c: char) -> bool {
 }
 
 /// Appends `c`, escaped where it moves the cursor.
-fn push_escaped(out: &mut String, c: char) {
+pub(crate) fn push_escaped(out: &mut String, c: char) {
     if moves_cursor(c) {
         out.extend(c.escape_default());
     } else {
@@ -231,28 +193,6 @@ fn shown_path(path: &str) -> String {
         let start = (out.len() - SHOWN..).find(|at| out.is_char_boundary(*at)).unwrap_or(0);
         out.replace_range(..start, "…");
     }
-    out
-}
-
-/// `text` as a JSON string, quotes included.
-pub fn json_string(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
-                // Every control character is in the basic plane: one \u escape.
-                let _ = write!(&mut out, "\\u{:04x}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
     out
 }
 
@@ -302,13 +242,6 @@ mod tests {
         let shown = Error::data("x").in_file(path).to_string();
         assert!(shown.starts_with('…') && shown.ends_with("/m\\n.whit: x") && shown.len() < 130, "{shown}");
         assert_eq!(shown_path("/models/m.whit"), "/models/m.whit");
-    }
-
-    #[test]
-    fn what_a_parser_says_is_one_line() {
-        let said =
-            "error: unexpected argument 'b\u{1b}' found\n\n  tip: use '--'\n\nUsage: whit\n\nFor more information";
-        assert_eq!(Error::of_arguments(said).to_string(), "unexpected argument 'b\\u{1b}' found; tip: use '--'");
     }
 
     #[test]

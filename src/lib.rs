@@ -36,6 +36,7 @@
 pub mod chat;
 pub mod compute;
 pub mod error;
+pub mod failure;
 pub mod format;
 pub mod generate;
 pub mod inspect;
