@@ -39,6 +39,36 @@ impl Kind {
     }
 }
 
+/// What helps where it is an option of the library: each program has words of its own for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// A context that is long enough.
+    LongerContext,
+    /// A context that needs less memory.
+    ShorterContext,
+    /// A KV cache of 16-bit floats.
+    F16Cache,
+    /// To say that an existing file may be replaced.
+    Replace,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Remedy::LongerContext => "a longer context holds more",
+            Remedy::ShorterContext => "a shorter context needs less",
+            Remedy::F16Cache => "use a KV cache of f16",
+            Remedy::Replace => "it is replaced only where that is asked for",
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Hint {
+    Words(String),
+    Remedy(Remedy),
+}
+
 /// An error with its place. `Display` gives one line: `FILE: FIELD at byte 0x1f: MESSAGE (HINT)`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Error(Box<Detail>);
@@ -50,7 +80,7 @@ struct Detail {
     field: Option<String>,
     offset: Option<u64>,
     message: String,
-    hint: Option<String>,
+    hint: Option<Hint>,
 }
 
 /// The result of everything in whit that can fail.
@@ -92,7 +122,21 @@ impl Error {
 
     /// Says what to do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint.get_or_insert(hint.into());
+        self.0.hint.get_or_insert(Hint::Words(hint.into()));
+        self
+    }
+
+    /// Names the option of the library that helps.
+    pub fn remedy(mut self, remedy: Remedy) -> Self {
+        self.0.hint.get_or_insert(Hint::Remedy(remedy));
+        self
+    }
+
+    /// This error with its remedy, if it names one, in the words of a program.
+    pub fn in_words(mut self, words: impl FnOnce(Remedy) -> &'static str) -> Self {
+        if let Some(Hint::Remedy(remedy)) = self.0.hint {
+            self.0.hint = Some(Hint::Words(words(remedy).into()));
+        }
         self
     }
 
@@ -122,13 +166,22 @@ impl Error {
     }
 
     /// What to do about it.
-    pub fn named_hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+    pub fn named_hint(&self) -> Option<String> {
+        self.0.hint.as_ref().map(Hint::to_string)
     }
 
     /// Whether this error says where: by a field, a byte offset or both.
     pub fn has_place(&self) -> bool {
         self.0.field.is_some() || self.0.offset.is_some()
+    }
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Hint::Words(words) => f.write_str(words),
+            Hint::Remedy(remedy) => remedy.fmt(f),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a program ends over an error: the line that it prints and its exit code. For programs; nothing else in the
-//! library names exit codes or writes JSON.
+//! library names exit codes or flags, or writes JSON.
 
-use crate::error::{Error, Kind, push_escaped};
+use crate::error::{Error, Kind, Remedy, push_escaped};
 use core::fmt::Write;
 
 /// The exit code of a class of errors (BSD `sysexits.h`).
@@ -18,8 +18,19 @@ pub fn exit_code(kind: Kind) -> u8 {
     }
 }
 
+/// The error with its remedy, if it names one, as the flags of the two programs.
+pub fn with_flags(error: &Error) -> Error {
+    error.clone().in_words(|remedy| match remedy {
+        Remedy::LongerContext => "--ctx sets the context length",
+        Remedy::ShorterContext => "a smaller --ctx needs less",
+        Remedy::F16Cache => "--kv f16",
+        Remedy::Replace => "--force replaces it",
+    })
+}
+
 /// The line of an error: `error[KIND]: ` and what `Display` gives, or a JSON object of the same parts.
 pub fn line(error: &Error, as_json: bool) -> String {
+    let error = with_flags(error);
     let kind = error.kind();
     if !as_json {
         return format!("error[{}]: {error}", kind.name());
@@ -33,7 +44,7 @@ pub fn line(error: &Error, as_json: bool) -> String {
         text(error.named_field()),
         error.offset().map_or("null".into(), |offset| offset.to_string()),
         json_string(error.message()),
-        text(error.named_hint())
+        text(error.named_hint().as_deref())
     )
 }
 
@@ -92,6 +103,14 @@ mod tests {
         assert_eq!(line(&error, true), object);
         let object = r#"{"error":{"kind":"io","exit_code":74,"file":null,"field":null,"offset":null,"message":"x","hint":null}}"#;
         assert_eq!(line(&Error::new(Kind::Io, "x"), true), object);
+    }
+
+    #[test]
+    fn a_remedy_is_said_in_flags() {
+        let error = Error::new(Kind::Create, "the file exists").remedy(Remedy::Replace);
+        assert_eq!(error.to_string(), "the file exists (it is replaced only where that is asked for)");
+        assert_eq!(line(&error, false), "error[create]: the file exists (--force replaces it)");
+        assert!(line(&error, true).ends_with(r#""hint":"--force replaces it"}}"#));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::path::Path;
 use whit::TokenId;
 use whit::chat::{self, Speaker, Template, Turn};
 use whit::error::{Error, Result};
+use whit::failure::with_flags;
 use whit::generate::{Generator, Limits, PrefixCache, StopReason};
 use whit::model::{Model, Session};
 use whit::ops::KvDtype;
@@ -173,7 +174,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
             Ok(tokens) => tokens,
             Err(error) => {
                 self.undo();
-                note(format_args!("whit: {error}"));
+                note(format_args!("whit: {}", with_flags(&error)));
                 return Ok(());
             }
         };
@@ -345,6 +346,6 @@ fn common(a: &[TokenId], b: &[TokenId]) -> usize {
 fn tell(result: Result<()>, done: &str) {
     match result {
         Ok(()) => note(format_args!("whit: {done}")),
-        Err(error) => note(format_args!("whit: {error}")),
+        Err(error) => note(format_args!("whit: {}", with_flags(&error))),
     }
 }

@@ -3,6 +3,7 @@
 use super::interrupt;
 use super::output::{Outcome, note};
 use whit::TokenId;
+use whit::failure::with_flags;
 use whit::generate::{Generator, PrefixCache};
 use whit::sampler::Watcher;
 
@@ -29,7 +30,7 @@ pub(super) fn write<W: Watcher>(
             && let Err(error) = cache.keep(generator.session(), prompt)
         {
             // A cache that cannot be written to harms nobody.
-            note(format_args!("whit: nothing was kept: {error}"));
+            note(format_args!("whit: nothing was kept: {}", with_flags(&error)));
         }
         if generator.n_shifts() > n_shifts {
             n_shifts = generator.n_shifts();
