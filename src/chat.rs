@@ -8,4 +8,4 @@ mod turn;
 
 pub use conversation::tokens;
 pub use template::Template;
-pub use turn::{Role, Turn, from_note, to_note};
+pub use turn::{Speaker, Turn, from_note, to_note};

@@ -2,9 +2,9 @@
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
-use core::fmt::{self, Write};
+use core::fmt;
 
-/// The class of an error; each has its exit code (BSD `sysexits.h`).
+/// The class of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The command line or an argument of the API is wrong.
@@ -26,20 +26,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The process exit code of this class.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Kind::Usage => 64,
-            Kind::Data => 65,
-            Kind::NoInput => 66,
-            Kind::Unavailable => 69,
-            Kind::Resources => 71,
-            Kind::Create => 73,
-            Kind::Io => 74,
-            Kind::Interrupted => 130,
-        }
-    }
-
     /// The stable name of this class, as printed in `error[NAME]`.
     pub fn name(self) -> &'static str {
         match self {
@@ -55,6 +41,36 @@ impl Kind {
     }
 }
 
+/// What helps where it is an option of the library: each program has words of its own for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// A context that is long enough.
+    LongerContext,
+    /// A context that needs less memory.
+    ShorterContext,
+    /// A KV cache of 16-bit floats.
+    F16Cache,
+    /// To say that an existing file may be replaced.
+    Replace,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Remedy::LongerContext => "a longer context holds more",
+            Remedy::ShorterContext => "a shorter context needs less",
+            Remedy::F16Cache => "use a KV cache of f16",
+            Remedy::Replace => "it is replaced only where that is asked for",
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Hint {
+    Words(String),
+    Remedy(Remedy),
+}
+
 /// An error with its place. `Display` gives one line: `FILE: FIELD at byte 0x1f: MESSAGE (HINT)`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Error(Box<Detail>);
@@ -66,7 +82,7 @@ struct Detail {
     field: Option<String>,
     offset: Option<u64>,
     message: String,
-    hint: Option<String>,
+    hint: Option<Hint>,
 }
 
 /// The result of everything in whit that can fail.
@@ -86,21 +102,6 @@ impl Error {
     /// A wrong argument: [`Kind::Usage`].
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
-    }
-
-    /// What a parser of arguments says in paragraphs with the usage below them, as one line: [`Kind::Usage`].
-    pub fn of_arguments(said: &str) -> Self {
-        let lines = said.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-        let mut message = String::new();
-        for line in lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")) {
-            message.push_str(match line {
-                _ if message.is_empty() => "",
-                _ if line.starts_with("tip: ") => "; ",
-                _ => " ",
-            });
-            line.chars().for_each(|c| push_escaped(&mut message, c));
-        }
-        Self::usage(message.strip_prefix("error: ").unwrap_or(&message))
     }
 
     /// Names the file, unless a deeper layer already did.
@@ -123,13 +124,32 @@ impl Error {
 
     /// Says what to do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint.get_or_insert(hint.into());
+        self.0.hint.get_or_insert(Hint::Words(hint.into()));
+        self
+    }
+
+    /// Names the option of the library that helps.
+    pub fn remedy(mut self, remedy: Remedy) -> Self {
+        self.0.hint.get_or_insert(Hint::Remedy(remedy));
+        self
+    }
+
+    /// This error with its remedy, if it names one, in the words of a program.
+    pub fn in_words(mut self, words: impl FnOnce(Remedy) -> &'static str) -> Self {
+        if let Some(Hint::Remedy(remedy)) = self.0.hint {
+            self.0.hint = Some(Hint::Words(words(remedy).into()));
+        }
         self
     }
 
     /// The class of this error.
     pub fn kind(&self) -> Kind {
         self.0.kind
+    }
+
+    /// The file this error names.
+    pub fn named_file(&self) -> Option<&str> {
+        self.0.file.as_deref()
     }
 
     /// The field this error names.
@@ -147,28 +167,23 @@ impl Error {
         self.0.offset
     }
 
-    /// The line that a program prints: `error[KIND]: ` and what `Display` gives, or an object of the same parts.
-    pub fn line(&self, as_json: bool) -> String {
-        let Detail { kind, file, field, offset, message, hint } = &*self.0;
-        if !as_json {
-            return format!("error[{}]: {self}", kind.name());
-        }
-        let text = |text: &Option<String>| text.as_deref().map_or("null".into(), json_string);
-        format!(
-            r#"{{"error":{{"kind":"{}","exit_code":{},"file":{},"field":{},"offset":{},"message":{},"hint":{}}}}}"#,
-            kind.name(),
-            kind.exit_code(),
-            text(file),
-            text(field),
-            offset.map_or("null".into(), |offset| offset.to_string()),
-            json_string(message),
-            text(hint)
-        )
+    /// What to do about it.
+    pub fn named_hint(&self) -> Option<String> {
+        self.0.hint.as_ref().map(Hint::to_string)
     }
 
     /// Whether this error says where: by a field, a byte offset or both.
     pub fn has_place(&self) -> bool {
         self.0.field.is_some() || self.0.offset.is_some()
+    }
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Hint::Words(words) => f.write_str(words),
+            Hint::Remedy(remedy) => remedy.fmt(f),
+        }
     }
 }
 
@@ -200,7 +215,7 @@ pub fn moves_cursor(c: char) -> bool {
 }
 
 /// Appends `c`, escaped where it moves the cursor.
-fn push_escaped(out: &mut String, c: char) {
+pub(crate) fn push_escaped(out: &mut String, c: char) {
     if moves_cursor(c) {
         out.extend(c.escape_default());
     } else {
@@ -233,28 +248,6 @@ fn shown_path(path: &str) -> String {
         let start = (out.len() - SHOWN..).find(|at| out.is_char_boundary(*at)).unwrap_or(0);
         out.replace_range(..start, "…");
     }
-    out
-}
-
-/// `text` as a JSON string, quotes included.
-pub fn json_string(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
-                // Every control character is in the basic plane: one \u escape.
-                let _ = write!(&mut out, "\\u{:04x}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
     out
 }
 
@@ -304,13 +297,6 @@ mod tests {
         let shown = Error::data("x").in_file(path).to_string();
         assert!(shown.starts_with('…') && shown.ends_with("/m\\n.whit: x") && shown.len() < 130, "{shown}");
         assert_eq!(shown_path("/models/m.whit"), "/models/m.whit");
-    }
-
-    #[test]
-    fn what_a_parser_says_is_one_line() {
-        let said =
-            "error: unexpected argument 'b\u{1b}' found\n\n  tip: use '--'\n\nUsage: whit\n\nFor more information";
-        assert_eq!(Error::of_arguments(said).to_string(), "unexpected argument 'b\\u{1b}' found; tip: use '--'");
     }
 
     #[test]

@@ -53,6 +53,7 @@ extern crate alloc;
 pub mod chat;
 pub mod compute;
 pub mod error;
+pub mod failure;
 pub mod format;
 pub mod generate;
 #[cfg(feature = "std")]

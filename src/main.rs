@@ -6,17 +6,19 @@ mod cli;
 static ALLOCATOR: whit::os::budget::Budgeted = whit::os::budget::Budgeted;
 
 use std::process::{ExitCode, exit};
+use whit::error::Kind;
+use whit::failure;
 use whit::os::{fault, interrupt};
 
 fn main() -> ExitCode {
     // Before the first thread.
     whit::os::memory::use_one_heap();
-    fault::watch_files(cli::errors_are_json());
+    fault::watch_files(cli::line_amid_text, failure::exit_code(Kind::Io));
     fault::watch_stacks();
     // Without a handler Ctrl-C still ends the process, only without statistics.
     let _ = ctrlc::set_handler(|| {
         if !interrupt::request() {
-            exit(130);
+            exit(failure::exit_code(Kind::Interrupted).into());
         }
     });
     ExitCode::from(cli::run())

@@ -116,7 +116,7 @@ fn a_file_that_is_no_comparison_is_named_with_its_line() {
         (
             "text.json",
             json.replace("\"threads\":1,\"work\"", "\"threads\":one,\"work\""),
-            "text.json: line 5: the value of threads",
+            "text.json: line 5: expected value at column ",
         ),
     ];
     for (name, content, part) in cases {

@@ -23,12 +23,14 @@ const FLOORS: &[(&str, u8)] = &[
     ("compute", 3),
     ("kernels", 2),
     ("threads", 2),
+    ("failure", 2),
     ("quant", 1),
     ("token", 1),
     ("error", 1),
 ];
 /// Narrower than its floor: all that the module may see.
-const ONLY: &[(&str, &[&str])] = &[("quant", &["error"]), ("kernels", &["quant", "error"]), ("os", &["error"])];
+const ONLY: &[(&str, &[&str])] =
+    &[("quant", &["error"]), ("kernels", &["quant", "error"]), ("failure", &["error"]), ("os", &["error"])];
 /// Wider than its floor; a path stands for that file alone.
 const ALSO: &[(&str, &str)] = &[
     ("model", "tokenizer"),
@@ -54,7 +56,7 @@ const ROOT_NAMES: &[(&str, &str)] = &[
     ("TokenId", "token"),
 ];
 /// What the converter may see of the library.
-const CONVERTER: &[&str] = &["format", "quant", "model", "tokenizer", "os", "token", "error"];
+const CONVERTER: &[&str] = &["format", "quant", "model", "tokenizer", "os", "token", "error", "failure"];
 
 /// A file of each circle between files that is still to be opened.
 const STILL_THERE: &[&str] = &["cli/args.rs", "cli/mod.rs", "kernels/mod.rs", "quant/mod.rs"];

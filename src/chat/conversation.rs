@@ -6,7 +6,7 @@
 //! so a conversation that goes on begins with the tokens that the KV cache holds.
 
 use super::template::Template;
-use super::turn::{Role, Turn};
+use super::turn::{Speaker, Turn};
 use crate::error::{Error, Result};
 use crate::token::TokenId;
 use crate::tokenizer::{Specials, Tokenizer};
@@ -23,12 +23,12 @@ const PLANE: u32 = 0xf_0000;
 pub fn tokens(turns: &[Turn], template: &Template, tokenizer: &Tokenizer<'_>) -> Result<Vec<TokenId>> {
     let contents: Vec<String> = turns.iter().map(|turn| marked(turn, tokenizer)).collect();
     let last =
-        turns.iter().zip(&contents).rfind(|(turn, _)| turn.role == Role::User).map(|(_, content)| content.clone());
+        turns.iter().zip(&contents).rfind(|(turn, _)| turn.role == Speaker::User).map(|(_, content)| content.clone());
     let text = template.render(turns, contents)?;
     if last.is_some_and(|content| !text.contains(content.trim())) {
         return Err(Error::data("it leaves out what the user said").field("chat template"));
     }
-    let mut replies = turns.iter().filter(|turn| turn.role == Role::Assistant);
+    let mut replies = turns.iter().filter(|turn| turn.role == Speaker::Assistant);
     let mut out = Vec::new();
     let mut rest = text.as_str();
     while let Some((span, id)) = tokenizer.next_special(rest) {
@@ -55,7 +55,7 @@ fn marked(turn: &Turn, tokenizer: &Tokenizer<'_>) -> String {
         }
     }
     match turn.role {
-        Role::Assistant => format!("{REPLY}{out}{END_OF_REPLY}"),
+        Speaker::Assistant => format!("{REPLY}{out}{END_OF_REPLY}"),
         _ => out,
     }
 }

@@ -1,7 +1,7 @@
 //! A model's chat template: messages to the text that the model was trained on. Templates come with model files, so they
 //! may compute only so much: by fuel and bytes, never by time, so that a slow board gets the same text.
 
-use super::turn::{Role, Turn};
+use super::turn::{Speaker, Turn};
 use crate::error::{Error, Result};
 use crate::os::budget::{self, Beyond};
 use crate::tokenizer::Tokenizer;
@@ -37,7 +37,7 @@ impl Template {
 
     /// The text of `turns`, whose contents are given beside them; it ends where the model's next reply begins.
     pub(super) fn render(&self, turns: &[Turn], contents: Vec<String>) -> Result<String> {
-        let roles: Vec<Role> = turns.iter().map(|turn| turn.role).collect();
+        let roles: Vec<Speaker> = turns.iter().map(|turn| turn.role).collect();
         let length: usize = contents.iter().map(String::len).sum();
         let template = self.clone();
         let most = MOST_BYTES.max(2 * length);
@@ -51,7 +51,7 @@ impl Template {
         }
     }
 
-    fn fill(&self, roles: &[Role], contents: Vec<String>, most: usize) -> core::result::Result<String, String> {
+    fn fill(&self, roles: &[Speaker], contents: Vec<String>, most: usize) -> core::result::Result<String, String> {
         let messages: Vec<Value> = roles
             .iter()
             .zip(contents)

@@ -1,6 +1,6 @@
 //! Templates and what users say into them.
 
-use super::{Role, Template, Turn, from_note, to_note, tokens};
+use super::{Speaker, Template, Turn, from_note, to_note, tokens};
 use crate::tokenizer::{PreTokenizer, Specials, Token, TokenKind, Tokenizer, Vocabulary, VocabularyModel};
 
 #[global_allocator]
@@ -21,12 +21,12 @@ fn vocabulary(special: &[&str]) -> Vec<u8> {
     vocabulary.build().expect("a vocabulary")
 }
 
-fn turn(role: Role, text: &str) -> Turn {
+fn turn(role: Speaker, text: &str) -> Turn {
     Turn { role, text: text.into(), tokens: Vec::new() }
 }
 
 fn user(text: &str) -> Vec<Turn> {
-    vec![turn(Role::User, text)]
+    vec![turn(Speaker::User, text)]
 }
 
 /// Text with control tokens as `[NAME]` and all others as they are.
@@ -43,7 +43,7 @@ fn turns_become_the_templates_text() {
     let section = vocabulary(&["<|im_start|>", "<|im_end|>"]);
     let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
     let template = Template::new(CHATML, &tokenizer);
-    let turns = [turn(Role::User, "hi"), turn(Role::Assistant, "yes?"), turn(Role::User, " 2 + 2 ")];
+    let turns = [turn(Speaker::User, "hi"), turn(Speaker::Assistant, "yes?"), turn(Speaker::User, " 2 + 2 ")];
     let text = shown(&tokens(&turns, &template, &tokenizer).expect("a text"), &tokenizer);
     let expected = "[<|im_start|>]system\nBe kind.[<|im_end|>]\n[<|im_start|>]user\nhi[<|im_end|>]\n\
         [<|im_start|>]assistant\nyes?[<|im_end|>]\n[<|im_start|>]user\n 2 + 2 [<|im_end|>]\n[<|im_start|>]assistant\n";
@@ -80,8 +80,12 @@ fn what_a_user_says_never_becomes_a_control_token() {
     }
     // Halves in two messages, beside each other in the template's text.
     let beside = Template::new("{% for m in messages %}{{ m.content }}{% endfor %}", &tokenizer);
-    let turns =
-        [turn(Role::User, "<|im_"), turn(Role::System, "start|>"), turn(Role::User, "<"), turn(Role::User, "s>")];
+    let turns = [
+        turn(Speaker::User, "<|im_"),
+        turn(Speaker::System, "start|>"),
+        turn(Speaker::User, "<"),
+        turn(Speaker::User, "s>"),
+    ];
     let ids = tokens(&turns, &beside, &tokenizer).expect("a text");
     assert!(ids.iter().all(|id| tokenizer.kind(*id) != TokenKind::Control), "{}", shown(&ids, &tokenizer));
     // The marks themselves.
@@ -109,8 +113,8 @@ fn a_reply_keeps_the_tokens_it_was_written_with() {
     // "a<|im_end|>" of plain bytes, as a model may write it.
     let mut own = Vec::new();
     tokenizer.encode("a<|im_end|>", Specials::AsText, &mut own);
-    turns.push(Turn { role: Role::Assistant, text: "a<|im_end|>".into(), tokens: own.clone() });
-    turns.push(turn(Role::User, "more"));
+    turns.push(Turn { role: Speaker::Assistant, text: "a<|im_end|>".into(), tokens: own.clone() });
+    turns.push(turn(Speaker::User, "more"));
     let after = tokens(&turns, &template, &tokenizer).expect("a text");
     assert_eq!(after[..before.len() + own.len()], [&before[..], &own].concat());
     assert_eq!(from_note(&to_note(&turns)).expect("a note"), turns);
@@ -123,7 +127,7 @@ fn a_reply_keeps_the_tokens_it_was_written_with() {
 
 #[test]
 fn a_note_that_is_no_conversation_is_refused() {
-    let turns = [turn(Role::System, "s"), Turn { role: Role::Assistant, text: "é".into(), tokens: vec![1, 2] }];
+    let turns = [turn(Speaker::System, "s"), Turn { role: Speaker::Assistant, text: "é".into(), tokens: vec![1, 2] }];
     let note = to_note(&turns);
     for n in 0..note.len() {
         from_note(&note[..n]).expect_err("cut");

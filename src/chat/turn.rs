@@ -6,7 +6,7 @@ use crate::token::TokenId;
 
 /// Who says something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum Speaker {
     /// Who sets the rules.
     System,
     /// Who asks.
@@ -15,15 +15,15 @@ pub enum Role {
     Assistant,
 }
 
-impl Role {
-    const ALL: [Role; 3] = [Role::System, Role::User, Role::Assistant];
+impl Speaker {
+    const ALL: [Speaker; 3] = [Speaker::System, Speaker::User, Speaker::Assistant];
 
     /// The name in templates.
     pub fn name(self) -> &'static str {
         match self {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
+            Speaker::System => "system",
+            Speaker::User => "user",
+            Speaker::Assistant => "assistant",
         }
     }
 }
@@ -32,7 +32,7 @@ impl Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
     /// Who.
-    pub role: Role,
+    pub role: Speaker,
     /// What.
     pub text: String,
     /// Of a reply: its tokens, as they were chosen.
@@ -44,7 +44,7 @@ pub fn to_note(turns: &[Turn]) -> Vec<u8> {
     let mut out = Encoder::default();
     out.u32(turns.len() as u32);
     for turn in turns {
-        out.u32(Role::ALL.iter().position(|role| *role == turn.role).unwrap_or(0) as u32);
+        out.u32(Speaker::ALL.iter().position(|role| *role == turn.role).unwrap_or(0) as u32);
         out.u32(turn.text.len() as u32);
         out.bytes(turn.text.as_bytes());
         out.u32(turn.tokens.len() as u32);
@@ -60,7 +60,7 @@ pub fn from_note(note: &[u8]) -> Result<Vec<Turn>> {
     let mut turns = Vec::new();
     for _ in 0..n_turns {
         let at = cursor.offset();
-        let role = *Role::ALL.get(cursor.u32("role")? as usize).ok_or_else(|| Error::data("unknown role").at(at))?;
+        let role = *Speaker::ALL.get(cursor.u32("role")? as usize).ok_or_else(|| Error::data("unknown role").at(at))?;
         let length = cursor.count(1, "text")?;
         let text = core::str::from_utf8(cursor.take(length, "text")?);
         let text = text.map_err(|_| Error::data("the text is not UTF-8").field("conversation").at(at))?;

@@ -2,15 +2,15 @@
 
 use super::args::Bench;
 use super::bench_file::{self, Key, Old, Setting};
-use super::input::Source;
+use super::input::ModelFile;
 use super::output::{End, Outcome, Output, bytes, note};
 use super::plan::Wanted;
 use super::table::{count, figure, percent, table};
 use super::{interrupt, progress};
 use whit::compute::Compute;
 use whit::error::{Result, printable};
-use whit::inspect::bench::{self, Plan, Report, Row, Step, Work};
-use whit::inspect::{Costs, Limits};
+use whit::inspect::bench::{self, BenchPlan, Report, Row, Step, Work};
+use whit::inspect::{Costs, MachineLimits};
 use whit::kernels;
 use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
@@ -19,7 +19,7 @@ use whit::os::{cpu, machine};
 use whit::quant::Dtype;
 
 pub(super) fn run(args: &Bench) -> Outcome<()> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = source.model(&file)?;
     let old = args.compare.as_deref().map(Old::read).transpose()?;
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
     let setting = setting(&source, &model, &costs, &plan);
 
     interrupt::watch();
-    let bar = progress::steps(plan.n_steps(computes.len()) as u64, args.quiet);
+    let bar = progress::steps(plan.n_steps(computes.len()) as u64, args.progress.quiet);
     let report = bench::run(&model, &costs, &computes, &plan, &mut |compute, step| {
         bar.set_message(format!("{} {}", runs_on(compute), step_name(step)));
         bar.inc(1);
@@ -97,7 +97,7 @@ fn once<T: PartialEq>(values: Vec<T>) -> Vec<T> {
 }
 
 /// What to measure: lengths and depths that the model does not hold are left out, and said so.
-fn plan(args: &Bench, model: &Model<'_>) -> Plan {
+fn plan(args: &Bench, model: &Model<'_>) -> BenchPlan {
     let n_decode = args.decode as usize;
     let prefill: Vec<_> = args.prefill.iter().map(|n| *n as usize).filter(|n| *n > 0).collect();
     let depths = if n_decode > 0 { args.depth.iter().map(|n| *n as usize).collect() } else { vec![] };
@@ -108,7 +108,7 @@ fn plan(args: &Bench, model: &Model<'_>) -> Plan {
         }
         needed <= most
     };
-    Plan {
+    BenchPlan {
         prefill: once(prefill).into_iter().filter(|n| fits("prefill of", *n, *n)).collect(),
         depths: once(depths).into_iter().filter(|n| fits("decode at depth", *n, n + n_decode)).collect(),
         n_decode,
@@ -125,7 +125,7 @@ pub(super) fn most_positions(model: &Model<'_>) -> usize {
 }
 
 /// What all figures of a run stand on.
-fn setting(source: &Source, model: &Model<'_>, costs: &Costs, plan: &Plan) -> Setting {
+fn setting(source: &ModelFile, model: &Model<'_>, costs: &Costs, plan: &BenchPlan) -> Setting {
     Setting {
         machine: machine::cpu_name().unwrap_or_else(|| format!("an unnamed {} CPU", std::env::consts::ARCH)),
         cores: cpu::available_cores(),
@@ -199,7 +199,7 @@ fn page(setting: &Setting, report: &Report, computes: &[(&str, usize)], old: Opt
     page
 }
 
-fn limits_line(((kernels, threads), limits): ((&str, usize), Limits)) -> Vec<String> {
+fn limits_line(((kernels, threads), limits): ((&str, usize), MachineLimits)) -> Vec<String> {
     let figures = [limits.read, limits.int8, limits.f32].map(|limit| figure(limit / 1e9));
     [kernels.into(), threads.to_string()].into_iter().chain(figures).collect()
 }
@@ -247,7 +247,7 @@ mod tests {
         };
         let rows =
             vec![row(Work::Prefill { n_tokens: 512 }, 1, 12345.6), row(Work::Decode { depth: 4096 }, 256, 312.3)];
-        let limits = vec![Some(Limits { read: 44.5e9, int8: 543e9, f32: 135e9 })];
+        let limits = vec![Some(MachineLimits { read: 44.5e9, int8: 543e9, f32: 135e9 })];
         let report = Report { limits, rows, complete: true };
         let setting = Setting {
             machine: "A CPU".into(),

@@ -15,10 +15,10 @@
 
 use super::input;
 use super::json::Object;
-use core::str::Chars;
+use serde_json::{Map, Value};
 use std::path::Path;
 use whit::error::Error;
-use whit::inspect::Limits;
+use whit::inspect::MachineLimits;
 use whit::inspect::bench::{Report, Row, Work};
 
 /// The number of this layout.
@@ -68,7 +68,7 @@ pub(crate) fn write(setting: &Setting, report: &Report, computes: &[(&str, usize
     format!("{{\"bench\":{},\n\"limits\":[\n{limits}],\n\"rows\":[\n{rows}]}}\n", head.line())
 }
 
-fn limits_object((kernels, threads): (&str, usize), limits: &Limits) -> String {
+fn limits_object((kernels, threads): (&str, usize), limits: &MachineLimits) -> String {
     Object::default()
         .text("kernels", kernels)
         .raw("threads", threads)
@@ -156,8 +156,10 @@ impl Old {
             if line == wanted { Ok(()) } else { Err((n, format!("expected {wanted}"))) }
         };
         let (n, first) = next()?;
-        let head = first.strip_prefix("{\"bench\":").and_then(|rest| rest.strip_suffix(','));
-        let head = Fields::parse(head.ok_or((n, "expected {\"bench\":{...},".into()))?).map_err(|e| (n, e))?;
+        let before = "{\"bench\":";
+        let head = first.strip_prefix(before).and_then(|rest| rest.strip_suffix(','));
+        let head = head.ok_or((n, "expected {\"bench\":{...},".into()))?;
+        let head = Fields::parse(head, before.len()).map_err(|e| (n, e))?;
         let field = |name: &str| head.text(name).map_err(|e| (n, e));
         let (machine, model, kv) = (field("machine")?, field("model")?, field("kv")?);
         let format = head.number("format").map_err(|e| (n, e))?;
@@ -179,7 +181,7 @@ impl Old {
 }
 
 fn row(line: &str) -> Result<(Key, f64), String> {
-    let fields = Fields::parse(line)?;
+    let fields = Fields::parse(line, 0)?;
     let whole = |name: &str| {
         let number = fields.number(name)?;
         let fits = number >= 0.0 && number.fract() == 0.0 && number < 1e15;
@@ -197,85 +199,29 @@ fn row(line: &str) -> Result<(Key, f64), String> {
 }
 
 /// The fields of an object of texts, numbers and null.
-struct Fields(Vec<(String, Value)>);
-
-enum Value {
-    Text(String),
-    Number(f64),
-    Null,
-}
+struct Fields(Map<String, Value>);
 
 impl Fields {
-    fn parse(text: &str) -> Result<Fields, String> {
-        let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).ok_or("expected {...}")?;
-        let mut rest = inner.chars();
-        let mut fields = Vec::new();
-        while !rest.as_str().is_empty() {
-            if !fields.is_empty() {
-                expect(&mut rest, ',')?;
-            }
-            let name = string(&mut rest)?;
-            expect(&mut rest, ':')?;
-            let value = if rest.as_str().starts_with('"') {
-                Value::Text(string(&mut rest)?)
-            } else {
-                let (word, after) = rest.as_str().split_at(rest.as_str().find(',').unwrap_or(rest.as_str().len()));
-                rest = after.chars();
-                let number = || word.parse().map_err(|_| format!("the value of {name} is neither text nor number"));
-                if word == "null" { Value::Null } else { Value::Number(number()?) }
-            };
-            fields.push((name, value));
-        }
+    /// The object that `text` is, of a line that has `before` bytes before it.
+    fn parse(text: &str, before: usize) -> Result<Fields, String> {
+        let fields = serde_json::from_str(text).map_err(|error| {
+            let said = error.to_string();
+            let what = said.split(" at line ").next().unwrap_or(&said);
+            format!("{what} at column {}", before + error.column())
+        })?;
         Ok(Fields(fields))
     }
 
     fn value(&self, name: &str) -> Result<&Value, String> {
-        let found = self.0.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value).ok_or_else(|| format!("{name} is missing"))
+        self.0.get(name).ok_or_else(|| format!("{name} is missing"))
     }
 
     fn text(&self, name: &str) -> Result<String, String> {
-        match self.value(name)? {
-            Value::Text(text) => Ok(text.clone()),
-            Value::Number(_) | Value::Null => Err(format!("{name} is no text")),
-        }
+        self.value(name)?.as_str().map(str::to_owned).ok_or_else(|| format!("{name} is no text"))
     }
 
     fn number(&self, name: &str) -> Result<f64, String> {
-        match self.value(name)? {
-            Value::Number(number) => Ok(*number),
-            Value::Text(_) | Value::Null => Err(format!("{name} is no number")),
-        }
-    }
-}
-
-fn expect(rest: &mut Chars<'_>, wanted: char) -> Result<(), String> {
-    if rest.next() == Some(wanted) { Ok(()) } else { Err(format!("expected {wanted:?} between fields")) }
-}
-
-/// A text in quotes, with the escapes that [`super::json`] writes.
-fn string(rest: &mut Chars<'_>) -> Result<String, String> {
-    if rest.next() != Some('"') {
-        return Err("expected a text in quotes".into());
-    }
-    let mut out = String::new();
-    loop {
-        match rest.next().ok_or("a text does not end")? {
-            '"' => return Ok(out),
-            '\\' => out.push(match rest.next() {
-                Some(c @ ('"' | '\\')) => c,
-                Some('n') => '\n',
-                Some('r') => '\r',
-                Some('t') => '\t',
-                Some('u') => {
-                    let digits: String = rest.by_ref().take(4).collect();
-                    let code = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
-                    code.ok_or_else(|| format!("\\u{digits} is no character"))?
-                }
-                _ => return Err("unknown escape in a text".into()),
-            }),
-            c => out.push(c),
-        }
+        self.value(name)?.as_f64().ok_or_else(|| format!("{name} is no number"))
     }
 }
 
@@ -302,7 +248,7 @@ mod tests {
         let rate = Spread { min: 1.0, median: 2.5, max: 3.0 };
         let row = |work, threads| Row { kernels: "k", threads, work, rate, macs: 10.0, bytes: 4.0, limit: None };
         let rows = vec![row(Work::Prefill { n_tokens: 32 }, 1), row(Work::Decode { depth: 8 }, 2)];
-        let limits = vec![Some(Limits { read: 1e9, int8: 2e9, f32: 3e9 }), None];
+        let limits = vec![Some(MachineLimits { read: 1e9, int8: 2e9, f32: 3e9 }), None];
         Report { limits, rows, complete: true }
     }
 
@@ -333,15 +279,15 @@ mod tests {
             ("\"format\":1", "\"format\":2", 1, "format 2 is not known"),
             ("\"machine\"", "\"engine\"", 1, "machine is missing"),
             ("\"kv\":\"f16\"", "\"kv\":16", 1, "kv is no text"),
-            ("\\u001b", "\\ud800", 1, "\\ud800 is no character"),
-            ("\\u001b", "\\x", 1, "unknown escape"),
+            ("\\u001b", "\\ud800", 1, "unexpected end of hex escape at column 9"),
+            ("\\u001b", "\\x", 1, "invalid escape"),
             ("\"limits\"", "\"limit\"", 2, "expected \"limits\":["),
-            ("\"work\":\"prefill\"", "\"work\":prefill", 6, "the value of work"),
+            ("\"work\":\"prefill\"", "\"work\":prefill", 6, "expected value at column 35"),
             ("\"threads\":2,\"work\"", "\"threads\":-2,\"work\"", 7, "threads -2 is no whole number"),
             ("\"tokens_per_second\":2.5", "\"tokens_per_second\":0", 6, "not above 0"),
             ("\"tokens_per_second\":2.5", "\"tokens_per_second\":null", 6, "no number"),
-            (",\"min\"", ";\"min\"", 6, "the value of tokens_per_second"),
-            ("]}", "]", 8, "expected {...}"),
+            (",\"min\"", ";\"min\"", 6, "expected `,` or `}`"),
+            ("]}", "]", 8, "expected value at column 1"),
         ];
         for (from, to, line, message) in cases {
             let (n, said) = replaced(from, to);

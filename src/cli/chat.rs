@@ -4,18 +4,19 @@ mod commands;
 mod lines;
 
 use super::args::Chat;
-use super::generate::sampler_options;
-use super::input::Source;
+use super::input::ModelFile;
 use super::keeping::{self, SessionFile};
 use super::output::{Outcome, Output, bytes, note};
 use super::plan::Wanted;
-use super::{BATCH, compute, context_length, interrupt, session_options, streaming};
+use super::sampling::sampler_options;
+use super::{BATCH, compute, context_length, interrupt, session_options, streaming, writing};
 use commands::{HELP, Input};
 use lines::{Line, Lines};
 use std::path::Path;
 use whit::TokenId;
-use whit::chat::{self, Role, Template, Turn};
+use whit::chat::{self, Speaker, Template, Turn};
 use whit::error::{Error, Result};
+use whit::failure::with_flags;
 use whit::generate::{Generator, Limits, PrefixCache, StopReason};
 use whit::model::{Model, Session};
 use whit::ops::KvDtype;
@@ -24,7 +25,7 @@ use whit::sampler::{Sampler, SamplerOptions};
 use whit::tokenizer::Tokenizer;
 
 pub(super) fn run(args: &Chat) -> Outcome<()> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = source.model(&file)?;
     let wrong = |message: &str| Error::data(message).in_file(source.name()).hint("whit generate continues a text");
@@ -54,7 +55,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         cache: keeping::cache(&args.keeping, &model, kv)?,
         options,
         n_again: 0,
-        out: if args.raw { Output::new().raw() } else { Output::new() },
+        out: if args.raw.raw { Output::new().raw() } else { Output::new() },
         at_terminal: lines.is_terminal(),
         stats: None,
     };
@@ -80,7 +81,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
 /// A conversation under way.
 struct Chatting<'c, 'a> {
     args: &'c Chat,
-    source: &'c Source,
+    source: &'c ModelFile,
     model: &'c Model<'a>,
     template: Template,
     tokenizer: Tokenizer<'a>,
@@ -123,7 +124,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
                 Input::Say(text) => self.say(text)?,
                 Input::Help => note(format_args!("{}", HELP.trim_end())),
                 Input::System(text) => self.set_system(text),
-                Input::Reset => self.turns.retain(|turn| turn.role == Role::System),
+                Input::Reset => self.turns.retain(|turn| turn.role == Speaker::System),
                 Input::Undo => self.undo(),
                 Input::Regenerate => self.regenerate()?,
                 Input::Save(path) => tell(self.save_to(&path, kv), "saved"),
@@ -138,18 +139,18 @@ impl<'c, 'a> Chatting<'c, 'a> {
     /// Begins anew with this system prompt.
     fn set_system(&mut self, text: Option<String>) {
         self.turns.clear();
-        self.turns.extend(text.map(|text| Turn { role: Role::System, text, tokens: Vec::new() }));
+        self.turns.extend(text.map(|text| Turn { role: Speaker::System, text, tokens: Vec::new() }));
     }
 
     fn undo(&mut self) {
-        match self.turns.iter().rposition(|turn| turn.role == Role::User) {
+        match self.turns.iter().rposition(|turn| turn.role == Speaker::User) {
             Some(at) => self.turns.truncate(at),
             None => note(format_args!("whit: nothing was said yet")),
         }
     }
 
     fn regenerate(&mut self) -> Outcome<()> {
-        match self.turns.iter().rposition(|turn| turn.role == Role::User) {
+        match self.turns.iter().rposition(|turn| turn.role == Speaker::User) {
             Some(at) => {
                 self.turns.truncate(at + 1);
                 self.n_again += 1;
@@ -163,7 +164,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
     }
 
     fn say(&mut self, text: String) -> Outcome<()> {
-        self.turns.push(Turn { role: Role::User, text, tokens: Vec::new() });
+        self.turns.push(Turn { role: Speaker::User, text, tokens: Vec::new() });
         self.reply()
     }
 
@@ -173,7 +174,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
             Ok(tokens) => tokens,
             Err(error) => {
                 self.undo();
-                note(format_args!("whit: {error}"));
+                note(format_args!("whit: {}", with_flags(&error)));
                 return Ok(());
             }
         };
@@ -182,7 +183,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
         let n_computed = tokens.len() - self.session.position();
         let mut options = self.options.clone();
         // Each reply draws its own numbers, the same ones after a restart.
-        let n_replies = self.turns.iter().filter(|turn| turn.role == Role::Assistant).count() as u64;
+        let n_replies = self.turns.iter().filter(|turn| turn.role == Speaker::Assistant).count() as u64;
         options.seed = options.seed.wrapping_add((n_replies << 32) + self.n_again);
         let sampler = Sampler::new(options, self.model.config().vocab_size)?;
         let n_tokens = usize::try_from(self.args.n_tokens).ok();
@@ -193,7 +194,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
         let prefill_seconds = clock.seconds();
         let clock = Stopwatch::start();
         let mut said = String::new();
-        keeping::write(&mut generator, self.cache.as_ref(), &tokens, &mut (), &mut |(), _, text| {
+        writing::write(&mut generator, self.cache.as_ref(), &tokens, &mut (), &mut |(), _, text| {
             said.push_str(text);
             self.out.foreign(text)
         })?;
@@ -214,7 +215,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
             // Nothing was answered, so nothing was asked.
             self.undo();
         } else {
-            self.turns.push(Turn { role: Role::Assistant, text: said, tokens: own });
+            self.turns.push(Turn { role: Speaker::Assistant, text: said, tokens: own });
         }
         self.tell_end(reason);
         interrupt::handled();
@@ -236,7 +237,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
                 }
                 return Ok(tokens);
             }
-            let n_kept = usize::from(self.turns.first().is_some_and(|turn| turn.role == Role::System));
+            let n_kept = usize::from(self.turns.first().is_some_and(|turn| turn.role == Speaker::System));
             let may = self.args.keeping.on_full == super::args::Full::Shift && self.turns.len() > n_kept + 2;
             if !may {
                 let message = format!("{} tokens leave no room in a context of {context_length}", tokens.len());
@@ -250,7 +251,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
 
     /// How many tokens the system prompt takes, as far as it stands at the beginning.
     fn n_system(&self) -> Result<usize> {
-        let Some(first) = self.turns.first().filter(|turn| turn.role == Role::System) else { return Ok(0) };
+        let Some(first) = self.turns.first().filter(|turn| turn.role == Speaker::System) else { return Ok(0) };
         let alone = chat::tokens(core::slice::from_ref(first), &self.template, &self.tokenizer);
         Ok(alone.map_or(0, |tokens| common(&tokens, &self.held)))
     }
@@ -307,10 +308,10 @@ impl<'c, 'a> Chatting<'c, 'a> {
         self.session.rewind(0);
         saved.restore(&mut self.session)?;
         self.held = saved.tokens[..saved.n_held].to_vec();
-        let system = self.turns.pop().filter(|turn| turn.role == Role::System);
+        let system = self.turns.pop().filter(|turn| turn.role == Speaker::System);
         self.turns = turns;
         if let Some(system) = system {
-            self.turns.retain(|turn| turn.role != Role::System);
+            self.turns.retain(|turn| turn.role != Speaker::System);
             self.turns.insert(0, system);
         }
         Ok(())
@@ -345,6 +346,6 @@ fn common(a: &[TokenId], b: &[TokenId]) -> usize {
 fn tell(result: Result<()>, done: &str) {
     match result {
         Ok(()) => note(format_args!("whit: {done}")),
-        Err(error) => note(format_args!("whit: {error}")),
+        Err(error) => note(format_args!("whit: {}", with_flags(&error))),
     }
 }

@@ -1,12 +1,12 @@
 //! `whit doctor`: what this machine is, how it is, and what a model can reach here, before anyone waits for it.
 
 use super::args::Doctor;
-use super::input::Source;
+use super::input::ModelFile;
 use super::json::{self, Object};
 use super::output::{End, Outcome, Output, note};
 use super::{default_threads, interrupt, progress, up_to};
 use whit::error::Result;
-use whit::inspect::{Bound, Costs, Limits, Reach};
+use whit::inspect::{Bound, Costs, MachineLimits, Reach};
 use whit::kernels;
 use whit::model::Model;
 use whit::ops::{KvCache, KvDtype};
@@ -19,7 +19,7 @@ use whit::os::{machine, memory, storage};
 const CONTEXT: usize = 2048;
 
 pub(super) fn run(args: &Doctor) -> Outcome<()> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = source.model(&file)?;
     let costs = Costs::new(model.config(), file.tensors());
@@ -35,7 +35,7 @@ pub(super) fn run(args: &Doctor) -> Outcome<()> {
     let reach = limits.last().map(|(_, limits)| Reach::new(&costs, *limits, slow));
     let diagnosis = Diagnosis { machine, limits, stored, model: source.short_name(), costs, fit, reach };
     let mut out = Output::new();
-    if args.json {
+    if args.print.json {
         out.line(&diagnosis.as_json())?;
     } else {
         out.write(&diagnosis.page())?;
@@ -44,22 +44,22 @@ pub(super) fn run(args: &Doctor) -> Outcome<()> {
 }
 
 /// Limits by numbers of threads, and bytes a second that the model's storage is read with.
-type Measured = (Vec<(usize, Limits)>, Option<f64>);
+type Measured = (Vec<(usize, MachineLimits)>, Option<f64>);
 
 /// What can be measured; `None` after an interrupt.
-fn measure(args: &Doctor, source: &Source) -> Result<Option<Measured>> {
+fn measure(args: &Doctor, source: &ModelFile) -> Result<Option<Measured>> {
     let seconds = args.limits.limit_seconds;
     if seconds == 0.0 {
         return Ok(Some((vec![], None)));
     }
     let n_threads = args.threads.map_or_else(default_threads, usize::from);
     let numbers = if n_threads > 1 { vec![1, n_threads] } else { vec![1] };
-    let steps = progress::steps(numbers.len() as u64 + 1, args.quiet);
+    let steps = progress::steps(numbers.len() as u64 + 1, args.progress.quiet);
     let mut limits = Vec::new();
     for n in numbers {
         steps.set_message(format!("limits on {n} thread{}", if n == 1 { "" } else { "s" }));
         let compute = up_to(kernels::detect(), n)?;
-        limits.push((compute.threads.len(), Limits::measure(&compute, seconds)?));
+        limits.push((compute.threads.len(), MachineLimits::measure(&compute, seconds)?));
         steps.inc(1);
         if interrupt::requested() {
             steps.finish_and_clear();
@@ -68,8 +68,8 @@ fn measure(args: &Doctor, source: &Source) -> Result<Option<Measured>> {
     }
     steps.set_message("storage");
     let stored = match source {
-        Source::Mapped(mapping) => storage::read_speed(mapping.path(), seconds),
-        Source::Embedded(_) => Ok(None),
+        ModelFile::Mapped(mapping) => storage::read_speed(mapping.path(), seconds),
+        ModelFile::Embedded(_) => Ok(None),
     };
     steps.finish_and_clear();
     let stored = stored.unwrap_or_else(|error| {
@@ -127,11 +127,11 @@ pub(super) struct Fit {
 }
 
 impl Fit {
-    fn new(source: &Source, file_bytes: u64, model: &Model<'_>, machine: &Machine) -> Self {
+    fn new(source: &ModelFile, file_bytes: u64, model: &Model<'_>, machine: &Machine) -> Self {
         let config = model.config();
         let context = CONTEXT.min(config.context_length);
         Fit {
-            file: if matches!(source, Source::Mapped(_)) { file_bytes } else { 0 },
+            file: if matches!(source, ModelFile::Mapped(_)) { file_bytes } else { 0 },
             cache: KvCache::bytes(KvDtype::F16, config.n_layers, config.n_kv_heads, config.head_dim, context),
             context,
             room: [machine.available, machine.limit].into_iter().flatten().min(),
@@ -157,7 +157,7 @@ impl Fit {
 pub(super) struct Diagnosis {
     pub(super) machine: Machine,
     /// Measured limits by threads; none if none were measured.
-    pub(super) limits: Vec<(usize, Limits)>,
+    pub(super) limits: Vec<(usize, MachineLimits)>,
     /// Bytes a second read from the file's storage.
     pub(super) stored: Option<f64>,
     pub(super) model: String,

@@ -4,7 +4,7 @@ use super::doctor::Diagnosis;
 use super::output::bytes;
 use super::table::{count, figure};
 use whit::error::printable;
-use whit::inspect::{Bound, Limits};
+use whit::inspect::{Bound, MachineLimits};
 use whit::kernels;
 use whit::os::clusters::Cluster;
 use whit::os::thermal::Condition;
@@ -54,7 +54,7 @@ impl Diagnosis {
 
     fn tell_limits(&self, page: &mut String) {
         page.push('\n');
-        let on_threads = |value: fn(&Limits) -> f64, unit: &str| {
+        let on_threads = |value: fn(&MachineLimits) -> f64, unit: &str| {
             let each = self.limits.iter().map(|(n, limits)| {
                 format!("{} {unit} on {n} thread{}", figure(value(limits) / 1e9), if *n == 1 { "" } else { "s" })
             });
@@ -250,7 +250,7 @@ mod tests {
         let file = File::open(model).expect("the story model");
         let costs = Costs::new(Model::open(&file).expect("the story model").config(), file.tensors());
         let bytes = costs.weight_bytes();
-        let limits = Limits { read: 1e9, int8: 1e9, f32: 1e9 };
+        let limits = MachineLimits { read: 1e9, int8: 1e9, f32: 1e9 };
         let diagnosis = |room: Option<u64>| {
             let fit = Fit { file: 2 * bytes, cache: 0, context: 1, room };
             let slow = fit.missing().zip(Some(bytes as f64));

@@ -1,7 +1,7 @@
 //! `whit eval`: how well a model predicts a text, and how far it is from a reference.
 
 use super::args::{Eval, Score};
-use super::input::{self, Source};
+use super::input::{self, ModelFile};
 use super::json::Object;
 use super::output::{End, Outcome, Output, note};
 use super::plan::Wanted;
@@ -20,11 +20,11 @@ const BATCH: usize = 32;
 const DEFAULT_WINDOW: usize = 512;
 
 pub(super) fn run(args: &Eval) -> Outcome<()> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = source.model(&file)?;
-    let reference_source = args.against.as_deref().map(|path| Source::open(Some(path))).transpose()?;
-    let reference_file = reference_source.as_ref().map(Source::file).transpose()?;
+    let reference_source = args.against.as_deref().map(|path| ModelFile::open(Some(path))).transpose()?;
+    let reference_file = reference_source.as_ref().map(ModelFile::file).transpose()?;
     let reference = match (&reference_source, &reference_file) {
         (Some(source), Some(file)) => Some(source.model(file)?),
         _ => None,
@@ -54,9 +54,9 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
         },
         tally: Tally::default(),
     };
-    streaming::pace(&mut run.session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
+    streaming::pace(&mut run.session, &source, &model, &plan, args.compute.max_memory, args.progress.quiet)?;
     interrupt::watch();
-    let bar = progress::steps(n_windows as u64, args.quiet);
+    let bar = progress::steps(n_windows as u64, args.progress.quiet);
     let mut n_done = 0;
     for tokens in tokens.chunks_exact(window).take(n_windows) {
         if !run.window(tokens)? {
@@ -68,7 +68,7 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
     }
     bar.finish_and_clear();
     source.check_unchanged()?;
-    reference_source.as_ref().map_or(Ok(()), Source::check_unchanged)?;
+    reference_source.as_ref().map_or(Ok(()), ModelFile::check_unchanged)?;
     if n_done > 0 {
         let mut out = Output::new();
         report(args, &mut run.tally, (n_done as usize, window), &compute, &mut out)?;
@@ -100,7 +100,7 @@ fn window(args: &Eval, model: &Model<'_>, reference: Option<&Model<'_>>) -> Resu
 }
 
 /// The text's tokens, without BOS.
-fn encode(source: &Source, model: &Model<'_>, text: &str) -> Result<Vec<TokenId>> {
+fn encode(source: &ModelFile, model: &Model<'_>, text: &str) -> Result<Vec<TokenId>> {
     let tokenizer = model
         .tokenizer()
         .ok_or_else(|| Error::data("this model has no tokenizer, so no text can be read").in_file(source.name()))?;
@@ -194,7 +194,7 @@ fn report(
     let error = Summary::of(&mut tally.nll).map_or(f64::NAN, |summary| summary.error * perplexity);
     let kl = Summary::of(&mut tally.kl);
     let same_top = tally.n_same_top as f64 / n as f64;
-    if args.json {
+    if args.print.json {
         let mut object = Object::default()
             .raw("windows", n_windows)
             .raw("window", window)

@@ -14,19 +14,19 @@ const MAX_TEXT_BYTES: u64 = 1 << 30;
 
 /// The bytes of a model: a mapped file or the one in the binary.
 #[derive(Debug)]
-pub(crate) enum Source {
+pub(crate) enum ModelFile {
     /// A file.
     Mapped(Arc<Mapping>),
     /// The embedded story model.
     Embedded(&'static [u8]),
 }
 
-impl Source {
+impl ModelFile {
     /// The file at `path`, or the embedded model where there is none.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self> {
         match (path, whit::default_model()) {
-            (Some(path), _) => Ok(Source::Mapped(Arc::new(Mapping::open(path)?))),
-            (None, Some(bytes)) => Ok(Source::Embedded(bytes)),
+            (Some(path), _) => Ok(ModelFile::Mapped(Arc::new(Mapping::open(path)?))),
+            (None, Some(bytes)) => Ok(ModelFile::Embedded(bytes)),
             (None, None) => Err(Error::usage("this build has no model of its own").hint("name one with -m FILE")),
         }
     }
@@ -34,27 +34,27 @@ impl Source {
     /// The name for messages.
     pub(crate) fn name(&self) -> String {
         match self {
-            Source::Mapped(mapping) => mapping.path().display().to_string(),
-            Source::Embedded(_) => "the embedded model".into(),
+            ModelFile::Mapped(mapping) => mapping.path().display().to_string(),
+            ModelFile::Embedded(_) => "the embedded model".into(),
         }
     }
 
     /// The name without its folders.
     pub(crate) fn short_name(&self) -> String {
         match self {
-            Source::Mapped(mapping) => {
+            ModelFile::Mapped(mapping) => {
                 let path = mapping.path();
                 path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy()).into_owned()
             }
-            Source::Embedded(_) => self.name(),
+            ModelFile::Embedded(_) => self.name(),
         }
     }
 
     /// The file's front, checked.
     pub(crate) fn file(&self) -> Result<File<'_>> {
         let bytes = match self {
-            Source::Mapped(mapping) => mapping,
-            Source::Embedded(bytes) => *bytes,
+            ModelFile::Mapped(mapping) => mapping,
+            ModelFile::Embedded(bytes) => *bytes,
         };
         File::open(bytes).map_err(|error| error.in_file(self.name()))
     }
@@ -67,8 +67,8 @@ impl Source {
     /// An error where the file changed since it was opened: results so far may be wrong.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
         match self {
-            Source::Mapped(mapping) => mapping.check_unchanged(),
-            Source::Embedded(_) => Ok(()),
+            ModelFile::Mapped(mapping) => mapping.check_unchanged(),
+            ModelFile::Embedded(_) => Ok(()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `whit inspect`: what a model file holds, and what this CPU does with it.
 
 use super::args::Inspect;
-use super::input::Source;
+use super::input::ModelFile;
 use super::json::{self, Object};
 use super::output::{Outcome, Output, bytes, hex};
 use super::table::table;
@@ -13,14 +13,14 @@ use whit::os::cpu::{self, ThreadChoice};
 use whit::os::memory;
 
 pub(super) fn run(args: &Inspect) -> Outcome<()> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = match file.kind() {
         FileKind::LanguageModel => Some(source.model(&file)?),
         FileKind::WordVectors => None,
     };
     let mut out = Output::new();
-    if args.json {
+    if args.print.json {
         out.line(&as_json(&source.name(), &file, model.as_ref()))?;
     } else {
         let mut page = String::new();

@@ -2,7 +2,7 @@
 
 use core::fmt::{Display, Write};
 
-pub(crate) use whit::error::json_string as string;
+pub(crate) use whit::failure::json_string as string;
 
 /// A list of values that are already JSON.
 pub(crate) fn list(values: impl IntoIterator<Item = String>) -> String {

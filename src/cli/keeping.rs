@@ -1,18 +1,15 @@
 //! What is kept of a text on disk: a saved session, and the cache of beginnings.
 
 use super::args::{Full, Keeping};
-use super::interrupt;
-use super::output::{Outcome, note};
 use std::path::Path;
 use whit::TokenId;
 use whit::error::{Error, Result};
-use whit::generate::{Generator, OnFull, PrefixCache};
+use whit::generate::{OnFull, PrefixCache};
 use whit::model::saved::{Key, Part, Saved, Settings, save};
 use whit::model::{Model, Session};
 use whit::ops::KvDtype;
 use whit::os::Mapping;
 use whit::os::atomic::AtomicFile;
-use whit::sampler::Watcher;
 
 /// A session file that was read.
 pub(super) struct SessionFile<'p> {
@@ -71,40 +68,6 @@ pub(super) fn restore(saved: &Saved<'_>, session: &mut Session<'_, '_>, tokens: 
     saved.restore(session)?;
     session.rewind(tokens.len() - 1);
     Ok(session.position())
-}
-
-/// Given each piece of a text: its token, if one was chosen, and what became certain.
-pub(super) type Each<'e, W> = dyn FnMut(&mut W, Option<TokenId>, &str) -> Outcome<()> + 'e;
-
-/// Writes a text to its end: hands each piece to `each`, keeps `prompt` once the first is out, ends where the user interrupts.
-/// `watcher` sees how the tokens are chosen.
-pub(super) fn write<W: Watcher>(
-    generator: &mut Generator<'_, '_, '_>,
-    mut cache: Option<&PrefixCache>,
-    prompt: &[TokenId],
-    watcher: &mut W,
-    each: &mut Each<'_, W>,
-) -> Outcome<()> {
-    let mut n_shifts = 0;
-    loop {
-        if interrupt::requested() {
-            generator.interrupt();
-        }
-        let Some(piece) = generator.next_piece_watched(watcher)? else { return Ok(()) };
-        each(watcher, piece.token, piece.text)?;
-        if let Some(cache) = cache.take()
-            && let Err(error) = cache.keep(generator.session(), prompt)
-        {
-            // A cache that cannot be written to harms nobody.
-            note(format_args!("whit: nothing was kept: {error}"));
-        }
-        if generator.n_shifts() > n_shifts {
-            n_shifts = generator.n_shifts();
-            // The last token came after the shift.
-            let (n, n_tokens) = (generator.session().context_length(), generator.tokens().len() - 1);
-            note(format_args!("whit: the context of {n} tokens was full; the text goes on with {n_tokens} of them"));
-        }
-    }
 }
 
 /// The cache that the arguments or the environment name.

@@ -16,22 +16,25 @@ mod keeping;
 mod output;
 mod plan;
 mod progress;
+mod sampling;
 mod streaming;
 mod table;
 mod trace;
 mod verify;
 mod views;
+mod writing;
 
 use args::{Cli, Command, ComputeArgs, ContextArg, Kv};
 use clap::Parser;
 use clap::error::ErrorKind;
 use output::{End, Outcome, note};
+use std::io::IsTerminal;
 use whit::compute::Compute;
 use whit::error::{Error, Kind, Result};
 use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
 use whit::os::interrupt;
-use whit::{kernels, os};
+use whit::{failure, kernels, os};
 
 /// Tokens that prefill takes at a time; Ctrl-C is looked at in between.
 const BATCH: usize = 64;
@@ -79,16 +82,21 @@ fn command(command: Command) -> Outcome<()> {
 fn exit_code(outcome: Outcome<()>) -> u8 {
     match outcome {
         Ok(()) | Err(End::BrokenPipe) => 0,
-        Err(End::Interrupted) => Kind::Interrupted.exit_code(),
+        Err(End::Interrupted) => failure::exit_code(Kind::Interrupted),
         Err(End::Failed(error)) => {
-            note(format_args!("{}", error.line(errors_are_json())));
-            error.kind().exit_code()
+            note(format_args!("{}", failure::line(&error, errors_are_json())));
+            failure::exit_code(error.kind())
         }
     }
 }
 
+/// The line of an error that ends the program while it writes.
+pub(crate) fn line_amid_text(error: &Error) -> String {
+    failure::line_amid_text(error, errors_are_json(), std::io::stderr().is_terminal())
+}
+
 /// Whether JSON is asked for, as the arguments were typed: they may be what is wrong.
-pub(crate) fn errors_are_json() -> bool {
+fn errors_are_json() -> bool {
     std::env::args_os().skip(1).any(|argument| argument == "--json")
 }
 
@@ -96,7 +104,7 @@ pub(crate) fn errors_are_json() -> bool {
 fn usage(error: &clap::Error) -> Error {
     let error = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Error::usage("no command is given"),
-        _ => Error::of_arguments(&error.render().to_string()),
+        _ => failure::of_arguments(&error.render().to_string()),
     };
     error.hint("see whit --help")
 }

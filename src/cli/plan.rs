@@ -1,13 +1,13 @@
 //! `whit plan`: the memory of a run before anything is allocated; and the check of it that every command makes.
 
 use super::args::{self, ComputeArgs};
-use super::input::Source;
+use super::input::ModelFile;
 use super::json::{self, Object};
 use super::output::{Outcome, Output, bytes};
 use super::table::table;
 use super::{context_length, n_threads, streaming};
 use whit::error::{Error, Kind, Result};
-use whit::inspect::Plan;
+use whit::inspect::MemoryPlan;
 use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
 use whit::os::memory::{self, Bound, Room};
@@ -42,11 +42,11 @@ impl Place {
     }
 
     /// What `plan` needs of it.
-    fn needed(&self, plan: &Plan) -> u64 {
+    fn needed(&self, plan: &MemoryPlan) -> u64 {
         self.weights.map_or_else(|| plan.to_come(), |weights| plan.private().saturating_add(weights))
     }
 
-    fn holds(&self, plan: &Plan) -> bool {
+    fn holds(&self, plan: &MemoryPlan) -> bool {
         self.needed(plan) <= self.bytes
     }
 }
@@ -77,19 +77,19 @@ impl<'w> Wanted<'w> {
         Wanted { model, file_bytes, options, n_sessions: 1, n_threads, flag, max_memory }
     }
 
-    fn plan(&self, context_length: usize, kv: KvDtype) -> Plan {
+    fn plan(&self, context_length: usize, kv: KvDtype) -> MemoryPlan {
         let options = SessionOptions { context_length, kv, ..self.options };
-        Plan::new(self.model, self.file_bytes, options, self.n_sessions, self.n_threads)
+        MemoryPlan::new(self.model, self.file_bytes, options, self.n_sessions, self.n_threads)
     }
 
     /// The longest context of this model that fits into all `places`.
     fn longest(&self, kv: KvDtype, places: &[Place]) -> Option<usize> {
         let fits = |n| places.iter().all(|place| place.holds(&self.plan(n, kv)));
-        Plan::longest_context(self.model.config().context_length, fits)
+        MemoryPlan::longest_context(self.model.config().context_length, fits)
     }
 
     /// The plan, or a refusal that names what would fit.
-    pub(super) fn check(&self) -> Result<Plan> {
+    pub(super) fn check(&self) -> Result<MemoryPlan> {
         let plan = self.plan(self.options.context_length, self.options.kv);
         let places = Place::all(self.max_memory, streaming::least(self.model, self.file_bytes));
         let Some(place) = places.iter().find(|place| !place.holds(&plan)) else { return Ok(plan) };
@@ -118,7 +118,7 @@ impl<'w> Wanted<'w> {
 }
 
 pub(super) fn run(args: &args::Plan) -> Outcome<()> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = source.model(&file)?;
     let context_length = context_length(&args.context, &model)?;
@@ -131,7 +131,7 @@ pub(super) fn run(args: &args::Plan) -> Outcome<()> {
     let places = Place::all(max_memory, streaming::least(&model, file_bytes));
     let addresses = memory::address_bytes().map(|now| now + plan.to_come() + plan.reserved + plan.program);
     let mut out = Output::new();
-    if args.json {
+    if args.print.json {
         out.line(&as_json(&wanted, &plan, &places, addresses))?;
     } else {
         out.foreign(&source.short_name())?;
@@ -140,7 +140,7 @@ pub(super) fn run(args: &args::Plan) -> Outcome<()> {
     out.flush()
 }
 
-fn page(wanted: &Wanted<'_>, plan: &Plan, places: &[Place]) -> String {
+fn page(wanted: &Wanted<'_>, plan: &MemoryPlan, places: &[Place]) -> String {
     let SessionOptions { context_length: n, kv, batch, .. } = wanted.options;
     let threads = wanted.n_threads;
     let (ending, each) = (if threads == 1 { "" } else { "s" }, bytes(plan.kv / n.max(1) as u64));
@@ -176,7 +176,7 @@ fn page(wanted: &Wanted<'_>, plan: &Plan, places: &[Place]) -> String {
     out + &format!("\nThe model was made for {} positions.\n", wanted.model.config().context_length)
 }
 
-fn as_json(wanted: &Wanted<'_>, plan: &Plan, places: &[Place], addresses: Option<u64>) -> String {
+fn as_json(wanted: &Wanted<'_>, plan: &MemoryPlan, places: &[Place], addresses: Option<u64>) -> String {
     let places = places.iter().map(|place| {
         let longest = |kv| wanted.longest(kv, core::slice::from_ref(place)).map_or("null".into(), |n| n.to_string());
         let [f16, int8, f32] = KvDtype::ALL.map(longest);

@@ -1,11 +1,11 @@
 //! Weights larger than the memory that the user allows: streamed, and said before anybody waits for it.
 
-use super::input::Source;
+use super::input::ModelFile;
 use super::output::{bytes, note};
 use super::table::figure;
 use whit::error::{Error, Result};
 use whit::generate::stream::{Residency, WeightStream};
-use whit::inspect::Plan;
+use whit::inspect::MemoryPlan;
 use whit::model::{Model, Session};
 use whit::os::storage;
 
@@ -23,9 +23,9 @@ pub(super) fn least(model: &Model<'_>, file_bytes: u64) -> u64 {
 /// Has `session` stream its weights where `max_memory` does not hold them all beside what `plan` says.
 pub(super) fn pace(
     session: &mut Session<'_, '_>,
-    source: &Source,
+    source: &ModelFile,
     model: &Model<'_>,
-    plan: &Plan,
+    plan: &MemoryPlan,
     max_memory: Option<u64>,
     quiet: bool,
 ) -> Result<()> {
@@ -38,7 +38,7 @@ pub(super) fn pace(
     let Some(residency) = Residency::within(model, left).map_err(|error| error.hint("a larger --max-memory"))? else {
         return Ok(());
     };
-    let Source::Mapped(mapping) = source else {
+    let ModelFile::Mapped(mapping) = source else {
         return Err(Error::usage("the embedded model cannot be streamed").field("max-memory"));
     };
     if !quiet {

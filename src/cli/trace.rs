@@ -2,7 +2,7 @@
 
 use super::args::Trace as Args;
 use super::bench::{heading, most_positions};
-use super::input::Source;
+use super::input::ModelFile;
 use super::json::{self, Object};
 use super::output::{End, Outcome, Output, note};
 use super::plan::Wanted;
@@ -11,7 +11,7 @@ use super::{compute, interrupt, progress, streaming};
 use whit::compute::Compute;
 use whit::error::{Error, Result};
 use whit::inspect::trace::{Cell, Trace, trace};
-use whit::inspect::{Costs, Limits, fill, fill_steps};
+use whit::inspect::{Costs, MachineLimits, fill, fill_steps};
 use whit::model::{Model, Op, Session, SessionOptions};
 use whit::ops::KvDtype;
 use whit::os::{cpu, machine};
@@ -25,7 +25,7 @@ const DEFAULT_TOKENS: usize = 128;
 const BAR: usize = 18;
 
 pub(super) fn run(args: &Args) -> Outcome<()> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = source.model(&file)?;
     let costs = Costs::new(model.config(), file.tensors());
@@ -36,11 +36,11 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
     let options = SessionOptions { context_length, kv, ..SessionOptions::default() };
     let plan = Wanted::one(&model, &file, options, &compute, &args.compute, "--depth").check()?;
     let mut session = Session::new(&model, &compute, options)?;
-    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
+    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.progress.quiet)?;
 
     interrupt::watch();
     let n_steps = fill_steps(depth) + PASSES[0] + if n_prompt > 0 { PASSES[1] } else { 0 };
-    let steps = progress::steps(n_steps as u64, args.quiet);
+    let steps = progress::steps(n_steps as u64, args.progress.quiet);
     let mut go_on = || {
         steps.inc(1);
         !interrupt::requested()
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
     source.check_unchanged()?;
     let mut out = Output::new();
     let traces = Traces { token, prompt, limits, int8: costs.dtype() == Dtype::Int8 };
-    if args.json {
+    if args.print.json {
         out.line(&traces.as_json(&source.short_name(), &compute))?;
     } else if traces.token.is_some() {
         let machine = machine::cpu_name().unwrap_or_else(|| "an unnamed CPU".into());
@@ -91,18 +91,18 @@ fn lengths(args: &Args, model: &Model<'_>) -> Result<(usize, usize)> {
     Ok((length("depth", args.depth, most - 1)?, length("prompt-tokens", args.prompt_tokens, most)?))
 }
 
-fn limits(compute: &Compute, seconds: f64) -> Result<Option<Limits>> {
+fn limits(compute: &Compute, seconds: f64) -> Result<Option<MachineLimits>> {
     if seconds == 0.0 {
         return Ok(None);
     }
-    Limits::measure(compute, seconds).map(Some)
+    MachineLimits::measure(compute, seconds).map(Some)
 }
 
 /// What was traced.
 struct Traces {
     token: Option<Trace>,
     prompt: Option<Trace>,
-    limits: Option<Limits>,
+    limits: Option<MachineLimits>,
     /// Most weights are int8.
     int8: bool,
 }
@@ -172,7 +172,13 @@ impl Traces {
 }
 
 /// Lines of cells with the bytes that they read.
-fn reads(what: &str, cells: &[Cell], trace: &Trace, limits: Option<Limits>, name: impl Fn(&Cell) -> String) -> String {
+fn reads(
+    what: &str,
+    cells: &[Cell],
+    trace: &Trace,
+    limits: Option<MachineLimits>,
+    name: impl Fn(&Cell) -> String,
+) -> String {
     let total = trace.total();
     let whole = total.map_or(f64::NAN, |total| total.seconds);
     let longest = cells.iter().map(|cell| cell.seconds).fold(0.0, f64::max);

@@ -1,14 +1,14 @@
 //! `whit verify`: every byte against the checksums.
 
 use super::args::Verify;
-use super::input::Source;
+use super::input::ModelFile;
 use super::output::{End, Outcome, Output, bytes, hex};
 use super::progress;
 
 pub(super) fn run(args: &Verify) -> Outcome<()> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
-    let bar = progress::bytes(file.weights_bytes(), args.quiet);
+    let bar = progress::bytes(file.weights_bytes(), args.progress.quiet);
     let checked = file.verify(&mut |done| bar.set_position(done));
     bar.finish_and_clear();
     checked.map_err(|error| End::Failed(error.in_file(source.name())))?;

@@ -17,5 +17,5 @@ pub use layout::{
     ALIGNMENT, ENDIANNESS, ENTRY_BYTES, FileKind, HEADER_BYTES, MAGIC, MAJOR, MAX_DIM, MAX_NAME_BYTES, MAX_SECTIONS,
     MAX_TENSORS, MINOR, SectionId, WEIGHTS_ALIGNMENT,
 };
-pub use provenance::{MAX_SOURCES, Provenance, Source};
+pub use provenance::{MAX_SOURCES, Provenance, SourceRecord};
 pub use reader::File;

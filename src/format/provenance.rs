@@ -16,12 +16,12 @@ pub struct Provenance {
     /// Format of the source.
     pub source_format: String,
     /// The files that were read.
-    pub sources: Vec<Source>,
+    pub sources: Vec<SourceRecord>,
 }
 
-/// A file that was read by the converter.
+/// What the file records of one that the converter read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceRecord {
     /// Name without its directory.
     pub name: String,
     /// Length in bytes.
@@ -67,7 +67,7 @@ impl Provenance {
             let bytes = cursor.u64("source bytes")?;
             let mut hash = [0; 32];
             hash.copy_from_slice(cursor.take(32, "source hash")?);
-            sources.push(Source { name, bytes, hash });
+            sources.push(SourceRecord { name, bytes, hash });
         }
         cursor.finish()?;
         Ok(Provenance { converter, source_format, sources })
@@ -106,7 +106,7 @@ mod tests {
         Provenance {
             converter: "quantize 0.1.0".into(),
             source_format: "safetensors".into(),
-            sources: vec![Source { name: name.into(), bytes: 7, hash: [3; 32] }],
+            sources: vec![SourceRecord { name: name.into(), bytes: 7, hash: [3; 32] }],
         }
     }
 

@@ -2,7 +2,7 @@
 //! can do at most. Repeats are interleaved, so that a machine that slows down slows all rows alike.
 
 use super::cost::Costs;
-use super::limits::{self, Buffer, Limits};
+use super::limits::{self, Buffer, MachineLimits};
 use super::prompt::{fill, fill_steps, tokens};
 use crate::compute::Compute;
 use crate::error::Result;
@@ -16,7 +16,7 @@ const SAMPLE_SECONDS: f64 = 0.05;
 
 /// What to measure.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
+pub struct BenchPlan {
     /// Lengths of prompts, in tokens.
     pub prefill: Vec<usize>,
     /// Tokens in the cache before a decode.
@@ -31,7 +31,7 @@ pub struct Plan {
     pub limit_seconds: f64,
 }
 
-impl Plan {
+impl BenchPlan {
     /// The context of each session: one for all prefills, then one a depth.
     fn contexts(&self) -> impl Iterator<Item = usize> {
         let decodes = self.depths.iter().map(|depth| depth + self.n_decode.max(1));
@@ -152,7 +152,7 @@ impl Row {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// The limits of each of the kernels and threads, in the order given; `None` where they were not measured.
-    pub limits: Vec<Option<Limits>>,
+    pub limits: Vec<Option<MachineLimits>>,
     /// All rows with a sample: prefill, then decode, each by kernels and threads.
     pub rows: Vec<Row>,
     /// False where the run was ended early.
@@ -166,7 +166,7 @@ pub fn run(
     model: &Model<'_>,
     costs: &Costs,
     computes: &[Compute],
-    plan: &Plan,
+    plan: &BenchPlan,
     go_on: &mut dyn FnMut(&Compute, Step) -> bool,
 ) -> Result<Report> {
     let mut stages: Vec<Stage<'_, '_>> =
@@ -181,7 +181,11 @@ pub fn run(
 }
 
 /// True: all samples were taken.
-fn measure(stages: &mut [Stage<'_, '_>], plan: &Plan, go_on: &mut dyn FnMut(&Compute, Step) -> bool) -> Result<bool> {
+fn measure(
+    stages: &mut [Stage<'_, '_>],
+    plan: &BenchPlan,
+    go_on: &mut dyn FnMut(&Compute, Step) -> bool,
+) -> Result<bool> {
     for stage in stages.iter_mut() {
         if !stage.fill(go_on)? {
             return Ok(false);
@@ -218,7 +222,7 @@ fn measure_limits(
         // Reading is the same for all kernels.
         let same = stages[..i].iter().find(|stage| stage.compute.threads.len() == compute.threads.len());
         let read = same.and_then(|stage| stage.limits).map(|limits| limits.read);
-        let now = Limits {
+        let now = MachineLimits {
             read: read.unwrap_or_else(|| buffer.read(compute, seconds)),
             int8: limits::peak(compute, compute.kernels.int8_peak, seconds),
             f32: limits::peak(compute, compute.kernels.f32_peak, seconds),
@@ -236,13 +240,13 @@ struct Stage<'m, 'a> {
     /// Index of each row's session, and its work.
     works: Vec<(usize, Work)>,
     vocab_size: usize,
-    limits: Option<Limits>,
+    limits: Option<MachineLimits>,
     /// Seconds, for each row.
     samples: Vec<Vec<f64>>,
 }
 
 impl<'m, 'a> Stage<'m, 'a> {
-    fn new(model: &'m Model<'a>, compute: &'m Compute, plan: &Plan) -> Result<Self> {
+    fn new(model: &'m Model<'a>, compute: &'m Compute, plan: &BenchPlan) -> Result<Self> {
         let session = |context_length: usize| {
             Session::new(model, compute, SessionOptions { context_length, kv: plan.kv, ..SessionOptions::default() })
         };
@@ -290,7 +294,7 @@ impl<'m, 'a> Stage<'m, 'a> {
     }
 
     /// Row `i`, if it has a sample.
-    fn row(&mut self, i: usize, work: Work, costs: &Costs, plan: &Plan) -> Option<Row> {
+    fn row(&mut self, i: usize, work: Work, costs: &Costs, plan: &BenchPlan) -> Option<Row> {
         let (n, macs, bytes) = match work {
             Work::Prefill { n_tokens } => (n_tokens, costs.prefill_macs(n_tokens), costs.weight_bytes()),
             Work::Decode { depth } => {
@@ -300,7 +304,7 @@ impl<'m, 'a> Stage<'m, 'a> {
             }
         };
         let mut rates: Vec<f64> = self.samples[i].iter().map(|seconds| n as f64 / seconds).collect();
-        let limit = |limits: Limits| match (work, costs.dtype()) {
+        let limit = |limits: MachineLimits| match (work, costs.dtype()) {
             (Work::Decode { .. }, _) => limits.read,
             (Work::Prefill { .. }, Dtype::Int8) => limits.int8,
             (Work::Prefill { .. }, _) => limits.f32,
@@ -342,7 +346,7 @@ mod tests {
         let costs = Costs::new(model.config(), file.tensors());
         let computes = [1, 2].map(|n| Compute::new(kernels::detect(), n).expect("threads"));
         let (prefill, depths) = (vec![3, 9], vec![0, 5]);
-        let plan = Plan { prefill, depths, n_decode: 2, repeats: 2, kv: KvDtype::F16, limit_seconds: 0.0 };
+        let plan = BenchPlan { prefill, depths, n_decode: 2, repeats: 2, kv: KvDtype::F16, limit_seconds: 0.0 };
         let mut steps = 0;
         let report = run(&model, &costs, &computes, &plan, &mut |_, _| {
             steps += 1;

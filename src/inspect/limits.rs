@@ -17,7 +17,7 @@ const MACS_AT_ONCE: u64 = 1 << 24;
 
 /// Measured limits of some kernels on some threads; 0 where not yet measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Limits {
+pub struct MachineLimits {
     /// Bytes read from memory, a second.
     pub read: f64,
     /// Multiply-adds of int8 products, a second.
@@ -26,10 +26,10 @@ pub struct Limits {
     pub f32: f64,
 }
 
-impl Limits {
+impl MachineLimits {
     /// Measures all of them on the threads of `compute`, for `seconds` each.
     pub fn measure(compute: &Compute, seconds: f64) -> Result<Self> {
-        Ok(Limits {
+        Ok(MachineLimits {
             read: Buffer::new()?.read(compute, seconds),
             int8: peak(compute, compute.kernels.int8_peak, seconds),
             f32: peak(compute, compute.kernels.f32_peak, seconds),
@@ -37,8 +37,8 @@ impl Limits {
     }
 
     /// The better of two measurements.
-    pub fn best(self, other: Limits) -> Limits {
-        Limits { read: self.read.max(other.read), int8: self.int8.max(other.int8), f32: self.f32.max(other.f32) }
+    pub fn best(self, other: MachineLimits) -> MachineLimits {
+        MachineLimits { read: self.read.max(other.read), int8: self.int8.max(other.int8), f32: self.f32.max(other.f32) }
     }
 }
 
@@ -138,7 +138,8 @@ mod tests {
         assert!(Buffer(vec![[1; 16]; 1 << 10]).read(&compute, 0.0) > 0.0);
         assert!(peak(&compute, compute.kernels.int8_peak, 0.0) > 0.0);
         assert!(peak(&compute, compute.kernels.f32_peak, 0.0) > 0.0);
-        let best = Limits { read: 1.0, int8: 5.0, f32: 0.0 }.best(Limits { read: 2.0, int8: 4.0, f32: 1.0 });
-        assert_eq!(best, Limits { read: 2.0, int8: 5.0, f32: 1.0 });
+        let best =
+            MachineLimits { read: 1.0, int8: 5.0, f32: 0.0 }.best(MachineLimits { read: 2.0, int8: 4.0, f32: 1.0 });
+        assert_eq!(best, MachineLimits { read: 2.0, int8: 5.0, f32: 1.0 });
     }
 }

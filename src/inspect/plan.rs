@@ -11,7 +11,7 @@ const TOUCHED_STACK_BYTES: u64 = 64 << 10;
 
 /// The memory of a run, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
+pub struct MemoryPlan {
     /// The mapped model file, whose pages the system takes back when memory is short.
     pub mapped: u64,
     /// Keys and values of every position.
@@ -26,16 +26,22 @@ pub struct Plan {
     pub program: u64,
 }
 
-impl Plan {
+impl MemoryPlan {
     /// The memory of `n_sessions` sessions of `model`, whose file is `file_bytes` long, on `n_threads` threads.
-    pub fn new(model: &Model<'_>, file_bytes: u64, options: SessionOptions, n_sessions: u64, n_threads: usize) -> Plan {
+    pub fn new(
+        model: &Model<'_>,
+        file_bytes: u64,
+        options: SessionOptions,
+        n_sessions: u64,
+        n_threads: usize,
+    ) -> MemoryPlan {
         let config = model.config();
         let session = options.bytes(config);
         // A candidate, an adjusted logit and a count for each token.
         let sampler = config.vocab_size as u64 * (size_of::<Candidate>() + size_of::<f32>() + size_of::<u32>()) as u64;
         let n_threads = n_threads as u64;
         let stacks = n_threads * TOUCHED_STACK_BYTES;
-        Plan {
+        MemoryPlan {
             mapped: file_bytes,
             kv: session.kv.saturating_mul(n_sessions),
             scratch: session.scratch.saturating_mul(n_sessions).saturating_add(sampler),
@@ -80,7 +86,7 @@ mod tests {
     #[test]
     fn the_longest_context_is_the_last_that_fits() {
         for limit in [0, 1, 31, 32, 33, 64, 100, 999, 1000, 1001] {
-            let found = Plan::longest_context(1000, |n| n <= limit);
+            let found = MemoryPlan::longest_context(1000, |n| n <= limit);
             let expected = if limit >= 1000 { 1000 } else { limit / 32 * 32 };
             assert_eq!(found, Some(expected).filter(|n| *n > 0), "{limit}");
         }
@@ -92,14 +98,14 @@ mod tests {
         let file = File::open(bytes).expect("the story model");
         let model = Model::open(&file).expect("the story model");
         let options = SessionOptions { context_length: 256, ..SessionOptions::default() };
-        let plan = Plan::new(&model, file.file_bytes(), options, 1, 1);
+        let plan = MemoryPlan::new(&model, file.file_bytes(), options, 1, 1);
         // 6 layers of keys and values, 128 halves a position.
         assert_eq!((plan.kv, plan.mapped, plan.reserved), (6 * 2 * 128 * 2 * 256, bytes.len() as u64, 0));
-        let two = Plan::new(&model, file.file_bytes(), options, 2, 3);
+        let two = MemoryPlan::new(&model, file.file_bytes(), options, 2, 3);
         assert_eq!((two.kv, two.stacks), (2 * plan.kv, 3 * plan.stacks));
         assert_eq!(two.stacks - plan.stacks + two.reserved, 2 * STACK_BYTES as u64);
         assert_eq!(plan.private(), plan.kv + plan.scratch + plan.stacks + plan.program);
         let endless = SessionOptions { context_length: usize::MAX >> 8, ..options };
-        assert!(Plan::new(&model, 0, endless, 9, 1).private() > 1 << 38);
+        assert!(MemoryPlan::new(&model, 0, endless, 9, 1).private() > 1 << 38);
     }
 }

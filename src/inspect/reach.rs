@@ -1,7 +1,7 @@
 //! What a model can reach at most on a machine: the roofline of a token (Williams, Waterman and Patterson 2009, "Roofline:
 //! an insightful visual performance model for multicore architectures").
 
-use super::{Costs, Limits};
+use super::{Costs, MachineLimits};
 use crate::quant::Dtype;
 
 /// What bounds a decode.
@@ -29,7 +29,7 @@ pub struct Reach {
 impl Reach {
     /// By the measured `limits` of some threads. Of weights that memory does not hold, `missing` tells the bytes, and the
     /// bytes a second that storage delivers.
-    pub fn new(costs: &Costs, limits: Limits, missing: Option<(u64, f64)>) -> Reach {
+    pub fn new(costs: &Costs, limits: MachineLimits, missing: Option<(u64, f64)>) -> Reach {
         let products = if costs.dtype() == Dtype::Int8 { limits.int8 } else { limits.f32 };
         let (bytes, macs) = (costs.weight_bytes() as f64, costs.prefill_macs(1) as f64);
         let prompt_macs = (costs.prefill_macs(2) - costs.prefill_macs(1)) as f64;
@@ -54,11 +54,11 @@ mod tests {
         let model = Model::open(&file).expect("the story model");
         let costs = Costs::new(model.config(), file.tensors());
         let (bytes, macs) = (costs.weight_bytes() as f64, costs.prefill_macs(1) as f64);
-        let limits = Limits { read: 10.0 * bytes, int8: 20.0 * macs, f32: 1.0 };
+        let limits = MachineLimits { read: 10.0 * bytes, int8: 20.0 * macs, f32: 1.0 };
         let reach = Reach::new(&costs, limits, None);
         assert_eq!((reach.decode, reach.bound), (10.0, Bound::Memory));
         assert!(reach.prefill > 20.0, "a token of a prompt has no unembedding");
-        let reach = Reach::new(&costs, Limits { read: 30.0 * bytes, ..limits }, None);
+        let reach = Reach::new(&costs, MachineLimits { read: 30.0 * bytes, ..limits }, None);
         assert_eq!((reach.decode, reach.bound), (20.0, Bound::Products));
         let reach = Reach::new(&costs, limits, Some((u64::MAX, 0.5 * bytes)));
         assert_eq!((reach.decode, reach.bound), (0.5, Bound::Storage));

@@ -1,7 +1,7 @@
 //! The buffers of a forward pass, allocated once per session.
 
 use super::config::{Config, Family};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::ops::linear::Activations;
 use alloc::vec::Vec;
 
@@ -97,7 +97,7 @@ pub(super) fn zeros(n: usize) -> Result<Vec<f32>> {
     let mut buffer = Vec::new();
     if buffer.try_reserve_exact(n).is_err() {
         let message = format!("no memory for {} MiB", (n * size_of::<f32>()) >> 20);
-        return Err(Error::new(Kind::Resources, message).hint("a smaller --ctx needs less"));
+        return Err(Error::new(Kind::Resources, message).remedy(Remedy::ShorterContext));
     }
     buffer.resize(n, 0.0);
     Ok(buffer)

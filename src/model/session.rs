@@ -5,7 +5,7 @@ use super::observe::{Observer, Op, Point};
 use super::scratch::{Scratch, zeros};
 use super::{Config, Model};
 use crate::compute::Compute;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::ops::{KV_BLOCK, KvCache, KvDtype};
 use crate::token::TokenId;
 use alloc::{boxed::Box, vec::Vec};
@@ -166,9 +166,7 @@ impl<'m, 'a> Session<'m, 'a> {
     pub(super) fn restore(&mut self, start: usize, n: usize, blocks: &[u8]) -> Result<()> {
         if start > self.position || n > self.context_length.saturating_sub(start) {
             let message = format!("{n} tokens from position {start} on, in a context of {}", self.context_length);
-            return Err(Error::new(Kind::Resources, message)
-                .field("saved session")
-                .hint("--ctx sets the context length"));
+            return Err(Error::new(Kind::Resources, message).field("saved session").remedy(Remedy::LongerContext));
         }
         for (i, block) in blocks.chunks_exact(self.cache.block_bytes()).enumerate() {
             self.cache.restore_block(start / KV_BLOCK + i, block);
@@ -273,7 +271,7 @@ impl<'m, 'a> Session<'m, 'a> {
                 self.position,
                 self.context_length
             );
-            return Err(Error::new(Kind::Resources, message).hint("--ctx sets the context length"));
+            return Err(Error::new(Kind::Resources, message).remedy(Remedy::LongerContext));
         }
         Ok(())
     }

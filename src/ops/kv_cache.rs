@@ -1,7 +1,7 @@
 //! The KV cache: keys and values of every layer and position, laid out as the attention kernels read them.
 
 use crate::compute::Compute;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::kernels::{BLOCK, Group, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, Query, scalar, value_block_bytes};
 use crate::quant::{ALIGNMENT, Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, read_panel_row, scale_bytes};
 use alloc::vec::Vec;
@@ -85,7 +85,7 @@ impl KvCache {
         if dtype == KvDtype::Int8 && groups(head_dim) > MAX_HEAD_GROUPS {
             let message =
                 format!("heads of {head_dim} elements; an int8 KV cache has at most {}", MAX_HEAD_GROUPS * 32);
-            return Err(Error::new(Kind::Unavailable, message).hint("--kv f16"));
+            return Err(Error::new(Kind::Unavailable, message).remedy(Remedy::F16Cache));
         }
         let bytes = Self::bytes(dtype, n_layers, n_kv_heads, head_dim, context_length);
         let too_large = || {

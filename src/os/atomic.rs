@@ -6,7 +6,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::{failed, sys};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 
 const BUFFER_BYTES: usize = 1 << 20;
 /// Names tried before a directory full of partial files of this process is given up.
@@ -210,7 +210,7 @@ fn check_target(target: &Path, force: bool) -> Result<()> {
             None if force => Ok(()),
             None => {
                 let error = Error::new(Kind::Create, "the file exists");
-                Err(named(error.hint("--force replaces it")))
+                Err(named(error.remedy(Remedy::Replace)))
             }
         },
     }

@@ -5,10 +5,11 @@
 
 #[cfg(not(unix))]
 mod elsewhere {
+    use crate::error::Error;
     use std::path::Path;
 
     /// Nothing: no such signal is known here.
-    pub fn watch_files(_as_json: bool) {}
+    pub fn watch_files(_line: impl Fn(&Error) -> String + Send + Sync + 'static, _exit_code: u8) {}
 
     /// Nothing: no such signal is known here.
     pub fn watch_stacks() {}
@@ -36,7 +37,6 @@ mod unix {
     use crate::os::{budget, sys};
     use core::ptr::null_mut;
     use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-    use std::io::IsTerminal;
     use std::path::Path;
     use std::sync::OnceLock;
 
@@ -46,12 +46,26 @@ mod unix {
         start: usize,
         /// 0 where the file is mapped no more: other pages may lie there.
         bytes: AtomicUsize,
-        /// The error up to its offset, and from there on.
-        message: [String; 2],
+        message: Message,
         older: AtomicPtr<Watched>,
     }
 
-    /// Told when its mapping goes.
+    /// The line of an error, ready for a handler, which can only add an offset.
+    #[derive(Debug)]
+    struct Message {
+        before: String,
+        /// Of the digits of the offset.
+        radix: usize,
+        after: String,
+    }
+
+    /// How the program ends.
+    struct Ending {
+        line: Box<dyn Fn(&Error) -> String + Send + Sync>,
+        exit_code: u8,
+    }
+
+    /// Clears the entry of a mapping when the mapping goes.
     #[derive(Debug)]
     pub(in crate::os) struct Watch(&'static AtomicUsize);
 
@@ -62,16 +76,16 @@ mod unix {
     }
 
     static NEWEST: AtomicPtr<Watched> = AtomicPtr::new(null_mut());
-    /// Whether errors are JSON, once files are watched.
-    static AS_JSON: OnceLock<bool> = OnceLock::new();
+    /// Known once files are watched.
+    static HOW_TO_END: OnceLock<Ending> = OnceLock::new();
     /// What was done about each signal before.
     static BEFORE_BUS: OnceLock<libc::sigaction> = OnceLock::new();
     static BEFORE_SEGV: OnceLock<libc::sigaction> = OnceLock::new();
 
-    /// Has the program end with exit code 74 and an error on standard error where a page of a file that is mapped from now on
-    /// cannot be read.
-    pub fn watch_files(as_json: bool) {
-        AS_JSON.get_or_init(|| as_json);
+    /// Ends the program with `exit_code` where a page of a file that is mapped from now on cannot be read. Before that the error
+    /// goes to standard error, as `line` words it: with its offset in decimal or, as `Display` does, in hexadecimal.
+    pub fn watch_files(line: impl Fn(&Error) -> String + Send + Sync + 'static, exit_code: u8) {
+        HOW_TO_END.get_or_init(|| Ending { line: Box::new(line), exit_code });
         BEFORE_BUS.get_or_init(|| set_handler(libc::SIGBUS, on_bus));
     }
 
@@ -85,7 +99,7 @@ mod unix {
         let watched: &Watched = Box::leak(Box::new(Watched {
             start: bytes.as_ptr().addr(),
             bytes: AtomicUsize::new(bytes.len()),
-            message: message(path, *AS_JSON.get()?),
+            message: message(path, HOW_TO_END.get()?),
             older: AtomicPtr::new(null_mut()),
         }));
         let pointer = core::ptr::from_ref(watched).cast_mut();
@@ -99,17 +113,17 @@ mod unix {
         }
     }
 
-    /// The error about the file at `path`: before its offset and after it.
-    fn message(path: &Path, as_json: bool) -> [String; 2] {
+    /// The error about the file at `path`.
+    fn message(path: &Path, ending: &Ending) -> Message {
         let error = Error::new(Kind::Io, "the file was cut or its storage failed while it was in use")
             .in_file(path.display().to_string())
             .hint("copy it again, then start again");
-        let line = error.at(u64::MAX).line(as_json);
-        let offset = if as_json { u64::MAX.to_string() } else { format!("{:x}", u64::MAX) };
-        let (before, after) = line.rsplit_once(&offset).unwrap_or((&line, ""));
-        // The text that was being written ends in the middle of a line.
-        let start = if !as_json && std::io::stderr().is_terminal() { "\n" } else { "" };
-        [format!("{start}{before}"), format!("{after}\n")]
+        let line = (ending.line)(&error.at(u64::MAX));
+        // The offset stands behind the path, which may look like one.
+        let written = [(format!("{:x}", u64::MAX), 16), (u64::MAX.to_string(), 10)];
+        let places = written.iter().filter_map(|(digits, radix)| Some((line.rfind(digits)?, digits.len(), *radix)));
+        let (at, length, radix) = places.max().unwrap_or((line.len(), 0, 16));
+        Message { before: line[..at].into(), radix, after: format!("{}\n", &line[at + length..]) }
     }
 
     type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
@@ -171,13 +185,13 @@ mod unix {
         pass_on(signal, &BEFORE_BUS, address.is_none());
     }
 
-    /// Tells that `offset` cannot be read and ends the process; only the first thread that comes here does.
-    fn end([before, after]: &[String; 2], offset: usize) -> ! {
+    /// Reports that `offset` cannot be read and ends the process; only the first thread that comes here does.
+    fn end(message: &Message, offset: usize) -> ! {
         static ENDING: AtomicBool = AtomicBool::new(false);
         while ENDING.swap(true, Ordering::Relaxed) {
             sys::wait();
         }
-        let radix = if before.ends_with("0x") { 16 } else { 10 };
+        let Message { before, radix, after } = message;
         let mut digits = [0; 20];
         let mut n = digits.len();
         let mut rest = offset;
@@ -187,10 +201,11 @@ mod unix {
             rest /= radix;
         }
         for part in [before.as_bytes(), &digits[n..], after.as_bytes()] {
-            // SAFETY: the part is readable for its length; where standard error is gone, there is nobody to tell.
+            // SAFETY: the part is readable for its length; where standard error is gone, nobody can read it.
             unsafe { libc::write(2, part.as_ptr().cast(), part.len()) };
         }
+        let exit_code = HOW_TO_END.get().map_or(1, |ending| ending.exit_code);
         // SAFETY: the call ends the process without running anything of it.
-        unsafe { libc::_exit(Kind::Io.exit_code().into()) }
+        unsafe { libc::_exit(exit_code.into()) }
     }
 }

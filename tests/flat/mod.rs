@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use whit::Result;
 use whit::format::writer::{TensorPlan, Writer};
-use whit::format::{FileKind, Provenance, SectionId, Source, TensorErrors};
+use whit::format::{FileKind, Provenance, SectionId, SourceRecord, TensorErrors};
 use whit::quant::Dtype;
 
 /// A directory of the test called `name`, removed when dropped.
@@ -52,7 +52,7 @@ pub(crate) fn tensors() -> Vec<TensorPlan> {
 }
 
 pub(crate) fn sections() -> Vec<(SectionId, Vec<u8>)> {
-    let source = Source { name: "model.safetensors".into(), bytes: 1234, hash: [9; 32] };
+    let source = SourceRecord { name: "model.safetensors".into(), bytes: 1234, hash: [9; 32] };
     let provenance =
         Provenance { converter: "quantize 0.1.0".into(), source_format: "safetensors".into(), sources: vec![source] };
     vec![

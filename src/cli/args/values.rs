@@ -1,5 +1,26 @@
 //! Values of arguments: from text to what is in range.
 
+use clap::builder::RangedI64ValueParser;
+use clap::value_parser;
+
+/// The most tokens that an argument can name.
+const MOST_TOKENS: i64 = 1 << 20;
+
+/// A number of tokens, `least` or more.
+pub(super) fn count(least: i64) -> RangedI64ValueParser<u32> {
+    value_parser!(u32).range(least..=MOST_TOKENS)
+}
+
+/// A number of tokens, or -1 for no bound.
+pub(super) fn tokens() -> RangedI64ValueParser<i64> {
+    value_parser!(i64).range(-1..=MOST_TOKENS)
+}
+
+/// A number of threads.
+pub(super) fn threads() -> RangedI64ValueParser<u16> {
+    value_parser!(u16).range(1..=256)
+}
+
 pub(super) fn logit_bias(text: &str) -> Result<(u32, f32), String> {
     let (id, value) = text.split_once('=').ok_or("expected ID=V, such as 13=-5 or 13=-inf")?;
     let id = id.trim().parse().map_err(|_| format!("{id:?} is not a token id"))?;

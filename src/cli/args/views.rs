@@ -1,6 +1,6 @@
 //! Arguments of the views: what is looked at, and how it is shown.
 
-use super::{ComputeArgs, ModelArg};
+use super::groups::{ComputeArgs, ModelArg, ProgressArg};
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -157,9 +157,8 @@ pub(crate) struct Lens {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) last: Option<u16>,
-    /// Show no progress
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArg,
     #[command(flatten)]
     pub(crate) look: Look,
 }
@@ -175,9 +174,8 @@ pub(crate) struct Surprise {
     /// Another model, such as the same in higher precision: where do both differ
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "max_memory")]
     pub(crate) against: Option<PathBuf>,
-    /// Show no progress
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArg,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     #[command(flatten)]

@@ -19,7 +19,7 @@ pub(super) mod words;
 pub(super) use show::Show;
 
 use super::args::views::{Display, Look, TextArg};
-use super::input::{self, Source};
+use super::input::{self, ModelFile};
 use super::output::{Outcome, Output};
 use super::plan::Wanted;
 use super::{BATCH, compute, generate, held_by, interrupt, streaming};
@@ -61,7 +61,7 @@ struct Looked<'m, 'a> {
 
 /// Opens the model, reads the text and hands both to `look`.
 fn on_text(args: &Look, quiet: bool, look: &mut dyn FnMut(Looked<'_, '_>) -> Outcome<()>) -> Outcome<()> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = source.model(&file)?;
     let tokenizer = tokenizer(&source, &model)?;
@@ -79,7 +79,7 @@ fn on_text(args: &Look, quiet: bool, look: &mut dyn FnMut(Looked<'_, '_>) -> Out
 }
 
 /// The model's tokenizer; an error where it has none.
-fn tokenizer<'a>(source: &Source, model: &Model<'a>) -> Result<Tokenizer<'a>> {
+fn tokenizer<'a>(source: &ModelFile, model: &Model<'a>) -> Result<Tokenizer<'a>> {
     let missing = || Error::data("this model has no tokenizer, so no text can be read").in_file(source.name());
     model.tokenizer().copied().ok_or_else(missing)
 }

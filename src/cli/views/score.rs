@@ -4,7 +4,7 @@ use super::paint::{Canvas, columns, fit, percent, right};
 use super::pieces::{text, visible};
 use super::{View, tokenizer};
 use crate::cli::args::views::Surprise as Args;
-use crate::cli::input::{self, Source};
+use crate::cli::input::{self, ModelFile};
 use crate::cli::json::Object;
 use crate::cli::output::{End, Outcome, note};
 use crate::cli::plan::Wanted;
@@ -28,12 +28,12 @@ const MARK: f64 = 0.4;
 const TOLD: usize = 10;
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = source.model(&file)?;
     let tokenizer = tokenizer(&source, &model)?;
-    let other_source = args.against.as_deref().map(|path| Source::open(Some(path))).transpose()?;
-    let other_file = other_source.as_ref().map(Source::file).transpose()?;
+    let other_source = args.against.as_deref().map(|path| ModelFile::open(Some(path))).transpose()?;
+    let other_file = other_source.as_ref().map(ModelFile::file).transpose()?;
     let other = match (&other_source, &other_file) {
         (Some(source), Some(file)) => Some(source.model(file)?),
         _ => None,
@@ -56,10 +56,10 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
     let wanted = Wanted::one(&model, &file, options, &compute, &args.compute, "a window");
     let plan = Wanted { n_sessions: if other.is_some() { 2 } else { 1 }, ..wanted }.check()?;
     let mut session = Session::new(&model, &compute, options)?;
-    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
+    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.progress.quiet)?;
     let mut other = other.as_ref().map(|model| Session::new(model, &compute, options)).transpose()?;
     interrupt::watch();
-    let bar = progress::steps(tokens.len() as u64, args.quiet);
+    let bar = progress::steps(tokens.len() as u64, args.progress.quiet);
     // The model that is asked about is the reference of both.
     let scored = surprises(&mut session, other.as_mut(), &tokens, &mut |done| {
         bar.set_position(done as u64);
@@ -81,7 +81,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
         return Err(End::Interrupted);
     }
     source.check_unchanged()?;
-    other_source.as_ref().map_or(Ok(()), Source::check_unchanged)?;
+    other_source.as_ref().map_or(Ok(()), ModelFile::check_unchanged)?;
     Ok(())
 }
 
@@ -202,7 +202,7 @@ fn differences(canvas: &Canvas, tokenizer: &Tokenizer<'_>, scored: &[Surprise]) 
     lines
 }
 
-fn json(tokenizer: &Tokenizer<'_>, scored: &[Surprise], source: &Source, other: Option<&Source>) -> Vec<String> {
+fn json(tokenizer: &Tokenizer<'_>, scored: &[Surprise], source: &ModelFile, other: Option<&ModelFile>) -> Vec<String> {
     let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
     let each = scored.iter().enumerate().map(|(position, s)| {
         Object::default()
@@ -225,7 +225,7 @@ fn json(tokenizer: &Tokenizer<'_>, scored: &[Surprise], source: &Source, other: 
     };
     let summary = Object::default()
         .text("model", &source.short_name())
-        .maybe("other_model", other.map(Source::short_name).as_deref())
+        .maybe("other_model", other.map(ModelFile::short_name).as_deref())
         .raw("tokens", scored.len() - 1)
         .number("perplexity", number(perplexity(scored.iter().filter_map(|s| s.bits))))
         .number("other_perplexity", mean(|s| s.other_bits).exp2())

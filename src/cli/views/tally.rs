@@ -3,7 +3,7 @@
 use super::View;
 use super::paint::Canvas;
 use crate::cli::args::views::Tally as Args;
-use crate::cli::input::{self, Source};
+use crate::cli::input::{self, ModelFile};
 use crate::cli::json::Object;
 use crate::cli::output::{End, Outcome, bytes};
 use crate::cli::plan::Wanted;
@@ -30,7 +30,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
             (shape.clone(), config, tally, None)
         }
         None => {
-            let source = Source::open(args.model.model.as_deref())?;
+            let source = ModelFile::open(args.model.model.as_deref())?;
             let file = source.file()?;
             let model = source.model(&file)?;
             let tally = Tally::new(model.config(), file.tensors());

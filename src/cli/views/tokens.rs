@@ -4,14 +4,14 @@ use super::paint::{Canvas, columns, fit};
 use super::pieces::{decoded, kind_name, piece, text};
 use super::{View, tokenizer, tokens_of};
 use crate::cli::args::views::Tokens;
-use crate::cli::input::Source;
+use crate::cli::input::ModelFile;
 use crate::cli::json::{self, Object};
 use crate::cli::output::{Outcome, hex};
 use whit::TokenId;
 use whit::tokenizer::Tokenizer;
 
 pub(in crate::cli) fn run(args: &Tokens) -> Outcome<()> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = source.model(&file)?;
     let tokenizer = tokenizer(&source, &model)?;

@@ -4,7 +4,7 @@ use super::paint::{Canvas, fit, right};
 use super::pieces::{piece, token, token_list};
 use super::{View, tokenizer, wrapped};
 use crate::cli::args::views::{Space, Words};
-use crate::cli::input::Source;
+use crate::cli::input::ModelFile;
 use crate::cli::json::{self, Object};
 use crate::cli::output::Outcome;
 use whit::error::{Error, Result, printable};
@@ -14,7 +14,7 @@ use whit::tokenizer::{Specials, TokenKind, Tokenizer};
 use whit::{File, TokenId};
 
 pub(in crate::cli) fn run(args: &Words) -> Outcome<()> {
-    let source = Source::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let book = Book::open(&source, &file, args.of)?;
     let canvas = Canvas::new(&args.display);
@@ -45,7 +45,7 @@ struct Word {
 }
 
 impl<'a> Book<'a> {
-    fn open(source: &Source, file: &File<'a>, of: Space) -> Result<Self> {
+    fn open(source: &ModelFile, file: &File<'a>, of: Space) -> Result<Self> {
         match file.kind() {
             FileKind::LanguageModel => {
                 let model = source.model(file)?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use quantize::convert::{self, Dtypes};
-use quantize::source::{OpenOptions, Source};
+use quantize::source::{Checkpoint, OpenOptions};
 use whit::error::{Error, Kind, moves_cursor};
 use whit::format::cast::AlignedBytes;
 use whit::generate::{Generator, Limits};
@@ -86,7 +86,7 @@ impl Bench {
         self.usage
     }
 
-    /// Puts the files of a checkpoint where [`Source::open`] finds them: the folder, or in it the file of that name.
+    /// Puts the files of a checkpoint where [`Checkpoint::open`] finds them: the folder, or in it the file of that name.
     pub fn checkpoint(&mut self, files: &Files, opened: Option<&str>) -> Result<PathBuf, Stop> {
         let failed = |error: std::io::Error| Stop::Broken(format!("the scratch folder fails: {error}"));
         for name in std::mem::take(&mut self.written) {
@@ -121,7 +121,7 @@ impl Bench {
     /// Reads the checkpoint at `path`, converts it and has the model write.
     pub fn convert(&mut self, path: &Path, bytes: usize, random: &mut Random) -> Verdict {
         let source = self.reading(bytes, || {
-            let source = Source::open(path, &OpenOptions::default())?;
+            let source = Checkpoint::open(path, &OpenOptions::default())?;
             source.tokenizer_section()?;
             Ok(source)
         })?;

@@ -58,8 +58,10 @@ impl Args {
     }
 }
 
+/// A type by its name; `f16`, as `whit` spells it, is `fp16`.
 fn dtype(text: &str) -> Result<Dtype, String> {
-    Dtype::from_name(text).ok_or_else(|| {
+    let name = if text == "f16" { Dtype::F16.name() } else { text };
+    Dtype::from_name(name).ok_or_else(|| {
         let names: Vec<_> = Dtype::ALL.iter().map(|d| d.name()).collect();
         format!("not one of {}", names.join(", "))
     })
@@ -84,7 +86,10 @@ mod tests {
 
     #[test]
     fn roles_and_dtypes_are_checked() {
-        assert_eq!(keep("embedding=fp16"), Ok(("embedding", Dtype::F16)));
+        for name in ["embedding=fp16", "embedding=f16"] {
+            assert_eq!(keep(name), Ok(("embedding", Dtype::F16)));
+        }
+        assert_eq!(dtype("f17"), Err("not one of f32, fp16, int8".into()));
         for bad in ["embedding", "norm=f32", "embedding=int4", "position=int8", "=int8"] {
             assert!(keep(bad).is_err(), "{bad}");
         }

@@ -12,7 +12,7 @@ use whit::model::spec::{self, Origin, Role, Shape, TensorSpec};
 use whit::os::atomic::Leftover;
 use whit::quant::{self, ALIGNMENT, Dtype, MAX_INT8_WEIGHT, Matrix, PANEL_ROWS};
 
-use crate::source::{Source, SourceFile, WordVectors};
+use crate::source::{Checkpoint, SourceFile, WordVectors};
 
 /// Output bytes encoded before they are written: bounds the private memory.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -74,7 +74,7 @@ pub type Progress<'p> = dyn FnMut(u64, u64) -> Result<()> + 'p;
 
 /// Converts `source` into `output`.
 pub fn convert(
-    source: &Source,
+    source: &Checkpoint,
     output: &Path,
     dtypes: &Dtypes,
     force: bool,
@@ -153,7 +153,7 @@ pub fn convert_words(
 }
 
 /// All sections but the directory and the weights.
-fn sections(source: &Source) -> Result<Vec<(SectionId, Vec<u8>)>> {
+fn sections(source: &Checkpoint) -> Result<Vec<(SectionId, Vec<u8>)>> {
     let mut sections = vec![(SectionId::CONF, source.config.encode())];
     if let Some(tokenizer) = source.tokenizer_section()? {
         sections.push((SectionId::TOKN, tokenizer));
@@ -171,7 +171,8 @@ fn sections(source: &Source) -> Result<Vec<(SectionId, Vec<u8>)>> {
 
 /// Where the weights come from, as a section.
 fn provenance(source_format: &str, files: &[SourceFile]) -> Result<Vec<u8>> {
-    let record = |file: &SourceFile| format::Source { name: file.name.clone(), bytes: file.bytes, hash: file.hash() };
+    let record =
+        |file: &SourceFile| format::SourceRecord { name: file.name.clone(), bytes: file.bytes, hash: file.hash() };
     let provenance = Provenance {
         converter: concat!("quantize ", env!("CARGO_PKG_VERSION")).into(),
         source_format: source_format.into(),
@@ -181,7 +182,7 @@ fn provenance(source_format: &str, files: &[SourceFile]) -> Result<Vec<u8>> {
 }
 
 /// Finds the source of every tensor; refuses missing, misshapen and left-over tensors, all in one message.
-fn plan(source: &Source, dtypes: &Dtypes) -> Result<Vec<Planned>> {
+fn plan(source: &Checkpoint, dtypes: &Dtypes) -> Result<Vec<Planned>> {
     let config = &source.config;
     let by_name: HashMap<&str, usize> = source.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
     let mut planned = Vec::new();
@@ -226,7 +227,7 @@ fn source_dims(spec: &TensorSpec, origin: &Origin) -> Vec<u64> {
 }
 
 fn write_tensor(
-    source: &Source,
+    source: &Checkpoint,
     p: &Planned,
     writer: &mut Writer,
     progress: &mut dyn FnMut(u64) -> Result<()>,
@@ -320,7 +321,7 @@ fn source_row(p: &Planned, rows: usize, r: usize) -> usize {
 }
 
 /// Rows `row..` of the tensor as f32, as many as `out` holds.
-fn read_rows(source: &Source, p: &Planned, row: usize, out: &mut [f32]) -> Result<()> {
+fn read_rows(source: &Checkpoint, p: &Planned, row: usize, out: &mut [f32]) -> Result<()> {
     let Shape::Matrix(rows, cols) = p.spec.shape else { return Ok(()) };
     if !p.origin.transposed {
         for (i, x) in out.chunks_exact_mut(cols).enumerate() {
@@ -341,7 +342,7 @@ fn read_rows(source: &Source, p: &Planned, row: usize, out: &mut [f32]) -> Resul
     Ok(())
 }
 
-fn read_vector(source: &Source, p: &Planned, out: &mut [f32]) -> Result<()> {
+fn read_vector(source: &Checkpoint, p: &Planned, out: &mut [f32]) -> Result<()> {
     let n = out.len();
     if p.interleaved_head.is_none() {
         return source.read(p.tensor, source_row(p, n, 0) as u64, out);

@@ -8,8 +8,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quantize::args::Args;
 use quantize::convert::{self, Conversion, Progress, Written};
 use quantize::report::{self, Read};
-use quantize::source::{OpenOptions, Source, WordVectors};
+use quantize::source::{Checkpoint, OpenOptions, WordVectors};
 use whit::error::{Error, Kind, Result, printable};
+use whit::failure;
 use whit::format::{File, FileKind, SectionId};
 use whit::model::Model;
 use whit::model::spec::Role;
@@ -19,17 +20,18 @@ use whit::tokenizer::Tokenizer;
 fn main() -> ExitCode {
     // As the arguments were typed: they may be what is wrong.
     let as_json = std::env::args_os().skip(1).any(|argument| argument == "--json");
-    fault::watch_files(as_json);
+    let line = move |error: &Error| failure::line_amid_text(error, as_json, std::io::stderr().is_terminal());
+    fault::watch_files(line, failure::exit_code(Kind::Io));
     // Without a handler Ctrl-C still ends the process, only that a partial file stays.
     let _ = ctrlc::set_handler(|| {
         if !interrupt::request() {
-            exit(Kind::Interrupted.exit_code().into());
+            exit(failure::exit_code(Kind::Interrupted).into());
         }
     });
     let outcome = match Args::try_parse() {
         Ok(args) => run(&args),
         Err(error) if error.use_stderr() => {
-            Err(Error::of_arguments(&error.render().to_string()).hint("see quantize --help"))
+            Err(failure::of_arguments(&error.render().to_string()).hint("see quantize --help"))
         }
         // Help or the version. A closed stream leaves nobody to tell.
         Err(error) => error.print().or(Ok(())),
@@ -37,8 +39,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", error.line(as_json));
-            ExitCode::from(error.kind().exit_code())
+            eprintln!("{}", failure::line(&error, as_json));
+            ExitCode::from(failure::exit_code(error.kind()))
         }
     }
 }
@@ -57,7 +59,7 @@ fn run(args: &Args) -> Result<()> {
         });
     }
     let options = OpenOptions { tokenizer: args.tokenizer.clone() };
-    let source = Source::open(&args.input, &options).map_err(|e| e.in_file(input))?;
+    let source = Checkpoint::open(&args.input, &options).map_err(|e| e.in_file(input))?;
     let read = Read { name: &source.name, format: source.format.name(), notes: &source.notes };
     write(args, read, &mut |progress| convert::convert(&source, &args.output, &args.dtypes(), args.force, progress))
 }

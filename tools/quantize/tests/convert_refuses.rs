@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use quantize::convert::{self, Conversion, Dtypes};
-use quantize::source::{OpenOptions, Source};
+use quantize::source::{Checkpoint, OpenOptions};
 use support::root;
 use whit::error::{Kind, Result};
 use whit::format::TensorErrors;
@@ -19,7 +19,7 @@ fn converted(folder: &Path, weights: Dtype, change: impl Fn(&mut Vec<u8>)) -> Re
     let mut bytes = std::fs::read(fixture.join("model.safetensors")).expect("the fixture");
     change(&mut bytes);
     std::fs::write(folder.join("model.safetensors"), bytes).expect("written");
-    let source = Source::open(folder, &OpenOptions::default()).expect("a readable checkpoint");
+    let source = Checkpoint::open(folder, &OpenOptions::default()).expect("a readable checkpoint");
     let dtypes = Dtypes { weights, keep: BTreeMap::new() };
     convert::convert(&source, &folder.join("out.whit"), &dtypes, false, &mut |_, _| Ok(()))
 }
@@ -138,7 +138,7 @@ fn a_thousand_missing_layers_do_not_fill_the_screen() {
     std::fs::write(folder.path().join("config.json"), config.to_string()).expect("written");
     let weights = folder.path().join("model.safetensors");
     std::fs::copy(fixture.join("model.safetensors"), weights).expect("copied");
-    let source = Source::open(folder.path(), &OpenOptions::default()).expect("a readable checkpoint");
+    let source = Checkpoint::open(folder.path(), &OpenOptions::default()).expect("a readable checkpoint");
     let dtypes = Dtypes { weights: Dtype::Int8, keep: BTreeMap::new() };
     let output = folder.path().join("out.whit");
     let error = convert::convert(&source, &output, &dtypes, false, &mut |_, _| Ok(())).expect_err("refused");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use quantize::source::{OpenOptions, Source, SourceFormat, open_vocabulary};
+use quantize::source::{Checkpoint, OpenOptions, SourceFormat, open_vocabulary};
 use whit::tokenizer::{Specials, Tokenizer};
 
 /// The file or directory `name` of the shared models; `None`, and said, where it is not there.
@@ -16,12 +16,12 @@ fn model(name: &str) -> Option<PathBuf> {
     None
 }
 
-fn open(name: &str) -> Option<Source> {
+fn open(name: &str) -> Option<Checkpoint> {
     let path = model(name)?;
-    Some(Source::open(&path, &OpenOptions::default()).unwrap_or_else(|e| panic!("{name}: {e}")))
+    Some(Checkpoint::open(&path, &OpenOptions::default()).unwrap_or_else(|e| panic!("{name}: {e}")))
 }
 
-fn values(source: &Source, name: &str) -> Vec<f32> {
+fn values(source: &Checkpoint, name: &str) -> Vec<f32> {
     let tensor = source.tensors.iter().position(|t| t.name == name).unwrap_or_else(|| panic!("no {name}"));
     let mut out = vec![f32::NAN; source.tensors[tensor].elements() as usize];
     source.read(tensor, 0, &mut out).expect("readable");
@@ -136,7 +136,7 @@ fn nano_sort_opens_without_a_tokenizer() {
 #[test]
 fn version_1_of_gguf_is_refused() {
     let Some(path) = model("stories260k/gguf-version-1-to-refuse.gguf") else { return };
-    let error = Source::open(&path, &OpenOptions::default()).expect_err("version 1");
+    let error = Checkpoint::open(&path, &OpenOptions::default()).expect_err("version 1");
     assert!(error.to_string().contains("version 1"), "{error}");
 }
 
@@ -171,7 +171,7 @@ fn tokenizers_of_all_forms_agree() {
     ];
     for (one, other) in pairs {
         let (Some(one), Some(other)) = (open(one), open(other)) else { return };
-        let section = |s: &Source| s.tokenizer_section().expect("valid").expect("present");
+        let section = |s: &Checkpoint| s.tokenizer_section().expect("valid").expect("present");
         let (a, b) = (section(&one), section(&other));
         assert_eq!(encode(&a, text), encode(&b, text));
         let (a, b) = (one.vocabulary.expect("a vocabulary"), other.vocabulary.expect("a vocabulary"));

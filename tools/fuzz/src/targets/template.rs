@@ -5,7 +5,7 @@ use super::{Target, whit_file};
 use crate::bench::{Bench, Bound, Files, Stop, Verdict};
 use crate::bytes::scramble;
 use crate::random::Random;
-use whit::chat::{Role, Template, Turn, tokens};
+use whit::chat::{Speaker, Template, Turn, tokens};
 use whit::format::cast::AlignedBytes;
 use whit::tokenizer::TokenKind;
 use whit::{File, Model};
@@ -132,10 +132,10 @@ fn given_up(stop: Stop) -> Stop {
 /// What the `i`-th of a conversation says. Replies have no tokens of their own: those are taken as they are.
 fn turn(i: usize, random: &mut Random) -> Turn {
     let role = match (i, random.below(8)) {
-        (0, 0..=3) => Role::System,
-        (_, 7) => random.pick(&[Role::System, Role::User, Role::Assistant]),
-        (i, _) if i % 2 == 0 => Role::User,
-        _ => Role::Assistant,
+        (0, 0..=3) => Speaker::System,
+        (_, 7) => random.pick(&[Speaker::System, Speaker::User, Speaker::Assistant]),
+        (i, _) if i % 2 == 0 => Speaker::User,
+        _ => Speaker::Assistant,
     };
     let text = (0..random.below(8)).map(|_| random.pick(&WORDS)).collect();
     Turn { role, text, tokens: Vec::new() }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use whit::format::writer::{TensorPlan, Writer};
-use whit::format::{FileKind, Provenance, SectionId, Source, TensorErrors};
+use whit::format::{FileKind, Provenance, SectionId, SourceRecord, TensorErrors};
 use whit::model::GenerationDefaults;
 use whit::model::spec::{self, Shape};
 use whit::quant::{Dtype, PANEL_ROWS, encode_panel, panel_bytes};
@@ -81,7 +81,7 @@ fn seed_file(seed: u64) -> whit::Result<Parts> {
     let config = model::config(style, pieces.tokens.len() + random.below(2), true, &mut random);
     let dtype = random.pick(&[Dtype::Int8, Dtype::F16, Dtype::F32]);
     let generation = GenerationDefaults { temperature: Some(0.8), eos: vec![EOS, BOS], ..Default::default() };
-    let source = Source { name: "model.safetensors".into(), bytes: 1234, hash: [9; 32] };
+    let source = SourceRecord { name: "model.safetensors".into(), bytes: 1234, hash: [9; 32] };
     let provenance =
         Provenance { converter: "quantize".into(), source_format: "safetensors".into(), sources: vec![source] };
     let mut sections = vec![(SectionId::CONF, config.encode())];

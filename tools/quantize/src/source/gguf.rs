@@ -5,7 +5,7 @@ use whit::format::cursor::Cursor;
 
 use super::encoding::Encoding;
 use super::gguf_meta::{self, Metadata};
-use super::{Location, MAX_TENSORS, OpenOptions, Source, SourceFile, SourceFormat, SourceTensor};
+use super::{Checkpoint, Location, MAX_TENSORS, OpenOptions, SourceFile, SourceFormat, SourceTensor};
 use super::{check_dimensions, gguf_config, gguf_vocabulary};
 
 const MAX_PAIRS: u64 = 65_536;
@@ -17,7 +17,7 @@ const PAIR_BYTES: u64 = 14;
 const TENSOR_BYTES: u64 = 33;
 
 /// Opens a GGUF file.
-pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Source> {
+pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint> {
     if options.tokenizer.is_some() {
         return Err(file.error(Error::usage("a GGUF file has its own tokenizer").field("--tokenizer")));
     }
@@ -35,7 +35,7 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Source> {
         notes,
     } = parts;
     config.tied = !tensors.iter().any(|t| t.name == "output.weight");
-    let mut source = Source {
+    let mut source = Checkpoint {
         format: SourceFormat::Gguf,
         config,
         name,

@@ -10,7 +10,7 @@ use whit::model::Family;
 use super::hf_config::{self, HfConfig};
 use super::hf_tokenizer;
 use super::json::{Json, Value};
-use super::{Location, MAX_TENSORS, OpenOptions, Source, SourceFile, SourceFormat, SourceTensor, safetensors};
+use super::{Checkpoint, Location, MAX_TENSORS, OpenOptions, SourceFile, SourceFormat, SourceTensor, safetensors};
 
 /// Bytes of a configuration, at most.
 pub(super) const MAX_CONFIG: u64 = 16 << 20;
@@ -23,7 +23,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const LICENCES: [&str; 6] = ["LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING"];
 
 /// Opens the directory.
-pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Source> {
+pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
     let Some(config_file) = optional(dir, "config.json", MAX_CONFIG)? else {
         let error = Error::new(Kind::NoInput, "no config.json: not a Hugging Face checkpoint");
         return Err(error.in_file(dir.display().to_string()));
@@ -55,7 +55,7 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Source> {
         }
     }
     let name = dir.canonicalize().ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
-    let mut source = Source {
+    let mut source = Checkpoint {
         format: SourceFormat::HuggingFace,
         config,
         name: name.unwrap_or_default(),

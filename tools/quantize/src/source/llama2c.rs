@@ -7,7 +7,7 @@ use whit::format::cursor::Cursor;
 use whit::model::{Config, Family, GenerationDefaults};
 
 use super::encoding::Encoding;
-use super::{Location, OpenOptions, Source, SourceFile, SourceFormat, SourceTensor, rope, tokenizer_bin};
+use super::{Checkpoint, Location, OpenOptions, SourceFile, SourceFormat, SourceTensor, rope, tokenizer_bin};
 
 const MAGIC: u32 = 0x616b_3432;
 /// Bytes before the weights of version 1.
@@ -36,7 +36,7 @@ impl Header {
 }
 
 /// Opens a llama2.c checkpoint.
-pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Source> {
+pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint> {
     let header = header(&file).map_err(|e| file.error(e))?;
     let (tensors, locations) = tensors(&header, file.bytes).map_err(|e| file.error(e))?;
     let config = Config {
@@ -62,7 +62,7 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Source> {
     let tokenizer = tokenizer(&file, options, config.vocab_size)?;
     let vocabulary = tokenizer_bin::read(&tokenizer.map, config.vocab_size).map_err(|e| tokenizer.error(e))?;
     let name = file.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Source {
+    Ok(Checkpoint {
         format: SourceFormat::Llama2c,
         config,
         name,

@@ -1,4 +1,4 @@
-//! Foreign checkpoints, each format read into the same [`Source`]: a configuration, a tokenizer and tensors that are
+//! Foreign checkpoints, each format read into the same [`Checkpoint`]: a configuration, a tokenizer and tensors that are
 //! decoded to f32 piece by piece out of the mapped files.
 //!
 //! Every byte is untrusted. Counts are compared with the bytes left before anybody multiplies or allocates, names
@@ -132,7 +132,7 @@ struct Location {
 
 /// An opened checkpoint.
 #[derive(Debug)]
-pub struct Source {
+pub struct Checkpoint {
     /// Its format.
     pub format: SourceFormat,
     /// The network's configuration, checked.
@@ -160,9 +160,9 @@ pub struct Source {
     vocabulary_file: usize,
 }
 
-impl Source {
+impl Checkpoint {
     /// Opens the checkpoint at `path`: a Hugging Face directory, a GGUF file or a llama2.c file.
-    pub fn open(path: &Path, options: &OpenOptions) -> Result<Source> {
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint> {
         let shown = path.display().to_string();
         let metadata = std::fs::metadata(path)
             .map_err(|e| Error::new(Kind::NoInput, format!("cannot be opened: {e}")).in_file(shown.clone()))?;
@@ -257,7 +257,7 @@ pub fn open_vocabulary(path: &Path) -> Result<Vocabulary> {
     hf::with_object(&file, |object| Ok(tokenizer_json::read(object)?.vocabulary))
 }
 
-fn open_file(path: &Path, options: &OpenOptions) -> Result<Source> {
+fn open_file(path: &Path, options: &OpenOptions) -> Result<Checkpoint> {
     let file = SourceFile::open(path)?;
     match &file.map[..file.map.len().min(4)] {
         b"GGUF" => return gguf::open(file, options),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use quantize::source::{OpenOptions, Source};
+use quantize::source::{Checkpoint, OpenOptions};
 use whit::error::{Error, Kind, Result};
 
 /// The files of a checkpoint; one file stands for itself, several for their directory.
@@ -81,8 +81,8 @@ impl Drop for Scratch {
 }
 
 /// Opens, builds the tokenizer, decodes every tensor.
-fn everything(path: &Path) -> Result<Source> {
-    let source = Source::open(path, &OpenOptions::default())?;
+fn everything(path: &Path) -> Result<Checkpoint> {
+    let source = Checkpoint::open(path, &OpenOptions::default())?;
     source.tokenizer_section()?;
     for (i, tensor) in source.tensors.iter().enumerate() {
         let mut values = vec![0.0; tensor.elements().min(1 << 20) as usize];
@@ -92,7 +92,7 @@ fn everything(path: &Path) -> Result<Source> {
 }
 
 /// As `everything`; a panic fails with the name of the row.
-fn caught(name: &str, path: &Path) -> std::result::Result<Source, Error> {
+fn caught(name: &str, path: &Path) -> std::result::Result<Checkpoint, Error> {
     std::panic::catch_unwind(|| everything(path)).unwrap_or_else(|_| panic!("{name}: panicked"))
 }
 
@@ -103,7 +103,7 @@ fn program_ends_otherwise(path: &Path, class: Kind) -> bool {
     let run = quantize.arg(path).arg("-q").arg("-o").arg(scratch.0.join("out.whit")).output().expect("quantize starts");
     let told = String::from_utf8_lossy(&run.stderr);
     let left = std::fs::read_dir(&scratch.0).expect("the folder").count();
-    run.status.code() != Some(class.exit_code().into())
+    run.status.code() != Some(whit::failure::exit_code(class).into())
         || !told.starts_with(&format!("error[{}]: ", class.name()))
         || told.lines().count() != 1
         || !run.stdout.is_empty()

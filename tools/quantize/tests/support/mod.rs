@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use quantize::convert::{self, Dtypes};
-use quantize::source::{OpenOptions, Source};
+use quantize::source::{Checkpoint, OpenOptions};
 use serde_json::Value;
 use whit::compute::Compute;
 use whit::format::File;
@@ -60,7 +60,7 @@ impl Converted {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let output = folder.path().join("model.whit");
         let source =
-            Source::open(input, &OpenOptions::default()).unwrap_or_else(|e| panic!("{}: {e}", input.display()));
+            Checkpoint::open(input, &OpenOptions::default()).unwrap_or_else(|e| panic!("{}: {e}", input.display()));
         let dtypes = Dtypes { weights: dtype, keep: BTreeMap::new() };
         convert::convert(&source, &output, &dtypes, false, &mut |_, _| Ok(()))
             .unwrap_or_else(|e| panic!("{}: {e}", input.display()));

@@ -1,0 +1,87 @@
+//! Arguments that several commands share.
+
+use super::values::{count, seconds, size, threads};
+use clap::{Args, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+/// The model of a command.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArg {
+    /// Model file; without it the embedded story model
+    #[arg(short, long = "model", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) model: Option<PathBuf>,
+}
+
+/// The context of a text without an end of its own.
+#[derive(Debug, Args)]
+pub(crate) struct ContextArg {
+    /// Context length in tokens, 1 to 1048576 [default: the model's, up to 4096]
+    #[arg(short, long = "ctx", value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = count(1))]
+    pub(crate) ctx: Option<u32>,
+}
+
+/// What computes, and how.
+#[derive(Debug, Args)]
+pub(crate) struct ComputeArgs {
+    /// Threads, 1 to 256; without it one per fast core (`whit inspect` says which and why)
+    #[arg(short, long, value_name = "N", value_parser = threads())]
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) threads: Option<u16>,
+    /// Leave one fast core to other programs
+    #[arg(long, conflicts_with = "threads")]
+    pub(crate) leave_core: bool,
+    /// Compute with these kernels (`whit inspect` lists them); without it the best of this CPU
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kernels: Option<String>,
+    /// Precision of the KV cache
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Kv::F16)]
+    pub(crate) kv: Kv,
+    /// Take no more memory than this, such as 300M or 1.5GiB: weights that it does not hold are streamed from storage
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
+    pub(crate) max_memory: Option<u64>,
+}
+
+/// Precision of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kv {
+    /// 16-bit floats
+    #[value(alias = "fp16")]
+    F16,
+    /// 8-bit integers, half the memory of f16
+    Int8,
+    /// 32-bit floats, for reference runs
+    F32,
+}
+
+/// How the machine's limits are measured.
+#[derive(Debug, Args)]
+pub(crate) struct LimitArgs {
+    /// Time for each limit of the machine, 0 to 60; 0 measures none
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, allow_negative_numbers = true, value_parser = seconds)]
+    pub(crate) limit_seconds: f64,
+}
+
+/// How the result of a command is printed.
+#[derive(Debug, Args)]
+pub(crate) struct PrintArg {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is shown while a command works.
+#[derive(Debug, Args)]
+pub(crate) struct ProgressArg {
+    /// Show no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// Whether text of a model is printed as it is.
+#[derive(Debug, Args)]
+pub(crate) struct RawArg {
+    /// Print control characters as they are, on a terminal too
+    #[arg(long)]
+    pub(crate) raw: bool,
+}

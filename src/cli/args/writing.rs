@@ -1,0 +1,172 @@
+//! Arguments of the commands that write text, and how tokens are chosen.
+
+use super::groups::{ComputeArgs, ContextArg, ModelArg, RawArg};
+use super::values::{count, logit_bias, size, tokens};
+use super::views;
+use clap::{Args, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+/// Arguments of `whit generate`.
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// Text to continue; `-` reads it from standard input
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: Option<String>,
+    /// Read the prompt from a file; `-` is standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with = "prompt", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// Tokens to generate; -1: until the text or the context ends
+    #[arg(short, long = "tokens", value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
+    #[arg(value_parser = tokens())]
+    pub(crate) n_tokens: i64,
+    /// Context length in tokens, 1 to 1048576; without it what prompt and -n need
+    #[arg(short, long = "ctx", value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = count(1))]
+    pub(crate) ctx: Option<u32>,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Stop at this text, which is not printed; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) stop: Vec<String>,
+    #[command(flatten)]
+    pub(crate) keeping: Keeping,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    /// Read special tokens in the prompt as such, not as text
+    #[arg(long)]
+    pub(crate) special: bool,
+    /// Do not repeat the prompt before its continuation
+    #[arg(long)]
+    pub(crate) no_echo: bool,
+    #[command(flatten)]
+    pub(crate) raw: RawArg,
+    /// Show how each token is chosen: its distribution through the sampler chain, and the draw
+    #[arg(long)]
+    pub(crate) show: bool,
+    /// Choose tokens with the arrow keys: stories part and stay in a tree
+    #[arg(short, long, requires = "show", conflicts_with_all = ["json", "html", "session", "quiet", "stop", "raw"])]
+    pub(crate) interactive: bool,
+    /// Write the tree of stories to FILE, as JSON lines
+    #[arg(long, value_name = "FILE", requires = "interactive", value_hint = ValueHint::FilePath)]
+    pub(crate) tree: Option<PathBuf>,
+    /// Tokens of a distribution that are shown
+    #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000), requires = "show")]
+    pub(crate) top: u16,
+    #[command(flatten)]
+    pub(crate) display: views::Display,
+    /// Print no statistics
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Print the plan before the start
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// What is kept of a text, and what a full context means.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Long texts")]
+pub(crate) struct Keeping {
+    /// Go on with the text saved in FILE, if there is one, and save it there at the end
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) session: Option<PathBuf>,
+    /// Keep beginnings of texts in this folder, prompts included, and restore them from there
+    /// [default: WHIT_CACHE, else off]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) cache: Option<PathBuf>,
+    /// Size of that folder, from which what was not used for the longest time is removed
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1G")]
+    pub(crate) cache_size: u64,
+    /// When the context is full: end the text, or go on with its beginning and its later half
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Full::Stop)]
+    pub(crate) on_full: Full,
+    /// Tokens of the beginning that --on-full shift keeps [default: the prompt, up to a quarter of the context]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = count(0))]
+    pub(crate) keep: Option<u32>,
+}
+
+/// What happens when the context is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Full {
+    /// The text ends
+    Stop,
+    /// It goes on with its beginning and its later half, computed anew
+    Shift,
+}
+
+/// Arguments of `whit chat`.
+#[derive(Debug, Args)]
+pub(crate) struct Chat {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// System prompt
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Most tokens of a reply; -1: until it or the context ends
+    #[arg(short, long = "tokens", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    #[arg(value_parser = tokens())]
+    pub(crate) n_tokens: i64,
+    #[command(flatten)]
+    pub(crate) context: ContextArg,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Stop a reply at this text, which is not printed; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) stop: Vec<String>,
+    #[command(flatten)]
+    pub(crate) keeping: Keeping,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) raw: RawArg,
+    /// Print replies and nothing else
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Tell times after each reply
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// How tokens are chosen. What is not given comes from the model file, else it is as written here.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct Sampling {
+    /// Temperature; 0 always takes the most probable token [default: the model's, else 0.8]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub(crate) temp: Option<f32>,
+    /// Choose among the K most probable; 0 is off [default: the model's, else 0]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    #[arg(value_parser = count(0))]
+    pub(crate) top_k: Option<u32>,
+    /// Choose among the most probable that reach P together; 1 is off [default: the model's, else 0.95]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(crate) top_p: Option<f32>,
+    /// Choose among those at least P times as probable as the best; 0 is off [default: the model's, else 0]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(crate) min_p: Option<f32>,
+    /// Choose among the typical ones that reach P together; 1 is off
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(crate) typical: f32,
+    /// Divide the logits of recent tokens; 1 is off [default: the model's, else 1]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub(crate) repeat_penalty: Option<f32>,
+    /// How many tokens the penalties look back; 0 switches them off
+    #[arg(long, value_name = "N", default_value_t = 64, allow_negative_numbers = true)]
+    #[arg(value_parser = count(0))]
+    pub(crate) repeat_last_n: u32,
+    /// Subtract from the logits of recent tokens
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) presence_penalty: f32,
+    /// Subtract from the logits of recent tokens, for each time they occur
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) frequency_penalty: f32,
+    /// Add V to the logit of a token, -inf bans it; may be given several times
+    #[arg(long, value_name = "ID=V", value_parser = logit_bias)]
+    pub(crate) logit_bias: Vec<(u32, f32)>,
+    /// Seed of the draw, 0 to 2^64-1; without it a random one, which is told
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) seed: Option<u64>,
+}
