@@ -30,7 +30,7 @@ pub(crate) enum Command {
     Chat(Box<Chat>),
     /// Show what a model file holds: header, configuration, tensors, errors, provenance
     Inspect(Inspect),
-    /// Tell what this machine is, how it is, and what a model can reach on it
+    /// Show what this machine is, how it is, and what a model can reach on it
     Doctor(Doctor),
     /// Measure how well a model predicts a text, and how far it is from a reference
     Eval(Eval),

@@ -32,7 +32,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     let template = model.chat_template().ok_or_else(|| wrong("this model has no chat template, so it cannot talk"))?;
     let tokenizer = *model.tokenizer().ok_or_else(|| wrong("this model has no tokenizer"))?;
     let context_length = context_length(&args.context, &model)?;
-    // What is wrong with it is told before anybody has said anything.
+    // An error in it is reported before anybody has said anything.
     keeping::on_full(&args.keeping, 0, context_length)?;
     let options = sampler_options(&args.sampling, model.generation())?;
     let compute = compute(&args.compute)?;

@@ -26,7 +26,7 @@ pub(super) fn run(args: &Doctor) -> Outcome<()> {
 
     interrupt::watch();
     let Some((limits, stored)) = measure(args, &source)? else {
-        note(format_args!("whit: interrupted before anything was told"));
+        note(format_args!("whit: interrupted before anything was reported"));
         return Err(End::Interrupted);
     };
     let machine = Machine::look(args.threads);
@@ -122,7 +122,7 @@ pub(super) struct Fit {
     /// Bytes of an f16 cache of `context` positions.
     pub(super) cache: u64,
     pub(super) context: usize,
-    /// Bytes that can be had, where the system tells.
+    /// Bytes that can still be allocated, where the system reports them.
     pub(super) room: Option<u64>,
 }
 
@@ -142,18 +142,18 @@ impl Fit {
         self.file.saturating_add(self.cache)
     }
 
-    /// Bytes for which there is no room, if there are any and the system tells.
+    /// Bytes for which there is no room, if there are any and the system reports it.
     pub(super) fn missing(&self) -> Option<u64> {
         self.room.map(|room| self.needed().saturating_sub(room)).filter(|missing| *missing > 0)
     }
 
-    /// `None` where the system does not tell.
+    /// `None` where the system does not report it.
     pub(super) fn fits(&self) -> Option<bool> {
         self.room.map(|room| self.needed() <= room)
     }
 }
 
-/// All that is told.
+/// All that is reported.
 pub(super) struct Diagnosis {
     pub(super) machine: Machine,
     /// Measured limits by threads; none if none were measured.

@@ -33,7 +33,7 @@ impl Diagnosis {
     fn tell_machine(&self, page: &mut String) {
         let machine = &self.machine;
         let of = if machine.emulated { " (of the system below an emulator)" } else { "" };
-        let cpu = machine.cpu.as_deref().map_or_else(|| "not told by the system".into(), printable);
+        let cpu = machine.cpu.as_deref().map_or_else(|| "not reported by the system".into(), printable);
         field(page, "CPU", &format!("{cpu}{of}"));
         if let Some(board) = machine.board.as_deref().filter(|board| machine.cpu.as_deref() != Some(board)) {
             field(page, "board", &printable(board));
@@ -45,10 +45,10 @@ impl Diagnosis {
         field(page, "features", &or_none(kernels::features().join(" ")));
         field(page, "kernels", &kernels_text());
         field(page, "threads", &machine.threads_why);
-        let size = |bytes_of: Option<u64>| bytes_of.map_or_else(|| "not told".into(), bytes);
+        let size = |bytes_of: Option<u64>| bytes_of.map_or_else(|| "not reported".into(), bytes);
         let limit = machine.limit.map_or_else(|| "no limit".into(), |limit| format!("limited to {}", bytes(limit)));
         field(page, "memory", &format!("{}, free {}, {limit}", size(machine.total), size(machine.available)));
-        field(page, "pages", &machine.page.map_or_else(|| "not told".into(), |page| format!("{page} bytes")));
+        field(page, "pages", &machine.page.map_or_else(|| "not reported".into(), |page| format!("{page} bytes")));
         field(page, "condition", &condition_text(&machine.condition));
     }
 
@@ -123,7 +123,7 @@ impl Diagnosis {
         let Some(missing) = self.fit.missing() else {
             let fits = match self.fit.fits() {
                 Some(_) => "The model fits into memory.",
-                None => "The system does not tell how much memory is free.",
+                None => "The system does not report how much memory is free.",
             };
             let pace = self.reach.map(|reach| pace(reach.decode));
             let pace = pace.map(|pace| format!(" A token takes {pace} at least; `whit bench` measures it."));
@@ -214,7 +214,7 @@ fn condition_text(condition: &Condition) -> String {
         (true, false) => None,
     };
     let parts: Vec<String> = heat.into_iter().chain(state.map(str::to_owned)).collect();
-    or(parts.join(", "), "not told by the system")
+    or(parts.join(", "), "not reported by the system")
 }
 
 /// The time between two tokens, in a unit that fits.
@@ -264,7 +264,7 @@ mod tests {
         assert!(words.contains("A token takes 500.0 ms at least, and 1.00 s where"), "{page}");
         assert!(diagnosis(Some(2 * bytes)).page().contains("The model fits into memory. A token takes"));
         let unknown = diagnosis(None).page();
-        assert!(unknown.contains("not known: ") && unknown.contains("does not tell how much memory"), "{unknown}");
+        assert!(unknown.contains("not known: ") && unknown.contains("does not report how much memory"), "{unknown}");
     }
 
     #[test]

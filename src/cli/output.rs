@@ -12,7 +12,7 @@ pub(crate) enum End {
     Failed(Error),
     /// Nobody reads the output any more.
     BrokenPipe,
-    /// The user interrupted the command, which has told its results.
+    /// The user interrupted the command, which has printed its results.
     Interrupted,
 }
 
@@ -91,7 +91,7 @@ fn failed(error: io::Error) -> End {
     }
 }
 
-/// Writes a line to standard error; if that is gone, to nobody.
+/// Writes a line to standard error; where that is closed, the line is lost.
 pub(crate) fn note(line: Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -29,7 +29,7 @@ pub(super) fn write<W: Watcher>(
         if let Some(cache) = cache.take()
             && let Err(error) = cache.keep(generator.session(), prompt)
         {
-            // A cache that cannot be written to harms nobody.
+            // The text does not depend on the cache, so one that cannot be written to is no error.
             note(format_args!("whit: nothing was kept: {}", with_flags(&error)));
         }
         if generator.n_shifts() > n_shifts {

@@ -43,7 +43,7 @@ impl BenchPlan {
         self.contexts().sum()
     }
 
-    /// Steps of a run on `n_computes` of kernels with threads, as [`run`] tells them.
+    /// Steps of a run on `n_computes` of kernels with threads, as [`run`] reports them.
     pub fn n_steps(&self, n_computes: usize) -> usize {
         let each = self.works().count() + usize::from(self.limit_seconds > 0.0);
         let filling: usize = self.depths.iter().map(|depth| fill_steps(*depth)).sum();
@@ -71,7 +71,7 @@ pub enum Work {
     },
 }
 
-/// A part of a run, told as it begins.
+/// A part of a run, reported as it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Some more of the cache is filled, on the way to this depth.

@@ -11,7 +11,7 @@ pub struct Ranked {
     pub probability: f64,
 }
 
-/// A distribution by its most probable tokens and what is told of the others.
+/// A distribution by its most probable tokens and what is known of the others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Distribution {
     /// The most probable tokens, best first, equal ones by id.

@@ -27,7 +27,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// By the measured `limits` of some threads. Of weights that memory does not hold, `missing` tells the bytes, and the
+    /// By the measured `limits` of some threads. Of weights that memory does not hold, `missing` holds the bytes, and the
     /// bytes a second that storage delivers.
     pub fn new(costs: &Costs, limits: MachineLimits, missing: Option<(u64, f64)>) -> Reach {
         let products = if costs.dtype() == Dtype::Int8 { limits.int8 } else { limits.f32 };

@@ -30,7 +30,7 @@ pub const BATCH: usize = 32;
 
 /// The surprise of each of `tokens`, read in windows of as many as `session` holds, two at least; in a window after the first,
 /// half is context that was scored before. With `other`, a session as long of a model with the same vocabulary, both are
-/// compared, this one being the reference. `step` is told how many are done and ends the work where it returns false: then
+/// compared, this one being the reference. `step` is given how many are done and ends the work where it returns false: then
 /// there are fewer.
 pub fn surprises(
     session: &mut Session<'_, '_>,

@@ -79,7 +79,7 @@ impl AtomicFile {
         let (file, partial) = create_partial(directory, name, &target, access)?;
         let buffer = Vec::with_capacity(BUFFER_BYTES);
         let made = AtomicFile { file, partial, target, buffer, written: 0, committed: false, force, leftovers };
-        // Others see by the lock that this file has a living owner; without locks they cannot, which harms nobody.
+        // Others see by the lock that this file has a living owner; without locks they cannot, which does no harm.
         let _ = made.file.try_lock();
         Ok(made)
     }
@@ -134,8 +134,8 @@ impl AtomicFile {
         Ok(())
     }
 
-    /// Gives the file the target's name without waiting for the disk: after a power loss it may be damaged, which its
-    /// reader must be able to tell.
+    /// Gives the file the target's name without waiting for the disk: after a power loss it may be damaged, and its
+    /// reader must be able to notice that.
     pub fn commit_unsynced(mut self) -> Result<()> {
         self.flush()?;
         self.take_name()
@@ -181,7 +181,7 @@ impl core::fmt::Debug for AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if !self.committed {
-            // There is nobody to tell, and the next run reports what is left.
+            // The error cannot be returned here, and the next run reports what is left.
             let _ = fs::remove_file(&self.partial);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A thread that runs such work counts the bytes it asks its allocator for. The request that exceeds the budget is never
 //! answered: the thread waits for ever, which is the one thing an allocator may do that neither ends the process nor
-//! unwinds, and its caller goes on without it. So it is with a stack that is used up, which a signal tells
+//! unwinds, and its caller goes on without it. So it is with a stack that is used up, which a signal reports
 //! ([`super::fault`]); what is left of it is looked at before each request, so that no signal interrupts the allocator.
 #![allow(unsafe_code)]
 
@@ -24,7 +24,7 @@ pub enum Beyond {
 
 /// Stack of a thread with a budget.
 const STACK_BYTES: usize = 2 << 20;
-/// Around the end of a stack as the system tells it: within it or beyond lies the page that no thread may touch.
+/// Around the end of a stack as the system reports it: within it or beyond lies the page that no thread may touch.
 const GUARD_BYTES: usize = 64 << 10;
 /// Stack that is kept for the allocator, which never takes as much.
 const RESERVE_BYTES: usize = 2 * GUARD_BYTES;

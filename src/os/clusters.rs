@@ -8,9 +8,9 @@ use std::path::Path;
 pub struct Cluster {
     /// Their CPUs, ascending.
     pub cpus: Vec<usize>,
-    /// Capacity of each as Linux scales it, 1024 being the fastest of the machine; where it tells.
+    /// Capacity of each as Linux scales it, 1024 being the fastest of the machine; where Linux reports it.
     pub capacity: Option<u64>,
-    /// The highest clock, in kHz; where the system tells.
+    /// The highest clock, in kHz; where the system reports it.
     pub max_khz: Option<u64>,
 }
 

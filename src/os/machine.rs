@@ -8,7 +8,7 @@ pub fn cpu_name() -> Option<String> {
     name_at(Path::new("/"))
 }
 
-/// The board's name, where a device tree tells it.
+/// The board's name, where a device tree names it.
 pub fn board_name() -> Option<String> {
     board_at(Path::new("/"))
 }

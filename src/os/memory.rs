@@ -1,4 +1,4 @@
-//! Memory of this process and of the machine, in bytes; `None` where the system does not tell.
+//! Memory of this process and of the machine, in bytes; `None` where the system does not report it.
 
 use super::cgroup;
 use std::fs;
@@ -61,7 +61,7 @@ pub struct Room {
     pub bound: Bound,
 }
 
-/// The memory that this process can still get, by each bound that the system tells of.
+/// The memory that this process can still get, by each bound that the system reports.
 pub fn rooms() -> Vec<Room> {
     rooms_at(Path::new("/"), super::sys::address_space_limit())
 }

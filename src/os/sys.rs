@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 
-/// Bytes free for this user on the file system of `file`; `None` where it cannot be told.
+/// Bytes free for this user on the file system of `file`; `None` where the system does not say.
 #[cfg(unix)]
 pub(super) fn free_bytes(file: &File) -> Option<u64> {
     use std::os::fd::AsRawFd;
@@ -20,7 +20,7 @@ pub(super) fn free_bytes(file: &File) -> Option<u64> {
     (status.f_bavail as u64).checked_mul(status.f_frsize as u64)
 }
 
-/// Bytes free for this user on the file system of `file`; `None` where it cannot be told.
+/// Bytes free for this user on the file system of `file`; `None` where the system does not say.
 #[cfg(not(unix))]
 pub(super) fn free_bytes(_file: &File) -> Option<u64> {
     None
@@ -40,7 +40,7 @@ pub(super) fn page_bytes() -> Option<u64> {
     None
 }
 
-/// The lowest address of this thread's stack, near the page that guards it; `None` where it cannot be told.
+/// The lowest address of this thread's stack, near the page that guards it; `None` where the system does not say.
 #[cfg(target_os = "linux")]
 pub(super) fn stack_end() -> Option<usize> {
     let mut attributes = core::mem::MaybeUninit::<libc::pthread_attr_t>::zeroed();
@@ -56,7 +56,7 @@ pub(super) fn stack_end() -> Option<usize> {
     (code == 0).then_some(end.addr())
 }
 
-/// The lowest address of this thread's stack, near the page that guards it; `None` where it cannot be told.
+/// The lowest address of this thread's stack, near the page that guards it; `None` where the system does not say.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn stack_end() -> Option<usize> {
     None

@@ -13,11 +13,11 @@ pub struct Condition {
     pub now: Vec<String>,
     /// What held it back since the machine was started and does no longer.
     pub before: Vec<String>,
-    /// Whether the machine would tell what holds it back.
+    /// Whether the machine would report what holds it back.
     pub known: bool,
 }
 
-/// What the firmware of a Raspberry Pi tells by bits: now, and 16 bits higher since the start (Raspberry Pi
+/// What the firmware of a Raspberry Pi reports in bits: now, and 16 bits higher since the start (Raspberry Pi
 /// documentation, `vcgencmd get_throttled`).
 const THROTTLED_BITS: [(u32, &str, &str); 4] = [
     (0, "the supply voltage is too low", "the supply voltage was too low"),
@@ -184,7 +184,7 @@ mod tests {
         // These drivers call so what lets the clock rise.
         let laptop = board.file(&format!("{policy}/scaling_driver"), "intel_pstate\n");
         assert!(!condition_at(laptop.root()).now.iter().any(|said| said.contains("powersave")));
-        // A thermometer alone tells nothing about clocks.
+        // A thermometer alone says nothing about clocks.
         let warm = Machine::new("warm").file("sys/class/thermal/thermal_zone0/temp", "40000\n");
         assert!(!condition_at(warm.root()).known);
     }

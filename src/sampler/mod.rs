@@ -60,7 +60,7 @@ impl Sampler {
         &self.options
     }
 
-    /// Tells the penalties that `token` is now part of the text; tokens of a prompt may be told too.
+    /// Makes `token` part of the text that the penalties look back on; tokens of a prompt may be added too.
     pub fn accept(&mut self, token: TokenId) {
         self.history.push(token);
     }
@@ -77,7 +77,7 @@ impl Sampler {
         self.history.clear();
     }
 
-    /// Draws the next token. The caller tells the choice back by [`Sampler::accept`] if it keeps it.
+    /// Draws the next token. The caller passes the choice to [`Sampler::accept`] if it keeps it.
     ///
     /// Fails where a logit is NaN or no finite one is the largest; logits of minus infinity are never drawn.
     pub fn sample(&mut self, logits: &[f32]) -> Result<TokenId> {

@@ -1,5 +1,5 @@
 //! Cuts text into the pieces that are merged one by one. Each pattern is a scanner that looks at a character at most
-//! twice, so that no text takes more than linear time; [`PreTokenizer`] tells which pattern stands for which name.
+//! twice, so that no text takes more than linear time; [`PreTokenizer`] says which pattern stands for which name.
 
 use super::unicode::{Class, class};
 

@@ -2,7 +2,7 @@
 
 use super::unicode_tables::{CLASS_BLOCK, CLASS_BLOCKS, CLASS_END, CLASS_INDEX};
 
-/// The classes that the patterns tell apart: `\p{L}`, `\p{N}`, `\s` and the rest (marks are in the rest).
+/// The classes that the patterns distinguish: `\p{L}`, `\p{N}`, `\s` and the rest (marks are in the rest).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     Other,

@@ -11,7 +11,7 @@ cd "$pages"
 
 text='Once upon a time there was a little cat. The little cat was hungry.'
 printf '%s\n' "$text" '' 'She saw a big dog, and the dog saw her: "Hi <b>cat</b>!"' >story.txt
-# What is drawn for the terminal is told only if the program fails.
+# What is drawn for the terminal is printed only if the program fails.
 page() {
   local name=$1 command=$2
   shift 2

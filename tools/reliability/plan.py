@@ -3,7 +3,7 @@
 
     tools/reliability/plan.py WHIT MODEL... [--contexts 256,512,1024,2048] [--threads 1,2]
 
-Each run fills its context and then tells its private memory, of which nothing is given back before the end. It runs under
+Each run fills its context and then reports its private memory, of which nothing is given back before the end. It runs under
 `ulimit -v` of what the plan said of addresses. Fails where a run fails, or differs by more than 2 % and 4 MiB.
 """
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DISK_BYTES = 24 << 20
 # One commit a second: what is not made durable on purpose gets there by itself, and soon.
 MOUNTS = ("commit=1", "commit=1,noauto_da_alloc", "commit=1,data=writeback,noauto_da_alloc")
-# Three files, so that the one before the last is told from the next.
+# Three files, so that the one before the last can be distinguished from the next.
 VARIANTS = ("int8", "fp16", "f32")
 # Writes and flushes between two images, at most.
 APART = 30

@@ -5,7 +5,7 @@
 
 As root. Each round reads the file past the cache of pages, for the limit, and lets whit write a text in a group of LIMIT MiB;
 the text must be that of a run with all memory. At the end a plain mapping runs in the same group, for comparison. The
-storage's speed must not come from a cache of the host: the rounds tell whether it does.
+storage's speed must not come from a cache of the host: the rounds show whether it does.
 """
 
 import argparse

@@ -125,7 +125,7 @@ pub(crate) struct Chat {
     /// Print replies and nothing else
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Tell times after each reply
+    /// Print times after each reply
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }
@@ -166,7 +166,7 @@ pub(crate) struct Sampling {
     /// Add V to the logit of a token, -inf bans it; may be given several times
     #[arg(long, value_name = "ID=V", value_parser = logit_bias)]
     pub(crate) logit_bias: Vec<(u32, f32)>,
-    /// Seed of the draw, 0 to 2^64-1; without it a random one, which is told
+    /// Seed of the draw, 0 to 2^64-1; without it a random one, which is printed
     #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
 }

@@ -11,7 +11,7 @@ pub(super) const HELP: &str = "\
 /save FILE     save the conversation
 /load FILE     go on with a saved one
 /temp T        set the temperature; 0 takes the most probable token
-/stats         tell times and memory of the last reply
+/stats         print times and memory of the last reply
 /quit          end; so does Ctrl-D
 
 A line that ends in \\ goes on in the next one; // begins one that says something with

@@ -5,7 +5,7 @@ use crate::cli::output::{bytes, note};
 use whit::generate::StopReason;
 use whit::os::memory;
 
-/// What is told at the end.
+/// The figures that are reported at the end.
 pub(super) struct Report {
     pub(super) n_prompt: usize,
     pub(super) n_restored: usize,

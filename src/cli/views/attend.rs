@@ -14,7 +14,7 @@ use whit::tokenizer::Tokenizer;
 
 /// Patterns of all heads are drawn and written up to this many tokens: a larger text has too many pairs for a page.
 const MOST_TOKENS: usize = 128;
-/// Heads told for each question.
+/// Heads named for each question.
 const RANKED: usize = 5;
 
 pub(in crate::cli) fn run(args: &Attend) -> Outcome<()> {

@@ -14,7 +14,7 @@ use whit::error::{Error, Kind, Result};
 use whit::inspect::{Attention, Lens, Recorder};
 use whit::sampler::{Sampler, SamplerOptions};
 
-/// Tokens told of a distribution.
+/// Tokens of a distribution that are named.
 const TOP: usize = 10;
 
 /// A step of the tour.

@@ -18,7 +18,7 @@ const CELL: usize = 11;
 const MARGIN: usize = 6;
 /// Positions that are read for JSON and pages where nobody asks for more: the stream at every depth is kept of each.
 const MOST: usize = 256;
-/// Tokens told of each reading in JSON.
+/// Tokens of each reading that are in the JSON.
 const TOP: usize = 5;
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {

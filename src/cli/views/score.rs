@@ -24,7 +24,7 @@ const HOTTEST: f64 = 10.0;
 const HOTTEST_KL: f64 = 0.5;
 /// The share of the hottest that a mark stands for where there are no colours.
 const MARK: f64 = 0.4;
-/// Tokens told where both models differ most.
+/// Tokens that are named where both models differ most.
 const TOLD: usize = 10;
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {

@@ -14,7 +14,7 @@ use crate::targets::Target;
 
 /// Stack of the thread that reads: what a server's thread has at least.
 const STACK: usize = 1 << 20;
-/// Distinct messages that are told apart, at most.
+/// Distinct messages that are counted separately, at most.
 const MAX_MESSAGES: usize = 100_000;
 /// The file in the scratch folder that holds the number of the case that is running.
 pub(crate) const CURRENT: &str = "current-case";
@@ -155,7 +155,7 @@ fn say(what: &str, parts: &[&str]) {
         line.push_str(&part.replace(['\t', '\n'], " "));
     }
     line.push('\n');
-    // Without its parent it has nobody to work for.
+    // Without its parent nobody reads its results.
     if std::io::stdout().lock().write_all(line.as_bytes()).is_err() {
         std::process::exit(1);
     }

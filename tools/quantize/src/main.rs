@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Err(error) if error.use_stderr() => {
             Err(failure::of_arguments(&error.render().to_string()).hint("see quantize --help"))
         }
-        // Help or the version. A closed stream leaves nobody to tell.
+        // Help or the version. Where the stream is closed, nobody reads them.
         Err(error) => error.print().or(Ok(())),
     };
     match outcome {
@@ -64,7 +64,7 @@ fn run(args: &Args) -> Result<()> {
     write(args, read, &mut |progress| convert::convert(&source, &args.output, &args.dtypes(), args.force, progress))
 }
 
-/// Has `convert` write the file, with a bar, and tells what was written.
+/// Has `convert` write the file, with a bar, and reports what was written.
 fn write(args: &Args, read: Read<'_>, convert: &mut dyn FnMut(&mut Progress<'_>) -> Result<Conversion>) -> Result<()> {
     if !args.quiet {
         read.notes.iter().for_each(|note| eprintln!("note: {note}"));

@@ -1,7 +1,7 @@
 //! whit in JavaScript's hands: memory for a model and a prompt, then tokens and text. One model an instance; a page that
 //! wants another makes another instance.
 //!
-//! What fails gives 0 or a null pointer, and [`whit_ended`] 1; [`whit_error`] and [`whit_error_bytes`] then tell why, in
+//! What fails gives 0 or a null pointer, and [`whit_ended`] 1; [`whit_error`] and [`whit_error_bytes`] then say why, in
 //! UTF-8.
 #![allow(unsafe_code, reason = "the border to JavaScript is made of addresses")]
 

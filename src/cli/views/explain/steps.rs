@@ -217,7 +217,7 @@ impl Tour<'_> {
         let largest = writes.iter().map(|w| w.attention.max(w.mlp)).fold(f64::MIN_POSITIVE, f64::max);
         let width = (self.canvas.width.min(100) - 28) / 2;
         let mut picture = vec![self.canvas.dim(&format!("  layer  {} MLP", fit("attention", width + 8)))];
-        // A deep network is told by every second or third layer, so that it fits on a screen.
+        // A deep network is shown by every second or third layer, so that it fits on a screen.
         let each = writes.len().div_ceil(16);
         for (layer, w) in writes.iter().enumerate().step_by(each) {
             let [attention, mlp] = [w.attention, w.mlp].map(|norm| {

@@ -12,7 +12,7 @@ use whit::{File, Model};
 
 pub(super) struct ChatTemplate;
 
-/// What a template is told that was given up.
+/// Parts of the messages of templates that were given up.
 const GIVEN_UP: [&str; 2] = ["MiB of memory", "values into one another"];
 /// Writes what is said and nothing else: no control token may come of it.
 const BARE: &str = "{% for m in messages %}{{ m.content }}{% endfor %}";

@@ -15,7 +15,7 @@ const MAX_WORDS: usize = 1 << 20;
 const MAX_DIM: usize = 1 << 16;
 /// Bytes of a word.
 const MAX_WORD_BYTES: usize = 256;
-/// Bytes that are looked at to tell what a file is.
+/// Bytes that are looked at to recognise what a file is.
 const HEAD_BYTES: usize = 1 << 20;
 
 /// An opened file of word vectors.
