@@ -32,6 +32,8 @@
 //! }
 //! ```
 
+extern crate alloc;
+
 #[cfg(feature = "cli")]
 pub mod chat;
 pub mod compute;

@@ -28,7 +28,7 @@ pub struct Plan {
 
 impl Plan {
     /// The memory of `n_sessions` sessions of `model`, whose file is `file_bytes` long, on `n_threads` threads.
-    pub fn new(model: &Model<'_>, file_bytes: u64, options: SessionOptions, n_sessions: u64, n_threads: usize) -> Plan {
+    pub fn new(model: &Model, file_bytes: u64, options: SessionOptions, n_sessions: u64, n_threads: usize) -> Plan {
         let config = model.config();
         let session = options.bytes(config);
         // A candidate, an adjusted logit and a count for each token.
@@ -75,7 +75,6 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::File;
 
     #[test]
     fn the_longest_context_is_the_last_that_fits() {
@@ -89,8 +88,8 @@ mod tests {
     #[test]
     fn a_plan_grows_with_context_sessions_and_threads() {
         let Some(bytes) = crate::default_model() else { return };
-        let file = File::open(bytes).expect("the story model");
-        let model = Model::open(&file).expect("the story model");
+        let model = Model::open(bytes).expect("the story model");
+        let file = model.file();
         let options = SessionOptions { context_length: 256, ..SessionOptions::default() };
         let plan = Plan::new(&model, file.file_bytes(), options, 1, 1);
         // 6 layers of keys and values, 128 halves a position.

@@ -21,7 +21,7 @@ pub fn fill_steps(depth: usize) -> usize {
 
 /// Fills the cache of an empty `session` up to `depth`, at most what it holds; false where `go_on` ended it.
 pub fn fill(
-    session: &mut Session<'_, '_>,
+    session: &mut Session,
     vocab_size: usize,
     depth: usize,
     go_on: &mut dyn FnMut() -> bool,
@@ -30,7 +30,7 @@ pub fn fill(
         if !go_on() {
             return Ok(false);
         }
-        session.extend(tokens)?;
+        session.append(tokens)?;
     }
     Ok(true)
 }

@@ -27,7 +27,7 @@ mod neon32;
 mod rows;
 pub mod scalar;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
-mod streaming;
+mod online_softmax;
 mod table;
 
 pub use attention::{BLOCK, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, QUERY_ROWS, Query, value_block_bytes};
