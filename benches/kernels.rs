@@ -7,7 +7,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::time::Duration;
 use whit::compute::Compute;
 use whit::kernels;
-use whit::ops::{Activations, KvCache, KvDtype, Linear, attention, linear};
+use whit::ops::{Activations, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear};
 use whit::quant::{ALIGNMENT, Dtype, Matrix, PANEL_ROWS, groups, matrix_bytes, panel_bytes, scale_bytes};
 
 /// Bytes of the matrix of a matvec.
@@ -129,16 +129,18 @@ fn attend(c: &mut Criterion) {
     let (n_heads, n_kv_heads, head_dim) = (9, 3, 64);
     for dtype in KvDtype::ALL {
         let mut group = c.benchmark_group(format!("attention {}", dtype.name()));
-        for depth in [1024, 8192] {
-            let mut cache = KvCache::new(dtype, 1, n_kv_heads, head_dim, depth).expect("memory");
+        for depth in [1024_usize, 8192] {
+            let shape = KvShape { dtype, n_kv_heads, head_dim, n_blocks: depth.div_ceil(KV_BLOCK) };
+            let mut cache = KvCache::new(shape).expect("memory");
             let kv = values(depth * n_kv_heads * head_dim);
-            cache.store(&computes()[0], 0, 0, &kv, &kv);
-            group.throughput(Throughput::Bytes(KvCache::bytes(dtype, 1, n_kv_heads, head_dim, depth)));
+            cache.store(&computes()[0], 0, &kv, &kv);
+            group.throughput(Throughput::Bytes(shape.bytes()));
             let q = values(n_heads * head_dim);
             let mut out = vec![0.0; q.len()];
             for compute in computes() {
                 group.bench_function(id(&compute, depth), |b| {
-                    b.iter(|| attention(&compute, &q, n_heads, &cache.layer(0), depth - 1, None, &mut out));
+                    let span = KvSpan { cache: &cache, start: depth - 1, n_tokens: 1 };
+                    b.iter(|| attention(&compute, &q, n_heads, [span].into_iter(), None, &mut out));
                 });
             }
         }

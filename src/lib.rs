@@ -1,36 +1,23 @@
 //! whit: a GPT in the smallest space.
 //!
-//! A `.whit` file (see [`mod@format`]) is opened from a plain byte slice and checked once; a [`model::Session`] owns all
-//! that changes, allocated once; a [`generate::Generator`] writes:
+//! An [`Engine`] is a model with what computes it; it begins texts, which own all that writes them:
 //!
-//! ```
-//! use whit::generate::{Generator, Limits};
-//! use whit::sampler::{Sampler, SamplerOptions};
-//! use whit::tokenizer::Specials;
-//! use whit::{Compute, File, Model, Session, SessionOptions, kernels};
+//! ```no_run
+//! use whit::{Engine, generate::WriteOptions};
 //!
 //! fn main() -> whit::Result<()> {
-//!     let Some(bytes) = whit::default_model() else { return Ok(()) };
-//!     let file = File::open(bytes)?;
-//!     let model = Model::open(&file)?;
-//!     let compute = Compute::new(kernels::detect(), 1)?;
-//!     let options = SessionOptions { context_length: 64, ..SessionOptions::default() };
-//!     let mut session = Session::new(&model, &compute, options)?;
-//!
-//!     let tokenizer = *model.tokenizer().expect("the story model has a tokenizer");
-//!     let mut prompt = Vec::new();
-//!     tokenizer.encode("Once upon a time", Specials::AsText, &mut prompt);
-//!     let sampler = Sampler::new(SamplerOptions::default(), model.config().vocab_size)?;
-//!     let limits = Limits { n_tokens: Some(8), stops: vec![".".into()], end_tokens: vec![], ..Limits::default() };
-//!     let mut generator = Generator::new(&mut session, tokenizer, sampler, limits);
-//!     generator.prefill(&prompt, 64, &mut || true)?;
-//!     while let Some(piece) = generator.next_piece()? {
+//!     let engine = Engine::open("model.whit")?;
+//!     let mut text = engine.write("Once upon a time", WriteOptions::default())?;
+//!     while let Some(piece) = text.next_piece()? {
 //!         print!("{}", piece.text);
 //!     }
-//!     println!(" ({})", generator.stop_reason().map_or("", |reason| reason.name()));
 //!     Ok(())
 //! }
 //! ```
+//!
+//! Below it lie a [`Model`], opened from the bytes of a `.whit` file (see [`format`]), a [`Session`] for each text, and the
+//! [`generate::Writer`], which says what it wants computed and turns logits into pieces of text; many texts go through the
+//! network together by [`generate::advance`]. The folder `examples` shows each of them.
 //!
 //! # Features
 //!
@@ -53,6 +40,7 @@ extern crate alloc;
 pub mod chat;
 pub mod compute;
 pub mod error;
+#[cfg(feature = "std")]
 pub mod failure;
 pub mod format;
 pub mod generate;
@@ -72,6 +60,8 @@ pub mod tokenizer;
 pub use compute::Compute;
 pub use error::{Error, Result};
 pub use format::File;
+#[cfg(feature = "std")]
+pub use generate::Engine;
 pub use model::{Model, Session, SessionOptions};
 pub use token::TokenId;
 

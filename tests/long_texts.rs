@@ -138,11 +138,9 @@ fn a_shifted_text_goes_on_as_a_fresh_one_would() {
 
 /// The most probable token after `tokens` in a fresh session.
 fn library_choice(model: &str, tokens: &[u64]) -> u64 {
-    let mapping = whit::os::Mapping::open(model).expect("a mapped file");
-    let file = whit::File::open(&mapping).expect("a file");
-    let model = whit::Model::open(&file).expect("a model");
-    let compute = whit::Compute::new(whit::kernels::detect(), 1).expect("a thread");
-    let mut session = whit::Session::new(&model, &compute, Default::default()).expect("a session");
+    let engine = whit::Engine::open(model).expect("a model");
+    let options = whit::SessionOptions::default();
+    let mut session = whit::Session::new(engine.model(), engine.compute(), options).expect("a session");
     let tokens: Vec<u32> = tokens.iter().map(|id| *id as u32).collect();
     let logits = session.extend(&tokens).expect("room");
     let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

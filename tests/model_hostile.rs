@@ -9,7 +9,7 @@ mod support;
 use hostile::Hostile;
 use support::{Folder, TinyModel};
 use whit::error::Kind;
-use whit::format::File;
+use whit::format::{Bytes, File};
 use whit::model::Model;
 
 /// What the tiny Llama is refused with after `change`.
@@ -25,8 +25,8 @@ fn refused_of(model: &TinyModel, name: &str, change: impl FnOnce(&mut Hostile)) 
     let mut file = Hostile::of(&std::fs::read(&path).expect("written"));
     change(&mut file);
     file.seal();
-    let opened = File::open(&file.bytes).expect("sections that are sound");
-    let error = Model::open(&opened).err().expect("no model");
+    File::open(&file.bytes).expect("sections that are sound");
+    let error = Model::open(Bytes::copy(&file.bytes)).err().expect("no model");
     assert_eq!(error.kind(), Kind::Data, "{error}");
     assert!(error.has_place(), "{error}");
     error.to_string()

@@ -1,18 +1,16 @@
-//! After `Session::new` and `Generator::new` the token loop allocates nothing.
+//! After `Session::new` and `Writer::new` the token loop allocates nothing.
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use support::{Folder, TinyModel};
 use whit::compute::Compute;
-use whit::format::File;
-use whit::generate::{Generator, Limits, StopReason};
+use whit::generate::{StopReason, StopRules, Writer};
 use whit::kernels;
 use whit::model::{Model, Session, SessionOptions};
-use whit::os::Mapping;
 use whit::sampler::{Sampler, SamplerOptions};
 use whit::tokenizer::Specials;
 
@@ -44,43 +42,38 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Allocations of prefill and token loop, and the number of tokens.
-fn measure(model: &Model<'_>, n_threads: usize, options: SamplerOptions) -> (usize, usize) {
-    let compute = Compute::new(kernels::detect(), n_threads).expect("threads");
+fn measure(model: &Arc<Model>, n_threads: usize, options: SamplerOptions) -> (usize, usize) {
+    let compute = Arc::new(Compute::new(kernels::detect(), n_threads).expect("threads"));
     let session_options = SessionOptions { context_length: 64, batch: 8, ..SessionOptions::default() };
     let mut session = Session::new(model, &compute, session_options).expect("a session");
-    let tokenizer = *model.tokenizer().expect("a tokenizer");
+    let tokenizer = model.tokenizer().expect("a tokenizer");
     let mut prompt = Vec::new();
     tokenizer.encode("the other thing then", Specials::AsText, &mut prompt);
     let sampler = Sampler::new(options, model.config().vocab_size).expect("options in range");
-    let limits =
-        Limits { n_tokens: Some(40), stops: vec!["never such a text".into()], end_tokens: vec![], ..Limits::default() };
-    let mut generator = Generator::new(&mut session, tokenizer, sampler, limits);
+    let rules = StopRules { n_tokens: Some(40), stops: vec!["never such a text".into()], ..StopRules::default() };
+    let mut writer = Writer::new(model, &prompt, 64, sampler, rules).expect("a prompt");
     // A thread that is just starting allocates for itself; once all have met, all have started.
     let all = Barrier::new(n_threads);
     compute.threads.run(n_threads, &|_| {
         all.wait();
     });
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    generator.prefill(&prompt, 8, &mut || true).expect("room for the prompt");
+    writer.prefill(&mut session, 8, &mut |_| true, &mut ()).expect("room for the prompt");
     let mut n_bytes = 0;
-    while let Some(piece) = generator.next_piece().expect("a piece") {
+    while let Some(piece) = writer.next_piece(&mut session, &mut ()).expect("a piece") {
         n_bytes += piece.text.len();
     }
     let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
     assert!(n_bytes > 0);
-    assert_eq!(generator.stop_reason(), Some(StopReason::Length));
-    (allocations, generator.n_generated())
+    assert_eq!(writer.stop_reason(), Some(StopReason::Length));
+    (allocations, writer.n_generated())
 }
 
 #[test]
 fn the_token_loop_allocates_nothing() {
     let folder = Folder::new("no-alloc");
     for (name, tiny) in [("llama", TinyModel::llama()), ("gpt2", TinyModel::gpt2())] {
-        let path = folder.path(name);
-        tiny.write(&path);
-        let mapping = Mapping::open(&path).expect("a mapped file");
-        let file = File::open(&mapping).expect("a file");
-        let model = Model::open(&file).expect("a model");
+        let model = tiny.open(&folder.path(name));
         let chain = SamplerOptions {
             temperature: 0.9,
             top_k: 100,

@@ -6,7 +6,9 @@ mod random;
 use random::{Random, assert_same};
 use whit::compute::Compute;
 use whit::kernels;
-use whit::ops::{Activations, KvCache, KvDtype, Linear, attention, linear, linear_add, linear_swiglu};
+use whit::ops::{
+    Activations, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear, linear_add, linear_swiglu,
+};
 use whit::quant::{ALIGNMENT, Dtype, Matrix, PANEL_ROWS, encode_panel, matrix_bytes, panel_bytes};
 
 /// Every backend with 1, 2 and 3 threads; scalar with one thread first.
@@ -167,13 +169,15 @@ fn attention_of_a_batch_is_that_of_its_tokens() {
         let (k, v) = (random.units(end * n_kv_heads * head_dim), random.units(end * n_kv_heads * head_dim));
         let q: Vec<f32> = random.units(n_tokens * n_heads * head_dim).iter().map(|v| v * 4.0).collect();
         for dtype in KvDtype::ALL {
-            let mut cache = KvCache::new(dtype, 2, n_kv_heads, head_dim, end).expect("memory");
-            cache.store(&computes[0], 1, 0, &k, &v);
+            let shape = KvShape { dtype, n_kv_heads, head_dim, n_blocks: end.div_ceil(KV_BLOCK) };
+            let mut cache = KvCache::new(shape).expect("memory");
+            cache.store(&computes[0], 0, &k, &v);
+            let span = |start, n_tokens| [KvSpan { cache: &cache, start, n_tokens }].into_iter();
             let mut want = Vec::new();
             for compute in &computes {
                 let what = || format!("{} {} heads {n_heads} start {start}", named(compute), dtype.name());
                 let mut out = vec![f32::NAN; q.len()];
-                attention(compute, &q, n_heads, &cache.layer(1), start, window, &mut out);
+                attention(compute, &q, n_heads, span(start, n_tokens), window, &mut out);
                 if want.is_empty() {
                     let tolerance = if dtype == KvDtype::Int8 { 0.1 } else { 1e-2 };
                     check_attention(&[&q, &k, &v], (n_heads, n_kv_heads, head_dim), start, window, &out, tolerance);
@@ -183,7 +187,7 @@ fn attention_of_a_batch_is_that_of_its_tokens() {
                 let width = n_heads * head_dim;
                 for (t, (q, want)) in q.chunks_exact(width).zip(want.chunks_exact(width)).enumerate() {
                     let mut out = vec![f32::NAN; width];
-                    attention(compute, q, n_heads, &cache.layer(1), start + t, window, &mut out);
+                    attention(compute, q, n_heads, span(start + t, 1), window, &mut out);
                     assert_same(&out, want, || format!("{}, token {t} alone", what()));
                 }
             }
@@ -224,11 +228,79 @@ fn check_attention(
 }
 
 #[test]
+fn a_ring_gives_the_bits_of_a_whole_cache_as_long_as_it_holds_what_is_seen() {
+    let (n_heads, n_kv_heads, head_dim, window, n_tokens) = (4, 2, 24, 70, 400);
+    let width = n_kv_heads * head_dim;
+    let mut random = Random::new(21);
+    let (k, v) = (random.units(n_tokens * width), random.units(n_tokens * width));
+    let q = random.units(n_tokens * n_heads * head_dim);
+    for compute in computes() {
+        for dtype in KvDtype::ALL {
+            let cache = |n_blocks| KvCache::new(KvShape { dtype, n_kv_heads, head_dim, n_blocks }).expect("memory");
+            let (mut whole, mut ring) =
+                (cache(n_tokens.div_ceil(KV_BLOCK)), cache((window + 16_usize).div_ceil(32) + 1));
+            let mut start = 0;
+            // Steps of all lengths up to what the ring has room for beside the window.
+            for step in (1..=16).cycle() {
+                let step = step.min(n_tokens - start);
+                let rows = start * width..(start + step) * width;
+                let q = &q[start * n_heads * head_dim..(start + step) * n_heads * head_dim];
+                let [want, got] = [&mut whole, &mut ring].map(|cache| {
+                    cache.store(&compute, start, &k[rows.clone()], &v[rows.clone()]);
+                    let mut out = vec![f32::NAN; q.len()];
+                    let span = [KvSpan { cache, start, n_tokens: step }].into_iter();
+                    attention(&compute, q, n_heads, span, Some(window), &mut out);
+                    out
+                });
+                assert_same(&got, &want, || format!("{} {} at {start}", named(&compute), dtype.name()));
+                start += step;
+                if start == n_tokens {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn spans_of_several_texts_are_each_their_own() {
+    let (n_heads, n_kv_heads, head_dim) = (6, 2, 16);
+    let (width, kv_width) = (n_heads * head_dim, n_kv_heads * head_dim);
+    let spans = [(0, 1), (40, 7), (3, 1), (31, 33), (90, 1)];
+    let mut random = Random::new(22);
+    let shape = |dtype| KvShape { dtype, n_kv_heads, head_dim, n_blocks: 4 };
+    for compute in computes() {
+        for dtype in KvDtype::ALL {
+            let caches = spans.map(|(start, n_tokens)| {
+                let mut cache = KvCache::new(shape(dtype)).expect("memory");
+                let n = (start + n_tokens) * kv_width;
+                cache.store(&compute, 0, &random.units(n), &random.units(n));
+                cache
+            });
+            let all = || caches.iter().zip(spans).map(|(cache, (start, n_tokens))| KvSpan { cache, start, n_tokens });
+            let q = random.units(all().map(|span| span.n_tokens * width).sum());
+            let mut together = vec![f32::NAN; q.len()];
+            attention(&compute, &q, n_heads, all(), None, &mut together);
+            let mut rest = &q[..];
+            let mut alone = Vec::new();
+            for span in all() {
+                let (q, others) = rest.split_at(span.n_tokens * width);
+                let mut out = vec![f32::NAN; q.len()];
+                attention(&compute, q, n_heads, [span].into_iter(), None, &mut out);
+                alone.extend(out);
+                rest = others;
+            }
+            assert_same(&together, &alone, || format!("{} {}", named(&compute), dtype.name()));
+        }
+    }
+}
+
+#[test]
 fn the_cache_says_its_size_before_it_is_made() {
-    assert_eq!(KvCache::bytes(KvDtype::F16, 30, 3, 64, 2048), 30 * 2 * 3 * 64 * 2048 * 2);
-    assert_eq!(KvCache::bytes(KvDtype::Int8, 30, 3, 64, 2047), 30 * 3 * 2048 * (64 + 2 * 2 + 64 + 2));
-    assert_eq!(KvCache::bytes(KvDtype::F32, usize::MAX, usize::MAX, 64, 2048), u64::MAX);
-    let error =
-        KvCache::new(KvDtype::F32, 1 << 20, 1 << 12, 1 << 10, 1 << 20).err().expect("2^63 bytes are not to be had");
+    let shape = |dtype, n_kv_heads, head_dim, n_blocks| KvShape { dtype, n_kv_heads, head_dim, n_blocks };
+    assert_eq!(shape(KvDtype::F16, 3, 64, 64).bytes(), 2 * 3 * 64 * 2048 * 2);
+    assert_eq!(shape(KvDtype::Int8, 3, 64, 64).bytes(), 3 * 2048 * (64 + 2 * 2 + 64 + 2));
+    assert_eq!(shape(KvDtype::F32, 1 << 30, 64, usize::MAX).bytes(), u64::MAX);
+    let error = KvCache::new(shape(KvDtype::F32, 1 << 30, 1 << 10, 1 << 15)).err().expect("not to be had");
     assert_eq!(error.kind(), whit::error::Kind::Resources);
 }

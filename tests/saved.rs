@@ -3,34 +3,33 @@
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::error::Kind;
-use whit::format::File;
 use whit::generate::PrefixCache;
 use whit::kernels;
 use whit::model::saved::{Key, Part, Saved, Settings, save};
 use whit::ops::KvDtype;
-use whit::os::Mapping;
 use whit::{Compute, Model, Session, SessionOptions, TokenId};
 
 const CONTEXT: usize = 200;
 
 /// Calls `body` with each kind of tiny model.
-fn each_model(folder: &Folder, body: impl Fn(&Model<'_>, &Compute)) {
-    let compute = Compute::new(kernels::detect(), 2).expect("threads");
+fn each_model(folder: &Folder, body: impl Fn(&Arc<Model>, &Arc<Compute>)) {
+    let compute = Arc::new(Compute::new(kernels::detect(), 2).expect("threads"));
     for (name, mut tiny) in [("llama", TinyModel::llama()), ("gpt2", TinyModel::gpt2())] {
         tiny.config.context_length = CONTEXT;
-        let path = folder.path(name);
-        tiny.write(&path);
-        let mapping = Mapping::open(&path).expect("a mapped file");
-        let file = File::open(&mapping).expect("a file");
-        body(&Model::open(&file).expect("a model"), &compute);
+        body(&tiny.open(&folder.path(name)), &compute);
     }
 }
 
-fn session<'m, 'a>(model: &'m Model<'a>, compute: &'m Compute, kv: KvDtype) -> Session<'m, 'a> {
-    let options = SessionOptions { context_length: CONTEXT, kv, batch: 7, logit_rows: 1 };
+fn session(model: &Arc<Model>, compute: &Arc<Compute>, kv: KvDtype) -> Session {
+    let options = SessionOptions { context_length: CONTEXT, kv, batch: 7, ..SessionOptions::default() };
     Session::new(model, compute, options).expect("a session")
+}
+
+fn n_kv_heads(model: &Model) -> usize {
+    model.config().layers[0].attention().expect("attention").n_kv_heads
 }
 
 fn text(n: usize, seed: u32) -> Vec<TokenId> {
@@ -42,11 +41,12 @@ fn bits(logits: &[f32]) -> Vec<u32> {
 }
 
 /// The bytes of a session that holds the first `n_held` of `tokens`.
-fn saved(session: &mut Session<'_, '_>, settings: &Settings, tokens: &[TokenId], note: &[u8]) -> Vec<u8> {
+fn saved(session: &mut Session, settings: &Settings, tokens: &[TokenId], note: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let n_held = session.position();
     let part = Part { start: 0, parent: Key::default(), tokens, n_held, note };
-    save(session, settings, part, &mut |part| {
+    let compute = Arc::clone(session.compute());
+    save(session.state_mut(), &compute, settings, part, &mut |part| {
         bytes.extend_from_slice(part);
         Ok(())
     })
@@ -74,7 +74,7 @@ fn a_saved_session_goes_on_to_the_same_bits() {
                 let read = Saved::read(&bytes, &settings).expect("whole");
                 assert_eq!((read.tokens.as_slice(), read.n_held, read.note), (&tokens[..], n, &b"a note"[..]));
                 let mut second = session(model, compute, kv);
-                read.restore(&mut second).expect("room");
+                read.restore(second.state_mut()).expect("room");
                 assert_eq!(second.position(), n);
                 let expected = bits(first.extend(&tokens[n..]).expect("room"));
                 assert_eq!(bits(second.extend(&tokens[n..]).expect("room")), expected, "{kv:?} {n}");
@@ -119,11 +119,11 @@ fn other_settings_are_refused_by_what_differs() {
         assert!(error.to_string().contains("type of the KV cache"), "{error}");
         let error = Saved::read(&[0; 300], &Settings::new(model, KvDtype::F16)).expect_err("foreign");
         assert!(error.to_string().contains("not a saved session"), "{error}");
-        let path = folder.path(&format!("{}.saved", model.config().n_kv_heads));
+        let path = folder.path(&format!("{}.saved", n_kv_heads(model)));
         std::fs::write(&path, &bytes).expect("written");
     });
     each_model(&folder, |model, _| {
-        let other = if model.config().n_kv_heads == 2 { 4 } else { 2 };
+        let other = if n_kv_heads(model) == 2 { 4 } else { 2 };
         let bytes = std::fs::read(folder.path(&format!("{other}.saved"))).expect("read");
         let error = Saved::read(&bytes, &Settings::new(model, KvDtype::F16)).expect_err("another model");
         assert!(error.to_string().contains("KV heads"), "{error}");
@@ -131,12 +131,12 @@ fn other_settings_are_refused_by_what_differs() {
 }
 
 /// The logits after `tokens`, the beginning being restored from the folder at `path`; and how much was.
-fn continued(path: &Path, model: &Model<'_>, compute: &Compute, tokens: &[TokenId]) -> (usize, Vec<u32>) {
+fn continued(path: &Path, model: &Arc<Model>, compute: &Arc<Compute>, tokens: &[TokenId]) -> (usize, Vec<u32>) {
     let cache = PrefixCache::open(path, model, KvDtype::F16, 1 << 30).expect("a folder");
     let mut session = session(model, compute, KvDtype::F16);
-    let n = cache.restore(&mut session, tokens).expect("restored");
+    let n = cache.restore(session.state_mut(), tokens).expect("restored");
     let logits = bits(session.extend(&tokens[n..]).expect("room"));
-    cache.keep(&mut session, tokens).expect("kept");
+    cache.keep(session.state_mut(), compute, tokens).expect("kept");
     (n, logits)
 }
 
@@ -144,7 +144,7 @@ fn continued(path: &Path, model: &Model<'_>, compute: &Compute, tokens: &[TokenI
 fn the_longest_kept_beginning_is_restored_to_the_same_bits() {
     let folder = Folder::new("prefix");
     each_model(&folder, |model, compute| {
-        let kept = folder.path(&format!("kept-{}", model.config().n_kv_heads));
+        let kept = folder.path(&format!("kept-{}", n_kv_heads(model)));
         let long = text(100, 1);
         let mut branch = long[..70].to_vec();
         branch.extend(text(40, 5));
@@ -172,7 +172,7 @@ fn the_longest_kept_beginning_is_restored_to_the_same_bits() {
 fn damaged_entries_are_dropped_and_the_oldest_go_first() {
     let folder = Folder::new("prefix-damage");
     each_model(&folder, |model, compute| {
-        let kept = folder.path(&format!("kept-{}", model.config().n_kv_heads));
+        let kept = folder.path(&format!("kept-{}", n_kv_heads(model)));
         let tokens = text(96, 1);
         continued(&kept, model, compute, &tokens);
         let mut files: Vec<_> =
@@ -196,7 +196,7 @@ fn damaged_entries_are_dropped_and_the_oldest_go_first() {
         let small = PrefixCache::open(&kept, model, KvDtype::F16, 2 * bytes + 9).expect("a folder");
         let mut session = session(model, compute, KvDtype::F16);
         session.extend(&text(64, 44)).expect("room");
-        assert_eq!(small.keep(&mut session, &text(64, 44)).expect("kept"), 64);
+        assert_eq!(small.keep(session.state_mut(), compute, &text(64, 44)).expect("kept"), 64);
         let left: Vec<_> = std::fs::read_dir(&kept).expect("listed").map(|e| e.expect("an entry").path()).collect();
         assert_eq!(left.len(), 2);
         assert!(files.iter().all(|old| !left.contains(old)), "the new ones stay");

@@ -5,19 +5,19 @@ mod support;
 use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::error::Kind;
-use whit::format::File;
+use whit::generate::ModelFile;
 use whit::generate::stream::{Residency, WeightStream};
 use whit::kernels;
 use whit::os::Mapping;
 use whit::{Compute, Model, Session, SessionOptions};
 
-fn session<'m, 'a>(model: &'m Model<'a>, compute: &'m Compute) -> Session<'m, 'a> {
+fn session(model: &Arc<Model>, compute: &Arc<Compute>) -> Session {
     let options = SessionOptions { context_length: 48, batch: 5, logit_rows: 3, ..SessionOptions::default() };
     Session::new(model, compute, options).expect("a session")
 }
 
 /// The bits of all logits of a text that comes in parts, with single tokens and with logits of every position.
-fn bits(session: &mut Session<'_, '_>) -> Vec<u32> {
+fn bits(session: &mut Session) -> Vec<u32> {
     let mut out = Vec::new();
     let tokens: Vec<u32> = (0..40).map(|i| i * i * 7 % 256).collect();
     for part in [&tokens[..17], &tokens[17..18], &tokens[18..19]] {
@@ -34,7 +34,7 @@ fn bits(session: &mut Session<'_, '_>) -> Vec<u32> {
 #[test]
 fn streamed_weights_change_no_bit() {
     let folder = Folder::new("streaming");
-    let compute = Compute::new(kernels::detect(), 2).expect("threads");
+    let compute = Arc::new(Compute::new(kernels::detect(), 2).expect("threads"));
     for (name, tied, mut tiny) in
         [("llama", true, TinyModel::llama()), ("untied", false, TinyModel::llama()), ("gpt2", true, TinyModel::gpt2())]
     {
@@ -42,8 +42,7 @@ fn streamed_weights_change_no_bit() {
         let path = folder.path(name);
         tiny.write(&path);
         let mapping = Arc::new(Mapping::open(&path).expect("a mapped file"));
-        let file = File::open(&mapping).expect("a file");
-        let model = Model::open(&file).expect("a model");
+        let model = Arc::clone(ModelFile::of_mapping(Arc::clone(&mapping)).expect("a model").model());
         let expected = bits(&mut session(&model, &compute));
         let mut pinned = Vec::new();
         for bytes in (0..model.weight_bytes()).step_by(3001) {

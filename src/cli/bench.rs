@@ -7,6 +7,7 @@ use super::output::{End, Outcome, Output, bytes, note};
 use super::plan::Wanted;
 use super::table::{count, figure, percent, table};
 use super::{interrupt, progress};
+use std::sync::Arc;
 use whit::compute::Compute;
 use whit::error::{Result, printable};
 use whit::inspect::bench::{self, BenchPlan, Report, Row, Step, Work};
@@ -20,17 +21,16 @@ use whit::quant::Dtype;
 
 pub(super) fn run(args: &Bench) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
-    let file = source.file()?;
-    let model = source.model(&file)?;
+    let model = source.model()?;
     let old = args.compare.as_deref().map(Old::read).transpose()?;
-    let costs = Costs::new(model.config(), file.tensors());
+    let costs = Costs::new(&model);
     let computes = computes(args)?;
     let plan = plan(args, &model);
     // All sessions together, as if they were one.
     let positions = plan.positions() * computes.len();
     let wanted = Wanted {
         model: &model,
-        file_bytes: file.file_bytes(),
+        file_bytes: model.file().file_bytes(),
         options: SessionOptions { context_length: positions, kv: plan.kv, ..SessionOptions::default() },
         n_sessions: 1,
         n_threads: computes.iter().map(|compute| compute.threads.len()).sum(),
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
 }
 
 /// Every pair of kernels and threads asked for, each once.
-fn computes(args: &Bench) -> Result<Vec<Compute>> {
+fn computes(args: &Bench) -> Result<Vec<Arc<Compute>>> {
     let named = once(args.kernels.clone()).iter().map(|name| kernels::by_name(name)).collect::<Result<Vec<_>>>()?;
     let kernels = if named.is_empty() { vec![kernels::detect()] } else { named };
     let threads = match args.threads.as_slice() {
@@ -81,7 +81,7 @@ fn computes(args: &Bench) -> Result<Vec<Compute>> {
         threads => threads.iter().map(|n| usize::from(*n)).collect(),
     };
     let threads = once(threads);
-    let pairs = kernels.iter().flat_map(|kernels| threads.iter().map(|n| Compute::new(kernels, *n)));
+    let pairs = kernels.iter().flat_map(|kernels| threads.iter().map(|n| Compute::new(kernels, *n).map(Arc::new)));
     pairs.collect()
 }
 
@@ -97,7 +97,7 @@ fn once<T: PartialEq>(values: Vec<T>) -> Vec<T> {
 }
 
 /// What to measure: lengths and depths that the model does not hold are left out, and said so.
-fn plan(args: &Bench, model: &Model<'_>) -> BenchPlan {
+fn plan(args: &Bench, model: &Model) -> BenchPlan {
     let n_decode = args.decode as usize;
     let prefill: Vec<_> = args.prefill.iter().map(|n| *n as usize).filter(|n| *n > 0).collect();
     let depths = if n_decode > 0 { args.depth.iter().map(|n| *n as usize).collect() } else { vec![] };
@@ -119,13 +119,13 @@ fn plan(args: &Bench, model: &Model<'_>) -> BenchPlan {
 }
 
 /// The positions that the model can be given: only learned ones end.
-pub(super) fn most_positions(model: &Model<'_>) -> usize {
+pub(super) fn most_positions(model: &Model) -> usize {
     let config = model.config();
-    if config.rope_freqs.is_empty() { config.context_length } else { usize::MAX }
+    if config.learned_positions { config.context_length } else { usize::MAX }
 }
 
 /// What all figures of a run stand on.
-fn setting(source: &ModelFile, model: &Model<'_>, costs: &Costs, plan: &BenchPlan) -> Setting {
+fn setting(source: &ModelFile, model: &Model, costs: &Costs, plan: &BenchPlan) -> Setting {
     Setting {
         machine: machine::cpu_name().unwrap_or_else(|| format!("an unnamed {} CPU", std::env::consts::ARCH)),
         cores: cpu::available_cores(),

@@ -13,11 +13,12 @@ use super::{BATCH, compute, context_length, interrupt, session_options, streamin
 use commands::{HELP, Input};
 use lines::{Line, Lines};
 use std::path::Path;
+use std::sync::Arc;
 use whit::TokenId;
 use whit::chat::{self, Speaker, Template, Turn};
 use whit::error::{Error, Result};
 use whit::failure::with_flags;
-use whit::generate::{Generator, Limits, PrefixCache, StopReason};
+use whit::generate::{PrefixCache, StopReason, StopRules, Writer};
 use whit::model::{Model, Session};
 use whit::ops::KvDtype;
 use whit::os::{clock::Stopwatch, memory};
@@ -26,8 +27,7 @@ use whit::tokenizer::Tokenizer;
 
 pub(super) fn run(args: &Chat) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
-    let file = source.file()?;
-    let model = source.model(&file)?;
+    let model = source.model()?;
     let wrong = |message: &str| Error::data(message).in_file(source.name()).hint("whit generate continues a text");
     let template = model.chat_template().ok_or_else(|| wrong("this model has no chat template, so it cannot talk"))?;
     let tokenizer = *model.tokenizer().ok_or_else(|| wrong("this model has no tokenizer"))?;
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     let options = sampler_options(&args.sampling, model.generation())?;
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
-    let plan = Wanted::one(&model, &file, session_options, &compute, &args.compute, "--ctx").check()?;
+    let plan = Wanted::one(&model, session_options, &compute, &args.compute, "--ctx").check()?;
     let mut session = Session::new(&model, &compute, session_options)?;
     streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
     let kv = args.compute.kv.into();
@@ -50,7 +50,6 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         template: Template::new(template, &tokenizer),
         tokenizer,
         session,
-        held: Vec::new(),
         turns: Vec::new(),
         cache: keeping::cache(&args.keeping, &model, kv)?,
         options,
@@ -82,12 +81,10 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
 struct Chatting<'c, 'a> {
     args: &'c Chat,
     source: &'c ModelFile,
-    model: &'c Model<'a>,
+    model: &'c Arc<Model>,
     template: Template,
     tokenizer: Tokenizer<'a>,
-    session: Session<'c, 'a>,
-    /// The tokens that the session holds.
-    held: Vec<TokenId>,
+    session: Session,
     turns: Vec<Turn>,
     cache: Option<PrefixCache>,
     options: SamplerOptions,
@@ -188,26 +185,25 @@ impl<'c, 'a> Chatting<'c, 'a> {
         let sampler = Sampler::new(options, self.model.config().vocab_size)?;
         let n_tokens = usize::try_from(self.args.n_tokens).ok();
         let on_full = keeping::on_full(&self.args.keeping, self.n_system()?, self.session.context_length())?;
-        let limits = Limits { n_tokens, stops: self.args.stop.clone(), end_tokens: self.model.end_tokens(), on_full };
-        let mut generator = Generator::new(&mut self.session, self.tokenizer, sampler, limits);
-        generator.prefill(&tokens, BATCH, &mut || !interrupt::requested())?;
+        let rules = StopRules { n_tokens, stops: self.args.stop.clone(), end_tokens: self.model.end_tokens(), on_full };
+        let mut writer = Writer::new(self.model, &tokens, self.session.context_length(), sampler, rules)?;
+        let cache = self.cache.as_ref();
+        writer.prefill(&mut self.session, BATCH, &mut |session| writing::go_on(cache, session, &tokens), &mut ())?;
         let prefill_seconds = clock.seconds();
         let clock = Stopwatch::start();
         let mut said = String::new();
-        writing::write(&mut generator, self.cache.as_ref(), &tokens, &mut (), &mut |(), _, text| {
+        writing::write(&mut writer, &mut self.session, cache, &tokens, &mut (), &mut |(), _, text| {
             said.push_str(text);
             self.out.foreign(text)
         })?;
         self.source.check_unchanged()?;
         self.out.line(if self.at_terminal { "\n" } else { "" })?;
         self.out.flush()?;
-        let reason = generator.stop_reason().unwrap_or(StopReason::Length);
-        let (n_generated, all) = (generator.n_generated(), generator.tokens().to_vec());
+        let reason = writer.stop_reason().unwrap_or(StopReason::Length);
+        let n_generated = writer.n_generated();
         // After a stop string the tokens say more than the text does.
-        let whole = generator.n_shifts() == 0 && reason != StopReason::StopString;
-        let own = if whole { all.get(tokens.len()..).unwrap_or_default().to_vec() } else { Vec::new() };
-        self.held = all;
-        self.held.truncate(self.session.position());
+        let whole = writer.n_shifts() == 0 && reason != StopReason::StopString;
+        let own = if whole { writer.tokens().get(tokens.len()..).unwrap_or_default().to_vec() } else { Vec::new() };
         let n_prompt = tokens.len();
         self.stats =
             Some(Stats { n_prompt, n_computed, prefill_seconds, n_generated, decode_seconds: clock.seconds(), reason });
@@ -253,17 +249,15 @@ impl<'c, 'a> Chatting<'c, 'a> {
     fn n_system(&self) -> Result<usize> {
         let Some(first) = self.turns.first().filter(|turn| turn.role == Speaker::System) else { return Ok(0) };
         let alone = chat::tokens(core::slice::from_ref(first), &self.template, &self.tokenizer);
-        Ok(alone.map_or(0, |tokens| common(&tokens, &self.held)))
+        Ok(alone.map_or(0, |tokens| common(&tokens, self.session.state().tokens())))
     }
 
     /// Has the session hold as much of `tokens` as it can without computing, all but one at most.
     fn hold(&mut self, tokens: &[TokenId]) -> Result<()> {
-        let n = common(&self.held, tokens).min(tokens.len() - 1);
-        self.session.rewind(n);
+        let n = self.session.state_mut().hold(tokens);
         if let Some(cache) = self.cache.as_ref().filter(|_| n == 0) {
-            cache.restore(&mut self.session, tokens)?;
+            cache.restore(self.session.state_mut(), tokens)?;
         }
-        self.held = tokens[..self.session.position()].to_vec();
         Ok(())
     }
 
@@ -306,8 +300,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
         let Some(saved) = file.read()? else { return Ok(()) };
         let turns = chat::from_note(saved.note).map_err(|error| error.in_file(file.name()))?;
         self.session.rewind(0);
-        saved.restore(&mut self.session)?;
-        self.held = saved.tokens[..saved.n_held].to_vec();
+        saved.restore(self.session.state_mut())?;
         let system = self.turns.pop().filter(|turn| turn.role == Speaker::System);
         self.turns = turns;
         if let Some(system) = system {
@@ -318,10 +311,8 @@ impl<'c, 'a> Chatting<'c, 'a> {
     }
 
     fn save(&mut self, file: &SessionFile<'_>) -> Result<()> {
-        let held = core::mem::take(&mut self.held);
-        let saved = file.write(&mut self.session, &held, &chat::to_note(&self.turns));
-        self.held = held;
-        saved
+        let held = self.session.state().tokens().to_vec();
+        file.write(&mut self.session, &held, &chat::to_note(&self.turns))
     }
 
     fn save_to(&mut self, path: &Path, kv: KvDtype) -> Result<()> {

@@ -8,8 +8,8 @@ use super::{default_threads, interrupt, progress, up_to};
 use whit::error::Result;
 use whit::inspect::{Bound, Costs, MachineLimits, Reach};
 use whit::kernels;
-use whit::model::Model;
-use whit::ops::{KvCache, KvDtype};
+use whit::model::{Model, SessionOptions};
+
 use whit::os::clusters::{Cluster, clusters};
 use whit::os::cpu;
 use whit::os::thermal::{Condition, condition};
@@ -20,9 +20,8 @@ const CONTEXT: usize = 2048;
 
 pub(super) fn run(args: &Doctor) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
-    let file = source.file()?;
-    let model = source.model(&file)?;
-    let costs = Costs::new(model.config(), file.tensors());
+    let model = source.model()?;
+    let costs = Costs::new(&model);
 
     interrupt::watch();
     let Some((limits, stored)) = measure(args, &source)? else {
@@ -30,7 +29,7 @@ pub(super) fn run(args: &Doctor) -> Outcome<()> {
         return Err(End::Interrupted);
     };
     let machine = Machine::look(args.threads);
-    let fit = Fit::new(&source, file.file_bytes(), &model, &machine);
+    let fit = Fit::new(&source, &model, &machine);
     let slow = fit.missing().zip(stored);
     let reach = limits.last().map(|(_, limits)| Reach::new(&costs, *limits, slow));
     let diagnosis = Diagnosis { machine, limits, stored, model: source.short_name(), costs, fit, reach };
@@ -127,12 +126,12 @@ pub(super) struct Fit {
 }
 
 impl Fit {
-    fn new(source: &ModelFile, file_bytes: u64, model: &Model<'_>, machine: &Machine) -> Self {
+    fn new(source: &ModelFile, model: &Model, machine: &Machine) -> Self {
         let config = model.config();
         let context = CONTEXT.min(config.context_length);
         Fit {
-            file: if matches!(source, ModelFile::Mapped(_)) { file_bytes } else { 0 },
-            cache: KvCache::bytes(KvDtype::F16, config.n_layers, config.n_kv_heads, config.head_dim, context),
+            file: if matches!(source, ModelFile::Mapped(_)) { model.file().file_bytes() } else { 0 },
+            cache: SessionOptions { context_length: context, ..SessionOptions::default() }.bytes(config).kv,
             context,
             room: [machine.available, machine.limit].into_iter().flatten().min(),
         }

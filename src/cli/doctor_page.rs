@@ -231,7 +231,6 @@ fn pace(tokens_per_second: f64) -> String {
 mod tests {
     use super::super::doctor::{Fit, Machine};
     use super::*;
-    use whit::format::File;
     use whit::inspect::{Costs, Reach};
     use whit::model::Model;
 
@@ -247,8 +246,7 @@ mod tests {
     #[test]
     fn a_model_without_room_is_told_so_in_words() {
         let Some(model) = whit::default_model() else { return };
-        let file = File::open(model).expect("the story model");
-        let costs = Costs::new(Model::open(&file).expect("the story model").config(), file.tensors());
+        let costs = Costs::new(&Model::open(model).expect("the story model"));
         let bytes = costs.weight_bytes();
         let limits = MachineLimits { read: 1e9, int8: 1e9, f32: 1e9 };
         let diagnosis = |room: Option<u64>| {

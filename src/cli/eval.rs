@@ -21,16 +21,11 @@ const DEFAULT_WINDOW: usize = 512;
 
 pub(super) fn run(args: &Eval) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
-    let file = source.file()?;
-    let model = source.model(&file)?;
+    let model = source.model()?;
     let reference_source = args.against.as_deref().map(|path| ModelFile::open(Some(path))).transpose()?;
-    let reference_file = reference_source.as_ref().map(ModelFile::file).transpose()?;
-    let reference = match (&reference_source, &reference_file) {
-        (Some(source), Some(file)) => Some(source.model(file)?),
-        _ => None,
-    };
+    let reference = reference_source.as_ref().map(ModelFile::model).transpose()?;
     let text = input::text(&args.text)?;
-    let window = window(args, &model, reference.as_ref())?;
+    let window = window(args, &model, reference.as_deref())?;
     let tokens = encode(&source, &model, &text)?;
     let n_windows = (tokens.len() / window).min(args.windows.map_or(usize::MAX, |n| n as usize));
     if n_windows == 0 {
@@ -39,10 +34,10 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
     }
 
     let compute = compute(&args.compute)?;
-    let options =
-        SessionOptions { context_length: window, kv: args.compute.kv.into(), batch: BATCH, logit_rows: BATCH };
+    let kv = args.compute.kv.into();
+    let options = SessionOptions { context_length: window, kv, batch: BATCH, logit_rows: BATCH, hold_all: false };
     let n_sessions = if reference.is_some() { 2 } else { 1 };
-    let wanted = Wanted::one(&model, &file, options, &compute, &args.compute, "--window");
+    let wanted = Wanted::one(&model, options, &compute, &args.compute, "--window");
     let plan = Wanted { n_sessions, ..wanted }.check()?;
     let mut run = Run {
         session: Session::new(&model, &compute, options)?,
@@ -81,7 +76,7 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
 }
 
 /// The window's length, which both models hold; an error too where their vocabularies differ.
-fn window(args: &Eval, model: &Model<'_>, reference: Option<&Model<'_>>) -> Result<usize> {
+fn window(args: &Eval, model: &Model, reference: Option<&Model>) -> Result<usize> {
     if let Some(n) = reference.map(|r| r.config().vocab_size).filter(|n| *n != model.config().vocab_size) {
         let message = format!("the reference has {n} tokens, the model {}", model.config().vocab_size);
         return Err(Error::data(message).field("against"));
@@ -100,7 +95,7 @@ fn window(args: &Eval, model: &Model<'_>, reference: Option<&Model<'_>>) -> Resu
 }
 
 /// The text's tokens, without BOS.
-fn encode(source: &ModelFile, model: &Model<'_>, text: &str) -> Result<Vec<TokenId>> {
+fn encode(source: &ModelFile, model: &Model, text: &str) -> Result<Vec<TokenId>> {
     let tokenizer = model
         .tokenizer()
         .ok_or_else(|| Error::data("this model has no tokenizer, so no text can be read").in_file(source.name()))?;
@@ -110,9 +105,9 @@ fn encode(source: &ModelFile, model: &Model<'_>, text: &str) -> Result<Vec<Token
 }
 
 /// The state of a measurement.
-struct Run<'m, 'a> {
-    session: Session<'m, 'a>,
-    reference: Option<Session<'m, 'a>>,
+struct Run {
+    session: Session,
+    reference: Option<Session>,
     /// The reference's logits of a batch.
     kept: Vec<f32>,
     /// Positions of a window that count; position i predicts token i + 1.
@@ -129,13 +124,15 @@ struct Tally {
     n_same_top: usize,
 }
 
-impl Run<'_, '_> {
+impl Run {
     /// Measures a window from an empty context; false: interrupted, and nothing is counted.
     fn window(&mut self, tokens: &[TokenId]) -> Result<bool> {
         let Run { session, reference, kept, scored, tally } = self;
         let before = (tally.nll.len(), tally.n_same_top);
         session.rewind(0);
-        reference.iter_mut().for_each(|session| session.rewind(0));
+        if let Some(reference) = reference {
+            reference.rewind(0);
+        }
         // The last token is only predicted.
         let inputs = &tokens[..tokens.len() - 1];
         for (batch, start) in inputs.chunks(BATCH).zip((0..).step_by(BATCH)) {

@@ -17,7 +17,7 @@ use printer::Printer;
 use report::Report;
 use std::path::Path;
 use whit::error::{Error, Result};
-use whit::generate::{Generator, Limits, PrefixCache, StopReason};
+use whit::generate::{PrefixCache, StopReason, StopRules, Writer, prompt_tokens};
 use whit::inspect::MemoryPlan;
 use whit::model::{Model, Session};
 use whit::os::clock::Stopwatch;
@@ -28,8 +28,7 @@ use whit::{Compute, TokenId};
 pub(super) fn run(args: &Generate) -> Outcome<()> {
     let text = prompt_text(args)?;
     let source = ModelFile::open(args.model.model.as_deref())?;
-    let file = source.file()?;
-    let model = source.model(&file)?;
+    let model = source.model()?;
     let tokenizer = *model.tokenizer().ok_or_else(|| {
         Error::data("this model has no tokenizer, so no text can be generated").in_file(source.name())
     })?;
@@ -37,16 +36,17 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let saved = session_file.as_ref().map(SessionFile::read).transpose()?.flatten();
     let cache = keeping::cache(&args.keeping, &model, args.compute.kv.into())?;
     let before = saved.as_ref().map_or(&[][..], |saved| &saved.tokens);
-    let prompt = prompt_tokens(&tokenizer, before, &text, args.special)?;
+    let specials = if args.special { Specials::Parse } else { Specials::AsText };
+    let prompt = prompt_tokens(&model, before, &text, specials)?;
     let context_length = context_length(args, &model, prompt.len())?;
     let options = sampler_options(&args.sampling, model.generation())?;
     let seed = options.seed;
     let n_tokens = usize::try_from(args.n_tokens).ok();
     let on_full = keeping::on_full(&args.keeping, prompt.len(), context_length)?;
-    let limits = Limits { n_tokens, stops: args.stop.clone(), end_tokens: model.end_tokens(), on_full };
+    let rules = StopRules { n_tokens, stops: args.stop.clone(), end_tokens: model.end_tokens(), on_full };
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
-    let plan = Wanted::one(&model, &file, session_options, &compute, &args.compute, "--ctx").check()?;
+    let plan = Wanted::one(&model, session_options, &compute, &args.compute, "--ctx").check()?;
     let sampler = Sampler::new(options, model.config().vocab_size)?;
     let mut show = shows(args, tokenizer, sampler.options())?;
     let mut session = Session::new(&model, &compute, session_options)?;
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     tell_start(args, &source, &model, &compute, &plan, context_length);
     interrupt::watch();
     if args.interactive {
-        let (prompt, end_tokens, n_top) = (&prompt[..], limits.end_tokens, args.top.into());
+        let (prompt, end_tokens, n_top) = (&prompt[..], rules.end_tokens, args.top.into());
         let branching = Branching { session: &mut session, tokenizer, sampler, prompt, end_tokens, n_top };
         branch::run(branching, &args.display, args.tree.as_deref())?;
         source.check_unchanged()?;
@@ -68,15 +68,16 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let clock = Stopwatch::start();
     let n_restored = match (&saved, &cache) {
         (Some(saved), _) => keeping::restore(saved, &mut session, &prompt)?,
-        (None, Some(cache)) => cache.restore(&mut session, &prompt)?,
+        (None, Some(cache)) => cache.restore(session.state_mut(), &prompt)?,
         (None, None) => 0,
     };
-    let mut generator = Generator::new(&mut session, tokenizer, sampler, limits);
-    let clocks = write_shown(&mut generator, cache.as_ref(), &prompt, clock, show.as_mut(), &mut printer)?;
+    let mut writer = Writer::new(&model, &prompt, context_length, sampler, rules)?;
+    let mut writing = Writing { writer: &mut writer, session: &mut session, cache: cache.as_ref(), prompt: &prompt };
+    let clocks = writing.write_shown(clock, show.as_mut(), &mut printer)?;
     let report = Report {
         n_prompt: prompt.len(),
         n_restored,
-        n_generated: generator.n_generated(),
+        n_generated: writer.n_generated(),
         prefill_seconds: clocks.prefill,
         decode_seconds: clocks.decode,
         bytes_per_token: model.bytes_per_token(),
@@ -85,12 +86,11 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         kernels: compute.kernels.name,
         threads: compute.threads.len(),
         seed,
-        reason: generator.stop_reason().unwrap_or(StopReason::Length),
+        reason: writer.stop_reason().unwrap_or(StopReason::Length),
     };
     source.check_unchanged()?;
     if let Some(file) = &session_file {
-        let tokens = generator.tokens().to_vec();
-        file.write(generator.session(), &tokens, &[])?;
+        file.write(&mut session, writer.tokens(), &[])?;
     }
     printer.end(&report)?;
     if let (Some(show), Some(path)) = (&show, &args.display.html) {
@@ -110,39 +110,35 @@ struct Clocks {
     decode: f64,
 }
 
-/// Computes `prompt` and writes the text after it to its end; `clock` runs since the first was begun.
-fn write<W: Watcher>(
-    generator: &mut Generator<'_, '_, '_>,
-    cache: Option<&PrefixCache>,
-    prompt: &[TokenId],
-    clock: Stopwatch,
-    watcher: &mut W,
-    each: &mut Each<'_, W>,
-) -> Outcome<Clocks> {
-    generator.prefill_watched(prompt, BATCH, &mut || !interrupt::requested(), watcher)?;
-    let prefill = clock.seconds();
-    let clock = Stopwatch::start();
-    writing::write(generator, cache, prompt, watcher, each)?;
-    Ok(Clocks { prefill, decode: clock.seconds() })
+/// A text that is being written.
+struct Writing<'w> {
+    writer: &'w mut Writer,
+    session: &'w mut Session,
+    cache: Option<&'w PrefixCache>,
+    prompt: &'w [TokenId],
 }
 
-/// [`write`], with the choices where they are shown.
-fn write_shown(
-    generator: &mut Generator<'_, '_, '_>,
-    cache: Option<&PrefixCache>,
-    prompt: &[TokenId],
-    clock: Stopwatch,
-    show: Option<&mut Show<'_>>,
-    printer: &mut Printer,
-) -> Outcome<Clocks> {
-    let Some(show) = show else {
-        return write(generator, cache, prompt, clock, &mut (), &mut |(), token, text| printer.piece(token, text));
-    };
-    let clocks =
-        write(generator, cache, prompt, clock, show, &mut |show, token, text| printer.choice(show, token, text))?;
-    // A token that ends the text is no piece of it, but it was chosen.
-    printer.last_choice(show)?;
-    Ok(clocks)
+impl Writing<'_> {
+    /// Computes the prompt and writes the text after it to its end; `clock` runs since the first was begun.
+    fn write<W: Watcher>(&mut self, clock: Stopwatch, watcher: &mut W, each: &mut Each<'_, W>) -> Outcome<Clocks> {
+        let Writing { writer, session, cache, prompt } = self;
+        writer.prefill(session, BATCH, &mut |session| writing::go_on(*cache, session, prompt), watcher)?;
+        let prefill = clock.seconds();
+        let clock = Stopwatch::start();
+        writing::write(writer, session, *cache, prompt, watcher, each)?;
+        Ok(Clocks { prefill, decode: clock.seconds() })
+    }
+
+    /// [`write`](Self::write), with the choices where they are shown.
+    fn write_shown(&mut self, clock: Stopwatch, show: Option<&mut Show<'_>>, printer: &mut Printer) -> Outcome<Clocks> {
+        let Some(show) = show else {
+            return self.write(clock, &mut (), &mut |(), token, text| printer.piece(token, text));
+        };
+        let clocks = self.write(clock, show, &mut |show, token, text| printer.choice(show, token, text))?;
+        // A token that ends the text is no piece of it, but it was chosen.
+        printer.last_choice(show)?;
+        Ok(clocks)
+    }
 }
 
 /// The view of each choice, if the arguments ask for it.
@@ -156,7 +152,7 @@ fn shows<'a>(args: &Generate, tokenizer: Tokenizer<'a>, options: &SamplerOptions
 fn tell_start(
     args: &Generate,
     source: &ModelFile,
-    model: &Model<'_>,
+    model: &Model,
     compute: &Compute,
     plan: &MemoryPlan,
     context_length: usize,
@@ -181,29 +177,8 @@ fn prompt_text(args: &Generate) -> Result<String> {
     }
 }
 
-/// The text's tokens after those `before` it: BOS at the beginning where the model wants one, or where there is nothing else.
-pub(super) fn prompt_tokens(
-    tokenizer: &Tokenizer<'_>,
-    before: &[TokenId],
-    text: &str,
-    special: bool,
-) -> Result<Vec<TokenId>> {
-    let mut tokens = before.to_vec();
-    let begin = tokenizer.bos().or(tokenizer.eos());
-    if tokens.is_empty() && (tokenizer.adds_bos() || text.is_empty()) {
-        tokens.extend(begin);
-    }
-    let specials = if special { Specials::Parse } else { Specials::AsText };
-    tokenizer.encode(text, specials, &mut tokens);
-    if tokens.is_empty() {
-        let error = Error::usage("it is empty, and this model has no token that begins a text").field("prompt");
-        return Err(error.hint("give a prompt"));
-    }
-    Ok(tokens)
-}
-
 /// Room for the prompt and what is to come, as far as the model goes.
-fn context_length(args: &Generate, model: &Model<'_>, n_prompt: usize) -> Result<usize> {
+fn context_length(args: &Generate, model: &Model, n_prompt: usize) -> Result<usize> {
     let most = model.config().context_length;
     let wanted = match (args.ctx, usize::try_from(args.n_tokens)) {
         (Some(ctx), _) => ctx as usize,

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use whit::error::{Error, Kind, Result};
 use whit::format::File;
+use whit::generate;
 use whit::model::Model;
 use whit::os::Mapping;
 
@@ -60,8 +61,12 @@ impl ModelFile {
     }
 
     /// The network in `file`, which is this source's.
-    pub(crate) fn model<'a>(&self, file: &File<'a>) -> Result<Model<'a>> {
-        Model::open(file).map_err(|error| error.in_file(self.name()))
+    pub(crate) fn model(&self) -> Result<Arc<Model>> {
+        let opened = match self {
+            ModelFile::Mapped(mapping) => generate::ModelFile::of_mapping(Arc::clone(mapping)),
+            ModelFile::Embedded(bytes) => generate::ModelFile::of_bytes(*bytes),
+        };
+        opened.map(|file| Arc::clone(file.model())).map_err(|error| error.in_file(self.name()))
     }
 
     /// An error where the file changed since it was opened: results so far may be wrong.

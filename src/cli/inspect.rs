@@ -16,12 +16,12 @@ pub(super) fn run(args: &Inspect) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
     let model = match file.kind() {
-        FileKind::LanguageModel => Some(source.model(&file)?),
+        FileKind::LanguageModel => Some(source.model()?),
         FileKind::WordVectors => None,
     };
     let mut out = Output::new();
     if args.print.json {
-        out.line(&as_json(&source.name(), &file, model.as_ref()))?;
+        out.line(&as_json(&source.name(), &file, model.as_deref()))?;
     } else {
         let mut page = String::new();
         header(&mut page, &source.name(), &file);
@@ -58,30 +58,39 @@ fn header(page: &mut String, name: &str, file: &File<'_>) {
 fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
     let mut fields = vec![
         ("dim", config.dim.to_string()),
-        ("hidden_dim", config.hidden_dim.to_string()),
-        ("n_layers", config.n_layers.to_string()),
-        ("n_heads", config.n_heads.to_string()),
-        ("n_kv_heads", config.n_kv_heads.to_string()),
-        ("head_dim", config.head_dim.to_string()),
+        ("hidden_dim", each(config.layers.iter().map(|layer| layer.mlp.hidden_dim))),
+        ("n_layers", config.n_layers().to_string()),
+        ("n_heads", each(config.attentions().map(|a| a.n_heads))),
+        ("n_kv_heads", each(config.attentions().map(|a| a.n_kv_heads))),
+        ("head_dim", each(config.attentions().map(|a| a.head_dim))),
         ("vocab_size", config.vocab_size.to_string()),
         ("context_length", config.context_length.to_string()),
         ("norm_eps", format!("{:e}", config.norm_eps)),
     ];
-    fields.extend(config.sliding_window.map(|window| ("sliding_window", window.to_string())));
-    for (name, set) in [
-        ("tied", config.tied),
-        ("qkv_bias", config.qkv_bias),
-        ("output_bias", config.output_bias),
-        ("mlp_bias", config.mlp_bias),
-        ("qk_norm", config.qk_norm),
-    ] {
-        fields.push((name, set.to_string()));
+    if config.attentions().any(|a| a.window.is_some()) {
+        fields.push(("sliding_window", each(config.attentions().map(|a| a.window.unwrap_or(0)))));
     }
+    fields.extend([
+        ("tied", config.tied.to_string()),
+        ("qkv_bias", each(config.attentions().map(|a| a.qkv_bias))),
+        ("output_bias", each(config.attentions().map(|a| a.output_bias))),
+        ("mlp_bias", each(config.layers.iter().map(|layer| layer.mlp.bias))),
+        ("qk_norm", each(config.attentions().map(|a| a.qk_norm))),
+    ]);
     fields
 }
 
+/// The value of all layers, or where they differ a list of one for each.
+fn each<T: ToString + PartialEq>(values: impl Iterator<Item = T>) -> String {
+    let values: Vec<T> = values.collect();
+    match values.first() {
+        Some(first) if values.iter().all(|value| value == first) => first.to_string(),
+        _ => json::list(values.iter().map(T::to_string)),
+    }
+}
+
 /// The authors' recommendations that are there.
-fn generation_fields(model: &Model<'_>) -> Vec<(&'static str, String)> {
+fn generation_fields(model: &Model) -> Vec<(&'static str, String)> {
     let defaults = model.generation();
     let floats = [
         ("temperature", defaults.temperature),
@@ -95,9 +104,9 @@ fn generation_fields(model: &Model<'_>) -> Vec<(&'static str, String)> {
     fields
 }
 
-fn network(page: &mut String, model: &Model<'_>) {
+fn network(page: &mut String, model: &Model) {
     title(page, "network");
-    field(page, "family", model.config().family.name());
+    field(page, "family", &printable(&model.config().family));
     for (name, value) in config_fields(model.config()) {
         field(page, name, &value);
     }
@@ -185,7 +194,7 @@ fn machine(page: &mut String) {
     }
 }
 
-fn as_json(name: &str, file: &File<'_>, model: Option<&Model<'_>>) -> String {
+fn as_json(name: &str, file: &File<'_>, model: Option<&Model>) -> String {
     let (major, minor) = file.version();
     let mut object = Object::default()
         .text("file", name)
@@ -194,7 +203,7 @@ fn as_json(name: &str, file: &File<'_>, model: Option<&Model<'_>>) -> String {
         .raw("bytes", file.file_bytes())
         .text("content_hash", &hex(&file.content_hash()));
     if let Some(model) = model {
-        let mut config = Object::default().text("family", model.config().family.name());
+        let mut config = Object::default().text("family", &model.config().family);
         let mut generation = Object::default();
         for (name, value) in config_fields(model.config()) {
             config = config.raw(name, value);

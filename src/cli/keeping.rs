@@ -2,6 +2,7 @@
 
 use super::args::{Full, Keeping};
 use std::path::Path;
+use std::sync::Arc;
 use whit::TokenId;
 use whit::error::{Error, Result};
 use whit::generate::{OnFull, PrefixCache};
@@ -20,12 +21,12 @@ pub(super) struct SessionFile<'p> {
 
 impl<'p> SessionFile<'p> {
     /// The file that the arguments name, if they do.
-    pub(super) fn of(args: &'p Keeping, model: &Model<'_>, kv: KvDtype) -> Result<Option<SessionFile<'p>>> {
+    pub(super) fn of(args: &'p Keeping, model: &Model, kv: KvDtype) -> Result<Option<SessionFile<'p>>> {
         args.session.as_deref().map(|path| Self::at(path, model, kv)).transpose()
     }
 
     /// The file at `path`, which may not exist yet.
-    pub(super) fn at(path: &'p Path, model: &Model<'_>, kv: KvDtype) -> Result<SessionFile<'p>> {
+    pub(super) fn at(path: &'p Path, model: &Model, kv: KvDtype) -> Result<SessionFile<'p>> {
         let mapping = match path.symlink_metadata() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             _ => Some(Mapping::open(path)?),
@@ -54,24 +55,24 @@ impl<'p> SessionFile<'p> {
     }
 
     /// Saves `tokens`, of which `session` holds the first.
-    pub(super) fn write(&self, session: &mut Session<'_, '_>, tokens: &[TokenId], note: &[u8]) -> Result<()> {
+    pub(super) fn write(&self, session: &mut Session, tokens: &[TokenId], note: &[u8]) -> Result<()> {
         let mut file = AtomicFile::create_private(self.path)?;
         let n_held = session.position().min(tokens.len());
         let part = Part { start: 0, parent: Key::default(), tokens, n_held, note };
-        save(session, &self.settings, part, &mut |bytes| file.write(bytes))?;
+        let compute = Arc::clone(session.compute());
+        save(session.state_mut(), &compute, &self.settings, part, &mut |bytes| file.write(bytes))?;
         file.commit()
     }
 }
 
 /// Puts what was saved back; `tokens` begin with it and have one at least to be computed. Returns how many are held.
-pub(super) fn restore(saved: &Saved<'_>, session: &mut Session<'_, '_>, tokens: &[TokenId]) -> Result<usize> {
-    saved.restore(session)?;
-    session.rewind(tokens.len() - 1);
-    Ok(session.position())
+pub(super) fn restore(saved: &Saved<'_>, session: &mut Session, tokens: &[TokenId]) -> Result<usize> {
+    saved.restore(session.state_mut())?;
+    Ok(session.rewind(tokens.len() - 1))
 }
 
 /// The cache that the arguments or the environment name.
-pub(super) fn cache(args: &Keeping, model: &Model<'_>, kv: KvDtype) -> Result<Option<PrefixCache>> {
+pub(super) fn cache(args: &Keeping, model: &Model, kv: KvDtype) -> Result<Option<PrefixCache>> {
     let named = std::env::var_os("WHIT_CACHE").filter(|path| !path.is_empty()).map(Into::into);
     let Some(path) = args.cache.clone().or(named) else { return Ok(None) };
     PrefixCache::open(&path, model, kv, args.cache_size).map(Some)

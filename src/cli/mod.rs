@@ -29,8 +29,10 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use output::{End, Outcome, note};
 use std::io::IsTerminal;
+use std::sync::Arc;
 use whit::compute::Compute;
 use whit::error::{Error, Kind, Result};
+use whit::generate::OPEN_CONTEXT;
 use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
 use whit::os::interrupt;
@@ -38,8 +40,6 @@ use whit::{failure, kernels, os};
 
 /// Tokens that prefill takes at a time; Ctrl-C is looked at in between.
 const BATCH: usize = 64;
-/// The context where nothing bounds it and the model's is longer.
-const OPEN_CONTEXT: usize = 4096;
 
 /// Runs the command of the process's arguments and returns the exit code.
 pub(crate) fn run() -> u8 {
@@ -115,13 +115,14 @@ fn default_threads() -> usize {
 }
 
 /// The kernels and threads that the arguments ask for.
-fn compute(args: &ComputeArgs) -> Result<Compute> {
+fn compute(args: &ComputeArgs) -> Result<Arc<Compute>> {
     let kernels = match &args.kernels {
         Some(name) => kernels::by_name(name)?,
         None => kernels::detect(),
     };
     let n = n_threads(args);
-    if args.threads.is_some() { Compute::new(kernels, n) } else { up_to(kernels, n) }
+    let compute = if args.threads.is_some() { Compute::new(kernels, n) } else { up_to(kernels, n) };
+    compute.map(Arc::new)
 }
 
 /// The number of threads that the arguments ask for.
@@ -130,13 +131,13 @@ fn n_threads(args: &ComputeArgs) -> usize {
 }
 
 /// The context that the arguments ask for, else the model's as far as [`OPEN_CONTEXT`] goes: it is the same on every machine.
-fn context_length(args: &ContextArg, model: &Model<'_>) -> Result<usize> {
+fn context_length(args: &ContextArg, model: &Model) -> Result<usize> {
     let most = model.config().context_length;
     args.ctx.map_or(Ok(most.min(OPEN_CONTEXT)), |ctx| held_by(model, ctx as usize))
 }
 
 /// `context_length`, if the model was made for so many positions.
-fn held_by(model: &Model<'_>, context_length: usize) -> Result<usize> {
+fn held_by(model: &Model, context_length: usize) -> Result<usize> {
     let most = model.config().context_length;
     if context_length <= most {
         return Ok(context_length);
@@ -147,7 +148,7 @@ fn held_by(model: &Model<'_>, context_length: usize) -> Result<usize> {
 
 /// A session that writes one text.
 fn session_options(context_length: usize, kv: Kv) -> SessionOptions {
-    SessionOptions { context_length, kv: kv.into(), batch: BATCH, logit_rows: 1 }
+    SessionOptions { context_length, kv: kv.into(), batch: BATCH, ..SessionOptions::default() }
 }
 
 /// `kernels` on `n` threads, or on fewer where the system is short of them: nobody asked for so many.

@@ -6,16 +6,16 @@ use super::json::{self, Object};
 use super::output::{Outcome, Output, bytes};
 use super::table::table;
 use super::{context_length, n_threads, streaming};
+use whit::Compute;
 use whit::error::{Error, Kind, Result};
 use whit::inspect::MemoryPlan;
 use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
 use whit::os::memory::{self, Bound, Room};
-use whit::{Compute, File};
 
 /// Sessions that a command is about to make.
 pub(super) struct Wanted<'w> {
-    pub(super) model: &'w Model<'w>,
+    pub(super) model: &'w Model,
     pub(super) file_bytes: u64,
     pub(super) options: SessionOptions,
     pub(super) n_sessions: u64,
@@ -66,15 +66,14 @@ impl From<Room> for Place {
 impl<'w> Wanted<'w> {
     /// One session of `model` on the threads of `compute`, within what `args` allow; `flag` sets its context.
     pub(super) fn one(
-        model: &'w Model<'w>,
-        file: &File<'_>,
+        model: &'w Model,
         options: SessionOptions,
         compute: &Compute,
         args: &ComputeArgs,
         flag: &'static str,
     ) -> Self {
-        let (file_bytes, n_threads, max_memory) = (file.file_bytes(), compute.threads.len(), args.max_memory);
-        Wanted { model, file_bytes, options, n_sessions: 1, n_threads, flag, max_memory }
+        let (file_bytes, n_threads) = (model.file().file_bytes(), compute.threads.len());
+        Wanted { model, file_bytes, options, n_sessions: 1, n_threads, flag, max_memory: args.max_memory }
     }
 
     fn plan(&self, context_length: usize, kv: KvDtype) -> MemoryPlan {
@@ -119,13 +118,12 @@ impl<'w> Wanted<'w> {
 
 pub(super) fn run(args: &args::Plan) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
-    let file = source.file()?;
-    let model = source.model(&file)?;
+    let model = source.model()?;
     let context_length = context_length(&args.context, &model)?;
     let ComputeArgs { kv, max_memory, .. } = args.compute;
     let options = super::session_options(context_length, kv);
     let n_threads = n_threads(&args.compute);
-    let file_bytes = file.file_bytes();
+    let file_bytes = model.file().file_bytes();
     let wanted = Wanted { model: &model, file_bytes, options, n_sessions: 1, n_threads, flag: "--ctx", max_memory };
     let plan = wanted.plan(context_length, options.kv);
     let places = Place::all(max_memory, streaming::least(&model, file_bytes));

@@ -5,6 +5,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::SystemTime;
 use whit::error::{Error, Result};
+use whit::generate::recommended_sampling;
 use whit::model::GenerationDefaults;
 use whit::sampler::SamplerOptions;
 
@@ -14,13 +15,14 @@ pub(super) fn sampler_options(args: &Sampling, defaults: &GenerationDefaults) ->
         let message = format!("{} are given, at most 1024 are taken", args.logit_bias.len());
         return Err(Error::usage(message).field("logit-bias"));
     }
+    let recommended = recommended_sampling(defaults);
     Ok(SamplerOptions {
-        temperature: args.temp.or(defaults.temperature).unwrap_or(0.8),
-        top_k: args.top_k.or(defaults.top_k).unwrap_or(0) as usize,
-        top_p: args.top_p.or(defaults.top_p).unwrap_or(0.95),
-        min_p: args.min_p.or(defaults.min_p).unwrap_or(0.0),
+        temperature: args.temp.unwrap_or(recommended.temperature),
+        top_k: args.top_k.map_or(recommended.top_k, |k| k as usize),
+        top_p: args.top_p.unwrap_or(recommended.top_p),
+        min_p: args.min_p.unwrap_or(recommended.min_p),
         typical_p: args.typical,
-        repeat_penalty: args.repeat_penalty.or(defaults.repeat_penalty).unwrap_or(1.0),
+        repeat_penalty: args.repeat_penalty.unwrap_or(recommended.repeat_penalty),
         repeat_last_n: args.repeat_last_n as usize,
         presence_penalty: args.presence_penalty,
         frequency_penalty: args.frequency_penalty,

@@ -15,16 +15,16 @@ const SPARE_BYTES: u64 = 6 << 20;
 const SECONDS: f64 = 0.5;
 
 /// The least memory that the weights of a file need.
-pub(super) fn least(model: &Model<'_>, file_bytes: u64) -> u64 {
+pub(super) fn least(model: &Model, file_bytes: u64) -> u64 {
     let streamed = (Residency::least(model) + SPARE_BYTES) * 64 / 63 + 1;
     streamed.min(file_bytes)
 }
 
 /// Has `session` stream its weights where `max_memory` does not hold them all beside what `plan` says.
 pub(super) fn pace(
-    session: &mut Session<'_, '_>,
+    session: &mut Session,
     source: &ModelFile,
-    model: &Model<'_>,
+    model: &Model,
     plan: &MemoryPlan,
     max_memory: Option<u64>,
     quiet: bool,

@@ -26,15 +26,14 @@ const BAR: usize = 18;
 
 pub(super) fn run(args: &Args) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
-    let file = source.file()?;
-    let model = source.model(&file)?;
-    let costs = Costs::new(model.config(), file.tensors());
+    let model = source.model()?;
+    let costs = Costs::new(&model);
     let (depth, n_prompt) = lengths(args, &model)?;
     let compute = compute(&args.compute)?;
     let kv = KvDtype::from(args.compute.kv);
     let context_length = n_prompt.max(depth + 1);
     let options = SessionOptions { context_length, kv, ..SessionOptions::default() };
-    let plan = Wanted::one(&model, &file, options, &compute, &args.compute, "--depth").check()?;
+    let plan = Wanted::one(&model, options, &compute, &args.compute, "--depth").check()?;
     let mut session = Session::new(&model, &compute, options)?;
     streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.progress.quiet)?;
 
@@ -78,7 +77,7 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
 }
 
 /// Depth of the token and tokens of the prompt, within what the model holds.
-fn lengths(args: &Args, model: &Model<'_>) -> Result<(usize, usize)> {
+fn lengths(args: &Args, model: &Model) -> Result<(usize, usize)> {
     let most = most_positions(model);
     let length = |name: &str, given: Option<u32>, most: usize| match given {
         Some(n) if n as usize > most => {

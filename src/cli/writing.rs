@@ -2,9 +2,11 @@
 
 use super::interrupt;
 use super::output::{Outcome, note};
+use std::sync::Arc;
 use whit::TokenId;
 use whit::failure::with_flags;
-use whit::generate::{Generator, PrefixCache};
+use whit::generate::{PrefixCache, Writer};
+use whit::model::Session;
 use whit::sampler::Watcher;
 
 /// Given each piece of a text: its token, if one was chosen, and what became certain.
@@ -13,7 +15,8 @@ pub(super) type Each<'e, W> = dyn FnMut(&mut W, Option<TokenId>, &str) -> Outcom
 /// Writes a text to its end: hands each piece to `each`, keeps `prompt` once the first is out, ends where the user interrupts.
 /// `watcher` sees how the tokens are chosen.
 pub(super) fn write<W: Watcher>(
-    generator: &mut Generator<'_, '_, '_>,
+    writer: &mut Writer,
+    session: &mut Session,
     mut cache: Option<&PrefixCache>,
     prompt: &[TokenId],
     watcher: &mut W,
@@ -22,21 +25,36 @@ pub(super) fn write<W: Watcher>(
     let mut n_shifts = 0;
     loop {
         if interrupt::requested() {
-            generator.interrupt();
+            writer.interrupt();
         }
-        let Some(piece) = generator.next_piece_watched(watcher)? else { return Ok(()) };
+        let Some(piece) = writer.next_piece(session, watcher)? else { return Ok(()) };
         each(watcher, piece.token, piece.text)?;
-        if let Some(cache) = cache.take()
-            && let Err(error) = cache.keep(generator.session(), prompt)
-        {
-            // The text does not depend on the cache, so one that cannot be written to is no error.
-            note(format_args!("whit: nothing was kept: {}", with_flags(&error)));
+        if let Some(cache) = cache.take() {
+            keep(cache, session, prompt);
         }
-        if generator.n_shifts() > n_shifts {
-            n_shifts = generator.n_shifts();
+        if writer.n_shifts() > n_shifts {
+            n_shifts = writer.n_shifts();
             // The last token came after the shift.
-            let (n, n_tokens) = (generator.session().context_length(), generator.tokens().len() - 1);
+            let (n, n_tokens) = (session.context_length(), writer.tokens().len() - 1);
             note(format_args!("whit: the context of {n} tokens was full; the text goes on with {n_tokens} of them"));
         }
     }
+}
+
+/// Keeps what `session` holds of `prompt`. The text does not depend on the cache, so one that cannot be written to is no error.
+pub(super) fn keep(cache: &PrefixCache, session: &mut Session, prompt: &[TokenId]) {
+    let compute = Arc::clone(session.compute());
+    if let Err(error) = cache.keep(session.state_mut(), &compute, prompt) {
+        note(format_args!("whit: nothing was kept: {}", with_flags(&error)));
+    }
+}
+
+/// Whether a prefill goes on, which is asked before each of its steps. A text whose early parts are soon given up is kept while
+/// it is computed.
+pub(super) fn go_on(cache: Option<&PrefixCache>, session: &mut Session, prompt: &[TokenId]) -> bool {
+    let forgets = session.state().max_span() < session.context_length();
+    if let Some(cache) = cache.filter(|_| forgets && session.position() > 0) {
+        keep(cache, session, &prompt[..session.position()]);
+    }
+    !interrupt::requested()
 }

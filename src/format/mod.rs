@@ -1,5 +1,6 @@
 #![doc = include_str!("FORMAT.md")]
 
+mod bytes;
 pub mod cast;
 mod check;
 pub mod cursor;
@@ -11,6 +12,7 @@ mod reader;
 #[cfg(feature = "std")]
 pub mod writer;
 
+pub use bytes::Bytes;
 pub use directory::{TensorEntry, TensorErrors};
 pub use foreign::{Foreign, recognise};
 pub use layout::{

@@ -2,9 +2,10 @@
 //! text, fewer, named by a hash over settings and all tokens up to its end. So texts that begin alike share entries, an
 //! entry is never wrong, only missing, and whatever a power loss leaves of one is told by its checksum.
 
+use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};
 use crate::model::saved::{Key, Part, Saved, Settings, save};
-use crate::model::{Model, Session};
+use crate::model::{Model, State};
 use crate::ops::{KV_BLOCK, KvDtype};
 use crate::os::folder::Folder;
 use crate::token::TokenId;
@@ -22,13 +23,13 @@ pub struct PrefixCache {
 
 impl PrefixCache {
     /// Those kept in the folder at `path`, which is made where it does not exist and holds up to `max_bytes`.
-    pub fn open(path: &Path, model: &Model<'_>, kv: KvDtype, max_bytes: u64) -> Result<PrefixCache> {
+    pub fn open(path: &Path, model: &Model, kv: KvDtype, max_bytes: u64) -> Result<PrefixCache> {
         Ok(PrefixCache { folder: Folder::open(path)?, settings: Settings::new(model, kv), max_bytes })
     }
 
-    /// Puts the longest beginning of `tokens` that is kept into `session`, which holds nothing yet; the session then
-    /// holds as many tokens as this returns, and at most all but one.
-    pub fn restore(&self, session: &mut Session<'_, '_>, tokens: &[TokenId]) -> Result<usize> {
+    /// Puts the longest beginning of `tokens` that is kept into `state`, which holds nothing yet; the state then holds as many
+    /// tokens as this returns, and at most all but one.
+    pub fn restore(&self, state: &mut State, tokens: &[TokenId]) -> Result<usize> {
         let mut names = Vec::new();
         let mut parent = Key::default();
         for block in tokens.chunks(KV_BLOCK) {
@@ -37,7 +38,7 @@ impl PrefixCache {
             let lengths = whole.into_iter().chain((1..=block.len().min(KV_BLOCK - 1)).rev());
             let found = lengths.map(|n| &block[..n]).find_map(|part| {
                 let key = self.settings.key(&parent, part);
-                self.restore_one(session, &key, &parent, part).then_some((key, part.len()))
+                self.restore_one(state, &key, &parent, part).then_some((key, part.len()))
             });
             let Some((key, n)) = found else { break };
             names.push(name(&key));
@@ -48,23 +49,23 @@ impl PrefixCache {
         }
         // Backwards, so that what others build upon goes last.
         names.iter().rev().for_each(|name| self.folder.touch(name));
-        session.rewind(tokens.len().saturating_sub(1));
-        Ok(session.position())
+        Ok(state.rewind(tokens.len().saturating_sub(1)))
     }
 
-    /// Keeps the beginning of `tokens` that `session` holds, which must be all it holds: no later token may be in use.
-    /// Returns how many tokens were written.
-    pub fn keep(&self, session: &mut Session<'_, '_>, tokens: &[TokenId]) -> Result<usize> {
-        let tokens = &tokens[..session.position().min(tokens.len())];
+    /// Keeps the beginning of `tokens` that `state` holds, which must be all it holds: no later token may be in use. What
+    /// layers with a window have given up is left out, so that a long text is best kept while it is computed. Returns how
+    /// many tokens were written.
+    pub fn keep(&self, state: &mut State, compute: &Compute, tokens: &[TokenId]) -> Result<usize> {
+        let tokens = &tokens[..state.position().min(tokens.len())];
         let mut names = Vec::new();
         let (mut start, mut written, mut parent) = (0, 0, Key::default());
         for block in tokens.chunks(KV_BLOCK) {
             let key = self.settings.key(&parent, block);
             let name = name(&key);
-            if !self.folder.has(&name) {
+            if state.holds_block(start / KV_BLOCK) && !self.folder.has(&name) {
                 let part = Part { start, parent, tokens: block, n_held: block.len(), note: &[] };
                 let mut file = self.folder.create(&name)?;
-                save(session, &self.settings, part, &mut |bytes| file.write(bytes))?;
+                save(state, compute, &self.settings, part, &mut |bytes| file.write(bytes))?;
                 file.commit_unsynced()?;
                 written += block.len();
             }
@@ -79,20 +80,20 @@ impl PrefixCache {
         Ok(written)
     }
 
-    /// Puts the entry of `key` into `session`; false where there is none that is whole.
-    fn restore_one(&self, session: &mut Session<'_, '_>, key: &Key, parent: &Key, tokens: &[TokenId]) -> bool {
+    /// Puts the entry of `key` into `state`; false where there is none that is whole.
+    fn restore_one(&self, state: &mut State, key: &Key, parent: &Key, tokens: &[TokenId]) -> bool {
         let name = name(key);
         if !self.folder.has(&name) {
             return false;
         }
-        let start = session.position();
+        let start = state.position();
         let restored = self.folder.map(&name).and_then(|mapping| {
             let saved = Saved::read(&mapping, &self.settings)?;
             if saved.parent != *parent || saved.start != start || saved.tokens != tokens || saved.n_held != tokens.len()
             {
                 return Err(Error::data("this is the entry of another text"));
             }
-            saved.restore(session)
+            saved.restore(state)
         });
         if restored.as_ref().is_err_and(|error| error.kind() == Kind::Data) {
             self.folder.remove(&name);

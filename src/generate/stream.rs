@@ -1,7 +1,7 @@
 //! Weights larger than memory: read ahead of the ops that use them, given back behind them.
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Model, Observer, Op, WeightUse};
+use crate::model::{Model, Op, Pace, WeightUse};
 use crate::os::Mapping;
 use crate::os::stream::Stream;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ pub struct Residency {
 
 impl Residency {
     /// The least memory that the streamed weights of `model` need: those of an op and of the next, which are read meanwhile.
-    pub fn least(model: &Model<'_>) -> u64 {
+    pub fn least(model: &Model) -> u64 {
         let lengths = model.weight_uses().iter().map(|used| used.bytes.len() as u64);
         let next = lengths.clone().cycle().skip(1);
         lengths.zip(next).map(|(a, b)| a + b).max().unwrap_or(0)
     }
 
     /// The best use of `bytes` of memory for `model`'s weights; `None` where they all fit.
-    pub fn within(model: &Model<'_>, bytes: u64) -> Result<Option<Residency>> {
+    pub fn within(model: &Model, bytes: u64) -> Result<Option<Residency>> {
         let lengths: Vec<u64> = model.weight_uses().iter().map(|used| used.bytes.len() as u64).collect();
         if model.weight_bytes() <= bytes {
             return Ok(None);
@@ -47,25 +47,25 @@ impl Residency {
     }
 }
 
-/// Weights on their way through memory: an observer that lets an op begin when its weights are there.
+/// Weights on their way through memory: a pace that lets an op begin when its weights are there.
 pub struct WeightStream {
     stream: Stream,
-    n_layers: usize,
+    uses: Vec<WeightUse>,
 }
 
 impl WeightStream {
     /// Streams the weights of `model`, whose file is `mapping`.
-    pub fn new(model: &Model<'_>, mapping: Arc<Mapping>, residency: Residency) -> Result<WeightStream> {
+    pub fn new(model: &Model, mapping: Arc<Mapping>, residency: Residency) -> Result<WeightStream> {
         let parts = model.weight_uses().iter().map(|used| used.bytes.clone()).collect();
         let ring = usize::try_from(residency.ring).unwrap_or(usize::MAX);
         let stream = Stream::new(mapping, parts, residency.n_pinned, ring)?;
-        Ok(WeightStream { stream, n_layers: model.config().n_layers })
+        Ok(WeightStream { stream, uses: model.weight_uses().to_vec() })
     }
 }
 
-impl Observer for WeightStream {
-    fn op(&mut self, layer: Option<usize>, op: Op) {
-        if let Some(index) = WeightUse::index(self.n_layers, layer, op) {
+impl Pace for WeightStream {
+    fn wait(&mut self, layer: Option<usize>, op: Op) {
+        if let Some(index) = WeightUse::index(&self.uses, layer, op) {
             self.stream.need(index);
         }
     }

@@ -2,12 +2,12 @@
 //! since the attention kernels keep none.
 
 use crate::error::Result;
-use crate::model::{Config, Observer, Point, Session};
+use crate::model::{self, Config, Observer, Point, Session};
 use crate::token::TokenId;
 
 /// What the heads of a network do on a text of T tokens.
-pub struct Attention<'s, 'm, 'a> {
-    session: &'s Session<'m, 'a>,
+pub struct Attention<'s> {
+    session: &'s Session,
     config: &'s Config,
     tokens: Vec<TokenId>,
     /// Of each layer: those of the tokens from `first` on, (T - first, n_heads, head_dim).
@@ -20,15 +20,17 @@ struct Queries {
     layers: Vec<Vec<f32>>,
     /// Tokens that are still to come before those.
     ahead: Vec<usize>,
-    width: usize,
+    /// Elements of the queries of a token.
+    widths: Vec<usize>,
 }
 
 impl Observer for Queries {
     fn see(&mut self, layer: Option<usize>, point: Point, values: &[f32]) {
         if let (Some(layer), Point::Queries) = (layer, point) {
-            let skipped = self.ahead[layer].min(values.len() / self.width);
+            let width = self.widths[layer];
+            let skipped = self.ahead[layer].min(values.len() / width);
             self.ahead[layer] -= skipped;
-            self.layers[layer].extend_from_slice(&values[skipped * self.width..]);
+            self.layers[layer].extend_from_slice(&values[skipped * width..]);
         }
     }
 }
@@ -47,15 +49,15 @@ pub struct HeadScores {
     pub induction: Option<f64>,
 }
 
-impl<'s, 'm, 'a> Attention<'s, 'm, 'a> {
-    /// Runs `tokens` through the empty `session` of the network that `config` describes; the looks of the last `n_last` of them
-    /// are kept.
-    pub fn of(session: &'s mut Session<'m, 'a>, config: &'s Config, tokens: &[TokenId], n_last: usize) -> Result<Self> {
+impl<'s> Attention<'s> {
+    /// Runs `tokens` through the empty `session`, which holds all positions, of the network that `config` describes; the looks of
+    /// the last `n_last` of them are kept.
+    pub fn of(session: &'s mut Session, config: &'s Config, tokens: &[TokenId], n_last: usize) -> Result<Self> {
         let first = tokens.len() - n_last.min(tokens.len());
         let mut queries = Queries {
-            layers: vec![Vec::new(); config.n_layers],
-            ahead: vec![first; config.n_layers],
-            width: config.n_heads * config.head_dim,
+            layers: vec![Vec::new(); config.n_layers()],
+            ahead: vec![first; config.n_layers()],
+            widths: config.layers.iter().map(|layer| layer.attention().map_or(1, model::Attention::width)).collect(),
         };
         session.rewind(0);
         session.extend_observed(tokens, &mut queries)?;
@@ -91,24 +93,29 @@ impl<'s, 'm, 'a> Attention<'s, 'm, 'a> {
         row
     }
 
+    fn shape(&self, layer: usize) -> &model::Attention {
+        self.config.layers[layer].attention().expect("a layer that attends")
+    }
+
     /// The keys that `head` of `layer` meets, (T, head_dim).
     fn keys(&self, layer: usize, head: usize) -> Vec<f32> {
-        let c = self.config;
-        let mut keys = vec![0.0; self.len() * c.head_dim];
-        for (position, key) in keys.chunks_exact_mut(c.head_dim).enumerate() {
-            self.session.key(layer, head / (c.n_heads / c.n_kv_heads), position, key);
+        let shape = self.shape(layer);
+        let mut keys = vec![0.0; self.len() * shape.head_dim];
+        for (position, key) in keys.chunks_exact_mut(shape.head_dim).enumerate() {
+            self.session.key(layer, shape.kv_head(head), position, key);
         }
         keys
     }
 
     /// Softmax of the scores of token `t`, into `row` (T).
     fn look(&self, layer: usize, head: usize, t: usize, keys: &[f32], row: &mut [f64]) {
-        let c = self.config;
+        let c = self.shape(layer);
         let q = &self.queries[layer][((t - self.first) * c.n_heads + head) * c.head_dim..][..c.head_dim];
         let scale = 1.0 / (c.head_dim as f64).sqrt();
-        let start = c.sliding_window.map_or(0, |window| (t + 1).saturating_sub(window));
-        let seen = &mut row[start..=t];
-        for (score, key) in seen.iter_mut().zip(keys[start * c.head_dim..].chunks_exact(c.head_dim)) {
+        let seen = c.seen(t);
+        let keys = keys[seen.start * c.head_dim..].chunks_exact(c.head_dim);
+        let seen = &mut row[seen];
+        for (score, key) in seen.iter_mut().zip(keys) {
             *score = q.iter().zip(key).map(|(q, k)| *q as f64 * *k as f64).sum::<f64>() * scale;
         }
         softmax(seen);

@@ -10,6 +10,7 @@ use crate::model::{Model, Session, SessionOptions};
 use crate::ops::KvDtype;
 use crate::os::clock::Stopwatch;
 use crate::quant::Dtype;
+use alloc::sync::Arc;
 
 /// A sample repeats its work until so much time has passed.
 const SAMPLE_SECONDS: f64 = 0.05;
@@ -163,13 +164,13 @@ pub struct Report {
 ///
 /// Fails where the model does not hold a length or depth of the plan, or memory for the caches is missing.
 pub fn run(
-    model: &Model<'_>,
+    model: &Arc<Model>,
     costs: &Costs,
-    computes: &[Compute],
+    computes: &[Arc<Compute>],
     plan: &BenchPlan,
     go_on: &mut dyn FnMut(&Compute, Step) -> bool,
 ) -> Result<Report> {
-    let mut stages: Vec<Stage<'_, '_>> =
+    let mut stages: Vec<Stage> =
         computes.iter().map(|compute| Stage::new(model, compute, plan)).collect::<Result<_>>()?;
     let complete = measure(&mut stages, plan, go_on)?;
     let limits: Vec<_> = stages.iter().map(|stage| stage.limits).collect();
@@ -181,11 +182,7 @@ pub fn run(
 }
 
 /// True: all samples were taken.
-fn measure(
-    stages: &mut [Stage<'_, '_>],
-    plan: &BenchPlan,
-    go_on: &mut dyn FnMut(&Compute, Step) -> bool,
-) -> Result<bool> {
+fn measure(stages: &mut [Stage], plan: &BenchPlan, go_on: &mut dyn FnMut(&Compute, Step) -> bool) -> Result<bool> {
     for stage in stages.iter_mut() {
         if !stage.fill(go_on)? {
             return Ok(false);
@@ -197,7 +194,7 @@ fn measure(
         }
         for (i, work) in plan.works().enumerate() {
             for stage in stages.iter_mut() {
-                if !go_on(stage.compute, Step::Sample(work)) {
+                if !go_on(&stage.compute, Step::Sample(work)) {
                     return Ok(false);
                 }
                 let seconds = stage.sample(i, plan.n_decode)?;
@@ -208,24 +205,20 @@ fn measure(
     Ok(true)
 }
 
-fn measure_limits(
-    stages: &mut [Stage<'_, '_>],
-    seconds: f64,
-    go_on: &mut dyn FnMut(&Compute, Step) -> bool,
-) -> Result<bool> {
+fn measure_limits(stages: &mut [Stage], seconds: f64, go_on: &mut dyn FnMut(&Compute, Step) -> bool) -> Result<bool> {
     let buffer = Buffer::new()?;
     for i in 0..stages.len() {
-        let compute = stages[i].compute;
-        if !go_on(compute, Step::Limits) {
+        let compute = Arc::clone(&stages[i].compute);
+        if !go_on(&compute, Step::Limits) {
             return Ok(false);
         }
         // Reading is the same for all kernels.
         let same = stages[..i].iter().find(|stage| stage.compute.threads.len() == compute.threads.len());
         let read = same.and_then(|stage| stage.limits).map(|limits| limits.read);
         let now = MachineLimits {
-            read: read.unwrap_or_else(|| buffer.read(compute, seconds)),
-            int8: limits::peak(compute, compute.kernels.int8_peak, seconds),
-            f32: limits::peak(compute, compute.kernels.f32_peak, seconds),
+            read: read.unwrap_or_else(|| buffer.read(&compute, seconds)),
+            int8: limits::peak(&compute, compute.kernels.int8_peak, seconds),
+            f32: limits::peak(&compute, compute.kernels.f32_peak, seconds),
         };
         stages[i].limits = Some(stages[i].limits.map_or(now, |before| before.best(now)));
     }
@@ -233,10 +226,10 @@ fn measure_limits(
 }
 
 /// Kernels on threads with a text for each row of a plan, and what was measured.
-struct Stage<'m, 'a> {
-    compute: &'m Compute,
+struct Stage {
+    compute: Arc<Compute>,
     /// One for all prefills, then one a depth, which stays filled.
-    sessions: Vec<Session<'m, 'a>>,
+    sessions: Vec<Session>,
     /// Index of each row's session, and its work.
     works: Vec<(usize, Work)>,
     vocab_size: usize,
@@ -245,17 +238,27 @@ struct Stage<'m, 'a> {
     samples: Vec<Vec<f64>>,
 }
 
-impl<'m, 'a> Stage<'m, 'a> {
-    fn new(model: &'m Model<'a>, compute: &'m Compute, plan: &BenchPlan) -> Result<Self> {
+impl Stage {
+    fn new(model: &Arc<Model>, compute: &Arc<Compute>, plan: &BenchPlan) -> Result<Self> {
         let session = |context_length: usize| {
-            Session::new(model, compute, SessionOptions { context_length, kv: plan.kv, ..SessionOptions::default() })
+            // What is decoded is taken back again, also where a layer has a window.
+            let batch = SessionOptions::default().batch.max(plan.n_decode);
+            let options = SessionOptions { context_length, kv: plan.kv, batch, ..SessionOptions::default() };
+            Session::new(model, compute, options)
         };
         let sessions = plan.contexts().map(session).collect::<Result<_>>()?;
         let n_prefill = plan.prefill.len();
         let works: Vec<_> =
             plan.works().enumerate().map(|(i, work)| ((i + 1).saturating_sub(n_prefill), work)).collect();
         let samples = vec![Vec::new(); works.len()];
-        Ok(Stage { compute, sessions, works, vocab_size: model.config().vocab_size, limits: None, samples })
+        Ok(Stage {
+            compute: Arc::clone(compute),
+            sessions,
+            works,
+            vocab_size: model.config().vocab_size,
+            limits: None,
+            samples,
+        })
     }
 
     /// Fills the caches of all decodes.
@@ -263,7 +266,7 @@ impl<'m, 'a> Stage<'m, 'a> {
         for &(session, work) in &self.works {
             let Work::Decode { depth } = work else { continue };
             let session = &mut self.sessions[session];
-            if !fill(session, self.vocab_size, depth, &mut || go_on(self.compute, Step::Fill(depth)))? {
+            if !fill(session, self.vocab_size, depth, &mut || go_on(&self.compute, Step::Fill(depth)))? {
                 return Ok(false);
             }
             // Where the depth is 0, this is what brings the weights in.
@@ -299,7 +302,7 @@ impl<'m, 'a> Stage<'m, 'a> {
             Work::Prefill { n_tokens } => (n_tokens, costs.prefill_macs(n_tokens), costs.weight_bytes()),
             Work::Decode { depth } => {
                 let n = plan.n_decode;
-                let kv = costs.kv_bytes(plan.kv, costs.config().n_layers, depth..depth + n);
+                let kv = costs.kv_bytes(plan.kv, None, depth..depth + n);
                 (n, costs.prefill_macs(1) * n as u64, costs.weight_bytes() * n as u64 + kv)
             }
         };
@@ -324,7 +327,6 @@ impl<'m, 'a> Stage<'m, 'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::File;
     use crate::kernels;
 
     #[test]
@@ -341,10 +343,9 @@ mod tests {
     #[test]
     fn a_run_has_every_row_and_ends_where_it_is_told_to() {
         let Some(bytes) = crate::default_model() else { return };
-        let file = File::open(bytes).expect("the story model");
-        let model = Model::open(&file).expect("the story model");
-        let costs = Costs::new(model.config(), file.tensors());
-        let computes = [1, 2].map(|n| Compute::new(kernels::detect(), n).expect("threads"));
+        let model = Arc::new(Model::open(bytes).expect("the story model"));
+        let costs = Costs::new(&model);
+        let computes = [1, 2].map(|n| Arc::new(Compute::new(kernels::detect(), n).expect("threads")));
         let (prefill, depths) = (vec![3, 9], vec![0, 5]);
         let plan = BenchPlan { prefill, depths, n_decode: 2, repeats: 2, kv: KvDtype::F16, limit_seconds: 0.0 };
         let mut steps = 0;

@@ -1,8 +1,8 @@
-//! What the ops of a network read and multiply, counted from the tensors and the shape of the cache.
+//! What the ops of a network read and multiply, counted from the table of its tensors and the shape of its caches.
 
-use crate::format::TensorEntry;
-use crate::model::{Config, Op};
-use crate::ops::{KvCache, KvDtype};
+use crate::model::spec::{Reading, Shape};
+use crate::model::{Attention, Config, Layer, Model, Op, tensors};
+use crate::ops::{KV_BLOCK, KvDtype, KvShape};
 use crate::quant::Dtype;
 use core::ops::Range;
 
@@ -26,54 +26,32 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// Counts the `tensors` of the network that `config` describes.
-    pub fn new(config: &Config, tensors: &[TensorEntry<'_>]) -> Self {
+    /// Counts what the table of `model`'s tensors says.
+    pub fn new(model: &Model) -> Self {
+        let (config, file) = (model.config(), model.file());
         let mut costs = Costs {
             config: config.clone(),
-            ops: vec![Default::default(); config.n_layers + 1],
+            ops: vec![Default::default(); config.n_layers() + 1],
             dtype: Dtype::F32,
-            parameters: tensors.iter().map(elements).sum(),
+            parameters: 0,
         };
-        for tensor in tensors {
-            costs.add(tensor);
+        for spec in tensors(config) {
+            costs.parameters += spec.shape.elements();
+            let bytes = file.tensor(&spec.name).map_or(0, |entry| entry.bytes);
+            for (op, reading) in spec.reads {
+                let cost = match (reading, spec.shape) {
+                    (Reading::Row, Shape::Matrix(rows, _)) => Cost { bytes: bytes / rows as u64, macs: 0 },
+                    (Reading::Whole, Shape::Matrix(..)) => Cost { bytes, macs: spec.shape.elements() },
+                    (_, Shape::Vector(_)) => Cost { bytes, macs: 0 },
+                };
+                let sum = &mut costs.ops[spec.layer.unwrap_or(config.n_layers())][*op as usize];
+                *sum = Cost { bytes: sum.bytes + cost.bytes, macs: sum.macs + cost.macs };
+            }
         }
-        let bytes_of = |dtype: &Dtype| tensors.iter().filter(|t| t.dtype == *dtype).map(|t| t.bytes).sum::<u64>();
+        let bytes_of =
+            |dtype: &Dtype| file.tensors().iter().filter(|t| t.dtype == *dtype).map(|t| t.bytes).sum::<u64>();
         costs.dtype = Dtype::ALL.into_iter().max_by_key(bytes_of).unwrap_or(Dtype::F32);
         costs
-    }
-
-    fn add(&mut self, tensor: &TensorEntry<'_>) {
-        let row = match tensor.dims() {
-            [rows, _] => tensor.bytes / (*rows).max(1),
-            _ => tensor.bytes,
-        };
-        let whole = Cost { bytes: tensor.bytes, macs: if tensor.dims().len() == 2 { elements(tensor) } else { 0 } };
-        let looked_up = Cost { bytes: row, macs: 0 };
-        match tensor.name {
-            "embedding" => {
-                self.put(None, Op::Embedding, looked_up);
-                if self.config.tied {
-                    self.put(None, Op::Unembedding, whole);
-                }
-            }
-            "positions" => self.put(None, Op::Embedding, looked_up),
-            "unembedding" => self.put(None, Op::Unembedding, whole),
-            "final_norm" | "final_norm.bias" => self.put(None, Op::FinalNorm, whole),
-            name => {
-                let part = name.strip_prefix("blocks.").and_then(|name| name.split_once('.'));
-                if let Some((layer, op)) = part.and_then(|(layer, part)| Some((layer.parse().ok()?, op_of(part)?))) {
-                    self.put(Some(layer), op, whole);
-                }
-            }
-        }
-    }
-
-    fn put(&mut self, layer: Option<usize>, op: Op, cost: Cost) {
-        let place = layer.unwrap_or(self.config.n_layers);
-        if let Some(ops) = self.ops.get_mut(place) {
-            let sum = &mut ops[op as usize];
-            *sum = Cost { bytes: sum.bytes + cost.bytes, macs: sum.macs + cost.macs };
-        }
     }
 
     /// The dimensions of the network.
@@ -83,7 +61,17 @@ impl Costs {
 
     /// What `op` of block `layer`, or outside of the blocks, does with its weights.
     pub fn of(&self, layer: Option<usize>, op: Op) -> Cost {
-        self.ops.get(layer.unwrap_or(self.config.n_layers)).map_or(Cost::default(), |ops| ops[op as usize])
+        self.ops.get(layer.unwrap_or(self.config.n_layers())).map_or(Cost::default(), |ops| ops[op as usize])
+    }
+
+    /// For how many tokens `op` runs in a pass of `n_tokens`, of which the last is to have logits: all, but after the mixer of the
+    /// last block that one alone.
+    pub fn tokens(&self, layer: Option<usize>, op: Op, n_tokens: usize) -> u64 {
+        let is_last = match layer {
+            Some(layer) => layer + 1 == self.config.n_layers() && op >= Op::MlpNorm,
+            None => op >= Op::FinalNorm,
+        };
+        if is_last { n_tokens.min(1) as u64 } else { n_tokens as u64 }
     }
 
     /// The dtype that most bytes of weights have.
@@ -96,11 +84,10 @@ impl Costs {
         self.parameters
     }
 
-    /// Multiply-adds with weights of a prefill of `n_tokens`, of which only the last is unembedded.
+    /// Multiply-adds with weights of a pass of `n_tokens`, of which the last is to have logits.
     pub fn prefill_macs(&self, n_tokens: usize) -> u64 {
-        let all: u64 = self.ops.iter().flatten().map(|cost| cost.macs).sum();
-        let last = self.of(None, Op::Unembedding).macs;
-        (all - last) * n_tokens as u64 + last
+        let layers = (0..self.config.n_layers()).map(Some).chain([None]);
+        layers.flat_map(|layer| Op::ALL.map(|op| self.of(layer, op).macs * self.tokens(layer, op, n_tokens))).sum()
     }
 
     /// Bytes of weights that a pass reads.
@@ -108,53 +95,46 @@ impl Costs {
         self.ops.iter().flatten().map(|cost| cost.bytes).sum()
     }
 
-    /// Bytes of keys and values of `n_layers` blocks that the tokens at `positions`, one after the other, read: whole
+    /// Bytes of keys and values of block `layer`, or of all, that the tokens at `positions`, one after the other, read: whole
     /// blocks of 32 positions, as the cache keeps them.
-    pub fn kv_bytes(&self, kv: KvDtype, n_layers: usize, positions: Range<usize>) -> u64 {
-        let (heads, head_dim) = (self.config.n_kv_heads, self.config.head_dim);
-        self.seen(positions).map(|seen| KvCache::bytes(kv, n_layers, heads, head_dim, seen)).sum()
+    pub fn kv_bytes(&self, kv: KvDtype, layer: Option<usize>, positions: Range<usize>) -> u64 {
+        let attentions = self.layers(layer).filter_map(Layer::attention);
+        let of = |a: &Attention| {
+            let bytes = |position| {
+                let n_blocks = a.seen(position).len().div_ceil(KV_BLOCK);
+                KvShape { dtype: kv, n_kv_heads: a.n_kv_heads, head_dim: a.head_dim, n_blocks }.bytes()
+            };
+            positions.clone().map(bytes).sum::<u64>()
+        };
+        attentions.map(of).sum()
     }
 
-    /// Multiply-adds of the attention of one block for the tokens at `positions`, scores and weighted sums.
-    pub fn attention_macs(&self, positions: Range<usize>) -> u64 {
-        2 * (self.config.n_heads * self.config.head_dim * self.seen(positions).sum::<usize>()) as u64
+    /// Multiply-adds of the attention of block `layer`, or of all, for the tokens at `positions`, scores and weighted sums.
+    pub fn attention_macs(&self, layer: Option<usize>, positions: Range<usize>) -> u64 {
+        let attentions = self.layers(layer).filter_map(Layer::attention);
+        let of = |a: &Attention| 2 * (a.width() * positions.clone().map(|p| a.seen(p).len()).sum::<usize>()) as u64;
+        attentions.map(of).sum()
     }
 
-    /// The number of positions that each of the tokens at `positions` sees.
-    fn seen(&self, positions: Range<usize>) -> impl Iterator<Item = usize> {
-        let window = self.config.sliding_window.unwrap_or(usize::MAX);
-        positions.map(move |position| (position + 1).min(window))
+    /// Block `layer`, or all.
+    fn layers(&self, layer: Option<usize>) -> impl Iterator<Item = &Layer> {
+        let all = &self.config.layers;
+        layer.map_or(&all[..], |layer| &all[layer..=layer]).iter()
     }
-}
-
-fn elements(tensor: &TensorEntry<'_>) -> u64 {
-    tensor.dims().iter().product()
-}
-
-/// The op that reads the tensor `part` of a block.
-fn op_of(part: &str) -> Option<Op> {
-    Some(match part.strip_suffix(".bias").unwrap_or(part) {
-        "attn_norm" => Op::AttentionNorm,
-        "q" | "k" | "v" => Op::Qkv,
-        "q_norm" | "k_norm" => Op::Rope,
-        "o" => Op::Output,
-        "mlp_norm" => Op::MlpNorm,
-        "gate" | "up" => Op::GateUp,
-        "down" => Op::Down,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::File;
-    use crate::model::Model;
 
     fn story() -> Option<(Costs, u64)> {
-        let file = File::open(crate::default_model()?).expect("the story model");
-        let model = Model::open(&file).expect("the story model");
-        Some((Costs::new(model.config(), file.tensors()), model.bytes_per_token()))
+        let model = Model::open(crate::default_model()?).expect("the story model");
+        Some((Costs::new(&model), model.bytes_per_token()))
+    }
+
+    fn attention(layer: &mut Layer) -> &mut Attention {
+        let crate::model::Mixer::Attention(attention) = &mut layer.mixer;
+        attention
     }
 
     #[test]
@@ -164,29 +144,33 @@ mod tests {
         assert!(looked_up.macs == 0 && (1..1000).contains(&looked_up.bytes));
         assert_eq!(costs.weight_bytes(), bytes_per_token + looked_up.bytes);
         for op in [Op::AttentionNorm, Op::Qkv, Op::Output, Op::MlpNorm, Op::GateUp, Op::Down] {
-            for layer in 0..costs.config.n_layers {
+            for layer in 0..costs.config.n_layers() {
                 assert!(costs.of(Some(layer), op).bytes > 0, "{} of block {layer}", op.name());
             }
             assert_eq!(costs.of(None, op), Cost::default());
         }
         let c = &costs.config;
-        let qkv = c.dim * (c.n_heads + 2 * c.n_kv_heads) * c.head_dim;
+        let a = c.layers[0].attention().expect("attention");
+        let qkv = c.dim * (a.n_heads + 2 * a.n_kv_heads) * a.head_dim;
         assert_eq!(costs.of(Some(0), Op::Qkv).macs, qkv as u64);
         assert_eq!(costs.of(None, Op::Unembedding).macs, (c.dim * c.vocab_size) as u64);
     }
 
     #[test]
-    fn a_prefill_unembeds_once_and_a_window_ends_what_is_seen() {
+    fn a_prefill_ends_with_one_token_and_a_window_ends_what_is_seen() {
         let Some((mut costs, _)) = story() else { return };
-        let last = costs.of(None, Op::Unembedding).macs;
+        let n_layers = costs.config.n_layers();
+        let mlp = [Op::GateUp, Op::Down].map(|op| costs.of(Some(n_layers - 1), op).macs).iter().sum::<u64>();
+        let last = mlp + costs.of(None, Op::Unembedding).macs;
         let one = costs.prefill_macs(1);
         assert_eq!(costs.prefill_macs(3), 3 * (one - last) + last);
-        costs.config.sliding_window = None;
-        let block = costs.kv_bytes(KvDtype::F16, 1, 0..1);
-        assert_eq!(costs.kv_bytes(KvDtype::F16, 2, 30..34), 2 * (1 + 1 + 2 + 2) * block);
-        costs.config.sliding_window = Some(3);
-        assert_eq!(costs.kv_bytes(KvDtype::F16, 1, 30..34), 4 * block);
-        let each = costs.attention_macs(0..1);
-        assert_eq!(costs.attention_macs(1..5), 11 * each);
+        costs.config.layers.iter_mut().for_each(|layer| attention(layer).window = None);
+        let block = costs.kv_bytes(KvDtype::F16, Some(0), 0..1);
+        assert_eq!(costs.kv_bytes(KvDtype::F16, Some(0), 30..34), (1 + 1 + 2 + 2) * block);
+        assert_eq!(costs.kv_bytes(KvDtype::F16, None, 0..1), n_layers as u64 * block);
+        attention(&mut costs.config.layers[0]).window = Some(3);
+        assert_eq!(costs.kv_bytes(KvDtype::F16, Some(0), 30..34), 4 * block);
+        let each = costs.attention_macs(Some(0), 0..1);
+        assert_eq!(costs.attention_macs(Some(0), 1..5), 11 * each);
     }
 }

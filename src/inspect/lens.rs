@@ -50,7 +50,8 @@ struct Streams {
     /// Of each block: (n).
     neurons: Vec<Vec<f64>>,
     dim: usize,
-    hidden_dim: usize,
+    /// Elements of a token's inner activations, of each layer.
+    hidden_dims: Vec<usize>,
     /// Tokens that are still to come before those kept, this prefill step included.
     ahead: usize,
     /// Tokens of this prefill step that are not kept.
@@ -68,8 +69,9 @@ impl Observer for Streams {
             (None, Point::Embedded) => self.embedded.extend_from_slice(kept()),
             (Some(layer), Point::Attended) => self.attended[layer].extend_from_slice(kept()),
             (Some(layer), Point::Hidden) => {
-                let kept = &values[self.skipped * self.hidden_dim..];
-                self.neurons[layer].extend(kept.chunks_exact(self.hidden_dim).map(participation));
+                let hidden_dim = self.hidden_dims[layer];
+                let kept = &values[self.skipped * hidden_dim..];
+                self.neurons[layer].extend(kept.chunks_exact(hidden_dim).map(participation));
             }
             (Some(layer), Point::BlockOutput) => self.outputs[layer].extend_from_slice(kept()),
             _ => {}
@@ -82,21 +84,21 @@ impl Lens {
     /// positions, `n_top` tokens each. `step` is called after each reading and ends the work where it returns false: then
     /// there is no lens.
     pub fn of(
-        session: &mut Session<'_, '_>,
+        session: &mut Session,
         config: &Config,
         tokens: &[TokenId],
         n_positions: usize,
         n_top: usize,
         step: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Self>> {
-        let (dim, n_layers) = (config.dim, config.n_layers);
+        let (dim, n_layers) = (config.dim, config.n_layers());
         let mut streams = Streams {
             embedded: Vec::new(),
             attended: vec![Vec::new(); n_layers],
             outputs: vec![Vec::new(); n_layers],
             neurons: vec![Vec::new(); n_layers],
             dim,
-            hidden_dim: config.hidden_dim,
+            hidden_dims: config.layers.iter().map(|layer| layer.mlp.hidden_dim).collect(),
             ahead: tokens.len() - n_positions.min(tokens.len()),
             skipped: 0,
         };

@@ -29,7 +29,7 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// The memory of `n_sessions` sessions of `model`, whose file is `file_bytes` long, on `n_threads` threads.
     pub fn new(
-        model: &Model<'_>,
+        model: &Model,
         file_bytes: u64,
         options: SessionOptions,
         n_sessions: u64,
@@ -81,7 +81,6 @@ impl MemoryPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::File;
 
     #[test]
     fn the_longest_context_is_the_last_that_fits() {
@@ -95,8 +94,8 @@ mod tests {
     #[test]
     fn a_plan_grows_with_context_sessions_and_threads() {
         let Some(bytes) = crate::default_model() else { return };
-        let file = File::open(bytes).expect("the story model");
-        let model = Model::open(&file).expect("the story model");
+        let model = Model::open(bytes).expect("the story model");
+        let file = model.file();
         let options = SessionOptions { context_length: 256, ..SessionOptions::default() };
         let plan = MemoryPlan::new(&model, file.file_bytes(), options, 1, 1);
         // 6 layers of keys and values, 128 halves a position.

@@ -20,17 +20,12 @@ pub fn fill_steps(depth: usize) -> usize {
 }
 
 /// Fills the cache of an empty `session` up to `depth`, at most what it holds; false where `go_on` ended it.
-pub fn fill(
-    session: &mut Session<'_, '_>,
-    vocab_size: usize,
-    depth: usize,
-    go_on: &mut dyn FnMut() -> bool,
-) -> Result<bool> {
+pub fn fill(session: &mut Session, vocab_size: usize, depth: usize, go_on: &mut dyn FnMut() -> bool) -> Result<bool> {
     for tokens in tokens(0..depth, vocab_size).chunks(STRIDE) {
         if !go_on() {
             return Ok(false);
         }
-        session.extend(tokens)?;
+        session.append(tokens)?;
     }
     Ok(true)
 }

@@ -44,15 +44,13 @@ impl Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::File;
     use crate::model::Model;
 
     #[test]
     fn the_least_limit_bounds() {
         let Some(bytes) = crate::default_model() else { return };
-        let file = File::open(bytes).expect("the story model");
-        let model = Model::open(&file).expect("the story model");
-        let costs = Costs::new(model.config(), file.tensors());
+        let model = Model::open(bytes).expect("the story model");
+        let costs = Costs::new(&model);
         let (bytes, macs) = (costs.weight_bytes() as f64, costs.prefill_macs(1) as f64);
         let limits = MachineLimits { read: 10.0 * bytes, int8: 20.0 * macs, f32: 1.0 };
         let reach = Reach::new(&costs, limits, None);

@@ -33,8 +33,8 @@ pub const BATCH: usize = 32;
 /// compared, this one being the reference. `step` is given how many are done and ends the work where it returns false: then
 /// there are fewer.
 pub fn surprises(
-    session: &mut Session<'_, '_>,
-    mut other: Option<&mut Session<'_, '_>>,
+    session: &mut Session,
+    mut other: Option<&mut Session>,
     tokens: &[TokenId],
     step: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Vec<Surprise>> {
@@ -77,9 +77,9 @@ pub fn surprises(
 }
 
 /// Puts `context` into an emptied session.
-fn begin(session: &mut Session<'_, '_>, context: &[TokenId]) -> Result<()> {
+fn begin(session: &mut Session, context: &[TokenId]) -> Result<()> {
     session.rewind(0);
-    if context.is_empty() { Ok(()) } else { session.extend(context).map(|_| ()) }
+    if context.is_empty() { Ok(()) } else { session.append(context) }
 }
 
 fn surprise(logits: &[f32], theirs: Option<&[f32]>, token: TokenId) -> Surprise {
@@ -100,16 +100,15 @@ fn surprise(logits: &[f32], theirs: Option<&[f32]>, token: TokenId) -> Surprise 
 mod tests {
     use super::*;
     use crate::compute::Compute;
-    use crate::format::File;
     use crate::kernels;
     use crate::model::{Model, SessionOptions};
+    use alloc::sync::Arc;
 
     #[test]
     fn windows_score_every_token_once_with_half_of_them_before_it() {
         let Some(bytes) = crate::default_model() else { return };
-        let file = File::open(bytes).expect("the story model");
-        let model = Model::open(&file).expect("the story model");
-        let compute = Compute::new(kernels::detect(), 1).expect("a thread");
+        let model = Arc::new(Model::open(bytes).expect("the story model"));
+        let compute = Arc::new(Compute::new(kernels::detect(), 1).expect("a thread"));
         let tokens: Vec<TokenId> = (0..150u32).map(|i| i * 37 % 900).collect();
         let session = |context_length| {
             let options =

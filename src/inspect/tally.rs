@@ -2,8 +2,8 @@
 //! behind LLMs" (2024), and what that count leaves out.
 
 use crate::format::TensorEntry;
-use crate::model::spec::{self, Role, Shape};
-use crate::model::{Config, Family};
+use crate::model::spec::{Role, Shape};
+use crate::model::{Config, Family, Uniform, tensors};
 
 /// What parameters are for: the eight of the film in its order, then those it leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,10 +92,11 @@ impl Category {
     }
 
     /// Heads that a tensor of this category is split over: each has a matrix of its own.
-    fn heads(self, config: &Config) -> usize {
-        match self {
-            Category::Query => config.n_heads,
-            Category::Key | Category::Value => config.n_kv_heads,
+    fn heads(self, config: &Config, layer: Option<usize>) -> usize {
+        let attention = layer.and_then(|layer| config.layers[layer].attention());
+        match (self, attention) {
+            (Category::Query, Some(attention)) => attention.n_heads,
+            (Category::Key | Category::Value, Some(attention)) => attention.n_kv_heads,
             _ => 1,
         }
     }
@@ -143,9 +144,9 @@ impl Tally {
     /// Counts the network that `config` describes; bytes are those of the `stored` tensors.
     pub fn new(config: &Config, stored: &[TensorEntry<'_>]) -> Self {
         let mut rows: Vec<Row> = Vec::new();
-        for tensor in spec::tensors(config) {
+        for tensor in tensors(config) {
             let category = Category::of(tensor.role);
-            let heads = category.heads(config);
+            let heads = category.heads(config, tensor.layer);
             let shape = match tensor.shape {
                 Shape::Matrix(rows, cols) => Some((rows / heads, cols)),
                 Shape::Vector(_) => None,
@@ -158,7 +159,7 @@ impl Tally {
                     row.bytes += bytes;
                 }
                 None => {
-                    let layers = if tensor.layer().is_some() { config.n_layers } else { 1 };
+                    let layers = if tensor.layer.is_some() { config.n_layers() } else { 1 };
                     rows.push(Row { category, shape, heads, layers, count, bytes, shared: false });
                 }
             }
@@ -196,7 +197,7 @@ const KNOWN: [(&str, usize, usize, usize, usize); 5] = [
 /// The configuration of a network known by name; its tables are shared, its MLP is four times as wide as the stream.
 pub fn known(name: &str) -> Option<Config> {
     let (_, dim, n_layers, n_heads, context_length) = *KNOWN.iter().find(|known| known.0 == name)?;
-    Some(Config {
+    let uniform = Uniform {
         family: Family::Gpt2,
         dim,
         hidden_dim: 4 * dim,
@@ -214,7 +215,8 @@ pub fn known(name: &str) -> Option<Config> {
         mlp_bias: true,
         qk_norm: false,
         rope_freqs: Vec::new(),
-    })
+    };
+    Some(uniform.config())
 }
 
 /// The names that [`known`] knows.
@@ -225,7 +227,6 @@ pub fn known_names() -> impl Iterator<Item = &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::File;
     use crate::model::Model;
 
     #[test]
@@ -258,8 +259,8 @@ mod tests {
     #[test]
     fn a_model_is_counted_to_the_last_parameter_and_byte() {
         let Some(bytes) = crate::default_model() else { return };
-        let file = File::open(bytes).expect("the story model");
-        let model = Model::open(&file).expect("the story model");
+        let model = Model::open(bytes).expect("the story model");
+        let file = model.file();
         let tally = Tally::new(model.config(), file.tensors());
         let elements = |entry: &TensorEntry<'_>| entry.dims().iter().product::<u64>();
         assert_eq!(tally.stored(), file.tensors().iter().map(elements).sum::<u64>());

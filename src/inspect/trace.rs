@@ -63,6 +63,10 @@ impl Tracer {
 }
 
 impl Observer for Tracer {
+    fn sees_all(&self) -> bool {
+        false
+    }
+
     fn op(&mut self, layer: Option<usize>, op: Op) {
         self.end();
         self.current = Some(layer.unwrap_or(self.n_layers) * Op::ALL.len() + op as usize);
@@ -74,7 +78,7 @@ impl Observer for Tracer {
 ///
 /// Fails where the session holds fewer positions.
 pub fn trace(
-    session: &mut Session<'_, '_>,
+    session: &mut Session,
     costs: &Costs,
     kv: KvDtype,
     positions: Range<usize>,
@@ -89,7 +93,7 @@ pub fn trace(
             break;
         }
         session.rewind(positions.start);
-        let mut tracer = Tracer::new(config.n_layers);
+        let mut tracer = Tracer::new(config.n_layers());
         session.extend_observed(&tokens, &mut tracer)?;
         tracer.end();
         totals.push(tracer.since);
@@ -98,9 +102,9 @@ pub fn trace(
     let Some(seconds) = Spread::of(&mut totals) else { return Ok(None) };
     let mut cells = Vec::new();
     let outside = [None];
-    for layer in (0..config.n_layers).map(Some).chain(outside) {
+    for layer in (0..config.n_layers()).map(Some).chain(outside) {
         for op in Op::ALL {
-            let place = layer.unwrap_or(config.n_layers) * Op::ALL.len() + op as usize;
+            let place = layer.unwrap_or(config.n_layers()) * Op::ALL.len() + op as usize;
             let mut times: Vec<f64> = all.iter().filter_map(|seconds| seconds[place]).collect();
             let Some(Spread { median, .. }) = Spread::of(&mut times) else { continue };
             let (bytes, macs) = work(costs, kv, layer, op, positions.clone());
@@ -112,14 +116,16 @@ pub fn trace(
 
 /// Bytes and multiply-adds of an op for the tokens at `positions`.
 fn work(costs: &Costs, kv: KvDtype, layer: Option<usize>, op: Op, positions: Range<usize>) -> (u64, u64) {
-    let n = positions.len() as u64;
+    let n = positions.len();
     let cost = costs.of(layer, op);
     match op {
         // The keys and values that a pass adds come from its own tokens, and are read again by those after them.
-        Op::Attention => (costs.kv_bytes(kv, 1, positions.end - 1..positions.end), costs.attention_macs(positions)),
-        Op::Embedding => (cost.bytes * n, 0),
-        Op::Unembedding => (cost.bytes, cost.macs),
-        _ => (cost.bytes, cost.macs * n),
+        Op::Attention => {
+            let last = positions.end - 1..positions.end;
+            (costs.kv_bytes(kv, layer, last), costs.attention_macs(layer, positions))
+        }
+        Op::Embedding => (cost.bytes * n as u64, 0),
+        _ => (cost.bytes, cost.macs * costs.tokens(layer, op, n)),
     }
 }
 
@@ -157,36 +163,38 @@ fn sum<'c>(cells: impl Iterator<Item = &'c Cell>) -> Option<Cell> {
 mod tests {
     use super::*;
     use crate::compute::Compute;
-    use crate::format::File;
     use crate::inspect::fill;
     use crate::kernels;
     use crate::model::{Model, SessionOptions};
+    use alloc::sync::Arc;
 
     #[test]
     fn every_op_of_a_pass_has_its_cell() {
         let Some(bytes) = crate::default_model() else { return };
-        let file = File::open(bytes).expect("the story model");
-        let model = Model::open(&file).expect("the story model");
-        let costs = Costs::new(model.config(), file.tensors());
-        let compute = Compute::new(kernels::detect(), 1).expect("a thread");
+        let model = Arc::new(Model::open(bytes).expect("the story model"));
+        let costs = Costs::new(&model);
+        let compute = Arc::new(Compute::new(kernels::detect(), 1).expect("a thread"));
         let options = SessionOptions { context_length: 40, batch: 16, ..SessionOptions::default() };
         let mut session = Session::new(&model, &compute, options).expect("a session");
         assert_eq!(fill(&mut session, model.config().vocab_size, 20, &mut || true), Ok(true));
         let one = trace(&mut session, &costs, KvDtype::F16, 20..21, 3, &mut || true);
         let one = one.expect("passes").expect("a trace");
-        let n_layers = model.config().n_layers;
+        let n_layers = model.config().n_layers();
         assert_eq!(one.by_layer().len(), n_layers);
-        let n_ops = Op::ALL.len() - usize::from(model.config().rope_freqs.is_empty());
-        assert_eq!(one.by_op().len(), n_ops);
+        let absent = [Op::OutputNorm, Op::DownNorm].into_iter();
+        let absent = absent.chain(model.config().learned_positions.then_some(Op::Rope));
+        let ops: Vec<Op> = one.by_op().iter().map(|cell| cell.op).collect();
+        assert_eq!(ops.len(), Op::ALL.len() - absent.clone().count());
+        assert!(absent.into_iter().all(|op| !ops.contains(&op)));
         assert_eq!(session.position(), 21);
         let total = one.total().expect("cells");
-        let kv = costs.kv_bytes(KvDtype::F16, n_layers, 20..21);
+        let kv = costs.kv_bytes(KvDtype::F16, None, 20..21);
         assert_eq!(total.bytes, costs.weight_bytes() + kv);
         assert!(one.cells.iter().all(|cell| cell.seconds >= 0.0) && one.by_op()[0].seconds > 0.0);
 
         let prompt = trace(&mut session, &costs, KvDtype::F16, 0..40, 1, &mut || true);
         let prompt = prompt.expect("a pass").expect("a trace");
-        let attention = n_layers as u64 * costs.attention_macs(0..40);
+        let attention = costs.attention_macs(None, 0..40);
         assert_eq!(prompt.total().expect("cells").macs, costs.prefill_macs(40) + attention);
         assert_eq!(trace(&mut session, &costs, KvDtype::F16, 0..4, 1, &mut || false), Ok(None));
         assert!(trace(&mut session, &costs, KvDtype::F16, 0..41, 1, &mut || true).is_err());

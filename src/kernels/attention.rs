@@ -22,7 +22,7 @@ pub struct Query<'a> {
     pub q: &'a [f32],
     /// The result, softmax(q k^T / sqrt(head_dim)) v: (head_dim).
     pub out: &'a mut [f32],
-    /// The positions seen; not empty.
+    /// The positions seen; not empty. Those of all queries of a call together are no more than the head has room for.
     pub visible: Range<usize>,
 }
 
@@ -48,35 +48,40 @@ pub const fn value_block_bytes(head_dim: usize) -> usize {
     BLOCK * 2 + head_dim.div_ceil(PANEL_ROWS) * PANEL_ROWS * BLOCK
 }
 
-/// Checks `queries` against each other and returns head_dim.
+/// Checks `queries` against each other and against a head that has room for some blocks; returns head_dim and that number.
+///
+/// The head is a ring: block `b` of a text lies in slot `b % n_blocks`.
 #[inline]
-pub(super) fn check_queries(queries: &[Query<'_>], positions: impl Fn(usize) -> usize) -> usize {
+pub(super) fn check_queries(queries: &[Query<'_>], n_blocks: impl Fn(usize) -> usize) -> (usize, usize) {
     assert!((1..=QUERY_ROWS).contains(&queries.len()), "{} queries", queries.len());
     let head_dim = queries[0].q.len();
     assert!(head_dim > 0, "an empty head");
-    let positions = positions(head_dim);
+    let n_blocks = n_blocks(head_dim);
+    let (mut start, mut end) = (usize::MAX, 0);
     for query in queries {
         assert!(query.q.len() == head_dim && query.out.len() == head_dim, "queries and outputs of {head_dim}");
-        assert!(query.visible.start < query.visible.end && query.visible.end <= positions, "positions");
+        assert!(query.visible.start < query.visible.end, "positions");
+        (start, end) = (start.min(query.visible.start), end.max(query.visible.end));
     }
-    head_dim
+    assert!(end.div_ceil(BLOCK) - start / BLOCK <= n_blocks, "positions");
+    (head_dim, n_blocks)
 }
 
 impl<E> KvHead<'_, E> {
-    /// Positions that there is room for, in whole blocks.
-    pub(super) fn positions(&self, head_dim: usize) -> usize {
+    /// Blocks that there is room for.
+    pub(super) fn n_blocks(&self, head_dim: usize) -> usize {
         assert!(self.keys.len() == self.values.len(), "keys and values");
-        self.keys.len() / head_dim / BLOCK * BLOCK
+        self.keys.len() / head_dim / BLOCK
     }
 }
 
 impl KvHeadInt8<'_> {
-    /// Positions that there is room for, in whole blocks.
-    pub(super) fn positions(&self, head_dim: usize) -> usize {
+    /// Blocks that there is room for.
+    pub(super) fn n_blocks(&self, head_dim: usize) -> usize {
         assert!(head_dim <= MAX_HEAD_GROUPS * GROUP_SIZE, "int8 heads of {head_dim}");
         let blocks = self.values.len() / value_block_bytes(head_dim);
         assert!(self.keys.len() >= blocks * 2 * panel_bytes(Dtype::Int8, head_dim), "keys and values");
-        blocks * BLOCK
+        blocks
     }
 
     /// Panel `panel` of the keys.

@@ -5,8 +5,8 @@
 
 use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::avx2::{self, Codes, Int8Panel, prefetch};
+use super::online_softmax::{AT_ONCE, attend};
 use super::scalar::{check_matmul, check_matvec};
-use super::streaming::{AT_ONCE, attend};
 use super::{Group, PanelOut, parts};
 use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 use bytemuck::{must_cast, must_cast_ref};
@@ -315,7 +315,7 @@ fn attend_float<E: Copy + Default>(
     head: &KvHead<'_, E>,
     read: impl Fn(&[E; 16]) -> __m512 + Copy,
 ) {
-    let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let prepare = |_: &mut (), block: usize| {
         let (elements, bytes) = ((block + 1) * BLOCK * head_dim, BLOCK * head_dim * size_of::<E>());
         prefetch(head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
@@ -339,7 +339,7 @@ fn attend_float<E: Copy + Default>(
             _ => weigh::<AT_ONCE, E>(queries, p, seen, values, read),
         }
     };
-    attend(queries, &mut (), prepare, scores, weigh);
+    attend(queries, n_blocks, &mut (), prepare, scores, weigh);
 }
 
 /// The products of N queries with the 16 `keys` of a panel, (head_dim, 16).
@@ -410,7 +410,7 @@ fn padded<E: Copy + Default>(x: &[E]) -> [E; 16] {
 /// Same as [`scalar::attend_int8`](super::scalar::attend_int8).
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
-    let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let quantized = quantize_queries(queries, |q, out| avx2::quantize(q, head_dim, out));
     let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
@@ -445,7 +445,7 @@ pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
             }
         }
     };
-    attend(queries, &mut (), |_, block| avx2::prefetch_block(head, head_dim, block + 1), scores, weigh);
+    attend(queries, n_blocks, &mut (), |_, block| avx2::prefetch_block(head, head_dim, block + 1), scores, weigh);
 }
 
 /// Independent sums of a peak.

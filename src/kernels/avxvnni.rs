@@ -5,8 +5,8 @@
 
 use super::attention::{BLOCK, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::avx2::{self, Codes, Int8Panel, add_group, load, load_f32, prefetch, store_16, widen};
+use super::online_softmax::attend;
 use super::scalar::{check_matmul, check_matvec};
-use super::streaming::attend;
 use super::{Group, PanelOut, parts};
 use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 use bytemuck::{must_cast, must_cast_mut, must_cast_ref};
@@ -103,7 +103,7 @@ fn add_products<const N: usize>(codes: &Codes, scales: [__m256; 2], x: &[Group],
 /// Same as [`scalar::attend_int8`](super::scalar::attend_int8).
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
-    let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let quantized = quantize_queries(queries, |q, out| avx2::quantize(q, head_dim, out));
     let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
@@ -133,7 +133,7 @@ pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
             }
         }
     };
-    attend(queries, &mut (), |_, block| avx2::prefetch_block(head, head_dim, block + 1), scores, weigh);
+    attend(queries, n_blocks, &mut (), |_, block| avx2::prefetch_block(head, head_dim, block + 1), scores, weigh);
 }
 
 /// Independent sums of a peak.

@@ -24,12 +24,12 @@ pub mod math;
 mod neon;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 mod neon32;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
+mod online_softmax;
 mod rows;
 pub mod scalar;
 #[cfg(any(test, not(feature = "std")))]
 mod soft;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
-mod streaming;
 mod table;
 
 pub use attention::{BLOCK, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, QUERY_ROWS, Query, value_block_bytes};

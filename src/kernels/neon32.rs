@@ -8,8 +8,8 @@
 
 use super::attention::{BLOCK, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::lanes::widen;
+use super::online_softmax::attend;
 use super::scalar::{check_matmul, check_matvec, quantize, quantize_group};
-use super::streaming::attend;
 use super::{Group, PanelOut};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 use core::arch::asm;
@@ -57,7 +57,7 @@ pub(super) unsafe fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &m
 ///
 /// The CPU has NEON.
 pub(super) unsafe fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
-    let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
     let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let panel = head.key_panel(panel, head_dim);
@@ -84,7 +84,7 @@ pub(super) unsafe fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_
             }
         }
     };
-    attend(queries, &mut (), |_, _| {}, scores, weigh);
+    attend(queries, n_blocks, &mut (), |_, _| {}, scores, weigh);
 }
 
 /// 16 halves, as bytes, widened.

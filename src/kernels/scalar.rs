@@ -182,17 +182,17 @@ fn float_matmul<const BYTES: usize>(
 
 /// See [`Kernels::attend_f16`](super::Kernels::attend_f16).
 pub fn attend_f16(queries: &mut [Query<'_>], head: &KvHead<'_, u16>) {
-    check_queries(queries, |head_dim| head.positions(head_dim));
-    queries.iter_mut().for_each(|query| attend_float(query, head, widen));
+    let (_, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
+    queries.iter_mut().for_each(|query| attend_float(query, head, n_blocks, widen));
 }
 
 /// See [`Kernels::attend_f32`](super::Kernels::attend_f32).
 pub fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, f32>) {
-    check_queries(queries, |head_dim| head.positions(head_dim));
-    queries.iter_mut().for_each(|query| attend_float(query, head, |v| v));
+    let (_, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
+    queries.iter_mut().for_each(|query| attend_float(query, head, n_blocks, |v| v));
 }
 
-fn attend_float<E: Copy>(query: &mut Query<'_>, head: &KvHead<'_, E>, widen: impl Fn(E) -> f32) {
+fn attend_float<E: Copy>(query: &mut Query<'_>, head: &KvHead<'_, E>, n_blocks: usize, widen: impl Fn(E) -> f32) {
     let head_dim = query.q.len();
     let scores = |q: &[f32], panel: usize| {
         let mut scores = [0.0; PANEL_ROWS];
@@ -204,7 +204,7 @@ fn attend_float<E: Copy>(query: &mut Query<'_>, head: &KvHead<'_, E>, widen: imp
         }
         scores
     };
-    attend(query, scores, |out, p, block, seen| {
+    attend(query, n_blocks, scores, |out, p, block, seen| {
         for j in seen {
             let v = &head.values[(block * BLOCK + j) * head_dim..][..head_dim];
             for (y, &v) in out.iter_mut().zip(v) {
@@ -216,7 +216,7 @@ fn attend_float<E: Copy>(query: &mut Query<'_>, head: &KvHead<'_, E>, widen: imp
 
 /// See [`Kernels::attend_int8`](super::Kernels::attend_int8).
 pub fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
-    let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
     for (query, quantized) in queries.iter_mut().zip(&quantized) {
         let scores = |_: &[f32], panel: usize| {
@@ -225,7 +225,7 @@ pub fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
             int8_matmul(head.key_panel(panel, head_dim), head_dim, x, &mut scores);
             scores[0]
         };
-        attend(query, scores, |out, p, block, seen| {
+        attend(query, n_blocks, scores, |out, p, block, seen| {
             let (scales, codes) = head.value_block(block, head_dim);
             let mut weights = [0.0; BLOCK];
             for j in seen {
@@ -241,11 +241,13 @@ pub fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
     }
 }
 
-/// Streaming attention of one query: `scores(q, panel)` are the products with 16 keys, `weigh(out, p, block, seen)` adds
-/// the values of the slots `seen` of a block weighted by `p`.
+/// Attention of one query over a ring of `n_blocks` blocks, block by block: `scores(q, panel)` are the products with 16 keys,
+/// `weigh(out, p, block, seen)` adds the values of the places `seen` of a block weighted by `p`; panels and blocks are
+/// slots of the ring.
 #[inline(always)]
 fn attend(
     query: &mut Query<'_>,
+    n_blocks: usize,
     scores: impl Fn(&[f32], usize) -> [f32; PANEL_ROWS],
     weigh: impl Fn(&mut [f32], &[f32; BLOCK], usize, core::ops::Range<usize>),
 ) {
@@ -254,13 +256,13 @@ fn attend(
     let (mut max, mut total) = (f32::NEG_INFINITY, 0.0);
     out.fill(0.0);
     for block in visible.start / BLOCK..visible.end.div_ceil(BLOCK) {
-        let first = block * BLOCK;
+        let (first, slot) = (block * BLOCK, block % n_blocks);
         let seen = visible.start.max(first) - first..visible.end.min(first + BLOCK) - first;
         let mut p = [f32::NEG_INFINITY; BLOCK];
         let before = max;
         for j in seen.clone() {
             if j == seen.start || j == PANEL_ROWS {
-                p.as_chunks_mut().0[j / PANEL_ROWS] = scores(q, (first + j) / PANEL_ROWS);
+                p.as_chunks_mut().0[j / PANEL_ROWS] = scores(q, (slot * BLOCK + j) / PANEL_ROWS);
             }
             p[j] *= scale;
             max = if p[j] > max { p[j] } else { max };
@@ -273,7 +275,7 @@ fn attend(
         for y in out.iter_mut() {
             *y *= correction;
         }
-        weigh(out, &p, block, seen);
+        weigh(out, &p, slot, seen);
     }
     for y in out.iter_mut() {
         *y /= total;

@@ -73,7 +73,7 @@ mod tests {
 
     #[track_caller]
     fn assert_same(got: f32, want: f32, of: &[f32]) {
-        assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{got:e} for {want:e}, of {of:e?}");
+        assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{got:e} for {want:e}, of {of:?}");
     }
 
     #[test]

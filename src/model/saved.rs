@@ -5,27 +5,30 @@
 //! | bytes | what |
 //! |---|---|
 //! | 8 | `whitKV` and two zeros |
-//! | 4 | version of this layout, 1 |
+//! | 4 | version of this layout, 1 or 2 |
 //! | 4 | numerics version |
-//! | 4, 4, 4, 4 | type of the cache (0 f16, 1 int8, 2 f32), layers, KV heads, elements of a head |
+//! | 4, 4 | type of the cache (0 f16, 1 int8, 2 f32), layers |
+//! | 4, 4 | version 1, where all layers remember the same and every position: KV heads, elements of a head |
+//! | 16 a layer | version 2: kind of its state (0 keys and values), KV heads, elements of a head, window (0: all positions) |
 //! | 32 | content hash of the model |
 //! | 32 | key of the text before this part; zeros at its beginning |
 //! | 4 | position of the first token, a multiple of 32 |
 //! | 4, 4, 4 | number of tokens, of those with keys and values, bytes of the note |
 //! | 4 a token | tokens |
-//! | as told | note: what the program that saved it wants to know again |
-//! | whole blocks | keys and values in blocks of 32 positions, each `[layer][head][keys, values]`; zeros where there is no token |
+//! | as said | note: what the program that saved it wants to know again |
+//! | whole blocks | keys and values in blocks of 32 positions, each `[layer][head][keys, values]`; zeros where there is no token; of a layer with a window only the blocks that the text after this part needs |
 //! | 32 | BLAKE3 of all before |
 
-use super::{Model, Session};
+use super::language_model::Model;
+use super::state::{State, StateKind};
+use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::format::cursor::{Cursor, Encoder};
-use crate::ops::{KV_BLOCK, KvCache, KvDtype, NUMERICS_VERSION};
+use crate::ops::{KV_BLOCK, KvDtype, NUMERICS_VERSION};
 use crate::token::TokenId;
 use alloc::vec::Vec;
 
 const MAGIC: &[u8; 8] = b"whitKV\0\0";
-const VERSION: u32 = 1;
 const HASH_BYTES: usize = 32;
 
 /// What names a text under [`Settings`]: a hash over its tokens.
@@ -35,9 +38,10 @@ pub type Key = [u8; HASH_BYTES];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     model: [u8; HASH_BYTES],
-    /// Numerics version, type of the cache, layers, KV heads, elements of a head.
-    numbers: [u32; 5],
-    block_bytes: u64,
+    version: u32,
+    /// Numerics version, type of the cache, layers, and what the version says of these.
+    numbers: Vec<u32>,
+    layers: Vec<StateKind>,
     vocab_size: usize,
 }
 
@@ -74,12 +78,32 @@ pub struct Saved<'b> {
 
 impl Settings {
     /// Those of `model` with a cache of type `kv`.
-    pub fn new(model: &Model<'_>, kv_dtype: KvDtype) -> Settings {
+    pub fn new(model: &Model, kv_dtype: KvDtype) -> Settings {
         let c = model.config();
         let kv = KvDtype::ALL.iter().position(|dtype| *dtype == kv_dtype).unwrap_or(0) as u32;
-        let numbers = [NUMERICS_VERSION, kv, c.n_layers as u32, c.n_kv_heads as u32, c.head_dim as u32];
-        let block_bytes = KvCache::bytes(kv_dtype, c.n_layers, c.n_kv_heads, c.head_dim, KV_BLOCK);
-        Settings { model: model.content_hash(), numbers, block_bytes, vocab_size: c.vocab_size }
+        let layers: Vec<StateKind> = c.layers.iter().map(|layer| layer.state_kind(kv_dtype)).collect();
+        let mut numbers = vec![NUMERICS_VERSION, kv, c.n_layers() as u32];
+        let alike = layers.iter().all(|kind| *kind == layers[0]);
+        let version = match layers.first().and_then(StateKind::plain) {
+            Some(heads) if alike => {
+                numbers.extend(heads);
+                1
+            }
+            _ => {
+                numbers.extend(layers.iter().flat_map(|kind| kind.numbers));
+                2
+            }
+        };
+        Settings { model: model.content_hash(), version, numbers, layers, vocab_size: c.vocab_size }
+    }
+
+    /// Bytes of the blocks of a part of `n_held` tokens from position `start` on.
+    fn block_bytes(&self, start: usize, n_held: usize) -> Option<u64> {
+        let (first, end) = (start / KV_BLOCK, (start + n_held).div_ceil(KV_BLOCK));
+        self.layers.iter().try_fold(0_u64, |sum, kind| {
+            let n_blocks = end - end.min(first.max(kind.first_needed(start + n_held)));
+            sum.checked_add((kind.block_bytes as u64).checked_mul(n_blocks as u64)?)
+        })
     }
 
     /// The key of the text that `tokens` continue from `parent`.
@@ -97,7 +121,7 @@ impl Settings {
     fn head(&self) -> Vec<u8> {
         let mut out = Encoder::default();
         out.bytes(MAGIC);
-        out.u32(VERSION);
+        out.u32(self.version);
         self.numbers.iter().for_each(|number| out.u32(*number));
         out.bytes(&self.model);
         out.into_bytes()
@@ -106,15 +130,17 @@ impl Settings {
     /// Refuses a head that other settings wrote, by what differs.
     fn check(&self, cursor: &mut Cursor<'_>) -> Result<()> {
         const WHAT: [&str; 5] = ["numerics", "type of the KV cache", "layers", "KV heads", "elements of a head"];
+        let what = |i: usize| WHAT.get(i).filter(|_| self.version == 1 || i < 3).copied().unwrap_or("state of a layer");
         if cursor.take(MAGIC.len(), "magic")? != MAGIC {
             return Err(Error::data("this is not a saved session").field("magic").at(0));
         }
         let version = cursor.u32("version")?;
-        if version != VERSION {
-            let message = format!("version {version} is not {VERSION}, which this program reads");
+        if version != self.version {
+            let message = format!("version {version} is not {}, which this program reads", self.version);
             return Err(Error::data(message).field("version").at(8));
         }
-        for (expected, what) in self.numbers.iter().zip(WHAT) {
+        for (i, expected) in self.numbers.iter().enumerate() {
+            let what = what(i);
             let at = cursor.offset();
             let found = cursor.u32(what)?;
             if found != *expected {
@@ -131,9 +157,11 @@ impl Settings {
     }
 }
 
-/// Hands the bytes of `part` to `write` in order. Positions after the part's held ones must be of no use to `session`.
+/// Hands the bytes of `part` to `write` in order. Positions after the part's held ones must be of no use to `state`, which
+/// holds all blocks of the part that the text after it needs.
 pub fn save(
-    session: &mut Session<'_, '_>,
+    state: &mut State,
+    compute: &Compute,
     settings: &Settings,
     part: Part<'_>,
     write: &mut dyn FnMut(&[u8]) -> Result<()>,
@@ -154,9 +182,10 @@ pub fn save(
         write(bytes)
     };
     both(&out.into_bytes())?;
-    session.clear_after(part.start + part.n_held);
-    for block in part.start / KV_BLOCK..(part.start + part.n_held).div_ceil(KV_BLOCK) {
-        session.block(block).try_for_each(&mut both)?;
+    let end = part.start + part.n_held;
+    state.clear_after(compute, end);
+    for block in part.start / KV_BLOCK..end.div_ceil(KV_BLOCK) {
+        state.save_block(block, end, &mut both)?;
     }
     write(hash.finalize().as_bytes())
 }
@@ -186,7 +215,7 @@ impl<'b> Saved<'b> {
             return Err(Error::data(message).field("tokens").at(at + 4 * i as u64).hint("remove the file"));
         }
         let note = cursor.take(n_note, "note")?;
-        let n_bytes = settings.block_bytes.checked_mul(n_held.div_ceil(KV_BLOCK) as u64);
+        let n_bytes = settings.block_bytes(start, n_held);
         let n_bytes = n_bytes.and_then(|n| usize::try_from(n).ok()).ok_or_else(|| wrong("it is too large"))?;
         let blocks = cursor.take(n_bytes, "keys and values")?;
         let before = cursor.position();
@@ -199,8 +228,8 @@ impl<'b> Saved<'b> {
         Ok(Saved { start, parent, tokens, n_held, note, blocks })
     }
 
-    /// Puts the keys and values into `session`, which holds the text before them.
-    pub fn restore(&self, session: &mut Session<'_, '_>) -> Result<()> {
-        session.restore(self.start, self.n_held, self.blocks)
+    /// Puts the keys and values into `state`, which holds the text before them.
+    pub fn restore(&self, state: &mut State) -> Result<()> {
+        state.restore(self.start, &self.tokens[..self.n_held], self.blocks)
     }
 }

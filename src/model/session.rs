@@ -1,35 +1,39 @@
-//! A session: one text in progress, with its KV cache and scratch, all allocated once.
+//! A session: one text in progress with a workspace of its own, all allocated once.
 
-use super::forward::{forward, unembed};
-use super::observe::{Observer, Op, Point};
-use super::scratch::{Scratch, zeros};
-use super::{Config, Model};
+use super::config::Config;
+use super::language_model::Model;
+use super::op::{Observer, Pace};
+use super::state::{Span, State, StateOptions, Wants};
+use super::workspace::{Watch, Workspace, check_tokens};
 use crate::compute::Compute;
-use crate::error::{Error, Kind, Remedy, Result};
-use crate::ops::{KV_BLOCK, KvCache, KvDtype};
+use crate::error::{Error, Result};
+use crate::ops::KvDtype;
 use crate::token::TokenId;
-use alloc::{boxed::Box, vec::Vec};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::ops::Range;
 
 /// How a session is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// Positions the KV cache holds; at most the model's own `context_length` for learned positions.
+    /// Positions of the text; at most the model's own `context_length` for learned positions.
     pub context_length: usize,
     /// Type of cached keys and values.
     pub kv: KvDtype,
-    /// Tokens per prefill step; changes speed and memory, never a bit of the result.
+    /// Tokens of a pass, at most; changes speed and memory, never a bit of the result.
     pub batch: usize,
     /// Rows of logits computed at once by [`Session::extend_each`]; changes speed and memory, never a bit.
     pub logit_rows: usize,
+    /// Layers with a window hold all positions, so that they can be looked at, and not only those the window needs.
+    pub hold_all: bool,
 }
 
 /// Bytes that a session allocates, all of it at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionBytes {
-    /// Keys and values of every position.
+    /// What the layers remember of the text.
     pub kv: u64,
-    /// Buffers of a prefill step, and logits.
+    /// Buffers of a pass, and logits.
     pub scratch: u64,
 }
 
@@ -37,12 +41,8 @@ impl SessionOptions {
     /// What a session of `config`'s network with these options allocates.
     pub fn bytes(&self, config: &Config) -> SessionBytes {
         let (batch, logit_rows) = self.sizes();
-        let logits = logit_rows as u64 * config.vocab_size as u64 * size_of::<f32>() as u64;
-        let (layers, heads) = (config.n_layers, config.n_kv_heads);
-        SessionBytes {
-            kv: KvCache::bytes(self.kv, layers, heads, config.head_dim, self.context_length),
-            scratch: Scratch::bytes(config, batch) + logits,
-        }
+        let layers = config.layers.iter().map(|layer| layer.state_bytes(self.state()));
+        SessionBytes { kv: layers.fold(0, u64::saturating_add), scratch: Workspace::bytes(config, batch, logit_rows) }
     }
 
     /// Batch and logit rows as they can be used: not more tokens than there are positions.
@@ -50,137 +50,92 @@ impl SessionOptions {
         let batch = self.batch.min(self.context_length);
         (batch, self.logit_rows.min(batch))
     }
+
+    /// What the state of the text has room for.
+    fn state(&self) -> StateOptions {
+        let slack = if self.hold_all { self.context_length } else { self.sizes().0 };
+        StateOptions { context_length: self.context_length, kv: self.kv, slack }
+    }
 }
 
 impl Default for SessionOptions {
-    /// 2048 positions, f16 cache, 192 tokens a prefill step.
+    /// 2048 positions, f16 cache, 192 tokens a pass.
     fn default() -> Self {
-        SessionOptions { context_length: 2048, kv: KvDtype::F16, batch: 192, logit_rows: 1 }
-    }
-}
-
-/// Those who watch a pass: the pace, which is told first, and the caller's observer. One type for all of them, so that a forward
-/// pass is compiled for it and for nobody.
-struct Watchers<'w>([Option<&'w mut dyn Observer>; 2]);
-
-impl<'w> Watchers<'w> {
-    /// `None` where nobody watches.
-    fn of(
-        pace: &'w mut Option<Box<dyn Observer + '_>>,
-        observer: Option<&'w mut (dyn Observer + '_)>,
-    ) -> Option<Watchers<'w>> {
-        let pace = pace.as_mut().map(|pace| -> &mut dyn Observer { pace.as_mut() });
-        let observer = observer.map(|observer| -> &mut dyn Observer { observer });
-        (pace.is_some() || observer.is_some()).then_some(Watchers([pace, observer]))
-    }
-}
-
-impl Observer for Watchers<'_> {
-    fn op(&mut self, layer: Option<usize>, op: Op) {
-        self.0.iter_mut().flatten().for_each(|watcher| watcher.op(layer, op));
-    }
-
-    fn see(&mut self, layer: Option<usize>, point: Point, values: &[f32]) {
-        self.0.iter_mut().flatten().for_each(|watcher| watcher.see(layer, point, values));
+        SessionOptions { context_length: 2048, kv: KvDtype::F16, batch: 192, logit_rows: 1, hold_all: false }
     }
 }
 
 /// One text in progress.
-pub struct Session<'m, 'a> {
-    model: &'m Model<'a>,
-    compute: &'m Compute,
-    context_length: usize,
-    batch: usize,
-    logit_rows: usize,
-    position: usize,
-    cache: KvCache,
-    scratch: Scratch,
-    logits: Vec<f32>,
-    /// Told of every op before anybody else.
-    pace: Option<Box<dyn Observer + 'm>>,
+pub struct Session {
+    model: Arc<Model>,
+    compute: Arc<Compute>,
+    state: State,
+    workspace: Workspace,
+    pace: Option<Box<dyn Pace + Send>>,
 }
 
-impl<'m, 'a> Session<'m, 'a> {
+impl Session {
     /// Allocates everything the session will ever use.
-    pub fn new(model: &'m Model<'a>, compute: &'m Compute, options: SessionOptions) -> Result<Self> {
-        let config = &model.config;
-        let SessionOptions { context_length, kv, .. } = options;
+    pub fn new(model: &Arc<Model>, compute: &Arc<Compute>, options: SessionOptions) -> Result<Self> {
         let (batch, logit_rows) = options.sizes();
         if logit_rows == 0 {
             return Err(Error::usage("context length, batch and logit rows are at least 1"));
         }
-        if model.weights.positions.is_some() && context_length > config.context_length {
-            let message = format!("{context_length} positions asked for, the model has {}", config.context_length);
-            return Err(Error::usage(message).field("context length"));
-        }
         Ok(Session {
-            model,
-            compute,
-            context_length,
-            batch,
-            logit_rows,
-            position: 0,
-            cache: KvCache::new(kv, config.n_layers, config.n_kv_heads, config.head_dim, context_length)?,
-            scratch: Scratch::new(config, batch)?,
-            logits: zeros(logit_rows * config.vocab_size)?,
+            state: model.state(options.state())?,
+            workspace: Workspace::new(model, batch, logit_rows)?,
+            model: Arc::clone(model),
+            compute: Arc::clone(compute),
             pace: None,
         })
     }
 
-    /// Has `pace` told of every op from now on, before it begins: it may make the op wait.
-    pub fn pace(&mut self, pace: impl Observer + 'm) {
+    /// Has `pace` let every op wait from now on.
+    pub fn pace(&mut self, pace: impl Pace + Send + 'static) {
         self.pace = Some(Box::new(pace));
     }
 
-    /// Tokens in the cache: the position of the next one.
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// What computes.
+    pub fn compute(&self) -> &Arc<Compute> {
+        &self.compute
+    }
+
+    /// The state of the text.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The state of the text, to save it or to put it back.
+    pub fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    /// Tokens held: the position of the next one.
     pub fn position(&self) -> usize {
-        self.position
+        self.state.position()
     }
 
     /// No position is left.
     pub fn is_full(&self) -> bool {
-        self.position >= self.context_length
+        self.state.is_full()
     }
 
-    /// Positions the cache holds.
+    /// Positions there is room for.
     pub fn context_length(&self) -> usize {
-        self.context_length
+        self.state.context_length()
     }
 
-    /// Keys and values of block `block` of [`KV_BLOCK`] positions, in pieces.
-    pub(super) fn block(&self, block: usize) -> impl Iterator<Item = &[u8]> {
-        self.cache.block(block)
+    /// Forgets every token from `position` on; see [`State::rewind`].
+    pub fn rewind(&mut self, position: usize) -> usize {
+        self.state.rewind(position)
     }
 
-    /// Puts zeros where the last block that holds a token goes on after position `n`; no token after it may be in use.
-    pub(super) fn clear_after(&mut self, n: usize) {
-        let end = n.next_multiple_of(KV_BLOCK).min(self.context_length);
-        if n < end {
-            assert!(self.position <= n, "positions from {n} on are in use");
-            self.cache.clear(self.compute, n..end);
-        }
-    }
-
-    /// Puts the keys and values of `n` positions from `start` on back, whole blocks of them in `blocks`. The session
-    /// must hold the text up to `start`.
-    pub(super) fn restore(&mut self, start: usize, n: usize, blocks: &[u8]) -> Result<()> {
-        if start > self.position || n > self.context_length.saturating_sub(start) {
-            let message = format!("{n} tokens from position {start} on, in a context of {}", self.context_length);
-            return Err(Error::new(Kind::Resources, message).field("saved session").remedy(Remedy::LongerContext));
-        }
-        for (i, block) in blocks.chunks_exact(self.cache.block_bytes()).enumerate() {
-            self.cache.restore_block(start / KV_BLOCK + i, block);
-        }
-        self.position = start + n;
-        Ok(())
-    }
-
-    /// Forgets every token from `position` on.
-    pub fn rewind(&mut self, position: usize) {
-        self.position = self.position.min(position);
-    }
-
-    /// Appends `tokens`, in prefill steps of at most `batch`, and returns the logits after the last, (vocab_size).
+    /// Appends `tokens`, in as many passes as they need, and returns the logits after the last, (vocab_size).
     pub fn extend(&mut self, tokens: &[TokenId]) -> Result<&[f32]> {
         self.run(tokens, None)
     }
@@ -190,41 +145,44 @@ impl<'m, 'a> Session<'m, 'a> {
         self.run(tokens, Some(observer))
     }
 
+    /// Appends `tokens` to a text whose logits nobody needs yet.
+    pub fn append(&mut self, tokens: &[TokenId]) -> Result<()> {
+        self.room(tokens)?;
+        let step = self.step();
+        tokens.chunks(step).try_for_each(|tokens| self.pass(tokens, Wants::Nothing, None))
+    }
+
     fn run(&mut self, tokens: &[TokenId], mut observer: Option<&mut dyn Observer>) -> Result<&[f32]> {
-        self.check(tokens)?;
-        let mut last = 0;
-        for step in tokens.chunks(self.batch) {
-            self.step(step, observer.as_mut().map(|observer| -> &mut dyn Observer { *observer }));
-            last = step.len() - 1;
+        self.room(tokens)?;
+        let step = self.step();
+        let n_steps = tokens.len().div_ceil(step);
+        for (i, tokens) in tokens.chunks(step).enumerate() {
+            let wants = if i + 1 == n_steps { Wants::Last } else { Wants::Nothing };
+            self.pass(tokens, wants, observer.as_mut().map(|observer| -> &mut dyn Observer { *observer }))?;
         }
-        Ok(self.unembed(last..last + 1, observer))
+        Ok(self.logits(0..1, observer))
     }
 
-    /// What a residual stream row `x` (dim) says: its logits after the final norm, (vocab_size). Of the last block's output
-    /// these are the bits that [`extend`](Self::extend) returns ("logit lens", nostalgebraist 2020).
+    /// What a residual stream row `x` (dim) says; see [`Workspace::read_out`].
     pub fn read_out(&mut self, x: &[f32]) -> &[f32] {
-        self.scratch.x[..x.len()].copy_from_slice(x);
-        self.unembed(0..1, None)
+        self.workspace.read_out(&self.model, &self.compute, x)
     }
 
-    /// The key of `position` of KV head `head` of block `layer` as the cache holds it, into `out` (head_dim).
-    ///
-    /// Panics where the cache has no such place.
+    /// The key of `position` of KV head `head` of block `layer`; see [`State::key`].
     pub fn key(&self, layer: usize, head: usize, position: usize, out: &mut [f32]) {
-        assert!(position < self.position, "position {position} of {}", self.position);
-        self.cache.read_key(layer, head, position, out);
+        self.state.key(layer, head, position, out);
     }
 
     /// Appends `tokens` and hands the logits after each, (vocab_size), to `each` with its index in `tokens`.
     pub fn extend_each(&mut self, tokens: &[TokenId], each: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
-        self.check(tokens)?;
-        let vocab_size = self.model.config.vocab_size;
+        self.room(tokens)?;
+        let (step, vocab_size, logit_rows) = (self.step(), self.model.config().vocab_size, self.workspace.logit_rows());
         let mut done = 0;
-        for step in tokens.chunks(self.batch) {
-            self.step(step, None);
-            for first in (0..step.len()).step_by(self.logit_rows) {
-                let rows = first..(first + self.logit_rows).min(step.len());
-                for row in self.unembed(rows, None).chunks_exact(vocab_size) {
+        for tokens in tokens.chunks(step) {
+            self.pass(tokens, Wants::Each, None)?;
+            for first in (0..tokens.len()).step_by(logit_rows) {
+                let rows = first..(first + logit_rows).min(tokens.len());
+                for row in self.logits(rows, None).chunks_exact(vocab_size) {
                     each(done, row);
                     done += 1;
                 }
@@ -233,46 +191,31 @@ impl<'m, 'a> Session<'m, 'a> {
         Ok(())
     }
 
-    fn step(&mut self, tokens: &[TokenId], observer: Option<&mut dyn Observer>) {
-        let (model, compute, cache, scratch) = (self.model, self.compute, &mut self.cache, &mut self.scratch);
-        match Watchers::of(&mut self.pace, observer) {
-            None => forward(model, compute, tokens, self.position, cache, scratch, &mut ()),
-            Some(mut all) => forward(model, compute, tokens, self.position, cache, scratch, &mut all),
-        }
-        self.position += tokens.len();
+    /// Tokens of a pass, at most.
+    fn step(&self) -> usize {
+        self.workspace.batch().min(self.state.max_span())
     }
 
-    /// The logits of `rows` of the last step, (rows, vocab_size).
-    fn unembed(&mut self, rows: Range<usize>, observer: Option<&mut dyn Observer>) -> &[f32] {
-        let (model, compute, config) = (self.model, self.compute, &self.model.config);
-        let Scratch { x, normed, activations, .. } = &mut self.scratch;
-        let x = &x[rows.start * config.dim..rows.end * config.dim];
-        let normed = &mut normed[..x.len()];
-        let logits = &mut self.logits[..rows.len() * config.vocab_size];
-        match Watchers::of(&mut self.pace, observer) {
-            None => unembed(model, compute, x, normed, activations, logits, &mut ()),
-            Some(mut all) => unembed(model, compute, x, normed, activations, logits, &mut all),
-        }
-        logits
+    /// Refuses what has no room in the text before any of it is computed.
+    fn room(&self, tokens: &[TokenId]) -> Result<()> {
+        check_tokens(&self.model, &self.state, tokens)
     }
 
-    fn check(&self, tokens: &[TokenId]) -> Result<()> {
-        let vocab_size = self.model.config.vocab_size;
-        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocab_size) {
-            return Err(Error::usage(format!("token {token} is outside the vocabulary of {vocab_size}")));
-        }
-        if tokens.is_empty() {
-            return Err(Error::usage("no tokens").hint("a text starts with at least one"));
-        }
-        if tokens.len() > self.context_length - self.position {
-            let message = format!(
-                "{} tokens after position {} exceed the context of {}",
-                tokens.len(),
-                self.position,
-                self.context_length
-            );
-            return Err(Error::new(Kind::Resources, message).remedy(Remedy::LongerContext));
-        }
-        Ok(())
+    fn pass(&mut self, tokens: &[TokenId], wants: Wants, observer: Option<&mut dyn Observer>) -> Result<()> {
+        let Session { model, compute, state, workspace, pace } = self;
+        let mut spans = [Span { state, tokens, wants }];
+        workspace.pass(model, compute, &mut spans, watch(pace, observer)).map(|_| ())
+    }
+
+    fn logits(&mut self, rows: Range<usize>, observer: Option<&mut dyn Observer>) -> &[f32] {
+        let Session { model, compute, workspace, pace, .. } = self;
+        workspace.logits(model, compute, rows, watch(pace, observer))
+    }
+}
+
+fn watch<'w>(pace: &'w mut Option<Box<dyn Pace + Send>>, observer: Option<&'w mut (dyn Observer + '_)>) -> Watch<'w> {
+    Watch {
+        pace: pace.as_mut().map(|pace| -> &mut dyn Pace { pace.as_mut() }),
+        observer: observer.map(|observer| -> &mut dyn Observer { observer }),
     }
 }

@@ -1,11 +1,10 @@
-//! One table of tensors per architecture family, read by the converter and by the loader.
-//!
-//! The table names every tensor of a `.whit` file in order of use, with its shape, its role, the dtypes it may have and
-//! the places in foreign checkpoints where it comes from.
+//! The table of tensors: which ones a plan of layers has, of what shapes, and which op reads each. Converter, loader, forward
+//! pass and everything that counts bytes or work read this one table.
 
-use super::config::{Config, Family};
+use super::op::Op;
 use crate::quant::Dtype;
-use alloc::{string::String, vec::Vec};
+use alloc::string::String;
+use alloc::vec::Vec;
 
 /// What a tensor does; dtypes are chosen per role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,205 +100,191 @@ impl Shape {
             Shape::Matrix(rows, cols) => vec![rows as u64, cols as u64],
         }
     }
+
+    /// Number of elements.
+    pub fn elements(self) -> u64 {
+        self.dims().iter().product()
+    }
 }
 
-/// A place in a foreign checkpoint that a tensor comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// Name in the checkpoint, without a leading `transformer.`.
-    pub name: String,
-    /// Stored as (in, out): GPT-2's Conv1D.
-    pub transposed: bool,
-    /// The tensor is this third of the source's outputs: GPT-2's fused q, k and v.
-    pub third: Option<usize>,
+/// A part of a network that has a weight, and maybe a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Token vectors.
+    Embedding,
+    /// Learned position vectors.
+    Positions,
+    /// The norm of what the mixer reads.
+    AttentionNorm,
+    /// Query projection.
+    Query,
+    /// Key projection.
+    Key,
+    /// Value projection.
+    Value,
+    /// The norm of each query.
+    QueryNorm,
+    /// The norm of each key.
+    KeyNorm,
+    /// Attention output projection.
+    Output,
+    /// The norm of what the mixer adds.
+    OutputNorm,
+    /// The norm of what the MLP reads.
+    MlpNorm,
+    /// Gate of the MLP.
+    Gate,
+    /// Up-projection of the MLP.
+    Up,
+    /// Down-projection of the MLP.
+    Down,
+    /// The norm of what the MLP adds.
+    DownNorm,
+    /// The norm after the last block.
+    FinalNorm,
+    /// The directions of the logits, where they are not the token vectors.
+    Unembedding,
 }
 
-/// A tensor of the family's table.
+/// How an op reads a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Every pass reads all of it, and every token multiplies with it where it is a matrix.
+    Whole,
+    /// Every token reads one row of it.
+    Row,
+}
+
+/// The ops that read a tensor, in the order of the pass, and how.
+pub type Reads = &'static [(Op, Reading)];
+
+impl Part {
+    /// The name in a file, behind that of its block; who reads it; what it does.
+    const fn row(self) -> (&'static str, Reads, Role) {
+        use Reading::{Row, Whole};
+        match self {
+            Part::Embedding => ("embedding", &[(Op::Embedding, Row)], Role::Embedding),
+            Part::Positions => ("positions", &[(Op::Embedding, Row)], Role::Position),
+            Part::AttentionNorm => ("attn_norm", &[(Op::AttentionNorm, Whole)], Role::Norm),
+            Part::Query => ("q", &[(Op::Qkv, Whole)], Role::Query),
+            Part::Key => ("k", &[(Op::Qkv, Whole)], Role::Key),
+            Part::Value => ("v", &[(Op::Qkv, Whole)], Role::Value),
+            Part::QueryNorm => ("q_norm", &[(Op::Rope, Whole)], Role::Norm),
+            Part::KeyNorm => ("k_norm", &[(Op::Rope, Whole)], Role::Norm),
+            Part::Output => ("o", &[(Op::Output, Whole)], Role::Output),
+            Part::OutputNorm => ("o_norm", &[(Op::OutputNorm, Whole)], Role::Norm),
+            Part::MlpNorm => ("mlp_norm", &[(Op::MlpNorm, Whole)], Role::Norm),
+            Part::Gate => ("gate", &[(Op::GateUp, Whole)], Role::Gate),
+            Part::Up => ("up", &[(Op::GateUp, Whole)], Role::Up),
+            Part::Down => ("down", &[(Op::Down, Whole)], Role::Down),
+            Part::DownNorm => ("down_norm", &[(Op::DownNorm, Whole)], Role::Norm),
+            Part::FinalNorm => ("final_norm", &[(Op::FinalNorm, Whole)], Role::Norm),
+            Part::Unembedding => ("unembedding", &[(Op::Unembedding, Whole)], Role::Unembedding),
+        }
+    }
+}
+
+/// Who reads token vectors that are the directions of the logits, too.
+pub(super) const TIED: Reads = &[(Op::Embedding, Reading::Row), (Op::Unembedding, Reading::Whole)];
+
+/// A tensor of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorSpec {
     /// Name in a `.whit` file.
     pub name: String,
+    /// The block that it belongs to; `None` outside of the blocks.
+    pub layer: Option<usize>,
+    /// What it is a weight or bias of.
+    pub part: Part,
+    /// It is the bias, a vector.
+    pub is_bias: bool,
     /// What it does.
     pub role: Role,
     /// Its shape.
     pub shape: Shape,
-    /// Rows belong to heads of rotary pairs: where a checkpoint interleaves the pairs (element 2i with 2i + 1), rows are
-    /// reordered so that element i pairs with i + head_dim / 2.
-    pub rotary: bool,
-    /// Where it comes from; the first that the checkpoint has.
-    pub origins: Vec<Origin>,
+    /// The ops that read it, in the order of the pass, and how.
+    pub reads: Reads,
 }
 
-impl TensorSpec {
-    /// The block that it belongs to; `None` outside of the blocks.
-    pub fn layer(&self) -> Option<usize> {
-        self.name.strip_prefix("blocks.")?.split('.').next()?.parse().ok()
+/// What a norm of the residual stream does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormKind {
+    /// RMSNorm (Zhang and Sennrich 2019): a weight.
+    Rms,
+    /// LayerNorm (Ba et al. 2016): a weight and a bias.
+    Layer,
+}
+
+/// Which norms a branch has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BranchNorms {
+    /// What the branch reads is normed.
+    pub input: bool,
+    /// What the branch adds to the residual stream is normed.
+    pub output: bool,
+}
+
+impl BranchNorms {
+    /// The input alone: pre-norm, as GPT-2 and Llama have it.
+    pub const PRE: BranchNorms = BranchNorms { input: true, output: false };
+
+    /// As the value of a field: 1 the input, 2 the output.
+    pub(super) fn encode(self) -> usize {
+        usize::from(self.input) + 2 * usize::from(self.output)
+    }
+
+    /// The norms that the value of a field stands for.
+    pub(super) fn decode(bits: usize) -> Option<Self> {
+        (bits <= 3).then_some(BranchNorms { input: bits & 1 != 0, output: bits & 2 != 0 })
     }
 }
 
-/// Tensors of a layer, at most: of the Llama family with all biases and norms.
-const MAX_PER_LAYER: usize = 18;
-
-/// The tensors of a network, in order of use.
-pub fn tensors(config: &Config) -> Vec<TensorSpec> {
-    let mut table = Vec::with_capacity(4 + MAX_PER_LAYER * config.n_layers);
-    match config.family {
-        Family::Gpt2 => gpt2(config, &mut table),
-        Family::Llama => llama(config, &mut table),
-    }
-    table
+/// A table that is being written, in order of use.
+pub(super) struct Table {
+    pub(super) rows: Vec<TensorSpec>,
+    /// The block whose tensors come next; `None` outside of the blocks.
+    pub(super) layer: Option<usize>,
+    /// Width of the residual stream.
+    pub(super) dim: usize,
+    /// What the norms of the residual stream are.
+    pub(super) norm: NormKind,
 }
 
-fn plain(name: impl Into<String>) -> Origin {
-    Origin { name: name.into(), transposed: false, third: None }
-}
-
-fn conv1d(name: String) -> Origin {
-    Origin { name, transposed: true, third: None }
-}
-
-fn spec(name: String, role: Role, shape: Shape, origins: impl Into<Vec<Origin>>) -> TensorSpec {
-    TensorSpec { name, role, shape, rotary: false, origins: origins.into() }
-}
-
-/// Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"; source names as in Hugging Face and GGUF.
-fn gpt2(c: &Config, table: &mut Vec<TensorSpec>) {
-    use Shape::{Matrix, Vector};
-    let width = c.n_heads * c.head_dim;
-    let tokens = [plain("wte.weight"), plain("token_embd.weight")];
-    table.push(spec("embedding".into(), Role::Embedding, Matrix(c.vocab_size, c.dim), tokens));
-    let positions = [plain("wpe.weight"), plain("position_embd.weight")];
-    table.push(spec("positions".into(), Role::Position, Matrix(c.context_length, c.dim), positions));
-    for i in 0..c.n_layers {
-        let vector = |name: &str, role, n, hf: &str, gguf: &str| {
-            let origins = [plain(format!("h.{i}.{hf}")), plain(format!("blk.{i}.{gguf}"))];
-            spec(format!("blocks.{i}.{name}"), role, Vector(n), origins)
-        };
-        let matrix = |name: &str, role, rows, cols, hf: &str, gguf: &str| {
-            let origins = [conv1d(format!("h.{i}.{hf}.weight")), plain(format!("blk.{i}.{gguf}.weight"))];
-            spec(format!("blocks.{i}.{name}"), role, Matrix(rows, cols), origins)
-        };
-        let third = |mut spec: TensorSpec, part| {
-            spec.origins.iter_mut().for_each(|origin| origin.third = Some(part));
-            spec
-        };
-        table.push(vector("attn_norm", Role::Norm, c.dim, "ln_1.weight", "attn_norm.weight"));
-        table.push(vector("attn_norm.bias", Role::Norm, c.dim, "ln_1.bias", "attn_norm.bias"));
-        for (part, (name, role)) in [("q", Role::Query), ("k", Role::Key), ("v", Role::Value)].into_iter().enumerate() {
-            table.push(third(matrix(name, role, width, c.dim, "attn.c_attn", "attn_qkv"), part));
-            let bias = vector(&format!("{name}.bias"), Role::Bias, width, "attn.c_attn.bias", "attn_qkv.bias");
-            table.push(third(bias, part));
+impl Table {
+    /// A norm of the residual stream.
+    pub(super) fn norm(&mut self, part: Part) {
+        self.vector(part, self.dim);
+        if self.norm == NormKind::Layer {
+            self.push(part, true, Shape::Vector(self.dim));
         }
-        table.push(matrix("o", Role::Output, c.dim, width, "attn.c_proj", "attn_output"));
-        table.push(vector("o.bias", Role::Bias, c.dim, "attn.c_proj.bias", "attn_output.bias"));
-        table.push(vector("mlp_norm", Role::Norm, c.dim, "ln_2.weight", "ffn_norm.weight"));
-        table.push(vector("mlp_norm.bias", Role::Norm, c.dim, "ln_2.bias", "ffn_norm.bias"));
-        table.push(matrix("up", Role::Up, c.hidden_dim, c.dim, "mlp.c_fc", "ffn_up"));
-        table.push(vector("up.bias", Role::Bias, c.hidden_dim, "mlp.c_fc.bias", "ffn_up.bias"));
-        table.push(matrix("down", Role::Down, c.dim, c.hidden_dim, "mlp.c_proj", "ffn_down"));
-        table.push(vector("down.bias", Role::Bias, c.dim, "mlp.c_proj.bias", "ffn_down.bias"));
     }
-    let norm = [plain("ln_f.weight"), plain("output_norm.weight")];
-    table.push(spec("final_norm".into(), Role::Norm, Vector(c.dim), norm));
-    let bias = [plain("ln_f.bias"), plain("output_norm.bias")];
-    table.push(spec("final_norm.bias".into(), Role::Norm, Vector(c.dim), bias));
-    unembedding(c, table);
-}
 
-/// Touvron et al. 2023, "LLaMA", and the variants that [`Config`] names; source names as in Hugging Face and GGUF.
-fn llama(c: &Config, table: &mut Vec<TensorSpec>) {
-    use Shape::{Matrix, Vector};
-    let (width, kv_width) = (c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim);
-    let tokens = [plain("model.embed_tokens.weight"), plain("token_embd.weight")];
-    table.push(spec("embedding".into(), Role::Embedding, Matrix(c.vocab_size, c.dim), tokens));
-    for i in 0..c.n_layers {
-        let origins = |hf: &str, gguf: &str, kind: &str| {
-            [plain(format!("model.layers.{i}.{hf}.{kind}")), plain(format!("blk.{i}.{gguf}.{kind}"))]
-        };
-        let norm = |name: &str, n, hf: &str, gguf: &str| {
-            spec(format!("blocks.{i}.{name}"), Role::Norm, Vector(n), origins(hf, gguf, "weight"))
-        };
-        let linear = |table: &mut Vec<TensorSpec>, name: &str, role, rows, cols, bias, [hf, gguf]: [&str; 2]| {
-            let rotary = matches!(role, Role::Query | Role::Key);
-            let weight = spec(format!("blocks.{i}.{name}"), role, Matrix(rows, cols), origins(hf, gguf, "weight"));
-            table.push(TensorSpec { rotary, ..weight });
-            if bias {
-                let name = format!("blocks.{i}.{name}.bias");
-                let bias = spec(name, Role::Bias, Vector(rows), origins(hf, gguf, "bias"));
-                table.push(TensorSpec { rotary, ..bias });
-            }
-        };
-        let qkv = c.qkv_bias;
-        table.push(norm("attn_norm", c.dim, "input_layernorm", "attn_norm"));
-        linear(table, "q", Role::Query, width, c.dim, qkv, ["self_attn.q_proj", "attn_q"]);
-        linear(table, "k", Role::Key, kv_width, c.dim, qkv, ["self_attn.k_proj", "attn_k"]);
-        linear(table, "v", Role::Value, kv_width, c.dim, qkv, ["self_attn.v_proj", "attn_v"]);
-        if c.qk_norm {
-            table.push(norm("q_norm", c.head_dim, "self_attn.q_norm", "attn_q_norm"));
-            table.push(norm("k_norm", c.head_dim, "self_attn.k_norm", "attn_k_norm"));
+    /// A matrix (rows, cols), and a bias (rows) where it has one.
+    pub(super) fn linear(&mut self, part: Part, rows: usize, cols: usize, bias: bool) {
+        self.push(part, false, Shape::Matrix(rows, cols));
+        if bias {
+            self.push(part, true, Shape::Vector(rows));
         }
-        linear(table, "o", Role::Output, c.dim, width, c.output_bias, ["self_attn.o_proj", "attn_output"]);
-        table.push(norm("mlp_norm", c.dim, "post_attention_layernorm", "ffn_norm"));
-        linear(table, "gate", Role::Gate, c.hidden_dim, c.dim, c.mlp_bias, ["mlp.gate_proj", "ffn_gate"]);
-        linear(table, "up", Role::Up, c.hidden_dim, c.dim, c.mlp_bias, ["mlp.up_proj", "ffn_up"]);
-        linear(table, "down", Role::Down, c.dim, c.hidden_dim, c.mlp_bias, ["mlp.down_proj", "ffn_down"]);
     }
-    let norm = [plain("model.norm.weight"), plain("output_norm.weight")];
-    table.push(spec("final_norm".into(), Role::Norm, Vector(c.dim), norm));
-    unembedding(c, table);
-}
 
-fn unembedding(c: &Config, table: &mut Vec<TensorSpec>) {
-    if !c.tied {
-        let origins = [plain("lm_head.weight"), plain("output.weight")];
-        table.push(spec("unembedding".into(), Role::Unembedding, Shape::Matrix(c.vocab_size, c.dim), origins));
+    /// A vector of `n` elements.
+    pub(super) fn vector(&mut self, part: Part, n: usize) {
+        self.push(part, false, Shape::Vector(n));
+    }
+
+    fn push(&mut self, part: Part, is_bias: bool, shape: Shape) {
+        let (name, reads, role) = part.row();
+        let block = self.layer.map_or(String::new(), |layer| format!("blocks.{layer}."));
+        let suffix = if is_bias { ".bias" } else { "" };
+        let role = if is_bias && role != Role::Norm { Role::Bias } else { role };
+        let name = format!("{block}{name}{suffix}");
+        self.rows.push(TensorSpec { name, layer: self.layer, part, is_bias, role, shape, reads });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn config(family: Family) -> Config {
-        Config {
-            family,
-            dim: 8,
-            hidden_dim: 12,
-            n_layers: 2,
-            n_heads: 2,
-            n_kv_heads: 2,
-            head_dim: 4,
-            vocab_size: 5,
-            context_length: 6,
-            norm_eps: 1e-5,
-            sliding_window: None,
-            tied: true,
-            qkv_bias: false,
-            output_bias: false,
-            mlp_bias: false,
-            qk_norm: false,
-            rope_freqs: if family == Family::Llama { vec![1.0, 0.1] } else { vec![] },
-        }
-    }
-
-    #[test]
-    fn names_are_unique_and_counts_are_the_families() {
-        for (family, n) in [(Family::Gpt2, 2 + 2 * 16 + 2), (Family::Llama, 1 + 2 * 9 + 1)] {
-            let table = tensors(&config(family));
-            assert_eq!(table.len(), n);
-            let names: std::collections::HashSet<_> = table.iter().map(|t| &t.name).collect();
-            assert_eq!(names.len(), n);
-        }
-        let all = Config {
-            tied: false,
-            qkv_bias: true,
-            output_bias: true,
-            mlp_bias: true,
-            qk_norm: true,
-            ..config(Family::Llama)
-        };
-        assert_eq!(tensors(&all).len(), 1 + 2 * MAX_PER_LAYER + 2);
-    }
 
     #[test]
     fn vectors_stay_f32_and_positions_at_least_fp16() {

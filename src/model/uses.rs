@@ -1,15 +1,11 @@
 //! Which bytes of a file an op multiplies with, in the order in which a token uses them.
 
-use super::config::Config;
-use super::observe::Op;
-use super::spec::{self, Role};
+use super::op::Op;
+use super::spec::{Reading, Shape, TensorSpec};
 use crate::error::Result;
 use crate::format::File;
 use alloc::vec::Vec;
 use core::ops::Range;
-
-/// The ops of a block that multiply with weights.
-const OPS: [Op; 4] = [Op::Qkv, Op::Output, Op::GateUp, Op::Down];
 
 /// The weights that one op multiplies with. Vectors, and tables of which rows are looked up, are nobody's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,42 +19,33 @@ pub struct WeightUse {
 }
 
 impl WeightUse {
-    /// The place of an op in the order of use; `None` for one that multiplies with no weights.
-    pub fn index(n_layers: usize, layer: Option<usize>, op: Op) -> Option<usize> {
-        match layer {
-            Some(layer) => Some(layer * OPS.len() + OPS.iter().position(|with| *with == op)?),
-            None => (op == Op::Unembedding).then_some(n_layers * OPS.len()),
-        }
+    /// The place in the order of use; what is outside of the blocks comes after them.
+    fn order(&self) -> (usize, Op) {
+        (self.layer.unwrap_or(usize::MAX), self.op)
     }
 
-    /// Those of `config`'s network in `file`, in the order of use.
-    pub(super) fn all(file: &File<'_>, config: &Config) -> Result<Vec<WeightUse>> {
-        let mut uses: Vec<WeightUse> = (0..config.n_layers)
-            .flat_map(|layer| OPS.map(|op| WeightUse { layer: Some(layer), op, bytes: 0..0 }))
-            .chain([WeightUse { layer: None, op: Op::Unembedding, bytes: 0..0 }])
-            .collect();
-        for tensor in spec::tensors(config) {
-            let op = match tensor.role {
-                Role::Query | Role::Key | Role::Value => Op::Qkv,
-                Role::Output => Op::Output,
-                Role::Gate | Role::Up => Op::GateUp,
-                Role::Down => Op::Down,
-                Role::Unembedding => Op::Unembedding,
-                Role::Embedding if config.tied => Op::Unembedding,
-                Role::Embedding | Role::Position | Role::Norm | Role::Bias => continue,
-            };
-            let (Some(index), Some(entry)) =
-                (Self::index(config.n_layers, tensor.layer(), op), file.tensor(&tensor.name))
-            else {
-                continue;
-            };
+    /// The place of an op in `uses`; `None` for one that multiplies with no weights.
+    pub fn index(uses: &[WeightUse], layer: Option<usize>, op: Op) -> Option<usize> {
+        uses.binary_search_by_key(&(layer.unwrap_or(usize::MAX), op), WeightUse::order).ok()
+    }
+
+    /// Those of the network whose tensors are `table` in `file`, in the order of use.
+    pub(super) fn all(file: &File<'_>, table: &[TensorSpec]) -> Result<Vec<WeightUse>> {
+        let mut uses: Vec<WeightUse> = Vec::new();
+        for spec in table.iter().filter(|spec| matches!(spec.shape, Shape::Matrix(..))) {
+            let Some(entry) = file.tensor(&spec.name) else { continue };
             let bytes = file.span(entry)?;
-            let known = &mut uses[index].bytes;
-            *known = match known.start == known.end {
-                true => bytes,
-                false => known.start.min(bytes.start)..known.end.max(bytes.end),
-            };
+            for (op, _) in spec.reads.iter().filter(|(_, reading)| *reading == Reading::Whole) {
+                // The table is in order of use, so that what an op reads stands together.
+                match uses.last_mut() {
+                    Some(known) if (known.layer, known.op) == (spec.layer, *op) => {
+                        known.bytes = known.bytes.start.min(bytes.start)..known.bytes.end.max(bytes.end);
+                    }
+                    _ => uses.push(WeightUse { layer: spec.layer, op: *op, bytes: bytes.clone() }),
+                }
+            }
         }
+        uses.sort_by_key(WeightUse::order);
         Ok(uses)
     }
 }

@@ -1,10 +1,11 @@
-//! The KV cache: keys and values of every layer and position, laid out as the attention kernels read them.
+//! The KV cache of one layer: keys and values of the last positions, laid out as the attention kernels read them.
 
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::kernels::{BLOCK, Group, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, Query, scalar, value_block_bytes};
 use crate::quant::{ALIGNMENT, Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, read_panel_row, scale_bytes};
 use alloc::vec::Vec;
+use core::ops::Range;
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
@@ -51,74 +52,108 @@ impl KvDtype {
     }
 }
 
-/// Keys and values of every layer and position, one allocation: `[layer][n_kv_heads][keys, values]`, in whole blocks of
-/// 32 positions, as [`KvHead`] and [`KvHeadInt8`] say.
+/// What a cache is like, without its keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvShape {
+    /// Type of the elements.
+    pub dtype: KvDtype,
+    /// Number of key and value heads.
+    pub n_kv_heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Blocks of 32 positions that there is room for: a ring, in which block `b` of a text lies in slot `b % n_blocks`.
+    pub n_blocks: usize,
+}
+
+impl KvShape {
+    /// Bytes of a cache of this shape; `u64::MAX` where they do not fit.
+    pub fn bytes(&self) -> u64 {
+        if self.head_dim > 1 << 31 {
+            return u64::MAX;
+        }
+        (self.block_bytes() as u64).saturating_mul(self.n_blocks as u64)
+    }
+
+    /// Bytes of a block of 32 positions, of all heads.
+    pub fn block_bytes(&self) -> usize {
+        self.dtype.block_bytes(self.head_dim).iter().sum::<usize>() * self.n_kv_heads
+    }
+
+    /// Byte ranges of the keys and of the values of a head.
+    fn ranges(&self, head: usize) -> [Range<usize>; 2] {
+        let [keys, values] = self.dtype.block_bytes(self.head_dim).map(|bytes| bytes * self.n_blocks);
+        let start = head * (keys + values);
+        [start..start + keys, start + keys..start + keys + values]
+    }
+
+    /// Byte ranges of the keys and of the values of each head in block `block`.
+    fn block_ranges(self, block: usize) -> impl Iterator<Item = Range<usize>> {
+        let (sizes, slot) = (self.dtype.block_bytes(self.head_dim), block % self.n_blocks);
+        (0..self.n_kv_heads).flat_map(move |head| {
+            self.ranges(head).into_iter().zip(sizes).map(move |(all, bytes)| {
+                let start = all.start + slot * bytes;
+                start..start + bytes
+            })
+        })
+    }
+
+    /// Where `position` of a text lies among the positions that there is room for.
+    fn slot(&self, position: usize) -> usize {
+        position % (self.n_blocks * BLOCK)
+    }
+}
+
+/// Keys and values of one layer, one allocation: `[n_kv_heads][keys, values]`, in whole blocks of 32 positions, as [`KvHead`]
+/// and [`KvHeadInt8`] say. A position takes the place of the one that is a whole ring before it.
 pub struct KvCache {
-    dtype: KvDtype,
+    shape: KvShape,
     /// The cache from `start` on, where the first multiple of 64 is.
     data: Vec<u8>,
     start: usize,
-    n_layers: usize,
-    n_kv_heads: usize,
-    head_dim: usize,
-    context_length: usize,
-}
-
-/// One layer of a cache, to attend to.
-#[derive(Clone, Copy)]
-pub struct KvLayer<'a> {
-    pub(super) cache: &'a KvCache,
-    layer: usize,
 }
 
 impl KvCache {
     /// An empty cache; fails where its memory is not to be had, or the heads are too large for int8. Pages are touched as
     /// positions are stored.
-    pub fn new(
-        dtype: KvDtype,
-        n_layers: usize,
-        n_kv_heads: usize,
-        head_dim: usize,
-        context_length: usize,
-    ) -> Result<Self> {
-        assert!(n_layers > 0 && n_kv_heads > 0 && head_dim > 0 && context_length > 0, "an empty KV cache");
+    pub fn new(shape: KvShape) -> Result<Self> {
+        let KvShape { dtype, n_kv_heads, head_dim, n_blocks } = shape;
+        assert!(n_kv_heads > 0 && head_dim > 0 && n_blocks > 0, "an empty KV cache");
         if dtype == KvDtype::Int8 && groups(head_dim) > MAX_HEAD_GROUPS {
             let message =
                 format!("heads of {head_dim} elements; an int8 KV cache has at most {}", MAX_HEAD_GROUPS * 32);
             return Err(Error::new(Kind::Unavailable, message).remedy(Remedy::F16Cache));
         }
-        let bytes = Self::bytes(dtype, n_layers, n_kv_heads, head_dim, context_length);
+        let bytes = shape.bytes();
         let too_large = || {
-            Error::new(Kind::Resources, format!("no memory for a KV cache of {bytes} bytes"))
-                .hint(format!("ask for a context shorter than {context_length}"))
+            Error::new(Kind::Resources, format!("no memory for a KV cache of {bytes} bytes a layer"))
+                .hint(format!("ask for a context shorter than {}", n_blocks * BLOCK))
         };
         let n = bytes.checked_add(ALIGNMENT as u64).and_then(|n| usize::try_from(n).ok()).ok_or_else(too_large)?;
         // A zeroed vector aborts where it cannot be had, so a plain one asks first.
         Vec::<u8>::new().try_reserve_exact(n).map_err(|_| too_large())?;
         let data = vec![0; n];
         let start = data.as_ptr().align_offset(ALIGNMENT);
-        Ok(KvCache { dtype, data, start, n_layers, n_kv_heads, head_dim, context_length })
+        Ok(KvCache { shape, data, start })
     }
 
-    /// Bytes of a cache of this shape; `u64::MAX` where they do not fit.
-    pub fn bytes(dtype: KvDtype, n_layers: usize, n_kv_heads: usize, head_dim: usize, context_length: usize) -> u64 {
-        if head_dim > 1 << 31 {
-            return u64::MAX;
-        }
-        let block: usize = dtype.block_bytes(head_dim).iter().sum();
-        [n_layers, n_kv_heads, context_length.div_ceil(BLOCK)]
-            .iter()
-            .fold(block as u64, |product, &n| product.saturating_mul(n as u64))
+    /// What the cache is like.
+    pub fn shape(&self) -> KvShape {
+        self.shape
     }
 
-    /// Decodes the key of `position` of KV head `head` of `layer` into `out` (head_dim).
-    pub fn read_key(&self, layer: usize, head: usize, position: usize, out: &mut [f32]) {
-        assert!(layer < self.n_layers && head < self.n_kv_heads && position < self.context_length, "no such key");
-        assert_eq!(out.len(), self.head_dim, "elements of a head");
-        let [keys, _] = self.ranges(layer, head);
-        let bytes = self.dtype.block_bytes(self.head_dim)[0] * PANEL_ROWS / BLOCK;
-        let panel = &self.data[keys][position / PANEL_ROWS * bytes..][..bytes];
-        let dtype = match self.dtype {
+    fn bytes(&self) -> &[u8] {
+        &self.data[self.start..]
+    }
+
+    /// Decodes the key of `position` of KV head `head`, which the ring must still hold, into `out` (head_dim).
+    pub fn read_key(&self, head: usize, position: usize, out: &mut [f32]) {
+        let KvShape { dtype, n_kv_heads, head_dim, .. } = self.shape;
+        assert!(head < n_kv_heads, "head {head} of {n_kv_heads}");
+        assert_eq!(out.len(), head_dim, "elements of a head");
+        let ([keys, _], position) = (self.shape.ranges(head), self.shape.slot(position));
+        let bytes = dtype.block_bytes(head_dim)[0] * PANEL_ROWS / BLOCK;
+        let panel = &self.bytes()[keys][position / PANEL_ROWS * bytes..][..bytes];
+        let dtype = match dtype {
             KvDtype::F16 => Dtype::F16,
             KvDtype::Int8 => Dtype::Int8,
             KvDtype::F32 => Dtype::F32,
@@ -126,41 +161,20 @@ impl KvCache {
         read_panel_row(dtype, panel, position % PANEL_ROWS, out);
     }
 
-    /// The type of the elements.
-    pub fn dtype(&self) -> KvDtype {
-        self.dtype
-    }
-
-    /// Number of positions.
-    pub fn context_length(&self) -> usize {
-        self.context_length
-    }
-
-    /// KV heads of a layer and elements of a head.
-    pub(super) fn heads(&self) -> (usize, usize) {
-        (self.n_kv_heads, self.head_dim)
-    }
-
-    /// Layer `layer`, to attend to.
-    pub fn layer(&self, layer: usize) -> KvLayer<'_> {
-        assert!(layer < self.n_layers, "layer {layer} of {}", self.n_layers);
-        KvLayer { cache: self, layer }
-    }
-
     /// Stores keys and values `k`, `v` (T, n_kv_heads, head_dim) of T tokens from `position` on.
-    pub fn store(&mut self, compute: &Compute, layer: usize, position: usize, k: &[f32], v: &[f32]) {
-        let width = self.n_kv_heads * self.head_dim;
+    pub fn store(&mut self, compute: &Compute, position: usize, k: &[f32], v: &[f32]) {
+        let KvShape { dtype, n_kv_heads, head_dim, n_blocks } = self.shape;
+        let width = n_kv_heads * head_dim;
         assert!(k.len() == v.len() && k.len().is_multiple_of(width), "{} keys, {} values", k.len(), v.len());
         let n_tokens = k.len() / width;
-        assert!(n_tokens <= self.context_length && position <= self.context_length - n_tokens, "position {position}");
-        assert!(layer < self.n_layers, "layer {layer} of {}", self.n_layers);
-        let (dtype, head_dim) = (self.dtype, self.head_dim);
-        for head in 0..self.n_kv_heads {
-            let [keys, values] = self.ranges(layer, head);
-            let (keys, values) = self.data[keys.start..values.end].split_at_mut(keys.len());
+        assert!(n_tokens <= n_blocks * BLOCK, "{n_tokens} tokens in a ring of {n_blocks} blocks");
+        for head in 0..n_kv_heads {
+            let [keys, values] = self.shape.ranges(head);
+            let data = &mut self.data[self.start..];
+            let (keys, values) = data[keys.start..values.end].split_at_mut(keys.len());
             for t in 0..n_tokens {
-                let x = (t * self.n_kv_heads + head) * head_dim..(t * self.n_kv_heads + head + 1) * head_dim;
-                let (k, v, position) = (&k[x.clone()], &v[x], position + t);
+                let x = (t * n_kv_heads + head) * head_dim..(t * n_kv_heads + head + 1) * head_dim;
+                let (k, v, position) = (&k[x.clone()], &v[x], self.shape.slot(position + t));
                 match dtype {
                     KvDtype::F16 => {
                         store_halves(bytemuck::cast_slice_mut(keys), bytemuck::cast_slice_mut(values), position, k, v)
@@ -177,62 +191,31 @@ impl KvCache {
         }
     }
 
-    /// Bytes of a block of 32 positions, of all layers and heads.
-    pub fn block_bytes(&self) -> usize {
-        self.dtype.block_bytes(self.head_dim).iter().sum::<usize>() * self.n_layers * self.n_kv_heads
-    }
-
-    /// What block `block` holds of 32 positions: keys and values of one head of one layer after the other.
+    /// What block `block` holds of 32 positions: keys and values of one head after the other.
     pub fn block(&self, block: usize) -> impl Iterator<Item = &[u8]> {
-        self.block_ranges(block).map(|range| &self.data[range])
+        self.shape.block_ranges(block).map(|range| &self.bytes()[range])
     }
 
     /// Puts back what [`block`](Self::block) gave, in one piece.
     pub fn restore_block(&mut self, block: usize, mut bytes: &[u8]) {
-        assert!(bytes.len() == self.block_bytes(), "{} bytes of a block", bytes.len());
-        for range in self.block_ranges(block) {
+        assert!(bytes.len() == self.shape.block_bytes(), "{} bytes of a block", bytes.len());
+        for range in self.shape.block_ranges(block) {
             let (head, rest) = bytes.split_at(range.len());
-            self.data[range].copy_from_slice(head);
+            self.data[self.start..][range].copy_from_slice(head);
             bytes = rest;
         }
     }
 
     /// Puts zeros at `positions`, which hold what is no longer of use.
-    pub fn clear(&mut self, compute: &Compute, positions: core::ops::Range<usize>) {
-        let zeros = vec![0.0; positions.len() * self.n_kv_heads * self.head_dim];
-        for layer in 0..self.n_layers {
-            self.store(compute, layer, positions.start, &zeros, &zeros);
-        }
+    pub fn clear(&mut self, compute: &Compute, positions: Range<usize>) {
+        let zeros = vec![0.0; positions.len() * self.shape.n_kv_heads * self.shape.head_dim];
+        self.store(compute, positions.start, &zeros, &zeros);
     }
 
-    /// Byte ranges of the keys and of the values of each head in block `block`.
-    fn block_ranges(&self, block: usize) -> impl Iterator<Item = core::ops::Range<usize>> + use<> {
-        assert!(block < self.context_length.div_ceil(BLOCK), "block {block}");
-        let sizes = self.dtype.block_bytes(self.head_dim);
-        let [keys, values] = self.ranges(0, 0);
-        let each = keys.len() + values.len();
-        (0..self.n_layers * self.n_kv_heads).flat_map(move |head| {
-            [keys.start, values.start].into_iter().zip(sizes).map(move |(start, bytes)| {
-                let start = start + head * each + block * bytes;
-                start..start + bytes
-            })
-        })
-    }
-
-    /// Byte ranges of the keys and of the values of a head.
-    fn ranges(&self, layer: usize, head: usize) -> [core::ops::Range<usize>; 2] {
-        let n_blocks = self.context_length.div_ceil(BLOCK);
-        let [keys, values] = self.dtype.block_bytes(self.head_dim).map(|bytes| bytes * n_blocks);
-        let start = self.start + (layer * self.n_kv_heads + head) * (keys + values);
-        [start..start + keys, start + keys..start + keys + values]
-    }
-}
-
-impl KvLayer<'_> {
     /// Attention of some queries over KV head `head`.
     pub(super) fn attend(&self, compute: &Compute, head: usize, queries: &mut [Query<'_>]) {
-        let [keys, values] = self.cache.ranges(self.layer, head).map(|range| &self.cache.data[range]);
-        match self.cache.dtype {
+        let [keys, values] = self.shape.ranges(head).map(|range| &self.bytes()[range]);
+        match self.shape.dtype {
             KvDtype::F16 => {
                 let head = KvHead { keys: bytemuck::cast_slice(keys), values: bytemuck::cast_slice(values) };
                 (compute.kernels.attend_f16)(queries, &head);

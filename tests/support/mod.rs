@@ -2,10 +2,12 @@
 #![allow(dead_code, unreachable_pub, reason = "every test program uses its own part")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use whit::format::writer::{TensorPlan, Writer};
 use whit::format::{FileKind, SectionId, TensorErrors};
-use whit::model::spec::{self, Role, Shape};
-use whit::model::{Config, Family, GenerationDefaults};
+use whit::generate::ModelFile;
+use whit::model::spec::{Role, Shape};
+use whit::model::{Config, Family, GenerationDefaults, Model, Uniform, tensors};
 use whit::quant::{Dtype, PANEL_ROWS, encode_panel, panel_bytes};
 use whit::sampler::Rng;
 use whit::tokenizer::{PreTokenizer, Token, TokenKind, Vocabulary, VocabularyModel};
@@ -46,8 +48,10 @@ pub const END: u32 = 256;
 
 /// A model with random weights over bytes.
 pub struct TinyModel {
-    /// Its dimensions.
-    pub config: Config,
+    /// Its dimensions, where all layers are alike.
+    pub config: Uniform,
+    /// What is changed in its plan of layers.
+    pub change: fn(&mut Config),
     /// Dtype of its matrices.
     pub dtype: Dtype,
     /// Whether there is a token that begins and ends a text; it is never put in front by itself.
@@ -65,7 +69,7 @@ pub struct TinyModel {
 impl TinyModel {
     /// Two layers, odd dimensions, grouped queries.
     pub fn llama() -> Self {
-        let config = Config {
+        let config = Uniform {
             family: Family::Llama,
             dim: 40,
             hidden_dim: 72,
@@ -85,7 +89,16 @@ impl TinyModel {
             rope_freqs: vec![1.0, 0.3, 0.1, 0.03, 0.01],
         };
         let (defaults, seed) = (GenerationDefaults::default(), 1);
-        TinyModel { config, dtype: Dtype::Int8, has_end: true, template: None, defaults, poisoned: None, seed }
+        TinyModel {
+            config,
+            change: |_| (),
+            dtype: Dtype::Int8,
+            has_end: true,
+            template: None,
+            defaults,
+            poisoned: None,
+            seed,
+        }
     }
 
     /// Two layers with learned positions and biases.
@@ -98,9 +111,23 @@ impl TinyModel {
         model
     }
 
+    /// Its plan of layers.
+    pub fn plan(&self) -> Config {
+        let mut config = self.config.config();
+        (self.change)(&mut config);
+        config
+    }
+
+    /// The model, written to `path` and opened.
+    pub fn open(&self, path: &Path) -> Arc<Model> {
+        self.write(path);
+        Arc::clone(ModelFile::open(path).expect("a model").model())
+    }
+
     /// Writes the model to `path`.
     pub fn write(&self, path: &Path) {
-        let specs = spec::tensors(&self.config);
+        let config = self.plan();
+        let specs = tensors(&config);
         let dtype_of = |role: Role| if role.allows(self.dtype) { self.dtype } else { role.min_dtype() };
         let plan = specs.iter().map(|spec| TensorPlan {
             name: spec.name.clone(),
@@ -108,7 +135,7 @@ impl TinyModel {
             dims: spec.shape.dims(),
         });
         let mut sections = vec![
-            (SectionId::CONF, self.config.encode()),
+            (SectionId::CONF, config.encode()),
             (SectionId::TOKN, self.vocabulary().build().expect("a vocabulary")),
             (SectionId::GENR, self.defaults.encode()),
         ];

@@ -18,7 +18,7 @@ const MOST_TOKENS: usize = 128;
 const RANKED: usize = 5;
 
 pub(in crate::cli) fn run(args: &Attend) -> Outcome<()> {
-    on_text(&args.look, false, &mut |look: Looked<'_, '_>| {
+    on_text(&args.look, false, &mut |look: Looked<'_>| {
         let Looked { model, tokenizer, tokens, mut session, .. } = look;
         let config = model.config();
         if tokens.len() > MOST_TOKENS {
@@ -27,8 +27,7 @@ pub(in crate::cli) fn run(args: &Attend) -> Outcome<()> {
         }
         let one = args.layer.zip(args.head).map(|place| in_range(config, place)).transpose()?;
         let attention = Attention::of(&mut session, config, &tokens, tokens.len())?;
-        let places = (0..config.n_layers).flat_map(|layer| (0..config.n_heads).map(move |head| (layer, head)));
-        let places: Vec<(usize, usize)> = one.map_or_else(|| places.collect(), |place| vec![place]);
+        let places: Vec<(usize, usize)> = one.map_or_else(|| config.heads().collect(), |place| vec![place]);
         let heads: Vec<Head> = places
             .into_iter()
             .map(|(layer, head)| {
@@ -52,7 +51,8 @@ pub(in crate::cli) fn run(args: &Attend) -> Outcome<()> {
 }
 
 fn in_range(config: &Config, (layer, head): (usize, usize)) -> Result<(usize, usize)> {
-    for (name, value, n) in [("layer", layer, config.n_layers), ("head", head, config.n_heads)] {
+    let n_heads = config.layers.get(layer).and_then(|layer| layer.attention()).map_or(0, |a| a.n_heads);
+    for (name, value, n) in [("layer", layer, config.n_layers()), ("head", head, n_heads)] {
         if value >= n {
             return Err(Error::usage(format!("{value} is not among 0 to {}", n - 1)).field(name));
         }
@@ -72,6 +72,11 @@ impl Head {
     fn name(&self) -> String {
         format!("{}.{}", self.layer, self.head)
     }
+}
+
+/// Heads of the layer that has most of them.
+fn most_heads(config: &Config) -> usize {
+    config.attentions().map(|a| a.n_heads).max().unwrap_or(1)
 }
 
 /// The question that a score answers.
@@ -135,14 +140,15 @@ fn gallery(
 ) -> Vec<String> {
     let n = tokens.len();
     // A cell is one column wide and half a line high; as many as there is room for all heads of a layer side by side.
-    let cells = ((canvas.width - 5) / config.n_heads).saturating_sub(1).clamp(3, n.clamp(3, 16));
-    let side_by_side = ((canvas.width - 5) / (cells + 1)).min(config.n_heads);
+    let n_heads = most_heads(config);
+    let cells = ((canvas.width - 5) / n_heads).saturating_sub(1).clamp(3, n.clamp(3, 16));
+    let side_by_side = ((canvas.width - 5) / (cells + 1)).min(n_heads);
     let mut lines = vec![
-        canvas.bold(&format!("{} heads in {} layers", heads.len(), config.n_layers)),
+        canvas.bold(&format!("{} heads in {} layers", heads.len(), config.n_layers())),
         canvas.dim("each square is a head: rows are tokens, columns the positions they look at"),
         String::new(),
     ];
-    for layer in heads.chunks(config.n_heads) {
+    for layer in heads.chunk_by(|a, b| a.layer == b.layer) {
         for (i, part) in layer.chunks(side_by_side).enumerate() {
             let small: Vec<Vec<String>> = part.iter().map(|head| thumbnail(canvas, &head.pattern, n, cells)).collect();
             for row in 0..cells.div_ceil(2) {
@@ -194,8 +200,8 @@ fn json(tokenizer: &Tokenizer<'_>, tokens: &[TokenId], config: &Config, heads: &
     let n = tokens.len();
     let head = Object::default()
         .raw("tokens", token_list(tokenizer, tokens))
-        .raw("layers", config.n_layers)
-        .raw("heads", config.n_heads);
+        .raw("layers", config.n_layers())
+        .raw("heads", most_heads(config));
     let each = heads.iter().map(|head| {
         let rows = head.pattern.chunks_exact(n).enumerate();
         let rows = rows.map(|(t, row)| json::list(row[..=t].iter().map(|share| format!("{share:.5}"))));

@@ -25,9 +25,9 @@ use whit::tokenizer::Tokenizer;
 const MARGIN: usize = 14;
 
 /// What is walked through.
-pub(crate) struct Branching<'b, 'm, 'a> {
-    pub(crate) session: &'b mut Session<'m, 'a>,
-    pub(crate) tokenizer: Tokenizer<'a>,
+pub(crate) struct Branching<'b> {
+    pub(crate) session: &'b mut Session,
+    pub(crate) tokenizer: Tokenizer<'b>,
     pub(crate) sampler: Sampler,
     pub(crate) prompt: &'b [TokenId],
     pub(crate) end_tokens: Vec<TokenId>,
@@ -36,7 +36,7 @@ pub(crate) struct Branching<'b, 'm, 'a> {
 
 /// Walks with the keys of the terminal until the user leaves; then the text that was reached is printed, and the tree is
 /// written where `save` says.
-pub(crate) fn run(branching: Branching<'_, '_, '_>, display: &Display, save: Option<&Path>) -> Outcome<()> {
+pub(crate) fn run(branching: Branching<'_>, display: &Display, save: Option<&Path>) -> Outcome<()> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(Error::usage("keys are read from a terminal, which this is not").field("interactive").into());
     }
@@ -54,7 +54,7 @@ pub(crate) fn run(branching: Branching<'_, '_, '_>, display: &Display, save: Opt
 }
 
 /// Shows where one stands and does what keys say until the user leaves; then prints the text.
-fn walk_on(walk: &mut Walk<'_, '_, '_>, canvas: &Canvas) -> Outcome<()> {
+fn walk_on(walk: &mut Walk<'_>, canvas: &Canvas) -> Outcome<()> {
     let term = Term::stdout();
     let mut out = Output::new();
     loop {
@@ -78,12 +78,10 @@ fn walk_on(walk: &mut Walk<'_, '_, '_>, canvas: &Canvas) -> Outcome<()> {
 }
 
 /// Where one stands in the tree.
-struct Walk<'b, 'm, 'a> {
-    of: Branching<'b, 'm, 'a>,
+struct Walk<'b> {
+    of: Branching<'b>,
     tree: StoryTree,
     at: usize,
-    /// The tokens that the session holds.
-    held: Vec<TokenId>,
     /// What the sampler chose after each node.
     choices: HashMap<usize, Choice>,
     /// The rank that the arrow keys are on; `None`: what was drawn.
@@ -91,17 +89,9 @@ struct Walk<'b, 'm, 'a> {
     n_shown: usize,
 }
 
-impl<'b, 'm, 'a> Walk<'b, 'm, 'a> {
-    fn new(of: Branching<'b, 'm, 'a>) -> Self {
-        Walk {
-            of,
-            tree: StoryTree::default(),
-            at: 0,
-            held: Vec::new(),
-            choices: HashMap::new(),
-            selected: None,
-            n_shown: 0,
-        }
+impl<'b> Walk<'b> {
+    fn new(of: Branching<'b>) -> Self {
+        Walk { of, tree: StoryTree::default(), at: 0, choices: HashMap::new(), selected: None, n_shown: 0 }
     }
 
     fn tokens(&self) -> Vec<TokenId> {
@@ -123,13 +113,11 @@ impl<'b, 'm, 'a> Walk<'b, 'm, 'a> {
             return Ok(());
         }
         let tokens = self.tokens();
-        let alike = tokens.iter().zip(&self.held).take_while(|(a, b)| a == b).count().min(tokens.len() - 1);
-        self.of.session.rewind(alike);
-        let logits = self.of.session.extend(&tokens[alike..])?;
+        let held = self.of.session.state_mut().hold(&tokens);
+        let logits = self.of.session.extend(&tokens[held..])?;
         self.of.sampler.look_back_on(&tokens);
         let mut recorder = Recorder::new(self.of.sampler.options().clone(), self.of.n_top);
         self.of.sampler.sample_watched(logits, &mut recorder)?;
-        self.held = tokens;
         let choice = recorder.take().ok_or_else(|| Error::data("nothing was drawn").field("logits"))?;
         self.choices.insert(self.at, choice);
         Ok(())
@@ -237,18 +225,18 @@ impl<'b, 'm, 'a> Walk<'b, 'm, 'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use whit::compute::Compute;
     use whit::inspect::standing;
+    use whit::kernels;
     use whit::model::{Model, SessionOptions};
     use whit::sampler::SamplerOptions;
-    use whit::{File, kernels};
 
     #[test]
     fn stories_part_where_another_token_is_chosen_and_stay_in_the_tree() {
         let Some(bytes) = whit::default_model() else { return };
-        let file = File::open(bytes).expect("the story model");
-        let model = Model::open(&file).expect("the story model");
-        let compute = Compute::new(kernels::detect(), 1).expect("a thread");
+        let model = Arc::new(Model::open(bytes).expect("the story model"));
+        let compute = Arc::new(Compute::new(kernels::detect(), 1).expect("a thread"));
         let options = SessionOptions { context_length: 40, batch: 16, ..SessionOptions::default() };
         let mut session = Session::new(&model, &compute, options).expect("a session");
         let prompt = [425, 437, 259, 396];
@@ -261,7 +249,7 @@ mod tests {
             end_tokens: model.end_tokens(),
             n_top: 20,
         });
-        let press = |walk: &mut Walk<'_, '_, '_>, keys: &[Key]| {
+        let press = |walk: &mut Walk<'_>, keys: &[Key]| {
             for key in keys {
                 walk.look(8).expect("a distribution");
                 walk.press(key, &mut || true).expect("a step");

@@ -29,7 +29,7 @@ struct Step {
 }
 
 pub(in crate::cli) fn run(args: &Explain) -> Outcome<()> {
-    on_text(&args.look, false, &mut |look: Looked<'_, '_>| {
+    on_text(&args.look, false, &mut |look: Looked<'_>| {
         let canvas = Canvas::new(&args.look.display);
         let options = sampler_options(&args.sampling, look.model.generation())?;
         let steps = steps(canvas, look, options)?;
@@ -55,13 +55,12 @@ fn walks() -> bool {
 }
 
 /// All that the tour shows, computed.
-fn steps(canvas: Canvas, look: Looked<'_, '_>, options: SamplerOptions) -> Outcome<Vec<Step>> {
+fn steps(canvas: Canvas, look: Looked<'_>, options: SamplerOptions) -> Outcome<Vec<Step>> {
     let Looked { model, tokenizer, tokens, mut session } = look;
     let config = model.config();
     let attention = Attention::of(&mut session, config, &tokens, 1)?;
-    let heads = (0..config.n_layers).flat_map(|layer| (0..config.n_heads).map(move |head| (layer, head)));
     let gaze: Vec<(usize, usize, Vec<f64>)> =
-        heads.map(|(layer, head)| (layer, head, attention.last_row(layer, head))).collect();
+        config.heads().map(|(layer, head)| (layer, head, attention.last_row(layer, head))).collect();
     let lens = Lens::of(&mut session, config, &tokens, 1, TOP, &mut || !interrupt::requested())?;
     let lens = lens.ok_or(End::Interrupted)?;
     let mut recorder = Recorder::new(options.clone(), TOP);

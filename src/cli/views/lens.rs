@@ -23,12 +23,12 @@ const TOP: usize = 5;
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
     let canvas = Canvas::new(&args.look.display);
-    on_text(&args.look, args.progress.quiet, &mut |look: Looked<'_, '_>| {
+    on_text(&args.look, args.progress.quiet, &mut |look: Looked<'_>| {
         let Looked { model, tokenizer, tokens, mut session, .. } = look;
         let all = args.look.display.json || args.look.display.html.is_some();
         let fitting = (canvas.width - MARGIN) / (CELL + 1);
         let n = args.last.map_or(if all { MOST } else { fitting }, usize::from).min(tokens.len());
-        let bar = progress::steps((n * (model.config().n_layers + 1)) as u64, args.progress.quiet);
+        let bar = progress::steps((n * (model.config().n_layers() + 1)) as u64, args.progress.quiet);
         let lens = Lens::of(&mut session, model.config(), &tokens, n, TOP, &mut || {
             bar.inc(1);
             !interrupt::requested()

@@ -22,11 +22,12 @@ use super::args::views::{Display, Look, TextArg};
 use super::input::{self, ModelFile};
 use super::output::{Outcome, Output};
 use super::plan::Wanted;
-use super::{BATCH, compute, generate, held_by, interrupt, streaming};
+use super::{BATCH, compute, held_by, interrupt, streaming};
 use whit::TokenId;
 use whit::error::{Error, Result};
+use whit::generate::prompt_tokens;
 use whit::model::{Model, Session, SessionOptions};
-use whit::tokenizer::Tokenizer;
+use whit::tokenizer::{Specials, Tokenizer};
 
 /// A view that was computed: its picture, its JSON lines, and the page that draws them.
 struct View {
@@ -51,25 +52,25 @@ impl View {
 }
 
 /// A text in a model, about to be looked at.
-struct Looked<'m, 'a> {
-    model: &'m Model<'a>,
-    tokenizer: Tokenizer<'a>,
+struct Looked<'m> {
+    model: &'m Model,
+    tokenizer: Tokenizer<'m>,
     tokens: Vec<TokenId>,
     /// Empty, with room for the tokens.
-    session: Session<'m, 'a>,
+    session: Session,
 }
 
 /// Opens the model, reads the text and hands both to `look`.
-fn on_text(args: &Look, quiet: bool, look: &mut dyn FnMut(Looked<'_, '_>) -> Outcome<()>) -> Outcome<()> {
+fn on_text(args: &Look, quiet: bool, look: &mut dyn FnMut(Looked<'_>) -> Outcome<()>) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
-    let file = source.file()?;
-    let model = source.model(&file)?;
+    let model = source.model()?;
     let tokenizer = tokenizer(&source, &model)?;
-    let tokens = tokens_of(&tokenizer, &args.text)?;
+    let tokens = tokens_of(&model, &args.text)?;
     let context_length = held_by(&model, tokens.len()).map_err(|error| error.field("tokens of the text"))?;
     let compute = compute(&args.compute)?;
-    let options = SessionOptions { context_length, kv: args.compute.kv.into(), batch: BATCH, logit_rows: 1 };
-    let plan = Wanted::one(&model, &file, options, &compute, &args.compute, "a text of tokens").check()?;
+    let kv = args.compute.kv.into();
+    let options = SessionOptions { context_length, kv, batch: BATCH, logit_rows: 1, hold_all: true };
+    let plan = Wanted::one(&model, options, &compute, &args.compute, "a text of tokens").check()?;
     let mut session = Session::new(&model, &compute, options)?;
     streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, quiet)?;
     interrupt::watch();
@@ -79,20 +80,21 @@ fn on_text(args: &Look, quiet: bool, look: &mut dyn FnMut(Looked<'_, '_>) -> Out
 }
 
 /// The model's tokenizer; an error where it has none.
-fn tokenizer<'a>(source: &ModelFile, model: &Model<'a>) -> Result<Tokenizer<'a>> {
+fn tokenizer<'m>(source: &ModelFile, model: &'m Model) -> Result<Tokenizer<'m>> {
     let missing = || Error::data("this model has no tokenizer, so no text can be read").in_file(source.name());
     model.tokenizer().copied().ok_or_else(missing)
 }
 
 /// The tokens of the text that the arguments give, begun as `whit generate` begins it.
-fn tokens_of(tokenizer: &Tokenizer<'_>, text: &TextArg) -> Result<Vec<TokenId>> {
+fn tokens_of(model: &Model, text: &TextArg) -> Result<Vec<TokenId>> {
     let given = match (&text.text, &text.file) {
         (_, Some(path)) => input::text(path)?,
         (Some(text), None) if text == "-" => input::text("-".as_ref())?,
         (Some(text), None) => text.clone(),
         (None, None) => return Err(Error::usage("no text is given").hint("name one, or a file with -f")),
     };
-    generate::prompt_tokens(tokenizer, &[], &given, text.special)
+    let specials = if text.special { Specials::Parse } else { Specials::AsText };
+    prompt_tokens(model, &[], &given, specials)
 }
 
 /// `text` in lines of at most `width` columns; no word is cut that fits in a line.

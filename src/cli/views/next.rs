@@ -20,7 +20,7 @@ pub(in crate::cli) fn run(args: &Next) -> Outcome<()> {
     if !(0.0..=1e9).contains(&args.temp) {
         return Err(Error::usage(format!("{} is outside 0..=1000000000", args.temp)).field("temp").into());
     }
-    on_text(&args.look, false, &mut |mut look: Looked<'_, '_>| {
+    on_text(&args.look, false, &mut |mut look: Looked<'_>| {
         let logits = look.session.extend(&look.tokens)?.to_vec();
         let bars_at = Distribution::of_logits(&logits, args.temp, args.top.into());
         let film = Film::of(&logits);
@@ -59,7 +59,7 @@ impl Film {
     }
 }
 
-fn picture(canvas: &Canvas, look: &Looked<'_, '_>, temperature: f64, at: &Distribution, film: &Film) -> Vec<String> {
+fn picture(canvas: &Canvas, look: &Looked<'_>, temperature: f64, at: &Distribution, film: &Film) -> Vec<String> {
     let tokenizer = &look.tokenizer;
     let mut lines = vec![canvas.bold("What comes next"), String::new()];
     let bytes: Vec<u8> = look.tokens.iter().flat_map(|token| tokenizer.bytes(*token)).copied().collect();
@@ -97,7 +97,7 @@ fn frames(canvas: &Canvas, tokenizer: &Tokenizer<'_>, film: &Film) -> Vec<String
     lines
 }
 
-fn json(look: &Looked<'_, '_>, temperature: f64, at: &Distribution, film: &Film) -> Vec<String> {
+fn json(look: &Looked<'_>, temperature: f64, at: &Distribution, film: &Film) -> Vec<String> {
     let tokenizer = &look.tokenizer;
     let distribution =
         Object::default().raw("prompt", token_list(tokenizer, &look.tokens)).number("temperature", temperature);

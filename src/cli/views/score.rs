@@ -29,17 +29,12 @@ const TOLD: usize = 10;
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
-    let file = source.file()?;
-    let model = source.model(&file)?;
+    let model = source.model()?;
     let tokenizer = tokenizer(&source, &model)?;
     let other_source = args.against.as_deref().map(|path| ModelFile::open(Some(path))).transpose()?;
-    let other_file = other_source.as_ref().map(ModelFile::file).transpose()?;
-    let other = match (&other_source, &other_file) {
-        (Some(source), Some(file)) => Some(source.model(file)?),
-        _ => None,
-    };
-    if let Some(other) = &other_file
-        && other.section(SectionId::TOKN) != file.section(SectionId::TOKN)
+    let other = other_source.as_ref().map(ModelFile::model).transpose()?;
+    if let Some(other) = &other
+        && other.file().section(SectionId::TOKN) != model.file().section(SectionId::TOKN)
     {
         let error = Error::data("its tokens are not those of this model, so nothing can be compared").field("against");
         return Err(error.into());
@@ -51,9 +46,10 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
         return Err(error.into());
     }
     let compute = compute(&args.compute)?;
-    let context_length = window(&model, other.as_ref())?.min(tokens.len().max(2));
-    let options = SessionOptions { context_length, kv: args.compute.kv.into(), batch: BATCH, logit_rows: BATCH };
-    let wanted = Wanted::one(&model, &file, options, &compute, &args.compute, "a window");
+    let context_length = window(&model, other.as_deref())?.min(tokens.len().max(2));
+    let kv = args.compute.kv.into();
+    let options = SessionOptions { context_length, kv, batch: BATCH, logit_rows: BATCH, hold_all: false };
+    let wanted = Wanted::one(&model, options, &compute, &args.compute, "a window");
     let plan = Wanted { n_sessions: if other.is_some() { 2 } else { 1 }, ..wanted }.check()?;
     let mut session = Session::new(&model, &compute, options)?;
     streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.progress.quiet)?;
@@ -93,7 +89,7 @@ fn tokens(tokenizer: &Tokenizer<'_>, text: &str) -> Vec<TokenId> {
 }
 
 /// The window that both models hold; an error where their vocabularies differ.
-fn window(model: &Model<'_>, other: Option<&Model<'_>>) -> Result<usize> {
+fn window(model: &Model, other: Option<&Model>) -> Result<usize> {
     let (own, theirs) = (model.config(), other.map(Model::config));
     if let Some(n) = theirs.map(|c| c.vocab_size).filter(|n| *n != own.vocab_size) {
         let message = format!("the other model has {n} tokens, this one {}", own.vocab_size);

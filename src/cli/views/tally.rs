@@ -11,11 +11,12 @@ use crate::cli::table::{percent, table};
 use crate::cli::{compute, interrupt, session_options};
 use serde_json::Value;
 use std::path::Path;
+use std::sync::Arc;
 use whit::error::{Error, Result, printable};
 use whit::inspect::tally::{Category, Row, Tally, known, known_names};
 use whit::inspect::trace::{Trace, trace};
 use whit::inspect::{Costs, fill};
-use whit::model::{Config, Family, Model, Op, Session};
+use whit::model::{Config, Family, Model, Op, Session, Uniform};
 
 /// Tokens in the cache before the one whose time is measured.
 const DEPTH: usize = 64;
@@ -31,10 +32,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
         }
         None => {
             let source = ModelFile::open(args.model.model.as_deref())?;
-            let file = source.file()?;
-            let model = source.model(&file)?;
-            let tally = Tally::new(model.config(), file.tensors());
-            let times = if args.quiet { None } else { Some(measured(args, &model, &file)?) };
+            let model = source.model()?;
+            let tally = Tally::new(model.config(), model.file().tensors());
+            let times = if args.quiet { None } else { Some(measured(args, &model)?) };
             source.check_unchanged()?;
             (printable(&source.short_name()), model.config().clone(), tally, times)
         }
@@ -55,12 +55,12 @@ struct Times {
     costs: Costs,
 }
 
-fn measured(args: &Args, model: &Model<'_>, file: &whit::File<'_>) -> Outcome<Times> {
+fn measured(args: &Args, model: &Arc<Model>) -> Outcome<Times> {
     let depth = DEPTH.min(model.config().context_length - 1);
     let compute = compute(&args.compute)?;
     let options = session_options(depth + 1, args.compute.kv);
-    Wanted::one(model, file, options, &compute, &args.compute, "a context").check()?;
-    let costs = Costs::new(model.config(), file.tensors());
+    Wanted::one(model, options, &compute, &args.compute, "a context").check()?;
+    let costs = Costs::new(model);
     let mut session = Session::new(model, &compute, options)?;
     interrupt::watch();
     let mut go_on = || !interrupt::requested();
@@ -155,7 +155,7 @@ fn picture(canvas: &Canvas, name: &str, config: &Config, tally: &Tally, times: O
         if room < 8 { line.to_string() } else { format!("{line}{pad}{}", canvas.fill(&bar)) }
     };
     let mut lines = vec![
-        canvas.bold(&format!("{name}: {} layers of width {}", config.n_layers, config.dim)),
+        canvas.bold(&format!("{name}: {} layers of width {}", config.n_layers(), config.dim)),
         canvas.dim("matrices: rows x columns x heads x layers"),
         String::new(),
     ];
@@ -209,7 +209,7 @@ fn json(name: &str, config: &Config, tally: &Tally, times: Option<&Times>) -> Ve
     let (film, matrices) = tally.film();
     let summary = Object::default()
         .text("name", name)
-        .raw("layers", config.n_layers)
+        .raw("layers", config.n_layers())
         .raw("dim", config.dim)
         .raw("film_parameters", film)
         .raw("film_matrices", matrices)
@@ -275,7 +275,7 @@ fn of_json(text: &str) -> Result<Config> {
     if n_layers > 1024 {
         return Err(Error::data(format!("{n_layers} layers, at most 1024")).field("num_hidden_layers"));
     }
-    Ok(Config {
+    let uniform = Uniform {
         family,
         dim,
         hidden_dim: match number(if gpt2 { &["n_inner"] } else { &["intermediate_size"] })? {
@@ -300,7 +300,8 @@ fn of_json(text: &str) -> Result<Config> {
         mlp_bias: gpt2 || flag("mlp_bias").unwrap_or(false),
         qk_norm: kind == "qwen3",
         rope_freqs: if gpt2 { Vec::new() } else { vec![0.0; head_dim / 2] },
-    })
+    };
+    Ok(uniform.config())
 }
 
 #[cfg(test)]

@@ -12,10 +12,9 @@ use whit::tokenizer::Tokenizer;
 
 pub(in crate::cli) fn run(args: &Tokens) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
-    let file = source.file()?;
-    let model = source.model(&file)?;
+    let model = source.model()?;
     let tokenizer = tokenizer(&source, &model)?;
-    let tokens = tokens_of(&tokenizer, &args.text)?;
+    let tokens = tokens_of(&model, &args.text)?;
     let context_length = model.config().context_length;
     let counts = Counts::of(&tokenizer, &tokens, context_length);
     View {

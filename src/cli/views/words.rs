@@ -10,13 +10,21 @@ use crate::cli::output::Outcome;
 use whit::error::{Error, Result, printable};
 use whit::format::{FileKind, SectionId};
 use whit::inspect::{Near, WordSpace};
+use whit::model::Model;
 use whit::tokenizer::{Specials, TokenKind, Tokenizer};
 use whit::{File, TokenId};
 
 pub(in crate::cli) fn run(args: &Words) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
     let file = source.file()?;
-    let book = Book::open(&source, &file, args.of)?;
+    let model = match file.kind() {
+        FileKind::LanguageModel => Some(source.model()?),
+        FileKind::WordVectors => None,
+    };
+    let book = match &model {
+        Some(model) => Book::of_model(&source, model, args.of)?,
+        None => Book::of_vectors(&source, &file, args.of)?,
+    };
     let canvas = Canvas::new(&args.display);
     let view = if args.direction.is_empty() {
         nearest(&canvas, &book, &terms(&args.expression)?, args.top.into())?
@@ -45,32 +53,30 @@ struct Word {
 }
 
 impl<'a> Book<'a> {
-    fn open(source: &ModelFile, file: &File<'a>, of: Space) -> Result<Self> {
-        match file.kind() {
-            FileKind::LanguageModel => {
-                let model = source.model(file)?;
-                let tokenizer = tokenizer(source, &model)?;
-                let (matrix, name) = match of {
-                    Space::Embedding => (model.embedding(), "embedding"),
-                    Space::Unembedding => (model.unembedding(), "unembedding"),
-                };
-                let space = WordSpace::new(*matrix, tokenizer.vocab_size());
-                Ok(Book { tokenizer, space, whole_words: false, matrix: name })
-            }
-            FileKind::WordVectors => {
-                if of == Space::Unembedding {
-                    return Err(Error::usage("word vectors have no unembedding").field("of"));
-                }
-                let tokenizer = Tokenizer::open(file.require(SectionId::TOKN)?)?;
-                let matrix = file.matrix("embedding")?;
-                if matrix.rows() != tokenizer.vocab_size() {
-                    let message = format!("{} words, {} vectors", tokenizer.vocab_size(), matrix.rows());
-                    return Err(Error::data(message).field("embedding").in_file(source.name()));
-                }
-                let space = WordSpace::new(matrix, matrix.rows());
-                Ok(Book { tokenizer, space, whole_words: true, matrix: "word vectors" })
-            }
+    /// The token vectors of a language model.
+    fn of_model(source: &ModelFile, model: &'a Model, of: Space) -> Result<Self> {
+        let tokenizer = tokenizer(source, model)?;
+        let (matrix, name) = match of {
+            Space::Embedding => (model.embedding(), "embedding"),
+            Space::Unembedding => (model.unembedding(), "unembedding"),
+        };
+        let space = WordSpace::new(*matrix, tokenizer.vocab_size());
+        Ok(Book { tokenizer, space, whole_words: false, matrix: name })
+    }
+
+    /// The vectors of a file of word vectors.
+    fn of_vectors(source: &ModelFile, file: &File<'a>, of: Space) -> Result<Self> {
+        if of == Space::Unembedding {
+            return Err(Error::usage("word vectors have no unembedding").field("of"));
         }
+        let tokenizer = Tokenizer::open(file.require(SectionId::TOKN)?)?;
+        let matrix = file.matrix("embedding")?;
+        if matrix.rows() != tokenizer.vocab_size() {
+            let message = format!("{} words, {} vectors", tokenizer.vocab_size(), matrix.rows());
+            return Err(Error::data(message).field("embedding").in_file(source.name()));
+        }
+        let space = WordSpace::new(matrix, matrix.rows());
+        Ok(Book { tokenizer, space, whole_words: true, matrix: "word vectors" })
     }
 
     /// The word `name`: its own vector where the file has one, else the mean of its pieces'.

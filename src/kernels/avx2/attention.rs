@@ -1,7 +1,7 @@
 //! Attention over one KV head, see [`attention`](super::super::attention).
 
 use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries, value_block_bytes};
-use super::super::streaming::{AT_ONCE, attend};
+use super::super::online_softmax::{AT_ONCE, attend};
 use super::super::{Group, PanelOut};
 use super::int8::{Int8Panel, add_group, dots, quantize, quantize_group};
 use super::{load_16, load_f32, prefetch, store_16, widen};
@@ -40,11 +40,11 @@ fn attend_float<E: Copy + Default>(
     head: &KvHead<'_, E>,
     read: impl Fn(&[E; 16]) -> [__m256; 2] + Copy,
 ) {
-    let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     if queries.len() > AT_ONCE && head_dim <= WIDE_HEAD {
-        attend_wide(queries, head, head_dim, read);
+        attend_wide(queries, head, head_dim, n_blocks, read);
     } else {
-        attend_narrow(queries, head, head_dim, read);
+        attend_narrow(queries, head, head_dim, n_blocks, read);
     }
 }
 
@@ -55,6 +55,7 @@ fn attend_wide<E: Copy + Default>(
     queries: &mut [Query<'_>],
     head: &KvHead<'_, E>,
     head_dim: usize,
+    n_blocks: usize,
     read: impl Fn(&[E; 16]) -> [__m256; 2] + Copy,
 ) {
     let mut wide =
@@ -80,7 +81,7 @@ fn attend_wide<E: Copy + Default>(
     let weigh = |wide: &Wide, queries: &mut [Query<'_>], p: &[[f32; BLOCK]], _, seen: Range<usize>| {
         weigh(queries, p, seen.clone(), |c| wide.values[c * BLOCK..][seen.clone()].iter().map(|x| load_16(x)));
     };
-    attend(queries, &mut wide, prepare, scores, weigh);
+    attend(queries, n_blocks, &mut wide, prepare, scores, weigh);
 }
 
 /// Keys and values are widened where they are read.
@@ -90,6 +91,7 @@ fn attend_narrow<E: Copy + Default>(
     queries: &mut [Query<'_>],
     head: &KvHead<'_, E>,
     head_dim: usize,
+    n_blocks: usize,
     read: impl Fn(&[E; 16]) -> [__m256; 2] + Copy,
 ) {
     let prepare = |_: &mut (), block: usize| {
@@ -110,7 +112,7 @@ fn attend_narrow<E: Copy + Default>(
             })
         });
     };
-    attend(queries, &mut (), prepare, scores, weigh);
+    attend(queries, n_blocks, &mut (), prepare, scores, weigh);
 }
 
 /// The products of up to [`AT_ONCE`] queries with the 16 `keys` of a panel, (head_dim, 16).
@@ -228,7 +230,7 @@ fn padded<E: Copy + Default>(x: &[E]) -> [E; 16] {
 /// Same as [`scalar::attend_int8`](super::super::scalar::attend_int8).
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
-    let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
     let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
@@ -250,7 +252,7 @@ pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8
             _ => weigh_int8::<4>(queries, p, seen, &scales, codes),
         }
     };
-    attend(queries, &mut (), |_, block| prefetch_block(head, head_dim, block + 1), scores, weigh);
+    attend(queries, n_blocks, &mut (), |_, block| prefetch_block(head, head_dim, block + 1), scores, weigh);
 }
 
 /// The products of N quantized queries with the 16 keys of a panel.

@@ -1,7 +1,7 @@
 //! Attention over one KV head, see [`attention`](super::super::attention).
 
 use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
-use super::super::streaming::attend;
+use super::super::online_softmax::attend;
 use super::super::{Group, PanelOut};
 use super::int8::{Codes, Dots, Int8Panel, dots, quantize, quantize_group};
 use super::tiles::product;
@@ -30,7 +30,7 @@ fn attend_float<E: Copy + Default>(
     head: &KvHead<'_, E>,
     read: impl Fn(&[E; 16]) -> Row + Copy,
 ) {
-    let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let scores = |_: &(), _, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let keys = &head.keys.as_chunks().0[panel * head_dim..][..head_dim];
         match queries.len() {
@@ -49,7 +49,7 @@ fn attend_float<E: Copy + Default>(
             _ => weigh::<4, E>(queries, p, seen, values, read),
         }
     };
-    attend(queries, &mut (), |_, _| {}, scores, weigh);
+    attend(queries, n_blocks, &mut (), |_, _| {}, scores, weigh);
 }
 
 /// The products of N queries with the 16 `keys` of a panel, (head_dim, 16).
@@ -166,7 +166,7 @@ pub(in super::super) fn attend_int8_by(
     product: impl Fn(&Int8Panel<'_>, &[Group]) -> Row,
     dots: impl Fn(&Codes, &Group) -> Dots,
 ) {
-    let head_dim = check_queries(queries, |head_dim| head.positions(head_dim));
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
     let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
@@ -192,5 +192,5 @@ pub(in super::super) fn attend_int8_by(
             }
         }
     };
-    attend(queries, &mut (), |_, _| {}, scores, weigh);
+    attend(queries, n_blocks, &mut (), |_, _| {}, scores, weigh);
 }

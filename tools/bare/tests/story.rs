@@ -11,6 +11,10 @@ static MODEL: &Aligned<[u8]> = &Aligned(*include_bytes!("../../../models/stories
 const PROMPTS: [usize; 4] = [1, 17, 64, 97];
 const N_DECODE: usize = 128;
 
+fn model() -> &'static [u8] {
+    &MODEL.0
+}
+
 /// The committed hash of what is called `name`.
 fn golden(name: &str) -> &'static str {
     let lines = include_str!("../../quantize/tests/goldens/goldens.txt").lines();
@@ -29,7 +33,7 @@ fn the_logits_have_their_golden_hashes() {
                 assert_eq!(logits.len(), vocab_size);
                 logits.iter().for_each(|logit| sha.update(logit.to_bits().to_le_bytes()));
             };
-            whit_bare::continue_greedily(&MODEL.0, kv, &prompt, N_DECODE, &mut take).expect("a text that fits");
+            whit_bare::continue_greedily(model(), kv, &prompt, N_DECODE, &mut take).expect("a text that fits");
             let hash: String = sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(hash, golden(&format!("stories int8 {cache} {n}+{N_DECODE}")));
         }
@@ -38,7 +42,7 @@ fn the_logits_have_their_golden_hashes() {
 
 #[test]
 fn the_story_is_that_of_the_readme() {
-    let text = whit_bare::story(&MODEL.0, "Once upon a time there was a", 4).expect("a story");
+    let text = whit_bare::story(model(), "Once upon a time there was a", 4).expect("a story");
     assert!(include_str!("../../../README.md").contains(&format!("```\n{}\n```", text.trim_end())), "{text}");
 }
 

@@ -1,12 +1,13 @@
 //! Where a case is tried: a folder for its files, the readers under measurement, and the model that must then write.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use quantize::convert::{self, Dtypes};
 use quantize::source::{Checkpoint, OpenOptions};
 use whit::error::{Error, Kind, moves_cursor};
-use whit::format::cast::AlignedBytes;
-use whit::generate::{Generator, Limits};
+use whit::format::Bytes;
+use whit::generate::{StopRules, Writer};
 use whit::model::saved::Saved;
 use whit::ops::KvDtype;
 use whit::os::Mapping;
@@ -69,7 +70,7 @@ impl Bound {
 pub struct Bench {
     folder: PathBuf,
     written: Vec<String>,
-    compute: Compute,
+    compute: Arc<Compute>,
     bound: Bound,
     usage: Usage,
 }
@@ -77,7 +78,7 @@ pub struct Bench {
 impl Bench {
     /// A bench that puts files into `folder`, which exists.
     pub fn new(folder: PathBuf, bound: Bound) -> whit::Result<Self> {
-        let compute = Compute::new(kernels::detect(), 1)?;
+        let compute = Arc::new(Compute::new(kernels::detect(), 1)?);
         Ok(Bench { folder, written: Vec::new(), compute, bound, usage: Usage::default() })
     }
 
@@ -129,36 +130,34 @@ impl Bench {
         let output = self.folder.join("output.whit");
         convert::convert(&source, &output, &dtypes, true, &mut |_, _| Ok(())).map_err(checked)?;
         let mapping = Mapping::open(&output).map_err(|error| Stop::Broken(format!("nothing was written: {error}")))?;
-        let opened = File::open(&mapping).and_then(|file| {
-            file.verify(&mut |_| {})?;
-            Model::open(&file)
-        });
-        match opened {
-            Ok(model) => self.write(&model, random),
+        let bytes = Bytes::new(mapping);
+        let verified = File::open(&bytes).and_then(|file| file.verify(&mut |_| {}));
+        match verified.and_then(|()| Model::open(bytes.clone())) {
+            Ok(model) => self.write(&Arc::new(model), random),
             Err(error) => Err(Stop::Broken(format!("quantize wrote what whit refuses: {error}"))),
         }
     }
 
     /// Opens `bytes` as a `.whit` file and has the model write.
     pub fn open(&mut self, bytes: &[u8], random: &mut Random) -> Verdict {
-        let aligned = AlignedBytes::copy(bytes);
-        let file = self.reading(bytes.len(), || File::open(&aligned))?;
+        let copy = Bytes::copy(bytes);
+        let file = self.reading(bytes.len(), || File::open(&copy))?;
         // A tensor's hash that is wrong is found on demand only: the model opens all the same.
         if let Err(Stop::Broken(what)) = self.reading(bytes.len(), || file.verify(&mut |_| {})) {
             return Err(Stop::Broken(what));
         }
-        let model = self.reading(bytes.len(), || Model::open(&file))?;
-        self.write(&model, random)
+        let model = self.reading(bytes.len(), || Model::open(copy.clone()))?;
+        self.write(&Arc::new(model), random)
     }
 
     /// Goes on with a saved text: what was verified may still be more than the context holds, or hold keys that are no numbers.
-    pub fn go_on(&self, model: &Model<'_>, kv: KvDtype, saved: &Saved<'_>, random: &mut Random) -> Verdict {
+    pub fn go_on(&self, model: &Arc<Model>, kv: KvDtype, saved: &Saved<'_>, random: &mut Random) -> Verdict {
         let config = model.config();
         let context_length = config.context_length.min(saved.tokens.len().saturating_add(WRITTEN)).max(1);
-        let options = SessionOptions { context_length, kv, batch: random.within(1, 8), logit_rows: 1 };
+        let options = SessionOptions { context_length, kv, batch: random.within(1, 8), ..SessionOptions::default() };
         let goes_on = || -> whit::Result<()> {
             let mut session = Session::new(model, &self.compute, options)?;
-            saved.restore(&mut session)?;
+            saved.restore(session.state_mut())?;
             let rest = saved.tokens.get(session.position()..).unwrap_or_default();
             if !rest.is_empty() {
                 session.extend(rest)?;
@@ -172,11 +171,11 @@ impl Bench {
     }
 
     /// Four tokens after a prompt. Weights that are no numbers end in an error, which is right.
-    fn write(&self, model: &Model<'_>, random: &mut Random) -> Verdict {
+    fn write(&self, model: &Arc<Model>, random: &mut Random) -> Verdict {
         let config = model.config();
         let context_length = config.context_length.min(3 * WRITTEN);
         let kv = random.pick(&KvDtype::ALL);
-        let options = SessionOptions { context_length, kv, batch: random.within(1, 8), logit_rows: 1 };
+        let options = SessionOptions { context_length, kv, batch: random.within(1, 8), ..SessionOptions::default() };
         let mut written = || -> whit::Result<()> {
             let mut session = Session::new(model, &self.compute, options)?;
             let temperature = random.pick(&[0.0, 1.0]);
@@ -197,15 +196,15 @@ impl Bench {
             if prompt.is_empty() {
                 prompt.push(0);
             }
-            let limits = Limits {
+            let rules = StopRules {
                 n_tokens: Some(WRITTEN),
                 stops: vec!["ab".into()],
                 end_tokens: model.end_tokens(),
-                ..Limits::default()
+                ..StopRules::default()
             };
-            let mut generator = Generator::new(&mut session, *tokenizer, sampler, limits);
-            generator.prefill(&prompt, 3, &mut || true)?;
-            while generator.next_piece()?.is_some() {}
+            let mut writer = Writer::new(model, &prompt, context_length, sampler, rules)?;
+            writer.prefill(&mut session, 3, &mut |_| true, &mut ())?;
+            while writer.next_piece(&mut session, &mut ())?.is_some() {}
             Ok(())
         };
         match written().map_err(checked) {

@@ -1,6 +1,6 @@
 //! A tiny checkpoint in the shape of a Hugging Face directory, before it is written.
 
-use whit::model::Config;
+use whit::model::Uniform;
 
 use crate::bench::Files;
 use crate::json::{Json, map, number, text};
@@ -142,7 +142,7 @@ impl Checkpoint {
         let pieces = Pieces::new(random.once_in(2), random);
         let style = random.pick(&Style::ALL);
         let config = model::config(style, pieces.tokens.len() + random.below(3), true, random);
-        let (header, data) = header(&config, random);
+        let (header, data) = header(&config, style, random);
         let mut document = describe(&config, style);
         document.set("eos_token_id", number(EOS));
         if random.once_in(3) {
@@ -197,7 +197,7 @@ impl Checkpoint {
     }
 }
 
-fn describe(c: &Config, style: Style) -> Json {
+fn describe(c: &Uniform, style: Style) -> Json {
     let head = map([("model_type", text(style.name())), ("dtype", text("float32"))]);
     let rest = if style == Style::Gpt2 {
         vec![
@@ -232,10 +232,10 @@ fn describe(c: &Config, style: Style) -> Json {
     out
 }
 
-fn header(config: &Config, random: &mut Random) -> (Json, Vec<u8>) {
+fn header(config: &Uniform, style: Style, random: &mut Random) -> (Json, Vec<u8>) {
     let mut entries = Vec::new();
     let mut data = Vec::new();
-    for (name, dims) in model::tensors(config, Naming::HuggingFace) {
+    for (name, dims) in model::tensors(config, style, Naming::HuggingFace) {
         let (dtype, width) = random.pick(&[("F32", 4), ("F16", 2), ("BF16", 2)]);
         let start = data.len();
         data.extend(model::floats(dims.iter().product::<u64>() as usize, width, random));

@@ -1,9 +1,11 @@
 //! Tiny networks of random shape, and their tensors as published checkpoints name them.
 
-use whit::model::spec;
-use whit::model::{Config, Family};
+use quantize::families::{self, Layout};
+use whit::model::{Family, Uniform, tensors as table};
 
 use crate::random::Random;
+
+pub(crate) use quantize::families::Naming;
 
 /// Whose checkpoints a network looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +31,15 @@ impl Style {
             Style::Qwen3 => "qwen3",
         }
     }
+
+    /// The name of the architecture in GGUF files.
+    pub(crate) fn in_gguf(self) -> &'static str {
+        if self == Style::Mistral { "llama" } else { self.name() }
+    }
 }
 
 /// A network of `vocab_size` tokens. Without `extras` it is what llama2.c can hold.
-pub(crate) fn config(style: Style, vocab_size: usize, extras: bool, random: &mut Random) -> Config {
+pub(crate) fn config(style: Style, vocab_size: usize, extras: bool, random: &mut Random) -> Uniform {
     let gpt2 = style == Style::Gpt2;
     let n_kv_heads = random.within(1, 2);
     let n_heads = if gpt2 { n_kv_heads } else { n_kv_heads * random.within(1, 2) };
@@ -41,7 +48,7 @@ pub(crate) fn config(style: Style, vocab_size: usize, extras: bool, random: &mut
     let other_width = !gpt2 && extras && (wide_heads || random.once_in(3));
     let (biased, mlp_bias) = (extras && random.once_in(3), extras && random.once_in(3));
     let attention_bias = matches!(style, Style::Llama | Style::Qwen3) && biased;
-    Config {
+    Uniform {
         family: if gpt2 { Family::Gpt2 } else { Family::Llama },
         dim: if other_width { random.pick(&[8, 32, 33]) } else { n_heads * head_dim },
         hidden_dim: random.pick(&[4, 16, 32]),
@@ -62,29 +69,19 @@ pub(crate) fn config(style: Style, vocab_size: usize, extras: bool, random: &mut
     }
 }
 
-/// Who named the tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Naming {
-    HuggingFace,
-    Gguf,
-}
-
 /// Names and shapes, outermost first, of a checkpoint of this network.
-pub(crate) fn tensors(config: &Config, naming: Naming) -> Vec<(String, Vec<u64>)> {
+pub(crate) fn tensors(network: &Uniform, style: Style, naming: Naming) -> Vec<(String, Vec<u64>)> {
+    let config = network.config();
+    // A file of Mistral's is of the architecture llama in GGUF, where Mistral has no names.
+    let name = if naming == Naming::Gguf { style.in_gguf() } else { style.name() };
+    let layout = Layout { naming, interleaved_rotary: false };
     let mut out: Vec<(String, Vec<u64>)> = Vec::new();
-    for spec in spec::tensors(config) {
-        let origin = &spec.origins[usize::from(naming == Naming::Gguf)];
-        if out.iter().any(|(name, _)| *name == origin.name) {
-            continue;
+    for spec in table(&config) {
+        let origin = families::Family::named(name).and_then(|family| family.origin(&config, &spec, layout));
+        let Some(origin) = origin else { continue };
+        if !out.iter().any(|(name, _)| *name == origin.name) {
+            out.push((origin.name, origin.transform.source_dims(spec.shape)));
         }
-        let mut dims = spec.shape.dims();
-        if origin.third.is_some() {
-            dims[0] *= 3;
-        }
-        if origin.transposed {
-            dims.reverse();
-        }
-        out.push((origin.name.clone(), dims));
     }
     out
 }

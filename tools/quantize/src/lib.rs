@@ -2,5 +2,6 @@
 
 pub mod args;
 pub mod convert;
+pub mod families;
 pub mod report;
 pub mod source;

@@ -11,7 +11,7 @@ use quantize::report::{self, Read};
 use quantize::source::{Checkpoint, OpenOptions, WordVectors};
 use whit::error::{Error, Kind, Result, printable};
 use whit::failure;
-use whit::format::{File, FileKind, SectionId};
+use whit::format::{Bytes, File, FileKind, SectionId};
 use whit::model::Model;
 use whit::model::spec::Role;
 use whit::os::{Mapping, fault, interrupt};
@@ -110,14 +110,14 @@ fn progress_bar(args: &Args) -> ProgressBar {
 fn verify(args: &Args) -> Result<u64> {
     let name = args.output.display().to_string();
     let check = || {
-        let mapping = Mapping::open(&args.output)?;
-        let file = File::open(&mapping)?;
+        let bytes = Bytes::new(Mapping::open(&args.output)?);
+        let file = File::open(&bytes)?;
         file.verify(&mut |_| {})?;
         match file.kind() {
-            FileKind::LanguageModel => drop(Model::open(&file)?),
+            FileKind::LanguageModel => drop(Model::open(bytes.clone())?),
             FileKind::WordVectors => drop(Tokenizer::open(file.require(SectionId::TOKN)?)?),
         }
-        Ok(mapping.len() as u64)
+        Ok(bytes.len() as u64)
     };
     check().map_err(|e: Error| e.in_file(name))
 }

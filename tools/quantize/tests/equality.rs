@@ -3,6 +3,7 @@
 mod support;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use support::{Converted, Run, root};
 use whit::compute::Compute;
@@ -60,7 +61,7 @@ fn batch_threads_and_backend_change_no_bit() {
 fn a_rewound_session_gives_the_bits_of_a_fresh_one() {
     for path in models() {
         Converted::new(&path, Dtype::Int8).with(|model| {
-            let compute = Compute::new(kernels::detect(), 2).expect("threads");
+            let compute = Arc::new(Compute::new(kernels::detect(), 2).expect("threads"));
             let options = SessionOptions { context_length: 16, ..SessionOptions::default() };
             let tokens = tokens(12, model.config().vocab_size);
             let mut session = Session::new(model, &compute, options).expect("a session");

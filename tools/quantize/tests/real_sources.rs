@@ -68,7 +68,7 @@ fn stories260k_is_the_same_in_all_its_forms() {
     let hf = &sources[0];
     assert_eq!(hf.format, SourceFormat::HuggingFace);
     assert_eq!(hf.generation.eos, [2]);
-    assert!(!hf.interleaved_rope && hf.config.tied);
+    assert!(!hf.layout.interleaved_rotary && hf.config.tied);
     for (form, source) in forms.iter().zip(&sources) {
         let mut config = source.config.clone();
         if *form == "stories260K.bin" {
@@ -84,7 +84,7 @@ fn stories260k_is_the_same_in_all_its_forms() {
         for (hf_name, gguf_name) in pairs {
             let want = values(hf, &hf_name);
             let mut got = values(source, if gguf { &gguf_name } else { &hf_name });
-            if source.interleaved_rope && (gguf_name.contains("attn_q.") || gguf_name.contains("attn_k.")) {
+            if source.layout.interleaved_rotary && (gguf_name.contains("attn_q.") || gguf_name.contains("attn_k.")) {
                 got = halves(&got, 8, 64);
             }
             let tolerance = if form.contains("q8_0") { 0.02 } else { 0.0 };
@@ -98,10 +98,10 @@ fn stories260k_is_the_same_in_all_its_forms() {
 fn smollm2_opens() {
     let Some(source) = open("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
     let config = &source.config;
-    assert_eq!((config.dim, config.hidden_dim, config.n_layers), (576, 1536, 30));
-    assert_eq!((config.n_heads, config.n_kv_heads, config.head_dim), (9, 3, 64));
+    assert_eq!((config.dim, config.hidden_dim(), config.n_layers()), (576, 1536, 30));
+    assert!(config.attentions().all(|a| (a.n_heads, a.n_kv_heads, a.head_dim) == (9, 3, 64)));
     assert_eq!(config.vocab_size, 49152);
-    assert!(config.tied && source.interleaved_rope && source.chat_template.is_some());
+    assert!(config.tied && source.layout.interleaved_rotary && source.chat_template.is_some());
     assert_eq!(source.tensors.len(), 30 * 9 + 2);
     let embedding = source.tensors.iter().find(|t| t.name == "token_embd.weight").expect("embedding");
     assert_eq!(embedding.shape, [49152, 576]);
@@ -128,7 +128,7 @@ fn gpt2_models_agree_with_their_gguf() {
 #[test]
 fn nano_sort_opens_without_a_tokenizer() {
     let Some(source) = open("gpt2-nano-sort") else { return };
-    assert_eq!((source.config.dim, source.config.n_layers, source.config.vocab_size), (48, 3, 3));
+    assert_eq!((source.config.dim, source.config.n_layers(), source.config.vocab_size), (48, 3, 3));
     assert!(!source.config.tied && source.generation.eos.is_empty());
     assert!(source.tensors.iter().any(|t| t.name == "lm_head.weight"));
 }

@@ -171,7 +171,7 @@ fn smollm2_f32_matches_transformers() {
 }
 
 /// Equal up to the first step at which the reference's two best logits lie within 1e-2.
-fn check_greedy(run: &Run, model: &whit::model::Model<'_>, tokens: &[u32], want: &[u32], gaps: &[f32]) {
+fn check_greedy(run: &Run, model: &std::sync::Arc<whit::model::Model>, tokens: &[u32], want: &[u32], gaps: &[f32]) {
     let sure = gaps.iter().position(|gap| *gap <= 1e-2).unwrap_or(want.len());
     let got = run.greedy(model, tokens, want.len());
     assert_eq!(got[..sure], want[..sure], "greedy text after {tokens:?}");

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use support::{Converted, Run, floats, ids, json, root, shared};
 use whit::compute::Compute;
@@ -12,14 +14,14 @@ use whit::ops::KvDtype;
 use whit::quant::Dtype;
 
 /// Hands `body` a session of `n` positions with f32 keys.
-fn with_session(model: &Model<'_>, n: usize, body: impl FnOnce(&mut Session<'_, '_>)) {
-    let compute = Compute::new(kernels::detect(), 2).expect("threads");
-    let options = SessionOptions { context_length: n, kv: KvDtype::F32, batch: 7, logit_rows: 1 };
+fn with_session(model: &Arc<Model>, n: usize, body: impl FnOnce(&mut Session)) {
+    let compute = Arc::new(Compute::new(kernels::detect(), 2).expect("threads"));
+    let options = SessionOptions { context_length: n, kv: KvDtype::F32, batch: 7, logit_rows: 1, hold_all: true };
     body(&mut Session::new(model, &compute, options).expect("a session"));
 }
 
 /// The fixtures of random weights with what transformers computed for them.
-fn fixtures(mut body: impl FnMut(&str, &Model<'_>, &[u32], &Value)) {
+fn fixtures(mut body: impl FnMut(&str, &Arc<Model>, &[u32], &Value)) {
     let mut seen = 0;
     for entry in std::fs::read_dir(root().join("tests/fixtures")).expect("the fixtures") {
         let folder = entry.expect("an entry").path();
@@ -90,26 +92,21 @@ fn attention_is_that_of_transformers_and_its_rows_add_to_one() {
             let config = model.config();
             let mut patterns = Vec::new();
             let attention = Attention::of(session, config, tokens, tokens.len()).expect("attention");
-            for layer in 0..config.n_layers {
-                for head in 0..config.n_heads {
-                    let pattern = attention.pattern(layer, head);
-                    for (t, row) in pattern.chunks_exact(tokens.len()).enumerate() {
-                        let sum: f64 = row.iter().sum();
-                        assert!((sum - 1.0).abs() < 1e-12, "{name} {layer}.{head} row {t}: {sum}");
-                        assert!(row[t + 1..].iter().all(|share| *share == 0.0), "{name}: a token sees ahead");
-                        for (got, want) in row.iter().zip(floats(&all[name][layer][head][t])) {
-                            assert!(
-                                (got - f64::from(want)).abs() < 1e-3,
-                                "{name} {layer}.{head} row {t}: {got} {want}"
-                            );
-                        }
+            for (layer, head) in config.heads() {
+                let pattern = attention.pattern(layer, head);
+                for (t, row) in pattern.chunks_exact(tokens.len()).enumerate() {
+                    let sum: f64 = row.iter().sum();
+                    assert!((sum - 1.0).abs() < 1e-12, "{name} {layer}.{head} row {t}: {sum}");
+                    assert!(row[t + 1..].iter().all(|share| *share == 0.0), "{name}: a token sees ahead");
+                    for (got, want) in row.iter().zip(floats(&all[name][layer][head][t])) {
+                        assert!((got - f64::from(want)).abs() < 1e-3, "{name} {layer}.{head} row {t}: {got} {want}");
                     }
-                    patterns.push(pattern);
                 }
+                patterns.push(pattern);
             }
             let attention = Attention::of(session, config, tokens, 1).expect("attention");
-            for (i, pattern) in patterns.iter().enumerate() {
-                let row = attention.last_row(i / config.n_heads, i % config.n_heads);
+            for ((layer, head), pattern) in config.heads().zip(&patterns) {
+                let row = attention.last_row(layer, head);
                 assert_eq!(row, pattern[pattern.len() - tokens.len()..], "{name}");
             }
         });
@@ -126,7 +123,7 @@ fn the_lens_at_the_last_layer_is_what_the_model_says() {
             let lens = lens.expect("no error").expect("a lens");
             assert_eq!(lens.logits, plain, "{name}: looking changes nothing");
             let (depths, last) = (lens.readings.len(), tokens.len() - 1);
-            assert_eq!((depths, lens.writes.len()), (model.config().n_layers + 1, model.config().n_layers));
+            assert_eq!((depths, lens.writes.len()), (model.config().n_layers() + 1, model.config().n_layers()));
             assert_eq!(lens.readings[depths - 1][last].top, Distribution::of_logits(&plain, 1.0, n).top, "{name}");
             // Of the last positions alone, across the borders of prefill steps.
             let few = Lens::of(session, model.config(), tokens, 2, n, &mut || true).expect("no error").expect("a lens");

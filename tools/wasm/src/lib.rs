@@ -7,23 +7,21 @@
 
 use core::cell::RefCell;
 use core::ptr;
+use std::sync::Arc;
 use whit::error::{Error, Result};
 use whit::format::cast::Aligned;
+use whit::generate::{StopRules, Writer, prompt_tokens};
 use whit::ops::KvDtype;
 use whit::sampler::{Sampler, SamplerOptions};
-use whit::tokenizer::{Decoder, Specials, Tokenizer};
-use whit::{Compute, File, Model, Session, SessionOptions, kernels};
+use whit::tokenizer::Specials;
+use whit::{Compute, Model, Session, SessionOptions, kernels};
 
-/// A model in use, all of it for the life of the instance.
+/// A model in use.
 struct Machine {
-    model: &'static Model<'static>,
-    session: Session<'static, 'static>,
-    tokenizer: Option<Tokenizer<'static>>,
-    sampler: Option<Sampler>,
-    decoder: Option<Decoder>,
-    tokens: Vec<u32>,
+    session: Session,
+    /// The text that was begun last.
+    writer: Option<Writer>,
     piece: String,
-    ended: bool,
 }
 
 /// What the instance holds.
@@ -81,21 +79,12 @@ pub unsafe extern "C" fn whit_open(model: *const u8, bytes: usize, context_lengt
     with(0, |state| {
         // SAFETY: by this function's contract the memory is there for good and stays as it is.
         let bytes: &'static [u8] = unsafe { core::slice::from_raw_parts(model, bytes) };
-        let file = Box::leak(Box::new(File::open(bytes)?));
-        let model = Box::leak(Box::new(Model::open(file)?));
-        let compute = Box::leak(Box::new(Compute::new(kernels::detect(), 1)?));
+        let model = Arc::new(Model::open(bytes)?);
+        let compute = Arc::new(Compute::new(kernels::detect(), 1)?);
         let kv = if int8_cache != 0 { KvDtype::Int8 } else { KvDtype::F16 };
-        let session = Session::new(model, compute, SessionOptions { context_length, kv, ..SessionOptions::default() })?;
-        state.machine = Some(Machine {
-            model,
-            session,
-            tokenizer: model.tokenizer().copied(),
-            sampler: None,
-            decoder: None,
-            tokens: Vec::new(),
-            piece: String::new(),
-            ended: false,
-        });
+        let session =
+            Session::new(&model, &compute, SessionOptions { context_length, kv, ..SessionOptions::default() })?;
+        state.machine = Some(Machine { session, writer: None, piece: String::new() });
         Ok(model.config().vocab_size)
     })
 }
@@ -126,50 +115,38 @@ pub unsafe extern "C" fn whit_begin(prompt: *const u8, bytes: usize, temperature
         let prompt = unsafe { core::slice::from_raw_parts(prompt, bytes) };
         let prompt = core::str::from_utf8(prompt).map_err(|_| Error::usage("the prompt is not UTF-8"))?;
         let machine = machine(state)?;
-        let tokenizer = machine.tokenizer.ok_or_else(|| Error::usage("the model has no tokenizer"))?;
-        machine.tokens.clear();
-        if tokenizer.adds_bos() {
-            machine.tokens.extend(tokenizer.bos());
-        }
-        tokenizer.encode(prompt, Specials::AsText, &mut machine.tokens);
-        if machine.tokens.is_empty() {
-            return Err(Error::usage("a prompt needs at least one token"));
-        }
+        let model = machine.session.model();
+        let tokens = prompt_tokens(model, &[], prompt, Specials::AsText)?;
         let options = SamplerOptions { temperature, seed, ..SamplerOptions::default() };
-        machine.sampler = Some(Sampler::new(options, machine.model.config().vocab_size)?);
-        machine.decoder = Some(Decoder::continuing(&tokenizer));
-        machine.session.rewind(0);
-        machine.ended = false;
-        Ok(machine.tokens.len())
+        let sampler = Sampler::new(options, model.config().vocab_size)?;
+        let rules = StopRules { end_tokens: model.end_tokens(), ..StopRules::default() };
+        let writer = Writer::new(model, &tokens, machine.session.context_length(), sampler, rules)?;
+        machine.writer = Some(writer);
+        Ok(tokens.len())
     })
 }
 
-/// Chooses the next token and gives the address of its text, whole characters, maybe none; null at an error, as when the
-/// context is full.
+/// Chooses the next token and gives the address of its text, whole characters, maybe none; null at an error.
 #[unsafe(no_mangle)]
 pub extern "C" fn whit_next() -> *const u8 {
     with(ptr::null(), |state| {
-        let machine = machine(state)?;
-        let tokenizer = machine.tokenizer.ok_or_else(|| Error::usage("the model has no tokenizer"))?;
-        let (Some(sampler), Some(decoder)) = (&mut machine.sampler, &mut machine.decoder) else {
-            return Err(Error::usage("no text was begun"));
-        };
-        machine.tokens.iter().for_each(|token| sampler.accept(*token));
-        let token = sampler.sample(machine.session.extend(&machine.tokens)?)?;
-        machine.tokens.clear();
-        machine.tokens.push(token);
-        machine.piece.clear();
-        machine.ended = machine.model.end_tokens().contains(&token);
-        let text = if machine.ended { decoder.finish() } else { decoder.push(&tokenizer, token) };
-        machine.piece.push_str(text);
-        Ok(machine.piece.as_ptr())
+        let Machine { session, writer, piece } = machine(state)?;
+        let writer = writer.as_mut().ok_or_else(|| Error::usage("no text was begun"))?;
+        piece.clear();
+        if let Some(next) = writer.next_piece(session, &mut ())? {
+            piece.push_str(next.text);
+        }
+        Ok(piece.as_ptr())
     })
 }
 
-/// 1 where the token that [`whit_next`] chose ended the text, whose last piece then was what a cut character left.
+/// 1 where the text ended with what [`whit_next`] gave: by a token that ends a text, or since the context is full.
 #[unsafe(no_mangle)]
 pub extern "C" fn whit_ended() -> u32 {
-    with(1, |state| Ok(machine(state)?.ended.into()))
+    with(1, |state| {
+        let writer = machine(state)?.writer.as_ref();
+        Ok(writer.is_none_or(|writer| writer.stop_reason().is_some()).into())
+    })
 }
 
 /// Bytes of the text that [`whit_next`] gave.

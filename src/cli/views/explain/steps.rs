@@ -10,14 +10,14 @@ use crate::cli::table::{count, figure};
 use whit::TokenId;
 use whit::inspect::tally::{Category, Tally};
 use whit::inspect::{Choice, Distribution, Lens, Near, WordSpace};
-use whit::model::{Family, Model};
+use whit::model::Model;
 use whit::sampler::{SamplerOptions, Stage};
 use whit::tokenizer::{TokenKind, Tokenizer};
 
 /// What the tour walks through.
 pub(super) struct Tour<'t> {
     pub(super) canvas: Canvas,
-    pub(super) model: &'t Model<'t>,
+    pub(super) model: &'t Model,
     pub(super) tokenizer: Tokenizer<'t>,
     pub(super) tokens: &'t [TokenId],
     /// Layer, head and where the last token looks by it.
@@ -95,11 +95,9 @@ impl Tour<'_> {
         let others =
             |id: TokenId| id == last || !matches!(self.tokenizer.kind(id), TokenKind::Normal | TokenKind::UserDefined);
         let near = space.nearest(&vector, 8, &others);
-        let positions = match config.family {
-            Family::Gpt2 => {
-                format!("A second table of {} vectors is added, one for each position.", config.context_length)
-            }
-            Family::Llama => "Where it stands is told later, by turning queries and keys.".into(),
+        let positions = match config.learned_positions {
+            true => format!("A second table of {} vectors is added, one for each position.", config.context_length),
+            false => "Where it stands is told later, by turning queries and keys.".into(),
         };
         let told = format!(
             "Each token is a row of the embedding matrix: {} rows of {} numbers, {} parameters. That of the last token, {}, is drawn \
@@ -167,7 +165,7 @@ impl Tour<'_> {
                 self.shown(self.tokens[at])
             )
         });
-        let heads = match (config.n_heads, config.n_kv_heads) {
+        let heads = match config.attentions().next().map_or((0, 0), |a| (a.n_heads, a.n_kv_heads)) {
             (n, kv) if n == kv => format!("{n} heads let every token ask (query), offer (key) and pass on (value)"),
             (n, kv) => {
                 format!("{n} heads let every token ask (query) what {kv} let it offer (key) and pass on (value)")
@@ -175,7 +173,7 @@ impl Tour<'_> {
         };
         let told = format!(
             "In each of {} layers {heads}: {} parameters. Mean over all {} heads, the last token looks where the bars say.{sharpest}",
-            config.n_layers,
+            config.n_layers(),
             count(self.parameters(&[Category::Query, Category::Key, Category::Value, Category::Output])),
             self.gaze.len(),
         );
@@ -211,7 +209,7 @@ impl Tour<'_> {
              layer about {neurons:.0} carry what it writes here, on average. Added up over the layers, the MLPs write {} times as much \
              as attention.",
             count(self.parameters(&[Category::Up, Category::Gate, Category::Down])),
-            config.hidden_dim,
+            config.hidden_dim(),
             figure(mlp / attention.max(f64::MIN_POSITIVE)),
         );
         let largest = writes.iter().map(|w| w.attention.max(w.mlp)).fold(f64::MIN_POSITIVE, f64::max);
@@ -227,7 +225,7 @@ impl Tour<'_> {
             picture.push(format!("  {layer:>5}  {attention} {mlp}"));
         }
         let rows = writes.iter().map(writes_json);
-        let json = Object::default().raw("writes", json::list(rows)).raw("hidden_dim", config.hidden_dim);
+        let json = Object::default().raw("writes", json::list(rows)).raw("hidden_dim", config.hidden_dim());
         step("mlp", "Each vector passes through an MLP", told, picture, json)
     }
 

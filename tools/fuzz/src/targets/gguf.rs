@@ -1,6 +1,6 @@
 //! GGUF: metadata, tensor descriptions, data.
 
-use whit::model::Config;
+use whit::model::Uniform;
 use whit::tokenizer::TokenKind;
 
 use super::{Target, size};
@@ -103,7 +103,7 @@ fn list(kind: u32, elements: &[Vec<u8>]) -> Vec<u8> {
 }
 
 impl Draft {
-    fn new(config: &Config, style: Style, pieces: &Pieces, random: &mut Random) -> Self {
+    fn new(config: &Uniform, style: Style, pieces: &Pieces, random: &mut Random) -> Self {
         let alignment = random.pick(&[32, 32, 32, 1, 8, 64]);
         let mut draft = Draft {
             version: random.pick(&[2, 3]),
@@ -120,7 +120,7 @@ impl Draft {
         if !random.once_in(8) {
             draft.vocabulary(pieces);
         }
-        draft.weigh(config, random);
+        draft.weigh(config, style, random);
         draft
     }
 
@@ -132,8 +132,8 @@ impl Draft {
         self.pair(key, 4, value.to_le_bytes().to_vec());
     }
 
-    fn describe(&mut self, c: &Config, style: Style) {
-        let name = if style == Style::Mistral { "llama" } else { style.name() };
+    fn describe(&mut self, c: &Uniform, style: Style) {
+        let name = style.in_gguf();
         self.pair("general.architecture", 8, text(name.as_bytes()));
         self.pair("general.name", 8, text("tiny".as_bytes()));
         let mut numbers = vec![
@@ -187,9 +187,9 @@ impl Draft {
         self.pair("tokenizer.chat_template", 8, text(b"{{ messages }}"));
     }
 
-    fn weigh(&mut self, config: &Config, random: &mut Random) {
+    fn weigh(&mut self, config: &Uniform, style: Style, random: &mut Random) {
         let mut end = 0_u64;
-        for (name, mut dims) in model::tensors(config, Naming::Gguf) {
+        for (name, mut dims) in model::tensors(config, style, Naming::Gguf) {
             dims.reverse();
             let fitting: Vec<_> = TYPES.into_iter().filter(|(_, length, _)| dims[0].is_multiple_of(*length)).collect();
             let (kind, length, bytes) = random.pick(&fitting);

@@ -1,6 +1,6 @@
 //! llama2.c: a checkpoint of version 0 or 1 and its tokenizer.bin.
 
-use whit::model::Config;
+use whit::model::Uniform;
 use whit::tokenizer::TokenKind;
 
 use super::{Target, size};
@@ -52,7 +52,7 @@ impl Target for Llama2c {
 }
 
 /// A checkpoint, and where the numbers of its header begin and how many they are.
-fn checkpoint(c: &Config, random: &mut Random) -> ((usize, usize), Vec<u8>) {
+fn checkpoint(c: &Uniform, random: &mut Random) -> ((usize, usize), Vec<u8>) {
     let first = random.once_in(2);
     let vocab_size = c.vocab_size as i32;
     let signed = if first && !c.tied { -vocab_size } else { vocab_size };
@@ -64,8 +64,8 @@ fn checkpoint(c: &Config, random: &mut Random) -> ((usize, usize), Vec<u8>) {
         out.extend(b"24ka\x01\0\0\0");
     }
     out.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
-    let mut n: usize =
-        model::tensors(c, Naming::HuggingFace).iter().map(|(_, d)| d.iter().product::<u64>() as usize).sum();
+    let tensors = model::tensors(c, Style::Llama, Naming::HuggingFace);
+    let mut n: usize = tensors.iter().map(|(_, dims)| dims.iter().product::<u64>() as usize).sum();
     if first {
         n += c.context_length * c.head_dim;
     } else {

@@ -1,13 +1,15 @@
 //! A saved session, or an entry of a cache, of a valid model. Most cases have the right checksum.
 
+use std::sync::Arc;
+
 use super::{Target, whit_file};
 use crate::bench::{Bench, Bound, Files, Verdict};
 use crate::bytes::{put_edge, scramble};
 use crate::random::Random;
-use whit::format::cast::AlignedBytes;
+use whit::format::Bytes;
 use whit::model::saved::{Key, Part, Saved, Settings, save};
 use whit::ops::KvDtype;
-use whit::{Compute, File, Model, Session, SessionOptions, kernels};
+use whit::{Compute, Model, Session, SessionOptions, kernels};
 
 pub(super) struct SavedSession;
 
@@ -52,9 +54,7 @@ impl Target for SavedSession {
     fn run(&self, files: &Files, bench: &mut Bench, random: &mut Random) -> Verdict {
         let [(name, model), (_, bytes)] = &files[..] else { return Ok(()) };
         let kv = KvDtype::from_name(name.trim_end_matches(".whit")).unwrap_or_default();
-        let aligned = AlignedBytes::copy(model);
-        let file = File::open(&aligned)?;
-        let model = Model::open(&file)?;
+        let model = Arc::new(Model::open(Bytes::copy(model))?);
         let settings = Settings::new(&model, kv);
         let saved = bench.reading(bytes.len(), || Saved::read(bytes, &settings))?;
         bench.go_on(&model, kv, &saved, random)
@@ -63,13 +63,13 @@ impl Target for SavedSession {
 
 /// A text with its keys and values, saved.
 fn saved(model: &[u8], kv: KvDtype, random: &mut Random) -> whit::Result<Vec<u8>> {
-    let aligned = AlignedBytes::copy(model);
-    let file = File::open(&aligned)?;
-    let model = Model::open(&file)?;
-    let compute = Compute::new(kernels::detect(), 1)?;
-    let context_length =
-        if model.config().rope_freqs.is_empty() { model.config().context_length.min(CONTEXT) } else { CONTEXT };
-    let options = SessionOptions { context_length, kv, batch: 8, logit_rows: 1 };
+    let model = Arc::new(Model::open(Bytes::copy(model))?);
+    let compute = Arc::new(Compute::new(kernels::detect(), 1)?);
+    let config = model.config();
+    let context_length = if config.learned_positions { config.context_length.min(CONTEXT) } else { CONTEXT };
+    // Some hold more than their windows need.
+    let hold_all = random.once_in(4);
+    let options = SessionOptions { context_length, kv, batch: 8, hold_all, ..SessionOptions::default() };
     let mut session = Session::new(&model, &compute, options)?;
     let vocab_size = model.config().vocab_size;
     let n_held = random.below(context_length);
@@ -79,7 +79,7 @@ fn saved(model: &[u8], kv: KvDtype, random: &mut Random) -> whit::Result<Vec<u8>
     }
     let part = Part { start: 0, parent: Key::default(), tokens: &tokens, n_held, note: b"\x01\0\0\0note" };
     let mut out = Vec::new();
-    save(&mut session, &Settings::new(&model, kv), part, &mut |bytes| {
+    save(session.state_mut(), &compute, &Settings::new(&model, kv), part, &mut |bytes| {
         out.extend_from_slice(bytes);
         Ok(())
     })?;

@@ -5,10 +5,10 @@ use super::{Target, whit_file};
 use crate::bench::{Bench, Bound, Files, Stop, Verdict};
 use crate::bytes::scramble;
 use crate::random::Random;
+use whit::Model;
 use whit::chat::{Speaker, Template, Turn, tokens};
-use whit::format::cast::AlignedBytes;
+use whit::format::Bytes;
 use whit::tokenizer::TokenKind;
-use whit::{File, Model};
 
 pub(super) struct ChatTemplate;
 
@@ -100,9 +100,7 @@ impl Target for ChatTemplate {
 
     fn run(&self, files: &Files, bench: &mut Bench, random: &mut Random) -> Verdict {
         let [(_, model), (_, source)] = &files[..] else { return Ok(()) };
-        let aligned = AlignedBytes::copy(model);
-        let file = File::open(&aligned)?;
-        let model = Model::open(&file)?;
+        let model = Model::open(Bytes::copy(model))?;
         let Some(tokenizer) = model.tokenizer() else { return Ok(()) };
         let source = String::from_utf8_lossy(source);
         let template = Template::new(&source, tokenizer);

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use whit::format::writer::{TensorPlan, Writer};
 use whit::format::{FileKind, Provenance, SectionId, SourceRecord, TensorErrors};
-use whit::model::GenerationDefaults;
 use whit::model::spec::{self, Shape};
+use whit::model::{GenerationDefaults, tensors};
 use whit::quant::{Dtype, PANEL_ROWS, encode_panel, panel_bytes};
 
 use super::Target;
@@ -78,7 +78,7 @@ fn seed_file(seed: u64) -> whit::Result<Parts> {
     let mut random = Random::new(seed);
     let pieces = Pieces::new(seed.is_multiple_of(2), &mut random);
     let style = Style::ALL[seed as usize % Style::ALL.len()];
-    let config = model::config(style, pieces.tokens.len() + random.below(2), true, &mut random);
+    let config = model::config(style, pieces.tokens.len() + random.below(2), true, &mut random).config();
     let dtype = random.pick(&[Dtype::Int8, Dtype::F16, Dtype::F32]);
     let generation = GenerationDefaults { temperature: Some(0.8), eos: vec![EOS, BOS], ..Default::default() };
     let source = SourceRecord { name: "model.safetensors".into(), bytes: 1234, hash: [9; 32] };
@@ -92,7 +92,7 @@ fn seed_file(seed: u64) -> whit::Result<Parts> {
     sections.push((SectionId::TMPL, b"{{ messages }}".to_vec()));
     sections.push((SectionId::PROV, provenance.encode()?));
     sections.push((SectionId::LICE, "as you like \u{a9}".as_bytes().to_vec()));
-    let table = spec::tensors(&config);
+    let table = tensors(&config);
     let of = |role: spec::Role| if role.allows(dtype) { dtype } else { role.min_dtype() };
     let plan =
         table.iter().map(|spec| TensorPlan { name: spec.name.clone(), dtype: of(spec.role), dims: spec.shape.dims() });

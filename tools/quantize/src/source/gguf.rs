@@ -4,9 +4,11 @@ use whit::error::{Error, Result};
 use whit::format::cursor::Cursor;
 
 use super::encoding::Encoding;
+use super::gguf_config::Keys;
 use super::gguf_meta::{self, Metadata};
 use super::{Checkpoint, Location, MAX_TENSORS, OpenOptions, SourceFile, SourceFormat, SourceTensor};
 use super::{check_dimensions, gguf_config, gguf_vocabulary};
+use crate::families::{Family, Layout, Naming};
 
 const MAX_PAIRS: u64 = 65_536;
 /// Bytes of a tensor's name, at most: ggml's own limit.
@@ -23,18 +25,18 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint
     }
     let parts = read(&file).map_err(|e| file.error(e))?;
     let Parts {
-        mut config,
+        config,
         name,
         vocabulary,
         chat_template,
         generation,
         licence,
-        interleaved_rope,
+        family,
+        layout,
         tensors,
         locations,
         notes,
     } = parts;
-    config.tied = !tensors.iter().any(|t| t.name == "output.weight");
     let mut source = Checkpoint {
         format: SourceFormat::Gguf,
         config,
@@ -44,13 +46,14 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint
         chat_template,
         generation,
         licence,
-        interleaved_rope,
+        family,
+        layout,
         files: vec![file],
         tensors,
         notes,
         locations,
     };
-    source.tie("output.weight", "token_embd.weight");
+    source.tie();
     Ok(source)
 }
 
@@ -62,7 +65,8 @@ struct Parts {
     chat_template: Option<String>,
     generation: whit::model::GenerationDefaults,
     licence: Option<String>,
-    interleaved_rope: bool,
+    family: &'static Family,
+    layout: Layout,
     tensors: Vec<SourceTensor>,
     locations: Vec<Location>,
     notes: Vec<String>,
@@ -71,13 +75,13 @@ struct Parts {
 fn read(file: &SourceFile) -> Result<Parts> {
     let mut input = Cursor::new(&file.map, "GGUF");
     let (n_tensors, metadata) = header(&mut input)?;
-    let architecture = gguf_config::Architecture::of(&metadata)?;
+    let (family, gguf) = gguf_config::family(&metadata)?;
     refuse_split(&metadata)?;
     let infos = tensor_infos(&mut input, n_tensors)?;
     let (tensors, locations) = layout(&infos, &metadata, input.position() as u64, file.bytes)?;
     let mut notes = Vec::new();
     let factors = rope_factors(file, &tensors, &locations)?;
-    let config = gguf_config::config(&metadata, architecture, &tensors, factors)?;
+    let config = (gguf.config)(&mut Keys::new(&metadata, gguf.architecture, &tensors, factors))?;
     let keep = |t: &SourceTensor| t.name != "rope_freqs.weight" && !t.name.ends_with(".attn_rot_embd.weight");
     let dropped = tensors.iter().filter(|t| t.name.ends_with(".attn_rot_embd.weight")).count();
     if dropped > 0 {
@@ -90,7 +94,7 @@ fn read(file: &SourceFile) -> Result<Parts> {
     let chat_template = gguf_config::chat_template(&metadata)?;
     let vocabulary = gguf_vocabulary::read(&metadata)?;
     let licence = metadata.str("general.license")?.map(str::to_string);
-    let interleaved_rope = architecture.interleaved_rope();
+    let layout = Layout { naming: Naming::Gguf, interleaved_rotary: gguf.interleaved_rotary };
     Ok(Parts {
         config,
         name,
@@ -98,7 +102,8 @@ fn read(file: &SourceFile) -> Result<Parts> {
         chat_template,
         generation,
         licence,
-        interleaved_rope,
+        family,
+        layout,
         tensors,
         locations,
         notes,

@@ -1,65 +1,50 @@
-//! The configuration of a GGUF file: keys under the architecture's name, the rest read off the tensors.
+//! The configuration of a GGUF file: keys under the architecture's name, the rest read off the tensors. What they mean is for the
+//! families to say.
 
 use whit::error::{Error, Result};
-use whit::model::{Config, Family, GenerationDefaults};
+use whit::model::{Family, GenerationDefaults, Uniform};
 
 use super::gguf_meta::{Metadata, shown};
 use super::{SourceTensor, rope};
+use crate::families::{self, FAMILIES, Gguf};
 
 /// Bytes of a chat template, at most.
 pub(super) const MAX_TEMPLATE: usize = 1 << 20;
 
-/// The architectures that are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Architecture {
-    Gpt2,
-    Llama,
-    Qwen2,
-    Qwen3,
+/// The family that the metadata name.
+pub(super) fn family(metadata: &Metadata<'_>) -> Result<(&'static families::Family, &'static Gguf)> {
+    let key = "general.architecture";
+    let Some(name) = metadata.str(key)? else { return Err(metadata.error(key, "missing")) };
+    families::Family::in_gguf(name).ok_or_else(|| {
+        let labels: Vec<_> = FAMILIES.iter().filter_map(|family| Some(family.gguf.as_ref()?.label)).collect();
+        let error = metadata.error(key, format!("architecture \"{}\" is not supported", shown(name)));
+        error.hint(format!("supported: {}", labels.join(", ")))
+    })
 }
 
-impl Architecture {
-    /// The architecture that the metadata name.
-    pub(super) fn of(metadata: &Metadata<'_>) -> Result<Self> {
-        let key = "general.architecture";
-        match metadata.str(key)? {
-            Some("gpt2") => Ok(Architecture::Gpt2),
-            Some("llama") => Ok(Architecture::Llama),
-            Some("qwen2") => Ok(Architecture::Qwen2),
-            Some("qwen3") => Ok(Architecture::Qwen3),
-            Some(other) => {
-                let error = metadata.error(key, format!("architecture \"{}\" is not supported", shown(other)));
-                Err(error.hint("supported: gpt2, llama (also Mistral), qwen2, qwen3"))
-            }
-            None => Err(metadata.error(key, "missing")),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Architecture::Gpt2 => "gpt2",
-            Architecture::Llama => "llama",
-            Architecture::Qwen2 => "qwen2",
-            Architecture::Qwen3 => "qwen3",
-        }
-    }
-
-    /// Rows of q and k were permuted for neighbouring rotary pairs when the file was made.
-    pub(super) fn interleaved_rope(self) -> bool {
-        self == Architecture::Llama
-    }
-}
-
-/// Reads keys of one architecture and remembers those that are missing.
-struct Keys<'m, 'a> {
+/// Reads keys of one architecture, and remembers those that are missing.
+pub(crate) struct Keys<'m, 'a> {
     metadata: &'m Metadata<'a>,
-    prefix: &'static str,
+    architecture: &'static str,
+    tensors: &'m [SourceTensor],
+    /// What the rotary frequencies are divided by.
+    factors: Option<Vec<f32>>,
     missing: Vec<String>,
 }
 
-impl Keys<'_, '_> {
+impl<'m, 'a> Keys<'m, 'a> {
+    /// Of a file with these `tensors`; `factors` divide the rotary frequencies.
+    pub(super) fn new(
+        metadata: &'m Metadata<'a>,
+        architecture: &'static str,
+        tensors: &'m [SourceTensor],
+        factors: Option<Vec<f32>>,
+    ) -> Self {
+        Keys { metadata, architecture, tensors, factors, missing: Vec::new() }
+    }
+
     fn key(&self, key: &str) -> String {
-        format!("{}.{key}", self.prefix)
+        format!("{}.{key}", self.architecture)
     }
 
     fn required<T: Default>(&mut self, key: &str, value: Option<T>) -> T {
@@ -70,7 +55,7 @@ impl Keys<'_, '_> {
     }
 
     /// A dimension, as an integer that may be given per layer.
-    fn dimension(&mut self, key: &str, n_layers: usize) -> Result<Option<usize>> {
+    fn dimension(&self, key: &str, n_layers: usize) -> Result<Option<usize>> {
         let key = self.key(key);
         match self.metadata.per_layer(&key, n_layers)? {
             Some(n) if n > 1 << 31 => Err(self.metadata.error(&key, format!("{n} is beyond every limit"))),
@@ -92,151 +77,139 @@ impl Keys<'_, '_> {
         }
         Err(Error::data(format!("missing: {}", self.missing.join(", "))).field("metadata"))
     }
-}
 
-/// The configuration of the network. `factors` divide the rotary frequencies.
-pub(super) fn config(
-    metadata: &Metadata<'_>,
-    architecture: Architecture,
-    tensors: &[SourceTensor],
-    factors: Option<Vec<f32>>,
-) -> Result<Config> {
-    let mut keys = Keys { metadata, prefix: architecture.name(), missing: Vec::new() };
-    let family = if architecture == Architecture::Gpt2 { Family::Gpt2 } else { Family::Llama };
-    let n_layers = keys.dimension("block_count", 0)?;
-    let n_layers = keys.required("block_count", n_layers);
-    let mut dimension = |key: &str| -> Result<usize> {
-        let value = keys.dimension(key, n_layers)?;
-        Ok(keys.required(key, value))
-    };
-    let dim = dimension("embedding_length")?;
-    let hidden_dim = dimension("feed_forward_length")?;
-    let context_length = dimension("context_length")?;
-    let n_heads = dimension("attention.head_count")?;
-    let eps = match family {
-        Family::Gpt2 => "attention.layer_norm_epsilon",
-        Family::Llama => "attention.layer_norm_rms_epsilon",
-    };
-    let norm_eps = keys.float(eps)?;
-    let norm_eps = keys.required(eps, norm_eps) as f32;
-    let n_kv_heads = keys.dimension("attention.head_count_kv", n_layers)?.unwrap_or(n_heads);
-    let sliding_window = keys.dimension("attention.sliding_window", n_layers)?.filter(|w| *w > 0);
-    keys.check()?;
-    if keys.dimension("expert_count", n_layers)?.is_some_and(|n| n > 0) {
-        return Err(keys.error("expert_count", "a mixture of experts is not supported"));
+    /// The file has a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.iter().any(|t| t.name == name)
     }
-    if n_heads == 0 {
-        return Err(keys.error("attention.head_count", "0 heads"));
-    }
-    if n_kv_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) {
-        let message = format!("{n_kv_heads} does not divide {n_heads} query heads");
-        return Err(keys.error("attention.head_count_kv", message));
-    }
-    let head_dim = head_dim(&mut keys, dim, n_heads)?;
-    check_layers(&keys, n_layers, tensors)?;
-    let rope_freqs = match family {
-        Family::Gpt2 => Vec::new(),
-        Family::Llama => rope_freqs(&mut keys, head_dim, factors)?,
-    };
-    let has = |name: &str| tensors.iter().any(|t| t.name == name);
-    let gpt2 = family == Family::Gpt2;
-    let config = Config {
-        family,
-        dim,
-        hidden_dim,
-        n_layers,
-        n_heads,
-        n_kv_heads,
-        head_dim,
-        vocab_size: vocab_size(&mut keys, tensors)?,
-        context_length,
-        norm_eps,
-        sliding_window: sliding_window.filter(|w| !gpt2 && *w < context_length),
-        tied: !has("output.weight"),
-        qkv_bias: gpt2 || architecture == Architecture::Qwen2 || has("blk.0.attn_q.bias"),
-        output_bias: gpt2 || has("blk.0.attn_output.bias"),
-        mlp_bias: gpt2 || has("blk.0.ffn_up.bias"),
-        qk_norm: architecture == Architecture::Qwen3,
-        rope_freqs,
-    };
-    config.check()?;
-    Ok(config)
-}
 
-fn head_dim(keys: &mut Keys<'_, '_>, dim: usize, n_heads: usize) -> Result<usize> {
-    let head_dim = match keys.dimension("attention.key_length", 0)? {
-        Some(head_dim) => head_dim,
-        None if dim.is_multiple_of(n_heads) => dim / n_heads,
-        None => {
-            let message = format!("{n_heads} does not divide embedding_length {dim}");
-            return Err(keys.error("attention.head_count", message));
+    /// What all architectures say alike: dimensions and the epsilon of the norms, which stands under the key `eps`. There are no
+    /// biases, norms of q and k or rotary frequencies in it.
+    pub(crate) fn network(&mut self, family: Family, eps: &str) -> Result<Uniform> {
+        let n_layers = self.dimension("block_count", 0)?;
+        let n_layers = self.required("block_count", n_layers);
+        let mut dimension = |key: &str| -> Result<usize> {
+            let value = self.dimension(key, n_layers)?;
+            Ok(self.required(key, value))
+        };
+        let dim = dimension("embedding_length")?;
+        let hidden_dim = dimension("feed_forward_length")?;
+        let context_length = dimension("context_length")?;
+        let n_heads = dimension("attention.head_count")?;
+        let norm_eps = self.float(eps)?;
+        let norm_eps = self.required(eps, norm_eps) as f32;
+        let n_kv_heads = self.dimension("attention.head_count_kv", n_layers)?.unwrap_or(n_heads);
+        let sliding_window = self.dimension("attention.sliding_window", n_layers)?.filter(|w| *w > 0);
+        self.check()?;
+        if self.dimension("expert_count", n_layers)?.is_some_and(|n| n > 0) {
+            return Err(self.error("expert_count", "a mixture of experts is not supported"));
         }
-    };
-    match keys.dimension("attention.value_length", 0)? {
-        Some(value) if value != head_dim => {
-            Err(keys.error("attention.value_length", format!("{value} differs from the keys' {head_dim}")))
+        if n_heads == 0 {
+            return Err(self.error("attention.head_count", "0 heads"));
         }
-        _ => Ok(head_dim),
+        if n_kv_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) {
+            let message = format!("{n_kv_heads} does not divide {n_heads} query heads");
+            return Err(self.error("attention.head_count_kv", message));
+        }
+        let head_dim = self.head_dim(dim, n_heads)?;
+        self.check_layers(n_layers)?;
+        Ok(Uniform {
+            family,
+            dim,
+            hidden_dim,
+            n_layers,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            vocab_size: self.vocab_size()?,
+            context_length,
+            norm_eps,
+            sliding_window: sliding_window.filter(|w| *w < context_length),
+            tied: !self.has("output.weight"),
+            qkv_bias: false,
+            output_bias: false,
+            mlp_bias: false,
+            qk_norm: false,
+            rope_freqs: Vec::new(),
+        })
     }
-}
 
-/// The highest block of any tensor has to be the last one announced.
-fn check_layers(keys: &Keys<'_, '_>, n_layers: usize, tensors: &[SourceTensor]) -> Result<()> {
-    let block = |t: &SourceTensor| t.name.strip_prefix("blk.")?.split_once('.')?.0.parse::<usize>().ok();
-    let found = tensors.iter().filter_map(block).max().map_or(0, |last| last.saturating_add(1));
-    if found == n_layers {
-        return Ok(());
+    fn head_dim(&self, dim: usize, n_heads: usize) -> Result<usize> {
+        let head_dim = match self.dimension("attention.key_length", 0)? {
+            Some(head_dim) => head_dim,
+            None if dim.is_multiple_of(n_heads) => dim / n_heads,
+            None => {
+                let message = format!("{n_heads} does not divide embedding_length {dim}");
+                return Err(self.error("attention.head_count", message));
+            }
+        };
+        match self.dimension("attention.value_length", 0)? {
+            Some(value) if value != head_dim => {
+                Err(self.error("attention.value_length", format!("{value} differs from the keys' {head_dim}")))
+            }
+            _ => Ok(head_dim),
+        }
     }
-    Err(keys.error("block_count", format!("{n_layers} blocks, the tensors are of {found}")))
-}
 
-fn vocab_size(keys: &mut Keys<'_, '_>, tensors: &[SourceTensor]) -> Result<usize> {
-    let name = "token_embd.weight";
-    let Some(embedding) = tensors.iter().find(|t| t.name == name) else {
-        return Err(Error::data("missing").field(format!("tensor \"{name}\"")));
-    };
-    let rows = embedding.shape[0] as usize;
-    match keys.dimension("vocab_size", 0)? {
-        Some(n) if n != rows => Err(keys.error("vocab_size", format!("{n} tokens, {name} has {rows} rows"))),
-        _ => Ok(rows),
+    /// The highest block of any tensor has to be the last one announced.
+    fn check_layers(&self, n_layers: usize) -> Result<()> {
+        let block = |t: &SourceTensor| t.name.strip_prefix("blk.")?.split_once('.')?.0.parse::<usize>().ok();
+        let found = self.tensors.iter().filter_map(block).max().map_or(0, |last| last.saturating_add(1));
+        if found == n_layers {
+            return Ok(());
+        }
+        Err(self.error("block_count", format!("{n_layers} blocks, the tensors are of {found}")))
     }
-}
 
-fn rope_freqs(keys: &mut Keys<'_, '_>, head_dim: usize, factors: Option<Vec<f32>>) -> Result<Vec<f32>> {
-    let rotated = keys.dimension("rope.dimension_count", 0)?.unwrap_or(head_dim);
-    if rotated != head_dim || !head_dim.is_multiple_of(2) || !(2..=4096).contains(&head_dim) {
-        let message = format!("{rotated} rotated dimensions of heads of {head_dim}: expected all, an even number");
-        return Err(keys.error("rope.dimension_count", message));
+    fn vocab_size(&self) -> Result<usize> {
+        let name = "token_embd.weight";
+        let Some(embedding) = self.tensors.iter().find(|t| t.name == name) else {
+            return Err(Error::data("missing").field(format!("tensor \"{name}\"")));
+        };
+        let rows = embedding.shape[0] as usize;
+        match self.dimension("vocab_size", 0)? {
+            Some(n) if n != rows => Err(self.error("vocab_size", format!("{n} tokens, {name} has {rows} rows"))),
+            _ => Ok(rows),
+        }
     }
-    let theta = keys.float("rope.freq_base")?.unwrap_or(10_000.0);
-    if !(theta.is_finite() && theta > 0.0) {
-        return Err(keys.error("rope.freq_base", format!("{theta}, expected a positive number")));
-    }
-    let mut freqs = rope::frequencies(head_dim, theta);
-    let kind = keys.metadata.str(&keys.key("rope.scaling.type"))?;
-    match kind {
-        None | Some("linear") => {
-            let new = keys.float("rope.scaling.factor")?.map(|factor| ("rope.scaling.factor", factor));
-            let old = keys.float("rope.scale_linear")?.map(|factor| ("rope.scale_linear", factor));
-            match new.or(old) {
-                Some((_, factor)) if factor.is_finite() && factor > 0.0 => rope::scale_linear(&mut freqs, factor),
-                Some((key, factor)) => return Err(keys.error(key, format!("{factor}, expected a positive number"))),
-                None => {}
+
+    /// Rotary frequencies of heads of `head_dim`, scaled as the file says.
+    pub(crate) fn rope_freqs(&self, head_dim: usize) -> Result<Vec<f32>> {
+        let rotated = self.dimension("rope.dimension_count", 0)?.unwrap_or(head_dim);
+        if rotated != head_dim || !head_dim.is_multiple_of(2) || !(2..=4096).contains(&head_dim) {
+            let message = format!("{rotated} rotated dimensions of heads of {head_dim}: expected all, an even number");
+            return Err(self.error("rope.dimension_count", message));
+        }
+        let theta = self.float("rope.freq_base")?.unwrap_or(10_000.0);
+        if !(theta.is_finite() && theta > 0.0) {
+            return Err(self.error("rope.freq_base", format!("{theta}, expected a positive number")));
+        }
+        let mut freqs = rope::frequencies(head_dim, theta);
+        let kind = self.metadata.str(&self.key("rope.scaling.type"))?;
+        match kind {
+            None | Some("linear") => {
+                let new = self.float("rope.scaling.factor")?.map(|factor| ("rope.scaling.factor", factor));
+                let old = self.float("rope.scale_linear")?.map(|factor| ("rope.scale_linear", factor));
+                match new.or(old) {
+                    Some((_, factor)) if factor.is_finite() && factor > 0.0 => rope::scale_linear(&mut freqs, factor),
+                    Some((key, factor)) => return Err(self.error(key, format!("{factor}, expected a positive number"))),
+                    None => {}
+                }
+            }
+            Some("none") => {}
+            Some(other) => {
+                let error = self.error("rope.scaling.type", format!("scaling \"{}\" is not supported", shown(other)));
+                return Err(error.hint("supported: none, linear, and the factors of Llama 3"));
             }
         }
-        Some("none") => {}
-        Some(other) => {
-            let error = keys.error("rope.scaling.type", format!("scaling \"{}\" is not supported", shown(other)));
-            return Err(error.hint("supported: none, linear, and the factors of Llama 3"));
+        let Some(factors) = &self.factors else { return Ok(freqs) };
+        if factors.len() != freqs.len() {
+            let message = format!("{} elements, heads of {head_dim} need {}", factors.len(), freqs.len());
+            return Err(Error::data(message).field("tensor \"rope_freqs.weight\""));
         }
+        freqs.iter_mut().zip(factors).for_each(|(f, factor)| *f /= factor);
+        Ok(freqs)
     }
-    let Some(factors) = factors else { return Ok(freqs) };
-    if factors.len() != freqs.len() {
-        let message = format!("{} elements, heads of {head_dim} need {}", factors.len(), freqs.len());
-        return Err(Error::data(message).field("tensor \"rope_freqs.weight\""));
-    }
-    freqs.iter_mut().zip(factors).for_each(|(f, factor)| *f /= factor);
-    Ok(freqs)
 }
 
 /// The tokens that end a text, and the sampling settings of newer files.

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use whit::error::{Error, Kind, Result, listed, moves_cursor, printable};
-use whit::model::Family;
 
 use super::hf_config::{self, HfConfig};
 use super::hf_tokenizer;
 use super::json::{Json, Value};
 use super::{Checkpoint, Location, MAX_TENSORS, OpenOptions, SourceFile, SourceFormat, SourceTensor, safetensors};
+use crate::families::{Family, Layout, Naming};
 
 /// Bytes of a configuration, at most.
 pub(super) const MAX_CONFIG: u64 = 16 << 20;
@@ -28,7 +28,7 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
         let error = Error::new(Kind::NoInput, "no config.json: not a Hugging Face checkpoint");
         return Err(error.in_file(dir.display().to_string()));
     };
-    let HfConfig { config, bos, eos, dtype, mut notes } = with_object(&config_file, hf_config::parse)?;
+    let HfConfig { family, config, bos, eos, dtype, mut notes } = with_object(&config_file, hf_config::parse)?;
     let mut files = vec![config_file];
     let mut generation = whit::model::GenerationDefaults::default();
     if let Some(file) = optional(dir, "generation_config.json", MAX_CONFIG)? {
@@ -38,7 +38,7 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
     if generation.eos.is_empty() {
         generation.eos = eos.unwrap_or_default();
     }
-    let (tensors, locations) = weights(dir, config.family, &mut files, &mut notes)?;
+    let (tensors, locations) = weights(dir, family, &mut files, &mut notes)?;
     if let Some(note) = dtype.and_then(|dtype| differing_dtype(&dtype, &tensors)) {
         notes.push(note);
     }
@@ -64,17 +64,14 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
         chat_template: tokenizer.chat_template,
         generation,
         licence,
-        interleaved_rope: false,
+        family,
+        layout: Layout { naming: Naming::HuggingFace, interleaved_rotary: false },
         files,
         tensors,
         notes,
         locations,
     };
-    let embedding = match source.config.family {
-        Family::Gpt2 => "wte.weight",
-        Family::Llama => "model.embed_tokens.weight",
-    };
-    source.tie("lm_head.weight", embedding);
+    source.tie();
     Ok(source)
 }
 
@@ -99,7 +96,7 @@ pub(super) fn with_object<T>(file: &SourceFile, read: impl FnOnce(Value<'_>) -> 
 
 type Weights = (Vec<SourceTensor>, Vec<Location>);
 
-fn weights(dir: &Path, family: Family, files: &mut Vec<SourceFile>, notes: &mut Vec<String>) -> Result<Weights> {
+fn weights(dir: &Path, family: &Family, files: &mut Vec<SourceFile>, notes: &mut Vec<String>) -> Result<Weights> {
     let mut weights = (Vec::new(), Vec::new());
     if let Some(file) = optional(dir, SINGLE, u64::MAX)? {
         if dir.join(INDEX).exists() {
@@ -126,34 +123,15 @@ fn weights(dir: &Path, family: Family, files: &mut Vec<SourceFile>, notes: &mut 
     Ok(weights)
 }
 
-/// Tables and masks that follow from the configuration.
-fn ignored(family: Family, name: &str) -> bool {
-    match family {
-        Family::Gpt2 => name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"),
-        Family::Llama => name.ends_with("rotary_emb.inv_freq"),
-    }
-}
-
-/// The name without the prefix of GPT-2's head model, with the one of Llama's.
-fn normal_name(family: Family, name: String) -> String {
-    match family {
-        Family::Gpt2 => name.strip_prefix("transformer.").map_or(name.clone(), str::to_string),
-        Family::Llama if ["layers.", "embed_tokens.", "norm."].iter().any(|p| name.starts_with(p)) => {
-            format!("model.{name}")
-        }
-        Family::Llama => name,
-    }
-}
-
 /// Adds all tensors of a safetensors file; returns their names as they are in the file.
-fn add_file(file: SourceFile, family: Family, files: &mut Vec<SourceFile>, out: &mut Weights) -> Result<Vec<String>> {
-    let parsed = safetensors::parse(&file.map, |name| ignored(family, name)).map_err(|e| file.error(e))?;
+fn add_file(file: SourceFile, family: &Family, files: &mut Vec<SourceFile>, out: &mut Weights) -> Result<Vec<String>> {
+    let parsed = safetensors::parse(&file.map, |name| family.ignores(name)).map_err(|e| file.error(e))?;
     let mut names = Vec::with_capacity(parsed.len());
     for entry in parsed {
         let safetensors::Entry { name, encoding, shape, start } = entry;
         let bytes = encoding.bytes(shape.iter().product()).unwrap_or(0);
         names.push(name.clone());
-        out.0.push(SourceTensor { name: normal_name(family, name), shape, dtype: encoding.name() });
+        out.0.push(SourceTensor { name: family.normal_name(name), shape, dtype: encoding.name() });
         out.1.push(Location { file: files.len(), offset: start, bytes, encoding });
     }
     files.push(file);
@@ -161,7 +139,13 @@ fn add_file(file: SourceFile, family: Family, files: &mut Vec<SourceFile>, out: 
 }
 
 /// Adds the shards that the index names, and holds the index against them.
-fn shards(dir: &Path, index: SourceFile, family: Family, files: &mut Vec<SourceFile>, out: &mut Weights) -> Result<()> {
+fn shards(
+    dir: &Path,
+    index: SourceFile,
+    family: &Family,
+    files: &mut Vec<SourceFile>,
+    out: &mut Weights,
+) -> Result<()> {
     let map = with_object(&index, weight_map)?;
     let mut problems = Vec::new();
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
@@ -181,7 +165,7 @@ fn shards(dir: &Path, index: SourceFile, family: Family, files: &mut Vec<SourceF
         }
         let present = add_file(SourceFile::open(&path)?, family, files, out)?;
         let present: BTreeSet<String> = present.into_iter().collect();
-        for name in tensors.iter().filter(|name| !present.contains(*name) && !ignored(family, name)) {
+        for name in tensors.iter().filter(|name| !present.contains(*name) && !family.ignores(name)) {
             problems.push(format!("tensor \"{}\" is not in {shard}", printable(name)));
         }
         for name in present {

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use whit::error::{Error, Kind, Result};
 use whit::format::cursor::Cursor;
-use whit::model::{Config, Family, GenerationDefaults};
+use whit::model::{self, GenerationDefaults, Uniform};
 
 use super::encoding::Encoding;
 use super::{Checkpoint, Location, OpenOptions, SourceFile, SourceFormat, SourceTensor, rope, tokenizer_bin};
+use crate::families::{LLAMA, Layout, Naming};
 
 const MAGIC: u32 = 0x616b_3432;
 /// Bytes before the weights of version 1.
@@ -39,8 +40,8 @@ impl Header {
 pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint> {
     let header = header(&file).map_err(|e| file.error(e))?;
     let (tensors, locations) = tensors(&header, file.bytes).map_err(|e| file.error(e))?;
-    let config = Config {
-        family: Family::Llama,
+    let network = Uniform {
+        family: model::Family::Llama,
         dim: header.dim as usize,
         hidden_dim: header.hidden_dim as usize,
         n_layers: header.n_layers as usize,
@@ -58,7 +59,8 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint
         qk_norm: false,
         rope_freqs: rope::frequencies(header.head_dim() as usize, 10_000.0),
     };
-    config.check().map_err(|e| file.error(e))?;
+    network.check().map_err(|e| file.error(e))?;
+    let config = network.config();
     let tokenizer = tokenizer(&file, options, config.vocab_size)?;
     let vocabulary = tokenizer_bin::read(&tokenizer.map, config.vocab_size).map_err(|e| tokenizer.error(e))?;
     let name = file.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
@@ -75,7 +77,8 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint
             ..GenerationDefaults::default()
         },
         licence: None,
-        interleaved_rope: true,
+        family: &LLAMA,
+        layout: Layout { naming: Naming::HuggingFace, interleaved_rotary: true },
         files: vec![file, tokenizer],
         tensors,
         notes: Vec::new(),

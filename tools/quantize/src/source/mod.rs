@@ -8,11 +8,11 @@
 mod encoding;
 mod ggml_blocks;
 mod gguf;
-mod gguf_config;
+pub(crate) mod gguf_config;
 mod gguf_meta;
 mod gguf_vocabulary;
 mod hf;
-mod hf_config;
+pub(crate) mod hf_config;
 mod hf_tokenizer;
 mod json;
 mod json_parser;
@@ -27,10 +27,12 @@ mod word_vectors;
 use std::path::{Path, PathBuf};
 
 use whit::error::{Error, Kind, Result, moves_cursor};
+use whit::model::spec::Part;
 use whit::model::{Config, GenerationDefaults};
 use whit::os::Mapping;
 use whit::tokenizer::{Token, TokenKind, Vocabulary};
 
+use crate::families::{Family, Layout};
 use encoding::Encoding;
 
 pub use word_vectors::WordVectors;
@@ -147,8 +149,10 @@ pub struct Checkpoint {
     pub generation: GenerationDefaults,
     /// Licence text.
     pub licence: Option<String>,
-    /// Rows of q and k pair neighbours (2i, 2i + 1) for the rotation, not halves (i, i + head_dim / 2).
-    pub interleaved_rope: bool,
+    /// The family that it is a checkpoint of.
+    pub family: &'static Family,
+    /// How its tensors are named and their rotary rows ordered.
+    pub layout: Layout,
     /// The files that were read.
     pub files: Vec<SourceFile>,
     /// The tensors, in the order of the files.
@@ -228,10 +232,12 @@ impl Checkpoint {
         &self.files[file].map[offset as usize..(offset + bytes) as usize]
     }
 
-    /// Leaves out the unembedding `name` where it is a copy of `embedding`, and says so.
-    fn tie(&mut self, name: &str, embedding: &str) {
+    /// Leaves out the unembedding where it is a copy of the embedding, and says so.
+    fn tie(&mut self) {
+        let name = |part| self.family.tensor_name(part, None, false, self.layout.naming);
+        let (Some(name), Some(embedding)) = (name(Part::Unembedding), name(Part::Embedding)) else { return };
         let find = |name: &str| self.tensors.iter().position(|t| t.name == name);
-        let (Some(output), Some(input)) = (find(name), find(embedding)) else { return };
+        let (Some(output), Some(input)) = (find(&name), find(&embedding)) else { return };
         let same = self.locations[output].encoding == self.locations[input].encoding
             && self.tensors[output].shape == self.tensors[input].shape
             && self.raw(output) == self.raw(input);

@@ -13,10 +13,10 @@ mod support;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use support::{Converted, argmax, root, shared};
 use whit::compute::Compute;
-use whit::format::File;
+use whit::format::Bytes;
 use whit::kernels::{self, Kernels};
 use whit::model::{Model, Session, SessionOptions};
 use whit::ops::KvDtype;
@@ -81,8 +81,8 @@ fn backends(all: bool) -> Vec<&'static Kernels> {
 }
 
 /// SHA-256 of the bits of the logits after the prompt and after each of `n_decode` tokens of greatest logit.
-fn hash(model: &Model<'_>, kernels: &'static Kernels, kv: KvDtype, n_prompt: usize, n_decode: usize) -> String {
-    let compute = Compute::new(kernels, 2).expect("threads");
+fn hash(model: &Arc<Model>, kernels: &'static Kernels, kv: KvDtype, n_prompt: usize, n_decode: usize) -> String {
+    let compute = Arc::new(Compute::new(kernels, 2).expect("threads"));
     let context_length = n_prompt + n_decode;
     let options = SessionOptions { context_length, kv, ..SessionOptions::default() };
     let mut session = Session::new(model, &compute, options).expect("a session");
@@ -114,9 +114,8 @@ fn has_fma(kernels: &Kernels) -> bool {
 
 fn story(weights: Dtype) {
     let converted = Converted::new(&root().join("models/stories"), weights);
-    let file = File::open(&converted.mapping).expect("a valid file");
-    check(&[(format!("stories {} file", weights.name()), hex(&file.content_hash()))], "quantize");
     converted.with(|model| {
+        check(&[(format!("stories {} file", weights.name()), hex(&model.content_hash()))], "quantize");
         for kernels in backends(true) {
             if weights == Dtype::F16 && !has_fma(kernels) && !writing() {
                 eprintln!("SKIPPED: fp16 on {}, which has no fused multiply-add", kernels.name);
@@ -149,19 +148,18 @@ fn the_fp16_story_model_gives_the_same_bits_everywhere() {
 /// SmolLM2 as int8: the file that `WHIT_SMOLLM2_INT8` names, or one converted here, which takes long under emulation.
 #[test]
 fn smollm2_gives_the_same_bits_everywhere() {
-    let mapping = match std::env::var_os("WHIT_SMOLLM2_INT8") {
-        Some(path) => Mapping::open(Path::new(&path)).expect("the converted SmolLM2"),
+    let bytes = match std::env::var_os("WHIT_SMOLLM2_INT8") {
+        Some(path) => Bytes::new(Mapping::open(Path::new(&path)).expect("the converted SmolLM2")),
         None => {
             let Some(path) = shared("models/SmolLM2-135M-Instruct.Q4_1.gguf") else {
                 assert!(!writing(), "hashes of SmolLM2 cannot be written without it");
                 return;
             };
-            Converted::new(&path, Dtype::Int8).mapping
+            Converted::new(&path, Dtype::Int8).bytes
         }
     };
-    let file = File::open(&mapping).expect("a valid file");
-    check(&[("smollm2 int8 file".into(), hex(&file.content_hash()))], "quantize");
-    let model = Model::open(&file).expect("a valid model");
+    let model = Arc::new(Model::open(bytes).expect("a valid model"));
+    check(&[("smollm2 int8 file".into(), hex(&model.content_hash()))], "quantize");
     let n = if full() || writing() { SMOL_PROMPTS.len() } else { SMOL_QUICK };
     for kernels in backends(false) {
         for kv in [KvDtype::F16, KvDtype::Int8] {

@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use quantize::convert::{self, Dtypes};
+use quantize::families::{Family, Layout, Naming};
 use quantize::source::{Checkpoint, OpenOptions};
 use serde_json::Value;
 use whit::compute::Compute;
-use whit::format::File;
+use whit::format::Bytes;
 use whit::kernels::Kernels;
-use whit::model::{Model, Session, SessionOptions};
+use whit::model::spec::Shape;
+use whit::model::{Model, Session, SessionOptions, Uniform};
 use whit::ops::KvDtype;
 use whit::os::Mapping;
 use whit::quant::Dtype;
@@ -50,7 +53,7 @@ pub fn ids(value: &Value) -> Vec<u32> {
 
 /// A converted checkpoint in a temporary folder that goes with it.
 pub struct Converted {
-    pub mapping: Mapping,
+    pub bytes: Bytes,
     _folder: tempfile::TempDir,
 }
 
@@ -64,13 +67,18 @@ impl Converted {
         let dtypes = Dtypes { weights: dtype, keep: BTreeMap::new() };
         convert::convert(&source, &output, &dtypes, false, &mut |_, _| Ok(()))
             .unwrap_or_else(|e| panic!("{}: {e}", input.display()));
-        Converted { mapping: Mapping::open(&output).expect("the file just written"), _folder: folder }
+        let mapping = Mapping::open(&output).expect("the file just written");
+        Converted { bytes: Bytes::new(mapping), _folder: folder }
+    }
+
+    /// The model.
+    pub fn model(&self) -> Arc<Model> {
+        Arc::new(Model::open(self.bytes.clone()).expect("a valid model"))
     }
 
     /// Opens the model and hands it to `body`.
-    pub fn with<T>(&self, body: impl FnOnce(&Model<'_>) -> T) -> T {
-        let file = File::open(&self.mapping).expect("a valid file");
-        body(&Model::open(&file).expect("a valid model"))
+    pub fn with<T>(&self, body: impl FnOnce(&Arc<Model>) -> T) -> T {
+        body(&self.model())
     }
 }
 
@@ -90,8 +98,8 @@ impl Run {
     }
 
     /// Logits after every token, (T, vocab_size).
-    pub fn logits(&self, model: &Model<'_>, tokens: &[u32]) -> Vec<Vec<f32>> {
-        let compute = Compute::new(self.kernels, self.threads).expect("threads");
+    pub fn logits(&self, model: &Arc<Model>, tokens: &[u32]) -> Vec<Vec<f32>> {
+        let compute = Arc::new(Compute::new(self.kernels, self.threads).expect("threads"));
         let mut session = Session::new(model, &compute, self.options(tokens.len())).expect("a session");
         let mut out = Vec::new();
         session.extend_each(tokens, &mut |_, row| out.push(row.to_vec())).expect("tokens fit");
@@ -99,8 +107,8 @@ impl Run {
     }
 
     /// `steps` tokens of greatest logit after `tokens`.
-    pub fn greedy(&self, model: &Model<'_>, tokens: &[u32], steps: usize) -> Vec<u32> {
-        let compute = Compute::new(self.kernels, self.threads).expect("threads");
+    pub fn greedy(&self, model: &Arc<Model>, tokens: &[u32], steps: usize) -> Vec<u32> {
+        let compute = Arc::new(Compute::new(self.kernels, self.threads).expect("threads"));
         let mut session = Session::new(model, &compute, self.options(tokens.len() + steps)).expect("a session");
         let mut next = argmax(session.extend(tokens).expect("tokens fit"));
         let mut out = vec![next];
@@ -112,7 +120,13 @@ impl Run {
     }
 
     fn options(&self, context_length: usize) -> SessionOptions {
-        SessionOptions { context_length, kv: self.kv, batch: self.batch, logit_rows: self.batch.min(16) }
+        SessionOptions {
+            context_length,
+            kv: self.kv,
+            batch: self.batch,
+            logit_rows: self.batch.min(16),
+            hold_all: false,
+        }
     }
 }
 
@@ -131,50 +145,57 @@ pub fn assert_close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
 
 /// Writes a Llama-family model without scaled RoPE as a Hugging Face directory in f32, without a tokenizer.
 pub fn write_hugging_face(model: &Converted, folder: &Path) {
-    use std::io::Write;
-    let file = File::open(&model.mapping).expect("a valid file");
-    model.with(|opened| {
-        let c = opened.config();
-        let theta = f64::from(c.rope_freqs[1]).powf(-(c.head_dim as f64) / 2.0).round();
-        let config = serde_json::json!({
-            "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu",
-            "hidden_size": c.dim, "intermediate_size": c.hidden_dim, "num_hidden_layers": c.n_layers,
-            "num_attention_heads": c.n_heads, "num_key_value_heads": c.n_kv_heads, "head_dim": c.head_dim,
-            "vocab_size": c.vocab_size, "max_position_embeddings": c.context_length, "rms_norm_eps": c.norm_eps,
-            "rope_theta": theta, "tie_word_embeddings": c.tied, "attention_bias": false, "mlp_bias": false,
-        });
-        std::fs::write(folder.join("config.json"), config.to_string()).expect("written");
-        let mut header = serde_json::Map::new();
-        let mut end = 0;
-        let specs = whit::model::spec::tensors(c);
-        for spec in &specs {
-            let dims = spec.shape.dims();
-            let start = end;
-            end += 4 * dims.iter().product::<u64>();
-            let entry = serde_json::json!({"dtype": "F32", "shape": dims, "data_offsets": [start, end]});
-            header.insert(spec.origins[0].name.clone(), entry);
-        }
-        let header = Value::Object(header).to_string();
-        let output = std::fs::File::create(folder.join("model.safetensors")).expect("created");
-        let mut output = std::io::BufWriter::new(output);
-        output.write_all(&(header.len() as u64).to_le_bytes()).expect("written");
-        output.write_all(header.as_bytes()).expect("written");
-        let mut write = |values: &[f32]| {
-            values.iter().for_each(|v| output.write_all(&v.to_le_bytes()).expect("written"));
-        };
-        for spec in &specs {
-            match spec.shape {
-                whit::model::spec::Shape::Vector(_) => write(file.vector(&spec.name).expect("a vector")),
-                whit::model::spec::Shape::Matrix(rows, cols) => {
-                    let matrix = file.matrix(&spec.name).expect("a matrix");
-                    let mut row = vec![0.0; cols];
-                    for r in 0..rows {
-                        matrix.read_row(r, &mut row);
-                        write(&row);
-                    }
-                }
-            }
-        }
-        output.flush().expect("written");
+    let opened = model.model();
+    let (file, plan) = (opened.file(), opened.config());
+    let c = Uniform::of(plan).expect("a uniform network");
+    let theta = f64::from(c.rope_freqs[1]).powf(-(c.head_dim as f64) / 2.0).round();
+    let config = serde_json::json!({
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu",
+        "hidden_size": c.dim, "intermediate_size": c.hidden_dim, "num_hidden_layers": c.n_layers,
+        "num_attention_heads": c.n_heads, "num_key_value_heads": c.n_kv_heads, "head_dim": c.head_dim,
+        "vocab_size": c.vocab_size, "max_position_embeddings": c.context_length, "rms_norm_eps": c.norm_eps,
+        "rope_theta": theta, "tie_word_embeddings": c.tied, "attention_bias": false, "mlp_bias": false,
     });
+    std::fs::write(folder.join("config.json"), config.to_string()).expect("written");
+    let family = Family::named("llama").expect("a family");
+    let layout = Layout { naming: Naming::HuggingFace, interleaved_rotary: false };
+    let specs = whit::model::tensors(plan);
+    let tensors: Vec<_> = specs
+        .iter()
+        .map(|spec| {
+            let values = match spec.shape {
+                Shape::Vector(_) => file.vector(&spec.name).expect("a vector").to_vec(),
+                Shape::Matrix(rows, cols) => {
+                    let matrix = file.matrix(&spec.name).expect("a matrix");
+                    let mut values = vec![0.0; rows * cols];
+                    values.chunks_exact_mut(cols).enumerate().for_each(|(r, row)| matrix.read_row(r, row));
+                    values
+                }
+            };
+            (family.origin(plan, spec, layout).expect("a name").name, spec.shape.dims(), values)
+        })
+        .collect();
+    write_safetensors(&folder.join("model.safetensors"), &tensors);
+}
+
+/// Writes tensors in f32: name, dimensions, values.
+pub fn write_safetensors(path: &Path, tensors: &[(String, Vec<u64>, Vec<f32>)]) {
+    use std::io::Write;
+    let mut header = serde_json::Map::new();
+    let mut end = 0;
+    for (name, dims, values) in tensors {
+        let start = end;
+        end += 4 * values.len();
+        let entry = serde_json::json!({"dtype": "F32", "shape": dims, "data_offsets": [start, end]});
+        header.insert(name.clone(), entry);
+    }
+    let header = Value::Object(header).to_string();
+    let output = std::fs::File::create(path).expect("created");
+    let mut output = std::io::BufWriter::new(output);
+    output.write_all(&(header.len() as u64).to_le_bytes()).expect("written");
+    output.write_all(header.as_bytes()).expect("written");
+    for value in tensors.iter().flat_map(|(_, _, values)| values) {
+        output.write_all(&value.to_le_bytes()).expect("written");
+    }
+    output.flush().expect("written");
 }

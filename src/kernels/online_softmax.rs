@@ -20,16 +20,18 @@ struct State {
     sum: f32,
 }
 
-/// Attention of `queries`, in the order of their tokens, by the products of a backend:
+/// Attention of `queries`, in the order of their tokens, over a ring of `n_blocks` blocks, by the products of a backend, which
+/// are given slots of the ring:
 ///
-/// - `prepare(block)` comes before all else of a block, once, and makes what the two products read, an `S`;
+/// - `prepare(slot)` comes before all else of a block, once, and makes what the two products read, an `S`;
 /// - `scores(s, first, queries, panel, out)` writes q k^T of up to [`AT_ONCE`] queries, the first being number `first`,
 ///   with the 16 keys of a panel;
-/// - `weigh(s, queries, p, block, seen)` adds the values of the positions `seen` of a block, weighted by `p`, to each
+/// - `weigh(s, queries, p, slot, seen)` adds the values of the positions `seen` of a block, weighted by `p`, to each
 ///   `out` of up to [`AT_ONCE`] queries; the other slots of `p` are 0.
 #[inline(always)]
 pub(super) fn attend<S>(
     queries: &mut [Query<'_>],
+    n_blocks: usize,
     s: &mut S,
     prepare: impl Fn(&mut S, usize),
     scores: impl Fn(&S, usize, &[Query<'_>], usize, &mut [PanelOut]),
@@ -44,7 +46,8 @@ pub(super) fn attend<S>(
         (start, end) = (start.min(query.visible.start), end.max(query.visible.end));
     }
     for block in start / BLOCK..end.div_ceil(BLOCK) {
-        prepare(s, block);
+        let slot = block % n_blocks;
+        prepare(s, slot);
         let mut first = 0;
         while first < queries.len() {
             let seen = seen(&queries[first].visible, block);
@@ -54,7 +57,7 @@ pub(super) fn attend<S>(
                 let (queries, p) = (&mut queries[first..last], &mut p[first..last]);
                 for panel in seen.start / PANEL_ROWS..seen.end.div_ceil(PANEL_ROWS) {
                     let mut out = [PanelOut::default(); AT_ONCE];
-                    scores(s, first, queries, 2 * block + panel, &mut out[..queries.len()]);
+                    scores(s, first, queries, 2 * slot + panel, &mut out[..queries.len()]);
                     for (p, out) in p.iter_mut().zip(&out) {
                         p.as_chunks_mut().0[panel] = *out;
                     }
@@ -62,7 +65,7 @@ pub(super) fn attend<S>(
                 for ((query, p), state) in queries.iter_mut().zip(p.iter_mut()).zip(&mut states[first..last]) {
                     softmax(p, &seen, scale, state, query.out);
                 }
-                weigh(s, queries, p, block, seen);
+                weigh(s, queries, p, slot, seen);
             }
             first = last;
         }

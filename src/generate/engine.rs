@@ -1,0 +1,109 @@
+//! The library as an embedder meets it: a model with what computes it, which begins texts.
+
+use super::{ModelFile, OnFull, StopRules, Text, Writer, prompt_tokens, recommended_sampling};
+use crate::compute::Compute;
+use crate::error::Result;
+use crate::format::Bytes;
+use crate::model::{Model, Session, SessionOptions};
+use crate::ops::KvDtype;
+use crate::sampler::{Sampler, SamplerOptions};
+use crate::token::TokenId;
+use crate::tokenizer::Specials;
+use crate::{kernels, os, threads};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use std::path::Path;
+
+/// A model and what computes it. Copies share both; it can be sent to and shared between threads.
+///
+/// One pool of threads computes one pass at a time: texts that are to be written at the same time go through
+/// [`advance`](super::advance) together.
+#[derive(Clone)]
+pub struct Engine {
+    file: ModelFile,
+    compute: Arc<Compute>,
+}
+
+/// How a text is written.
+#[derive(Debug, Clone, Default)]
+pub struct WriteOptions {
+    /// At most this many tokens; `None`: as many as the context holds.
+    pub n_tokens: Option<usize>,
+    /// Tokens that the context holds; `None`: as many as the model was made for, 4096 at most.
+    pub context_length: Option<usize>,
+    /// How tokens are chosen; `None`: as the model's authors recommend, with the seed 0.
+    pub sampling: Option<SamplerOptions>,
+    /// Strings that end the text and are not part of it.
+    pub stops: Vec<String>,
+    /// Type of cached keys and values.
+    pub kv: KvDtype,
+}
+
+/// The context where nobody asks for one and the model's is longer.
+pub const OPEN_CONTEXT: usize = 4096;
+
+impl Engine {
+    /// Maps and opens the file at `path`; computes with the best kernels on as many threads as are best on this machine.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::of(ModelFile::open(path)?)
+    }
+
+    /// The same of a file in memory.
+    pub fn of_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
+        Self::of(ModelFile::of_bytes(bytes)?)
+    }
+
+    fn of(file: ModelFile) -> Result<Self> {
+        let n_threads = os::cpu::choose_threads().n_threads.min(threads::MAX_THREADS);
+        Ok(Engine { file, compute: Arc::new(Compute::new(kernels::detect(), n_threads)?) })
+    }
+
+    /// A model that `compute` computes.
+    pub fn new(file: ModelFile, compute: Arc<Compute>) -> Self {
+        Engine { file, compute }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        self.file.model()
+    }
+
+    /// What computes it.
+    pub fn compute(&self) -> &Arc<Compute> {
+        &self.compute
+    }
+
+    /// The model with its file.
+    pub fn file(&self) -> &ModelFile {
+        &self.file
+    }
+
+    /// Begins a text after `prompt`, in which names of control tokens are text like any other.
+    pub fn write(&self, prompt: &str, options: WriteOptions) -> Result<Text> {
+        let tokens = prompt_tokens(self.model(), &[], prompt, Specials::AsText)?;
+        self.write_tokens(&tokens, options)
+    }
+
+    /// Begins a text after the tokens of a prompt.
+    pub fn write_tokens(&self, prompt: &[TokenId], options: WriteOptions) -> Result<Text> {
+        let (writer, session) = self.parts(prompt, options)?;
+        Ok(Text::new(writer, Session::new(self.model(), &self.compute, session)?))
+    }
+
+    /// The writer of a text after the tokens of a prompt, and what its session has room for.
+    pub fn parts(&self, prompt: &[TokenId], options: WriteOptions) -> Result<(Writer, SessionOptions)> {
+        let model = self.model();
+        let context_length = options.context_length.unwrap_or(model.config().context_length.min(OPEN_CONTEXT));
+        let sampling = options.sampling.unwrap_or_else(|| recommended_sampling(model.generation()));
+        let sampler = Sampler::new(sampling, model.config().vocab_size)?;
+        let rules = StopRules {
+            n_tokens: options.n_tokens,
+            stops: options.stops,
+            end_tokens: model.end_tokens(),
+            on_full: OnFull::Stop,
+        };
+        let writer = Writer::new(model, prompt, context_length, sampler, rules)?;
+        Ok((writer, SessionOptions { context_length, kv: options.kv, ..SessionOptions::default() }))
+    }
+}

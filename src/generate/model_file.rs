@@ -1,0 +1,60 @@
+//! A model and the file that it lies in.
+
+use crate::error::Result;
+use crate::format::Bytes;
+use crate::model::Model;
+use crate::os::Mapping;
+use alloc::sync::Arc;
+use std::path::Path;
+
+/// An opened model with its file, if it has one. Copies share both.
+#[derive(Clone)]
+pub struct ModelFile {
+    model: Arc<Model>,
+    mapping: Option<Arc<Mapping>>,
+}
+
+impl ModelFile {
+    /// Maps and opens the file at `path`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        Self::of_mapping(Arc::new(Mapping::open(path)?)).map_err(|error| error.in_file(path.display().to_string()))
+    }
+
+    /// Opens a file that is mapped.
+    pub fn of_mapping(mapping: Arc<Mapping>) -> Result<Self> {
+        let model = Arc::new(Model::open(Bytes::new(Shared(Arc::clone(&mapping))))?);
+        Ok(ModelFile { model, mapping: Some(mapping) })
+    }
+
+    /// Opens a file that is in memory.
+    pub fn of_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
+        Ok(ModelFile { model: Arc::new(Model::open(bytes)?), mapping: None })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The mapping of the file; `None` where it is in memory.
+    pub fn mapping(&self) -> Option<&Arc<Mapping>> {
+        self.mapping.as_ref()
+    }
+
+    /// An error where the file changed since it was opened: results so far may be wrong.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.mapping.as_ref().map_or(Ok(()), |mapping| mapping.check_unchanged())
+    }
+}
+
+/// A mapping that many own, as bytes.
+struct Shared(Arc<Mapping>);
+
+impl core::ops::Deref for Shared {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}

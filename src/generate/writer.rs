@@ -1,0 +1,208 @@
+//! The writer of one text: a machine that says which tokens it wants computed, takes the logits after them, and yields pieces
+//! of text. Whoever has a model's logits can drive it: a command, a server with many texts, a binding, a guess to be verified.
+
+use super::{OnFull, Piece, StopReason, StopRules, Stops};
+use crate::error::{Error, Result};
+use crate::model::{Model, Session};
+use crate::sampler::{Sampler, Watcher};
+use crate::token::TokenId;
+use crate::tokenizer::{Decoder, TokenKind, Tokenizer};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// What a text waits for.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// The logits after all of its tokens.
+    Logits,
+    /// A token is chosen and comes with the next piece.
+    Piece(TokenId),
+}
+
+/// Writes a text token by token. Allocates nothing after [`Writer::new`].
+pub struct Writer {
+    model: Arc<Model>,
+    sampler: Sampler,
+    decoder: Decoder,
+    stops: Stops,
+    rules: StopRules,
+    context_length: usize,
+    next: Next,
+    n_generated: usize,
+    /// The text in the context, with the token that is to be put into it next.
+    tokens: Vec<TokenId>,
+    n_shifts: usize,
+    reason: Option<StopReason>,
+}
+
+impl Writer {
+    /// The writer of what comes after `prompt`, in a context of `context_length` tokens.
+    ///
+    /// Fails where the prompt has no token, or the model no tokenizer.
+    pub fn new(
+        model: &Arc<Model>,
+        prompt: &[TokenId],
+        context_length: usize,
+        mut sampler: Sampler,
+        mut rules: StopRules,
+    ) -> Result<Self> {
+        let tokenizer = tokenizer(model)?;
+        if prompt.is_empty() {
+            return Err(Error::usage("a prompt needs at least one token").field("prompt"));
+        }
+        prompt.iter().for_each(|token| sampler.accept(*token));
+        // A prompt of control tokens alone has no text that the output continues.
+        let has_text = prompt.iter().any(|token| tokenizer.kind(*token) != TokenKind::Control);
+        let mut tokens = Vec::with_capacity(context_length.max(prompt.len()) + 1);
+        tokens.extend_from_slice(prompt);
+        Ok(Writer {
+            sampler,
+            decoder: if has_text { Decoder::continuing(tokenizer) } else { Decoder::new(tokenizer) },
+            stops: Stops::new(core::mem::take(&mut rules.stops), Decoder::longest_piece(tokenizer)),
+            reason: (rules.n_tokens == Some(0)).then_some(StopReason::Length),
+            rules,
+            context_length,
+            next: Next::Logits,
+            n_generated: 0,
+            tokens,
+            n_shifts: 0,
+            model: Arc::clone(model),
+        })
+    }
+
+    /// The text whose logits after its last token are wanted: [`Writer::take`] is to be given them. `None` where a piece comes
+    /// first, or where the text has ended.
+    ///
+    /// A part of it may be held from before; where the context was full and goes on, the text is another one.
+    pub fn wants(&mut self) -> Option<&[TokenId]> {
+        if self.reason.is_some() || matches!(self.next, Next::Piece(_)) {
+            return None;
+        }
+        if let OnFull::Shift { keep } = self.rules.on_full
+            && self.is_full()
+        {
+            self.n_shifts += 1;
+            let keep = keep.min(self.context_length / 2);
+            let half = (self.tokens.len() - keep).div_ceil(2);
+            self.tokens.drain(keep..keep + half);
+        }
+        Some(&self.tokens)
+    }
+
+    /// Takes the `logits` after what it [wants](Writer::wants), and chooses the next token, which comes with the next piece;
+    /// `watcher` sees how.
+    pub fn take(&mut self, logits: &[f32], watcher: &mut impl Watcher) -> Result<()> {
+        self.next = Next::Piece(self.sampler.sample_watched(logits, watcher)?);
+        Ok(())
+    }
+
+    /// The piece of the token that was chosen last. `None` where logits are wanted first, or where the text has ended and all of
+    /// it was given.
+    pub fn piece(&mut self) -> Option<Piece<'_>> {
+        if self.reason.is_some() {
+            return self.rest();
+        }
+        let Next::Piece(token) = self.next else { return None };
+        self.next = Next::Logits;
+        if self.rules.end_tokens.contains(&token) {
+            self.reason = Some(StopReason::EndOfText);
+            return self.rest();
+        }
+        Some(self.show(token))
+    }
+
+    /// Computes what the writer wants in `session`, `batch` tokens at a time as long as `go_on` says so, and chooses a token. The
+    /// session may hold a beginning of the text, which is not computed again.
+    pub fn prefill(
+        &mut self,
+        session: &mut Session,
+        batch: usize,
+        go_on: &mut dyn FnMut(&mut Session) -> bool,
+        watcher: &mut impl Watcher,
+    ) -> Result<()> {
+        let Some(text) = self.wants() else { return Ok(()) };
+        let mut held = session.state_mut().hold(text);
+        while go_on(session) {
+            let tokens = &text[held..];
+            if tokens.len() <= batch.max(1) {
+                let logits = session.extend(tokens)?;
+                return self.take(logits, watcher);
+            }
+            session.append(&tokens[..batch.max(1)])?;
+            held += batch.max(1);
+        }
+        self.interrupt();
+        Ok(())
+    }
+
+    /// The next piece of text; `None` once the text has ended. What it needs is computed in `session`; `watcher` sees how a token
+    /// is chosen, if one is.
+    pub fn next_piece(&mut self, session: &mut Session, watcher: &mut impl Watcher) -> Result<Option<Piece<'_>>> {
+        if let Some(text) = self.wants() {
+            let held = session.state_mut().hold(text);
+            let logits = session.extend(&text[held..])?;
+            self.take(logits, watcher)?;
+        }
+        Ok(self.piece())
+    }
+
+    /// Why the text ended, once it has.
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.reason
+    }
+
+    /// The number of tokens written so far; one that ended the text is not counted.
+    pub fn n_generated(&self) -> usize {
+        self.n_generated
+    }
+
+    /// The text in the context, from its first token to the last that was shown, which may not be computed yet.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    /// How often the context was full and went on with a part of the text.
+    pub fn n_shifts(&self) -> usize {
+        self.n_shifts
+    }
+
+    /// Ends the text where it is; [`Writer::piece`] gives what was held back.
+    pub fn interrupt(&mut self) {
+        self.reason.get_or_insert(StopReason::Interrupted);
+    }
+
+    /// There is a token for which the context has no position.
+    fn is_full(&self) -> bool {
+        self.n_generated > 0 && self.tokens.len() > self.context_length
+    }
+
+    fn show(&mut self, token: TokenId) -> Piece<'_> {
+        self.sampler.accept(token);
+        self.tokens.push(token);
+        self.n_generated += 1;
+        if let Some(tokenizer) = self.model.tokenizer() {
+            self.stops.push(self.decoder.push(tokenizer, token));
+        }
+        self.reason = if self.stops.found() {
+            Some(StopReason::StopString)
+        } else if self.rules.n_tokens.is_some_and(|n| self.n_generated >= n) {
+            Some(StopReason::Length)
+        } else if self.rules.on_full == OnFull::Stop && self.is_full() {
+            Some(StopReason::ContextFull)
+        } else {
+            None
+        };
+        Piece { token: Some(token), text: self.stops.ready() }
+    }
+
+    /// What was held back, once.
+    fn rest(&mut self) -> Option<Piece<'_>> {
+        let text = self.stops.finish(self.decoder.finish());
+        (!text.is_empty()).then_some(Piece { token: None, text })
+    }
+}
+
+/// The tokenizer of a model that is to write text.
+pub(super) fn tokenizer(model: &Model) -> Result<&Tokenizer<'_>> {
+    model.tokenizer().ok_or_else(|| Error::data("this model has no tokenizer, so no text can be generated"))
+}

@@ -1,0 +1,164 @@
+//! A block: a mixer of positions, then an MLP, each a branch whose output is added to the residual stream.
+
+use super::attention::{Attention, AttentionWeights};
+use super::fields::{FieldWriter, Fields, unknown};
+use super::mlp::{Mlp, MlpWeights};
+use super::op::Observer;
+use super::place::Place;
+use super::spec::{BranchNorms, Table};
+use super::stage::{Branch, Stage};
+use super::state::{LayerState, Span, StateKind, StateOptions};
+use crate::error::Result;
+use crate::ops::{KvCache, KvDtype};
+use alloc::vec::Vec;
+
+/// The row of a block in the plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    /// What carries information between positions.
+    pub mixer: Mixer,
+    /// The norms of that branch.
+    pub mixer_norms: BranchNorms,
+    /// What works on each position by itself.
+    pub mlp: Mlp,
+    /// The norms of that branch.
+    pub mlp_norms: BranchNorms,
+}
+
+/// What carries information between positions.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mixer {
+    /// Attention to earlier positions.
+    Attention(Attention),
+}
+
+/// Tags of the fields of a layer that its branches do not describe.
+mod tag {
+    pub(super) const MIXER: u16 = 1;
+    pub(super) const MIXER_NORMS: u16 = 2;
+    pub(super) const MLP_NORMS: u16 = 3;
+}
+
+/// The value of the field of a mixer.
+const ATTENTION: usize = 0;
+
+/// The weights of a block.
+pub(super) struct Block<'a> {
+    mixer: MixerWeights<'a>,
+    mlp: MlpWeights<'a>,
+}
+
+/// The weights of a mixer.
+enum MixerWeights<'a> {
+    Attention(AttentionWeights<'a>),
+}
+
+impl Layer {
+    /// The attention of a block that mixes by it.
+    pub fn attention(&self) -> Option<&Attention> {
+        match &self.mixer {
+            Mixer::Attention(attention) => Some(attention),
+        }
+    }
+
+    /// Refuses dimensions that do not fit each other or the `rotary_tables` of the plan.
+    pub(super) fn check(&self, rotary_tables: &[Vec<f32>]) -> Result<()> {
+        match &self.mixer {
+            Mixer::Attention(attention) => attention.check(rotary_tables)?,
+        }
+        self.mlp.check()
+    }
+
+    pub(super) fn encode(&self) -> FieldWriter {
+        let mut fields = FieldWriter::default();
+        match &self.mixer {
+            Mixer::Attention(_) => fields.number(tag::MIXER, ATTENTION),
+        }
+        fields.number(tag::MIXER_NORMS, self.mixer_norms.encode());
+        fields.number(tag::MLP_NORMS, self.mlp_norms.encode());
+        match &self.mixer {
+            Mixer::Attention(attention) => attention.encode(&mut fields),
+        }
+        self.mlp.encode(&mut fields);
+        fields
+    }
+
+    pub(super) fn decode(mut fields: Fields<'_>) -> Result<Self> {
+        let mixer = match fields.number(tag::MIXER, "mixer")? {
+            ATTENTION => Mixer::Attention(Attention::decode(&mut fields)?),
+            other => return Err(unknown("mixer", other)),
+        };
+        let mut norms = |tag, name| {
+            let bits = fields.number(tag, name)?;
+            BranchNorms::decode(bits).ok_or_else(|| unknown(name, bits))
+        };
+        let (mixer_norms, mlp_norms) = (norms(tag::MIXER_NORMS, "mixer_norms")?, norms(tag::MLP_NORMS, "mlp_norms")?);
+        let layer = Layer { mixer, mixer_norms, mlp: Mlp::decode(&mut fields)?, mlp_norms };
+        fields.finish().map(|()| layer)
+    }
+
+    /// Adds the tensors of the block to `table`, in order of use.
+    pub(super) fn tensors(&self, table: &mut Table) {
+        match &self.mixer {
+            Mixer::Attention(attention) => attention.tensors(table, self.mixer_norms),
+        }
+        self.mlp.tensors(table, self.mlp_norms);
+    }
+
+    /// The weights of the block at `place`.
+    pub(super) fn open<'a>(&self, place: &Place<'_, 'a>) -> Result<Block<'a>> {
+        let mixer = match &self.mixer {
+            Mixer::Attention(attention) => MixerWeights::Attention(attention.open(place)?),
+        };
+        Ok(Block { mixer, mlp: self.mlp.open(place)? })
+    }
+
+    /// What the block remembers of an empty text.
+    pub(super) fn state(&self, options: StateOptions) -> Result<LayerState> {
+        match &self.mixer {
+            Mixer::Attention(attention) => Ok(LayerState::Attention {
+                cache: KvCache::new(attention.kv_shape(options))?,
+                window: attention.window,
+            }),
+        }
+    }
+
+    /// Bytes of what the block remembers of a text.
+    pub fn state_bytes(&self, options: StateOptions) -> u64 {
+        match &self.mixer {
+            Mixer::Attention(attention) => attention.kv_shape(options).bytes(),
+        }
+    }
+
+    /// What the block remembers of a text, as a saved one describes it.
+    pub(super) fn state_kind(&self, kv: KvDtype) -> StateKind {
+        match &self.mixer {
+            Mixer::Attention(attention) => attention.state_kind(kv),
+        }
+    }
+
+    /// The mixer of the block, added to the rows `x` (T, dim) of the tokens of `spans`.
+    pub(super) fn mix<O: Observer + ?Sized>(
+        &self,
+        w: &Block<'_>,
+        stage: &mut Stage<'_, O>,
+        spans: &mut [Span<'_>],
+        x: &mut [f32],
+        b: &mut Branch<'_>,
+    ) {
+        match (&self.mixer, &w.mixer) {
+            (Mixer::Attention(attention), MixerWeights::Attention(w)) => attention.forward(w, stage, spans, x, b),
+        }
+    }
+
+    /// The MLP of the block, added to the rows `x` (T, dim).
+    pub(super) fn transform<O: Observer + ?Sized>(
+        &self,
+        w: &Block<'_>,
+        stage: &mut Stage<'_, O>,
+        x: &mut [f32],
+        b: &mut Branch<'_>,
+    ) {
+        self.mlp.forward(&w.mlp, stage, x, b);
+    }
+}

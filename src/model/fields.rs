@@ -1,0 +1,267 @@
+//! Lists of typed fields: the extensible form of the configuration section (FORMAT.md, "Configuration").
+
+use crate::error::{Error, Result};
+use crate::format::cursor::{Cursor, Encoder};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// The type of a field, which says how long it is and what its bytes mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    /// A u32.
+    Number = 1,
+    /// An f32.
+    Float = 2,
+    /// Some f32.
+    Floats = 3,
+    /// UTF-8.
+    Text = 4,
+    /// A u32, their number, then lists of fields, each behind a u32, its bytes.
+    Records = 5,
+}
+
+impl Type {
+    const ALL: [Type; 5] = [Type::Number, Type::Float, Type::Floats, Type::Text, Type::Records];
+
+    fn name(self) -> &'static str {
+        match self {
+            Type::Number => "a number",
+            Type::Float => "a float",
+            Type::Floats => "floats",
+            Type::Text => "text",
+            Type::Records => "records",
+        }
+    }
+}
+
+/// A reader that does not know the field must refuse the file.
+const REQUIRED: u8 = 1;
+/// Bytes of a field before its content: tag, type, flags, length.
+const HEAD_BYTES: usize = 8;
+
+/// Writes a list of fields, in ascending order of their tags.
+#[derive(Default)]
+pub(super) struct FieldWriter {
+    out: Encoder,
+    n: u32,
+}
+
+impl FieldWriter {
+    fn field(&mut self, tag: u16, of: Type, flags: u8, content: &[u8]) {
+        self.n += 1;
+        self.out.u16(tag);
+        self.out.bytes(&[of as u8, flags]);
+        self.out.u32(content.len() as u32);
+        self.out.bytes(content);
+    }
+
+    pub(super) fn number(&mut self, tag: u16, value: usize) {
+        self.field(tag, Type::Number, REQUIRED, &(value as u32).to_le_bytes());
+    }
+
+    /// A number where there is one.
+    pub(super) fn optional(&mut self, tag: u16, value: Option<usize>) {
+        if let Some(value) = value {
+            self.number(tag, value);
+        }
+    }
+
+    /// The number 1 where `set`.
+    pub(super) fn flag(&mut self, tag: u16, set: bool) {
+        self.optional(tag, set.then_some(1));
+    }
+
+    pub(super) fn float(&mut self, tag: u16, value: f32) {
+        self.field(tag, Type::Float, REQUIRED, &value.to_le_bytes());
+    }
+
+    pub(super) fn floats(&mut self, tag: u16, values: &[f32]) {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.field(tag, Type::Floats, REQUIRED, &bytes);
+    }
+
+    /// Text for people, which readers may leave alone.
+    pub(super) fn text(&mut self, tag: u16, text: &str) {
+        self.field(tag, Type::Text, 0, text.as_bytes());
+    }
+
+    pub(super) fn records(&mut self, tag: u16, records: impl Iterator<Item = FieldWriter>) {
+        let mut out = Encoder::default();
+        let records: Vec<Vec<u8>> = records.map(FieldWriter::into_bytes).collect();
+        out.u32(records.len() as u32);
+        for record in records {
+            out.u32(record.len() as u32);
+            out.bytes(&record);
+        }
+        self.field(tag, Type::Records, REQUIRED, &out.into_bytes());
+    }
+
+    /// The list: the number of fields, then the fields.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let mut out = Encoder::default();
+        out.u32(self.n);
+        out.bytes(&self.out.into_bytes());
+        out.into_bytes()
+    }
+}
+
+/// A field as it was read.
+struct Field<'a> {
+    tag: u16,
+    of: u8,
+    required: bool,
+    content: &'a [u8],
+    at: u64,
+    /// Somebody asked for it.
+    known: bool,
+}
+
+/// A list of fields, which are asked for by their tags.
+pub(super) struct Fields<'a> {
+    fields: Vec<Field<'a>>,
+    /// What the list describes, for errors.
+    of: &'static str,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads a list up to the end of `input`; refuses tags that do not ascend, flags and types that do not exist, and
+    /// lengths that do not fit.
+    pub(super) fn read(mut input: Cursor<'a>, of: &'static str) -> Result<Self> {
+        let n = input.count(HEAD_BYTES, "number of fields")?;
+        let mut fields: Vec<Field<'a>> = Vec::with_capacity(n);
+        for _ in 0..n {
+            let at = input.offset();
+            let tag = input.u16("tag")?;
+            let head = input.take(2, "type and flags")?;
+            let (kind, flags) = (head[0], head[1]);
+            let wrong = |message: String| Error::data(message).field(format!("{of} field {tag}")).at(at);
+            if fields.last().is_some_and(|last| last.tag >= tag) {
+                return Err(wrong("tags must ascend, each at most once".into()));
+            }
+            if flags > REQUIRED {
+                return Err(wrong(format!("unknown flags {flags:#x}")));
+            }
+            let length = input.u32("length")? as usize;
+            let content = input.take(length, "content")?;
+            fields.push(Field { tag, of: kind, required: flags == REQUIRED, content, at, known: false });
+        }
+        input.finish()?;
+        Ok(Fields { fields, of })
+    }
+
+    /// The content of the field `tag`, which must be of type `of`.
+    fn content(&mut self, tag: u16, name: &'static str, of: Type) -> Result<Option<(&'a [u8], u64)>> {
+        let Some(field) = self.fields.iter_mut().find(|field| field.tag == tag) else { return Ok(None) };
+        field.known = true;
+        let wrong = |message: String| Error::data(message).field(name).at(field.at);
+        if field.of != of as u8 {
+            let found = Type::ALL.into_iter().find(|t| *t as u8 == field.of).map_or("an unknown type", Type::name);
+            return Err(wrong(format!("{found}, not {}", of.name())));
+        }
+        let fits = match of {
+            Type::Number | Type::Float => field.content.len() == 4,
+            Type::Floats => field.content.len().is_multiple_of(4),
+            Type::Text | Type::Records => true,
+        };
+        if !fits {
+            return Err(wrong(format!("{} bytes are no {}", field.content.len(), of.name())));
+        }
+        Ok(Some((field.content, field.at + HEAD_BYTES as u64)))
+    }
+
+    /// A number, where it is there.
+    pub(super) fn optional(&mut self, tag: u16, name: &'static str) -> Result<Option<usize>> {
+        let Some((content, at)) = self.content(tag, name, Type::Number)? else { return Ok(None) };
+        Cursor::based(content, name, at).u32("value").map(|value| Some(value as usize))
+    }
+
+    /// A number that must be there.
+    pub(super) fn number(&mut self, tag: u16, name: &'static str) -> Result<usize> {
+        self.optional(tag, name)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// Whether a flag is set: it is absent, or the number 1.
+    pub(super) fn flag(&mut self, tag: u16, name: &'static str) -> Result<bool> {
+        match self.optional(tag, name)? {
+            None => Ok(false),
+            Some(1) => Ok(true),
+            Some(other) => Err(Error::data(format!("a flag that is set is 1, not {other}")).field(name)),
+        }
+    }
+
+    /// A float that must be there.
+    pub(super) fn float(&mut self, tag: u16, name: &'static str) -> Result<f32> {
+        let (content, at) = self.content(tag, name, Type::Float)?.ok_or_else(|| self.missing(name))?;
+        Cursor::based(content, name, at).f32("value")
+    }
+
+    /// Floats that must be there.
+    pub(super) fn floats(&mut self, tag: u16, name: &'static str) -> Result<Vec<f32>> {
+        let (content, at) = self.content(tag, name, Type::Floats)?.ok_or_else(|| self.missing(name))?;
+        let mut input = Cursor::based(content, name, at);
+        (0..content.len() / 4).map(|_| input.f32("value")).collect()
+    }
+
+    /// Text, empty where it is not there.
+    pub(super) fn text(&mut self, tag: u16, name: &'static str) -> Result<&'a str> {
+        let Some((content, at)) = self.content(tag, name, Type::Text)? else { return Ok("") };
+        core::str::from_utf8(content)
+            .map_err(|error| Error::data("it is not UTF-8").field(name).at(at + error.valid_up_to() as u64))
+    }
+
+    /// Lists of fields; none where they are not there. `of` names what each describes.
+    pub(super) fn records(&mut self, tag: u16, of: &'static str, most: usize) -> Result<Vec<Fields<'a>>> {
+        let Some((content, at)) = self.content(tag, of, Type::Records)? else { return Ok(Vec::new()) };
+        let mut input = Cursor::based(content, of, at);
+        let n = input.count(4, "number of records")?;
+        if n > most {
+            return Err(Error::data(format!("{n} of them, at most {most} are possible")).field(of).at(at));
+        }
+        let mut records = Vec::with_capacity(n);
+        for _ in 0..n {
+            let length = input.u32("bytes of a record")? as usize;
+            let at = input.offset();
+            records.push(Fields::read(Cursor::based(input.take(length, "record")?, of, at), of)?);
+        }
+        input.finish()?;
+        Ok(records)
+    }
+
+    /// Refuses a required field that nobody asked for: it says something that this program does not know.
+    pub(super) fn finish(self) -> Result<()> {
+        match self.fields.iter().find(|field| field.required && !field.known) {
+            None => Ok(()),
+            Some(field) => {
+                let error = Error::data("this program does not know what it means");
+                Err(error.field(format!("{} field {}", self.of, field.tag)).at(field.at).hint("use a newer version"))
+            }
+        }
+    }
+
+    fn missing(&self, name: &'static str) -> Error {
+        Error::data("missing").field(format!("{} {name}", self.of))
+    }
+}
+
+/// Refuses a `value` of `field` that is 0 or above `limit`.
+pub(super) fn in_limit(field: &'static str, value: usize, limit: usize) -> Result<()> {
+    if value == 0 || value > limit {
+        return Err(Error::data(format!("{value} is outside 1..={limit}")).field(field));
+    }
+    Ok(())
+}
+
+/// The value of the field that stands for `item` of `all`.
+pub(super) fn place_of<T: PartialEq>(all: &[T], item: T) -> usize {
+    all.iter().position(|other| *other == item).unwrap_or(all.len())
+}
+
+/// What the `value` of the field `name` stands for.
+pub(super) fn named<T: Copy>(all: &[T], value: usize, name: &'static str) -> Result<T> {
+    all.get(value).copied().ok_or_else(|| unknown(name, value))
+}
+
+/// The error of a value that stands for nothing this program knows.
+pub(super) fn unknown(name: &'static str, value: usize) -> Error {
+    Error::data(format!("{value} is not known")).field(name).hint("use a newer version")
+}

@@ -1,0 +1,127 @@
+//! The parts of a forward pass, and watching it: which op of which block begins, and what it leaves behind.
+
+/// The parts of a forward pass, in their order. Additions to the residual stream belong to what they add.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Op {
+    /// Token vectors, and position vectors where they are learned.
+    Embedding,
+    /// The norm before attention.
+    AttentionNorm,
+    /// Queries, keys and values.
+    Qkv,
+    /// Norms of queries and keys where there are any, and their rotation.
+    Rope,
+    /// Keys and values into the cache.
+    Store,
+    /// Scores, softmax and weighted sum over the cache.
+    Attention,
+    /// The attention's output projection.
+    Output,
+    /// The norm of what attention adds.
+    OutputNorm,
+    /// The norm before the MLP.
+    MlpNorm,
+    /// The MLP's first layer with its activation.
+    GateUp,
+    /// The MLP's second layer.
+    Down,
+    /// The norm of what the MLP adds.
+    DownNorm,
+    /// The norm after the last block.
+    FinalNorm,
+    /// The logits.
+    Unembedding,
+}
+
+impl Op {
+    /// Every op, in order.
+    pub const ALL: [Op; 14] = [
+        Op::Embedding,
+        Op::AttentionNorm,
+        Op::Qkv,
+        Op::Rope,
+        Op::Store,
+        Op::Attention,
+        Op::Output,
+        Op::OutputNorm,
+        Op::MlpNorm,
+        Op::GateUp,
+        Op::Down,
+        Op::DownNorm,
+        Op::FinalNorm,
+        Op::Unembedding,
+    ];
+
+    /// The name, lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Op::Embedding => "embedding",
+            Op::AttentionNorm => "attention norm",
+            Op::Qkv => "q/k/v",
+            Op::Rope => "rope",
+            Op::Store => "kv store",
+            Op::Attention => "attention",
+            Op::Output => "output",
+            Op::OutputNorm => "output norm",
+            Op::MlpNorm => "mlp norm",
+            Op::GateUp => "gate/up",
+            Op::Down => "down",
+            Op::DownNorm => "down norm",
+            Op::FinalNorm => "final norm",
+            Op::Unembedding => "unembedding",
+        }
+    }
+}
+
+/// Places of a forward pass that can be looked at, in their order; T tokens of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// The residual stream before the first block, (T, dim).
+    Embedded,
+    /// Queries as they meet the keys, (T, n_heads, head_dim).
+    Queries,
+    /// The residual stream after a block's attention, (T, dim).
+    Attended,
+    /// The MLP's inner activations, (T, hidden_dim).
+    Hidden,
+    /// The residual stream after a block, (T, dim).
+    BlockOutput,
+}
+
+/// Someone who watches a forward pass. `()` watches nothing and costs nothing.
+pub trait Observer {
+    /// Whether every token is to go through the whole of the last block. Otherwise its MLP runs only on the tokens whose
+    /// logits are asked for, as it does where nobody watches.
+    fn sees_all(&self) -> bool {
+        true
+    }
+
+    /// `op` begins in block `layer`, or outside of the blocks; the op before it has ended.
+    fn op(&mut self, layer: Option<usize>, op: Op) {
+        let _ = (layer, op);
+    }
+
+    /// `values` stand at `point` of block `layer`, or outside of the blocks.
+    fn see(&mut self, layer: Option<usize>, point: Point, values: &[f32]) {
+        let _ = (layer, point, values);
+    }
+}
+
+impl Observer for () {
+    #[inline(always)]
+    fn sees_all(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn op(&mut self, _layer: Option<usize>, _op: Op) {}
+
+    #[inline(always)]
+    fn see(&mut self, _layer: Option<usize>, _point: Point, _values: &[f32]) {}
+}
+
+/// Someone who lets ops wait until what they read is there.
+pub trait Pace {
+    /// Returns when `op` of block `layer`, or outside of the blocks, may begin.
+    fn wait(&mut self, layer: Option<usize>, op: Op);
+}

@@ -1,0 +1,204 @@
+//! Plans whose layers differ compute what they say: against a naive forward pass in f64, written from the formulas alone.
+
+mod support;
+
+use std::sync::Arc;
+use support::{Folder, TinyModel};
+use whit::kernels;
+use whit::model::{Attention, BranchNorms, Config, Layer, Mixer, MlpKind, NormKind};
+use whit::ops::KvDtype;
+use whit::quant::Dtype;
+use whit::{Compute, Model, Session, SessionOptions};
+
+/// (rows) of (cols): what a matrix is in the twin.
+struct Twin<'m> {
+    model: &'m Model,
+    config: &'m Config,
+}
+
+impl Twin<'_> {
+    /// `w x + b` by the tensors `name` and, where there is one, `name.bias`.
+    fn linear(&self, name: &str, x: &[f64]) -> Vec<f64> {
+        let matrix = self.model.file().matrix(name).expect("a matrix");
+        let bias = self.model.file().tensor(&format!("{name}.bias")).map(|_| self.vector(&format!("{name}.bias")));
+        let mut row = vec![0.0; matrix.cols()];
+        (0..matrix.rows())
+            .map(|r| {
+                matrix.read_row(r, &mut row);
+                let product: f64 = row.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum();
+                product + bias.as_ref().map_or(0.0, |bias| bias[r])
+            })
+            .collect()
+    }
+
+    fn vector(&self, name: &str) -> Vec<f64> {
+        self.model.file().vector(name).expect("a vector").iter().map(|v| f64::from(*v)).collect()
+    }
+
+    fn norm(&self, name: &str, x: &[f64]) -> Vec<f64> {
+        let (n, eps, weight) = (x.len() as f64, f64::from(self.config.norm_eps), self.vector(name));
+        match self.config.norm {
+            NormKind::Rms => rms_norm(x, &weight, eps),
+            NormKind::Layer => {
+                let mean = x.iter().sum::<f64>() / n;
+                let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+                let bias = self.vector(&format!("{name}.bias"));
+                let scale = (variance + eps).sqrt();
+                x.iter().zip(&weight).zip(&bias).map(|((v, w), b)| (v - mean) / scale * w + b).collect()
+            }
+        }
+    }
+
+    /// The logits after the last of `tokens`.
+    fn logits(&self, tokens: &[u32]) -> Vec<f64> {
+        let embedding = self.model.embedding();
+        let mut xs: Vec<Vec<f64>> = tokens
+            .iter()
+            .enumerate()
+            .map(|(position, token)| {
+                let mut row = vec![0.0; self.config.dim];
+                embedding.read_row(*token as usize, &mut row);
+                let mut x: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();
+                if self.config.learned_positions {
+                    self.model.file().matrix("positions").expect("positions").read_row(position, &mut row);
+                    x.iter_mut().zip(&row).for_each(|(x, p)| *x += f64::from(*p));
+                }
+                x
+            })
+            .collect();
+        for (i, layer) in self.config.layers.iter().enumerate() {
+            self.block(i, layer, &mut xs);
+        }
+        let last = self.norm("final_norm", xs.last().expect("a token"));
+        self.linear(if self.config.tied { "embedding" } else { "unembedding" }, &last)
+    }
+
+    fn block(&self, i: usize, layer: &Layer, xs: &mut [Vec<f64>]) {
+        let name = |part: &str| format!("blocks.{i}.{part}");
+        let normed = |wanted: bool, part: &str, x: &[f64]| match wanted {
+            true => self.norm(&name(part), x),
+            false => x.to_vec(),
+        };
+        let Mixer::Attention(a) = &layer.mixer;
+        let inputs: Vec<Vec<f64>> = xs.iter().map(|x| normed(layer.mixer_norms.input, "attn_norm", x)).collect();
+        let heads = |part: &str, norm: &str| -> Vec<Vec<f64>> {
+            let turned = |(position, x): (usize, &Vec<f64>)| {
+                let mut y = self.linear(&name(part), x);
+                for head in y.chunks_exact_mut(a.head_dim) {
+                    if a.qk_norm {
+                        let weight = self.vector(&name(norm));
+                        head.copy_from_slice(&rms_norm(head, &weight, f64::from(self.config.norm_eps)));
+                    }
+                    self.turn(a, position, head);
+                }
+                y
+            };
+            inputs.iter().enumerate().map(turned).collect()
+        };
+        let (qs, ks) = (heads("q", "q_norm"), heads("k", "k_norm"));
+        let vs: Vec<Vec<f64>> = inputs.iter().map(|x| self.linear(&name("v"), x)).collect();
+        for (t, q) in qs.iter().enumerate() {
+            let mut attended = Vec::new();
+            for (head, q) in q.chunks_exact(a.head_dim).enumerate() {
+                let kv = a.kv_head(head) * a.head_dim..(a.kv_head(head) + 1) * a.head_dim;
+                let first = a.window.map_or(0, |window| (t + 1).saturating_sub(window));
+                let score = |j: usize| -> f64 {
+                    let dot: f64 = q.iter().zip(&ks[j][kv.clone()]).map(|(q, k)| q * k).sum();
+                    (dot / (a.head_dim as f64).sqrt()).exp()
+                };
+                let scores: Vec<f64> = (first..=t).map(score).collect();
+                let mass: f64 = scores.iter().sum();
+                attended.extend(kv.map(|d| (first..=t).zip(&scores).map(|(j, s)| s / mass * vs[j][d]).sum::<f64>()));
+            }
+            let output = normed(layer.mixer_norms.output, "o_norm", &self.linear(&name("o"), &attended));
+            xs[t].iter_mut().zip(output).for_each(|(x, y)| *x += y);
+        }
+        for x in xs.iter_mut() {
+            let input = normed(layer.mlp_norms.input, "mlp_norm", x);
+            let up = self.linear(&name("up"), &input);
+            let hidden: Vec<f64> = match layer.mlp.kind {
+                MlpKind::SwiGlu => {
+                    let gate = self.linear(&name("gate"), &input);
+                    gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()
+                }
+                MlpKind::GeluTanh => up.iter().map(|u| gelu_tanh(*u)).collect(),
+            };
+            let output = normed(layer.mlp_norms.output, "down_norm", &self.linear(&name("down"), &hidden));
+            x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
+        }
+    }
+
+    fn turn(&self, a: &Attention, position: usize, head: &mut [f64]) {
+        let Some(table) = a.rotary else { return };
+        let half = a.head_dim / 2;
+        for (i, freq) in self.config.rotary_tables[table].iter().enumerate() {
+            let (sin, cos) = (position as f64 * f64::from(*freq)).sin_cos();
+            let (x, y) = (head[i], head[i + half]);
+            (head[i], head[i + half]) = (x * cos - y * sin, x * sin + y * cos);
+        }
+    }
+}
+
+fn rms_norm(x: &[f64], weight: &[f64], eps: f64) -> Vec<f64> {
+    let scale = (x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64 + eps).sqrt();
+    x.iter().zip(weight).map(|(v, w)| v / scale * w).collect()
+}
+
+fn gelu_tanh(x: f64) -> f64 {
+    0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+}
+
+/// What a plan can say, layer by layer: windows, rotary tables of two kinds and none, norms of queries and keys, norms before,
+/// after and on both sides of branches, other heads, other widths, both kinds of MLP, biases.
+fn different_layers(config: &mut Config) {
+    config.family = "different".into();
+    config.rotary_tables = vec![config.rotary_tables[0].clone(), vec![0.7, 0.2, 0.05]];
+    for (i, layer) in config.layers.iter_mut().enumerate() {
+        let norms = |bits: usize| BranchNorms { input: bits & 1 != 0, output: bits & 2 != 0 };
+        (layer.mixer_norms, layer.mlp_norms) = (norms(1 + i % 3), norms(1 + (i + 1) % 3));
+        (layer.mlp.hidden_dim, layer.mlp.bias) = (24 + 9 * i, i % 2 == 1);
+        layer.mlp.kind = if i % 3 == 1 { MlpKind::GeluTanh } else { MlpKind::SwiGlu };
+        let Mixer::Attention(a) = &mut layer.mixer;
+        a.window = (i % 2 == 1).then_some(5 + i);
+        a.qk_norm = i % 3 == 0;
+        (a.qkv_bias, a.output_bias) = (i % 2 == 0, i % 3 == 2);
+        (a.rotary, a.head_dim, a.n_heads, a.n_kv_heads) = match i % 3 {
+            0 => (Some(0), 10, 4, 2),
+            1 => (Some(1), 6, 3, 1),
+            _ => (None, 7, 2, 2),
+        };
+    }
+}
+
+fn layer_norms(config: &mut Config) {
+    different_layers(config);
+    config.norm = NormKind::Layer;
+    config.learned_positions = true;
+}
+
+#[test]
+fn layers_of_every_kind_compute_their_formulas() {
+    let folder = Folder::new("plan-of-layers");
+    for (name, change) in [("rms", different_layers as fn(&mut Config)), ("layer", layer_norms)] {
+        let mut tiny = TinyModel { change, dtype: Dtype::F32, ..TinyModel::llama() };
+        (tiny.config.n_layers, tiny.config.tied) = (7, false);
+        let model = tiny.open(&folder.path(name));
+        assert_eq!(model.config(), &tiny.plan(), "the plan is read as it was written");
+        let tokens: Vec<u32> = (0..45).map(|i| i * i * 5 % 256).collect();
+        let twin = Twin { model: &model, config: model.config() };
+        for n_threads in [1, 2] {
+            let compute = Arc::new(Compute::new(kernels::detect(), n_threads).expect("threads"));
+            let options =
+                SessionOptions { context_length: 50, kv: KvDtype::F32, batch: 6, ..SessionOptions::default() };
+            let mut session = Session::new(&model, &compute, options).expect("a session");
+            for part in [&tokens[..1], &tokens[1..20], &tokens[20..21], &tokens[21..]] {
+                let got = session.extend(part).expect("room").to_vec();
+                let want = twin.logits(session.state().tokens());
+                let largest = want.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+                for (got, want) in got.iter().zip(&want) {
+                    assert!((f64::from(*got) - want).abs() < 1e-4 * largest.max(1.0), "{name}: {got} for {want}");
+                }
+            }
+        }
+    }
+}

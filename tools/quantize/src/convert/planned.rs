@@ -1,0 +1,53 @@
+//! Where each tensor of a plan comes from.
+
+use std::collections::{HashMap, HashSet};
+
+use whit::error::{Error, Result, listed, printable};
+use whit::model::spec::TensorSpec;
+use whit::model::tensors;
+use whit::quant::Dtype;
+
+use super::Dtypes;
+use crate::families::{Origin, Transform};
+use crate::source::Checkpoint;
+
+/// A tensor of the table with the source tensor that it is read from.
+pub(super) struct Planned {
+    pub(super) spec: TensorSpec,
+    /// The number of the source tensor.
+    pub(super) tensor: usize,
+    pub(super) transform: Transform,
+    pub(super) dtype: Dtype,
+}
+
+/// Finds the source of every tensor; refuses missing, misshapen and left-over tensors, all in one message.
+pub(super) fn plan(source: &Checkpoint, dtypes: &Dtypes) -> Result<Vec<Planned>> {
+    let config = &source.config;
+    let by_name: HashMap<&str, usize> = source.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
+    let mut planned = Vec::new();
+    let mut used = HashSet::new();
+    let mut problems = Vec::new();
+    for spec in tensors(config) {
+        let Some(Origin { name, transform }) = source.family.origin(config, &spec, source.layout) else {
+            problems.push(format!("{} has no name in {} checkpoints", spec.name, source.family.model_type));
+            continue;
+        };
+        let Some(tensor) = by_name.get(name.as_str()).copied() else {
+            problems.push(format!("missing {name}"));
+            continue;
+        };
+        used.insert(tensor);
+        let (got, want) = (&source.tensors[tensor].shape, transform.source_dims(spec.shape));
+        if *got != want {
+            problems.push(format!("{name} has shape {got:?}, not {want:?}"));
+        }
+        let dtype = dtypes.of(spec.role);
+        planned.push(Planned { spec, tensor, transform, dtype });
+    }
+    let left_over = source.tensors.iter().enumerate().filter(|(i, _)| !used.contains(i));
+    problems.extend(left_over.map(|(_, t)| format!("left over: {}", printable(&t.name))));
+    if problems.is_empty() {
+        return Ok(planned);
+    }
+    Err(Error::data(listed(&problems)).field("tensors").hint("the checkpoint does not fit its own configuration"))
+}

@@ -1,0 +1,223 @@
+//! How a tensor of a plan lies in the tensor of a checkpoint that it comes from.
+
+use whit::error::Result;
+use whit::model::Attention;
+use whit::model::spec::{Part, Shape};
+use whit::quant::PANEL_ROWS;
+
+/// How the elements of a tensor lie in the tensor of a checkpoint that it comes from. The default: as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Transform {
+    /// The matrix is stored as (in, out).
+    pub transposed: bool,
+    /// The rows that it is of a tensor that several are fused in; `None`: it is all of that tensor.
+    pub slice: Option<Slice>,
+    /// Rows are those of heads of this many, in which neighbours (2i, 2i + 1) are a rotary pair; they are put in the order in
+    /// which halves (i, i + head_dim / 2) are one.
+    pub interleaved: Option<usize>,
+}
+
+/// Rows of a tensor, as many as another tensor has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// The first of them.
+    pub first: usize,
+    /// Rows of the tensor.
+    pub total: usize,
+}
+
+impl Slice {
+    /// The rows of `part` where q, k and v of `attention` are one tensor, in that order; `None` for another part.
+    pub(crate) fn of_fused_qkv(attention: &Attention, part: Part) -> Option<Slice> {
+        let (q, kv) = (attention.width(), attention.kv_width());
+        let first = match part {
+            Part::Query => 0,
+            Part::Key => q,
+            Part::Value => q + kv,
+            _ => return None,
+        };
+        Some(Slice { first, total: q + 2 * kv })
+    }
+}
+
+/// Reads elements from the one of the given number on, as many as the buffer holds, of a tensor of a checkpoint.
+pub(crate) type Elements<'r> = dyn Fn(u64, &mut [f32]) -> Result<()> + 'r;
+
+impl Transform {
+    /// The shape, outermost first, of the tensor that one of `shape` comes from.
+    pub fn source_dims(&self, shape: Shape) -> Vec<u64> {
+        let mut dims = shape.dims();
+        if let Some(slice) = self.slice {
+            dims[0] = slice.total as u64;
+        }
+        if self.transposed {
+            dims.reverse();
+        }
+        dims
+    }
+
+    /// Reads a whole vector.
+    pub(crate) fn read_vector(&self, out: &mut [f32], source: &Elements<'_>) -> Result<()> {
+        self.read_line(0, 0, out, source)
+    }
+
+    /// Reads the rows from `row` on of a matrix of `shape` (rows, cols), as many as `out` holds.
+    pub(crate) fn read_rows(
+        &self,
+        (rows, cols): (usize, usize),
+        row: usize,
+        out: &mut [f32],
+        source: &Elements<'_>,
+    ) -> Result<()> {
+        if !self.transposed {
+            let rows = out.chunks_exact_mut(cols).enumerate();
+            return rows.into_iter().try_for_each(|(i, x)| source((self.source_row(row + i) * cols) as u64, x));
+        }
+        let outputs = self.slice.map_or(rows, |slice| slice.total);
+        let mut column = [0.0; PANEL_ROWS];
+        for (panel, out) in out.chunks_mut(PANEL_ROWS * cols).enumerate() {
+            let column = &mut column[..out.len() / cols];
+            for k in 0..cols {
+                self.read_line(k * outputs, row + panel * PANEL_ROWS, column, source)?;
+                column.iter().zip(out[k..].iter_mut().step_by(cols)).for_each(|(v, x)| *x = *v);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what rows from `row` on have in a line that holds an element of each row, from the line's `start` on.
+    fn read_line(&self, start: usize, row: usize, out: &mut [f32], source: &Elements<'_>) -> Result<()> {
+        if self.interleaved.is_none() {
+            return source((start + self.source_row(row)) as u64, out);
+        }
+        let elements = out.iter_mut().enumerate();
+        elements
+            .into_iter()
+            .try_for_each(|(i, x)| source((start + self.source_row(row + i)) as u64, core::slice::from_mut(x)))
+    }
+
+    /// The row of the source that row `r` comes from.
+    fn source_row(&self, r: usize) -> usize {
+        let row = match self.interleaved {
+            Some(head_dim) => {
+                let (head, i) = (r / head_dim, r % head_dim);
+                let half = head_dim / 2;
+                head * head_dim + if i < half { 2 * i } else { 2 * (i - half) + 1 }
+            }
+            None => r,
+        };
+        self.slice.map_or(0, |slice| slice.first) + row
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A matrix of a checkpoint, row by row, as a naive program makes it of a plan's matrix (rows, cols): the rotary pairs of each
+    /// head are interleaved, other tensors' rows are put before and after, and all of it is transposed, as `transform` says.
+    fn stored(transform: &Transform, matrix: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        let mut out = matrix.to_vec();
+        if let Some(head_dim) = transform.interleaved {
+            out = matrix
+                .chunks(head_dim)
+                .flat_map(|head| {
+                    let (first, second) = head.split_at(head_dim / 2);
+                    first.iter().zip(second).flat_map(|(a, b)| [a.clone(), b.clone()])
+                })
+                .collect();
+        }
+        if let Some(Slice { first, total }) = transform.slice {
+            let cols = matrix[0].len();
+            let mut all = vec![vec![-1.0; cols]; first];
+            all.append(&mut out);
+            all.resize(total, vec![-2.0; cols]);
+            out = all;
+        }
+        if transform.transposed {
+            out = (0..out[0].len()).map(|k| out.iter().map(|row| row[k]).collect()).collect();
+        }
+        out
+    }
+
+    /// Every transform there is of `rows` rows.
+    fn transforms(rows: usize) -> Vec<Transform> {
+        let mut out = Vec::new();
+        for transposed in [false, true] {
+            for (before, after) in [(0, 0), (0, 5), (3, 0), (16, 7)] {
+                let slice = Slice { first: before, total: before + rows + after };
+                for slice in [None, Some(slice)] {
+                    let heads = (2..=rows).step_by(2).filter(|head_dim| rows.is_multiple_of(*head_dim)).map(Some);
+                    out.extend(heads.chain([None]).map(|interleaved| Transform { transposed, slice, interleaved }));
+                }
+            }
+        }
+        out
+    }
+
+    fn matrix(rows: usize, cols: usize) -> Vec<Vec<f32>> {
+        (0..rows).map(|r| (0..cols).map(|c| (r * cols + c) as f32).collect()).collect()
+    }
+
+    /// Hands out the elements of `stored`, and nothing beyond them.
+    fn elements(stored: &[Vec<f32>]) -> impl Fn(u64, &mut [f32]) -> Result<()> + '_ {
+        let flat: Vec<f32> = stored.concat();
+        move |start, out: &mut [f32]| {
+            out.copy_from_slice(&flat[start as usize..start as usize + out.len()]);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn rows_are_those_that_a_naive_program_stored() {
+        for rows in [1, 2, 6, 16, 17, 32, 40] {
+            for cols in [1, 2, 5] {
+                let want = matrix(rows, cols);
+                for transform in transforms(rows) {
+                    let stored = stored(&transform, &want);
+                    let dims = [stored.len() as u64, stored[0].len() as u64];
+                    assert_eq!(transform.source_dims(Shape::Matrix(rows, cols)), dims, "{transform:?}");
+                    for (row, n) in [(0, rows), (0, 1), (rows / 2, rows - rows / 2), (rows - 1, 1)] {
+                        let mut got = vec![f32::NAN; n * cols];
+                        let read = transform.read_rows((rows, cols), row, &mut got, &elements(&stored));
+                        read.expect("within the tensor");
+                        assert_eq!(got, want[row..row + n].concat(), "{rows} x {cols} from {row}: {transform:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_are_those_that_a_naive_program_stored() {
+        for n in [1, 2, 6, 16, 24] {
+            let want = matrix(n, 1);
+            for transform in transforms(n).into_iter().filter(|transform| !transform.transposed) {
+                let stored = stored(&transform, &want);
+                assert_eq!(transform.source_dims(Shape::Vector(n)), [stored.len() as u64]);
+                let mut got = vec![f32::NAN; n];
+                transform.read_vector(&mut got, &elements(&stored)).expect("within the tensor");
+                assert_eq!(got, want.concat(), "{n}: {transform:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn fused_rows_follow_one_another() {
+        let attention = Attention {
+            n_heads: 6,
+            n_kv_heads: 2,
+            head_dim: 4,
+            window: None,
+            rotary: None,
+            qk_norm: false,
+            qkv_bias: false,
+            output_bias: false,
+        };
+        let firsts = [(Part::Query, 0), (Part::Key, 24), (Part::Value, 32)];
+        for (part, first) in firsts {
+            assert_eq!(Slice::of_fused_qkv(&attention, part), Some(Slice { first, total: 40 }));
+        }
+        assert_eq!(Slice::of_fused_qkv(&attention, Part::Output), None);
+    }
+}
