@@ -307,7 +307,7 @@ fn sdot<const LANE: i32>(mut sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int3
 /// Independent sums of a peak.
 const PEAK_SUMS: usize = 16;
 
-/// See [`Kernels::int8_peak`](super::Kernels::int8_peak).
+/// See [`Peaks::quantized`](super::Peaks::quantized).
 #[target_feature(enable = "neon,dotprod")]
 pub(super) fn int8_peak(rounds: usize) -> u64 {
     let (w, x) = (black_box(vdupq_n_s8(3)), black_box(vdupq_n_s8(5)));

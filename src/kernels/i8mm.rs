@@ -188,7 +188,7 @@ fn tile(panel: &Int8Panel<'_>, x: &[Group], n: usize, out: &mut [PanelOut; TOKEN
 /// Independent sums of a peak.
 const PEAK_SUMS: usize = 16;
 
-/// See [`Kernels::int8_peak`](super::Kernels::int8_peak).
+/// See [`Peaks::quantized`](super::Peaks::quantized).
 #[target_feature(enable = "neon,dotprod,i8mm")]
 pub(super) fn int8_peak(rounds: usize) -> u64 {
     let (w, x) = (black_box(vdupq_n_s8(3)), black_box(vdupq_n_s8(5)));

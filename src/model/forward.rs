@@ -12,7 +12,6 @@ use crate::ops::{
     Activations, Input, KvCache, Linear, Norm, add, attention, gelu_tanh, linear, linear_add, linear_swiglu, norm,
     rms_norm_in_place, rope, rope_angles,
 };
-use crate::quant::Dtype;
 use crate::token::TokenId;
 
 /// Runs `tokens` at positions `start..` through all blocks; `scratch.x` then holds the residual stream, (T, dim).
@@ -167,13 +166,12 @@ fn normed_input<'s, const N: usize>(
     input_of(compute, normed, activations, layers)
 }
 
-/// `x` (T, cols) as the input of `layers`: quantized, once, where any of them is int8.
+/// `x` (T, cols) as the input of `layers`: quantized, once, where any of them wants it.
 fn input_of<'s, const N: usize>(
     compute: &Compute,
     x: &'s [f32],
     activations: &'s mut Activations,
     layers: [&Linear<'_>; N],
 ) -> Input<'s> {
-    let int8 = layers.iter().any(|layer| layer.weight.dtype() == Dtype::Int8);
-    activations.load(compute, x, layers[0].weight.cols(), int8)
+    activations.load(compute, x, layers[0].weight.cols(), layers.map(Linear::inputs))
 }

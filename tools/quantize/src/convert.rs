@@ -10,7 +10,7 @@ use whit::format::writer::{TensorPlan, Writer};
 use whit::format::{self, FileKind, Provenance, SectionId, TensorErrors};
 use whit::model::spec::{self, Origin, Role, Shape, TensorSpec};
 use whit::os::atomic::Leftover;
-use whit::quant::{self, ALIGNMENT, Dtype, MAX_INT8_WEIGHT, Matrix, PANEL_ROWS};
+use whit::quant::{self, ALIGNMENT, Dtype, Matrix, PANEL_ROWS};
 
 use crate::source::{Source, SourceFile, WordVectors};
 
@@ -366,11 +366,7 @@ fn check_finite(values: &[f32], row: usize, cols: usize) -> Result<()> {
 
 /// Refuses values beyond the range of `dtype`.
 fn check_range(values: &[f32], dtype: Dtype, row: usize, cols: usize) -> Result<()> {
-    let limit = match dtype {
-        Dtype::F32 => return Ok(()),
-        Dtype::F16 => half::f16::MAX.to_f32(),
-        Dtype::Int8 => MAX_INT8_WEIGHT,
-    };
+    let limit = dtype.format().max_weight;
     match values.iter().position(|v| v.abs() > limit) {
         None => Ok(()),
         Some(i) => {
