@@ -105,9 +105,11 @@ fn expected() -> Vec<&'static str> {
     }
     #[cfg(all(target_arch = "arm", target_os = "linux"))]
     {
-        let features = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let emulated = std::env::var("QEMU_CPU").is_ok_and(|cpu| cpu == "cortex-a7" || cpu == "max");
-        add("neon", emulated || features.split_whitespace().any(|word| word == "neon" || word == "asimd"));
+        // The system's word of features: entry 16 of the vector that it gives a program at its start.
+        let auxv = std::fs::read("/proc/self/auxv").expect("the auxiliary vector");
+        let (words, _) = auxv.as_chunks::<4>();
+        let mut pairs = words.chunks_exact(2).map(|pair| (u32::from_ne_bytes(pair[0]), u32::from_ne_bytes(pair[1])));
+        add("neon", pairs.any(|(kind, value)| kind == 16 && value & 1 << 12 != 0));
     }
     names
 }

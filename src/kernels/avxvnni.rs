@@ -42,7 +42,7 @@ fn dots<const N: usize>(codes: &Codes, half: usize, x: [&Group; N]) -> [__m256i;
 /// Same as [`scalar::int8_matvec`](super::scalar::int8_matvec).
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
-    x86::matvec::<1, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, out);
+    x86::matvec::<1, true, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, out);
 }
 
 /// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul).

@@ -6,6 +6,8 @@ use super::math::exp;
 use super::rows;
 use super::{Group, PanelOut, ProductTable, Products, TILE};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
+use core::borrow::Borrow;
+use core::convert::identity;
 use core::hint::black_box;
 
 /// Checks the arguments of [`quantize`] and returns n.
@@ -101,16 +103,33 @@ pub fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
 
 /// Product of one int8 `panel` with the n tokens of `x` (groups, n): `out` (n, 16).
 pub fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
-    let n = out.len();
-    check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), n);
+    check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
+    group_matmul(panel, cols, x, out, identity::<&Codes>);
+}
+
+/// The codes of one group of 16 rows, `[8][16][4] i8`.
+type Codes = [u8; PANEL_ROWS * GROUP_SIZE];
+
+/// The products of one panel with the n tokens of `x` (groups, n), whatever the packing: a panel is scales, then `BYTES`
+/// bytes a group, of which `unpack` makes the codes.
+#[inline(always)]
+fn group_matmul<'a, const BYTES: usize, C: Borrow<Codes>>(
+    panel: &'a [u8],
+    cols: usize,
+    x: &[Group],
+    out: &mut [PanelOut],
+    unpack: impl Fn(&'a [u8; BYTES]) -> C,
+) {
     let (scales, codes) = panel.split_at(scale_bytes(cols));
-    let (codes, _) = codes.as_chunks::<{ PANEL_ROWS * GROUP_SIZE }>();
+    let (codes, _) = codes.as_chunks();
     let (scales, _) = scales.as_chunks::<{ PANEL_ROWS * 2 }>();
+    let n = out.len();
     out.fill([0.0; PANEL_ROWS]);
     for ((codes, scales), x) in codes.iter().zip(scales).zip(x.chunks_exact(n)) {
-        let scales: [f32; PANEL_ROWS] = std::array::from_fn(|r| read_f16(scales, r));
+        let codes = unpack(codes);
+        let scales: [f32; PANEL_ROWS] = core::array::from_fn(|r| read_f16(scales, r));
         for (x, out) in x.iter().zip(out.iter_mut()) {
-            let dots = int8_dots(codes, &x.codes);
+            let dots = int8_dots(codes.borrow(), &x.codes);
             for r in 0..PANEL_ROWS {
                 out[r] += dots[r] as f32 * (scales[r] * x.scale);
             }
@@ -119,7 +138,7 @@ pub fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut])
 }
 
 /// The exact dot products of one group of 16 rows `[8][16][4]` with 32 inputs.
-fn int8_dots(codes: &[u8; PANEL_ROWS * GROUP_SIZE], x: &[i8; GROUP_SIZE]) -> [i32; PANEL_ROWS] {
+fn int8_dots(codes: &Codes, x: &[i8; GROUP_SIZE]) -> [i32; PANEL_ROWS] {
     let mut dots = [0; PANEL_ROWS];
     for (line, x) in codes.as_chunks::<{ PANEL_ROWS * 4 }>().0.iter().zip(x.as_chunks::<4>().0) {
         for (dot, w) in dots.iter_mut().zip(line.as_chunks::<4>().0) {

@@ -120,9 +120,10 @@ where
 }
 
 /// [`Products::matvec`](super::Products::matvec) over panels of `bytes` bytes, `STREAMS` of them side by side, which hides
-/// the latency of their sums.
+/// the latency of their sums. The codes of a group are read in the order of their bytes, or, with `BY_PART`, those of one
+/// part before those of the next, which asks for all lines of the cache at once.
 #[inline(always)]
-pub(super) fn matvec<'a, const STREAMS: usize, const BYTES: usize, const PARTS: usize>(
+pub(super) fn matvec<'a, const STREAMS: usize, const BY_PART: bool, const BYTES: usize, const PARTS: usize>(
     unit: &impl Unit<'a, BYTES, PARTS>,
     panels: &'a [u8],
     bytes: usize,
@@ -135,10 +136,10 @@ pub(super) fn matvec<'a, const STREAMS: usize, const BYTES: usize, const PARTS: 
     let out = out.as_chunks_mut::<PANEL_ROWS>().0;
     for (panels, out) in panels.chunks(STREAMS * bytes).zip(out.chunks_mut(STREAMS)) {
         if out.len() == STREAMS {
-            streams::<STREAMS, BYTES, PARTS>(unit, panels, bytes, cols, x, out);
+            streams::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, out);
         } else {
             for (panel, out) in panels.chunks_exact(bytes).zip(out) {
-                streams::<1, BYTES, PARTS>(unit, panel, bytes, cols, x, core::slice::from_mut(out));
+                streams::<1, BY_PART, BYTES, PARTS>(unit, panel, bytes, cols, x, core::slice::from_mut(out));
             }
         }
     }
@@ -146,7 +147,7 @@ pub(super) fn matvec<'a, const STREAMS: usize, const BYTES: usize, const PARTS: 
 
 /// `P` panels side by side, one token.
 #[inline(always)]
-fn streams<'a, const P: usize, const BYTES: usize, const PARTS: usize>(
+fn streams<'a, const P: usize, const BY_PART: bool, const BYTES: usize, const PARTS: usize>(
     unit: &impl Unit<'a, BYTES, PARTS>,
     panels: &'a [u8],
     bytes: usize,
@@ -165,17 +166,22 @@ fn streams<'a, const P: usize, const BYTES: usize, const PARTS: usize>(
             let codes = &panel.codes[g];
             unit.prefetch(codes.as_ptr(), AHEAD, BYTES);
             let unpacked = unit.unpack(codes);
-            let mut dots = [unit.start(x); PARTS];
-            // Line by line, in the order of the bytes, as prefetchers like it.
-            let codes: &[[i8; 4]; LINES] = must_cast_ref(&x.codes);
-            for (j, codes) in codes.iter().enumerate() {
-                for (part, dots) in dots.iter_mut().enumerate() {
-                    *dots = unit.dot(*dots, unit.line(&unpacked, j, part), must_cast(*codes));
+            let mut products = [unit.start(x); PARTS];
+            if BY_PART {
+                for (part, products) in products.iter_mut().enumerate() {
+                    [*products] = dots(unit, &unpacked, part, [x]);
+                }
+            } else {
+                let codes: &[[i8; 4]; LINES] = must_cast_ref(&x.codes);
+                for (j, codes) in codes.iter().enumerate() {
+                    for (part, products) in products.iter_mut().enumerate() {
+                        *products = unit.dot(*products, unit.line(&unpacked, j, part), must_cast(*codes));
+                    }
                 }
             }
             let scales = unit.widen(&panel.scales[g]);
             for part in 0..PARTS {
-                sums[part] = unit.add(sums[part], dots[part], scales[part], x.scale);
+                sums[part] = unit.add(sums[part], products[part], scales[part], x.scale);
             }
         }
     }

@@ -117,7 +117,7 @@ pub(in super::super) fn add_group(sum: __m256, dots: __m256i, scales: __m256, sc
 /// Same as [`scalar::int8_matvec`](super::super::scalar::int8_matvec).
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(in super::super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
-    x86::matvec::<1, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, out);
+    x86::matvec::<1, false, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, out);
 }
 
 /// Same as [`scalar::int8_matmul`](super::super::scalar::int8_matmul).
