@@ -86,7 +86,7 @@ fn dots<const N: usize>(w: &[__m512i; 8], x: [&Group; N]) -> [__m512i; N] {
 /// Same as [`scalar::int8_matvec`](super::scalar::int8_matvec).
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
-    x86::matvec::<STREAMS, false, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, out);
+    x86::matvec::<STREAMS, true, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, out);
 }
 
 /// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul).

@@ -1,5 +1,6 @@
 //! Products with quantized inputs on x86, written once for every vector width and every packing of the codes: the loops
-//! over panels, groups and tokens. A backend brings its instructions as a [`Unit`]. All is inlined into the backend's functions, which carry the target features.
+//! over panels, groups and tokens. A backend brings its instructions as a [`Unit`]. All is inlined into the backend's
+//! functions, which carry the target features.
 
 use super::scalar::check_matvec;
 use super::{Group, PanelOut, parts};
@@ -120,8 +121,9 @@ where
 }
 
 /// [`Products::matvec`](super::Products::matvec) over panels of `bytes` bytes, `STREAMS` of them side by side, which hides
-/// the latency of their sums. The codes of a group are read in the order of their bytes, or, with `BY_PART`, those of one
-/// part before those of the next, which asks for all lines of the cache at once.
+/// the latency of their sums. The codes of a group are read in the order of their bytes, as the prefetchers of a core
+/// without VNNI like it, or, with `BY_PART`, those of one part before those of the next, which touches all cache lines of
+/// the group sooner.
 #[inline(always)]
 pub(super) fn matvec<'a, const STREAMS: usize, const BY_PART: bool, const BYTES: usize, const PARTS: usize>(
     unit: &impl Unit<'a, BYTES, PARTS>,
