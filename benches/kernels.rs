@@ -8,7 +8,7 @@ use std::time::Duration;
 use whit::compute::Compute;
 use whit::kernels;
 use whit::ops::{Activations, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear};
-use whit::quant::{ALIGNMENT, Dtype, Matrix, PANEL_ROWS, groups, matrix_bytes, panel_bytes, scale_bytes};
+use whit::quant::{ALIGNMENT, Dtype, Inputs, Matrix, PANEL_ROWS, encode_panel, matrix_bytes, panel_bytes};
 
 /// Bytes of the matrix of a matvec.
 const MATVEC_BYTES: u64 = 128 << 20;
@@ -26,29 +26,12 @@ impl Weights {
     fn new(dtype: Dtype, rows: usize, cols: usize) -> Self {
         let bytes = matrix_bytes(dtype, rows as u64, cols as u64).expect("a size") as usize;
         let mut buffer = vec![0; bytes + ALIGNMENT];
-        let mut state = 1_u64;
         let start = buffer.as_ptr().align_offset(ALIGNMENT);
-        for panel in buffer[start..start + bytes].chunks_exact_mut(panel_bytes(dtype, cols)) {
-            let random = |bytes: &mut [u8], state: &mut u64| {
-                for word in bytes.chunks_mut(8) {
-                    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    word.copy_from_slice(&(*state >> 3).to_le_bytes()[..word.len()]);
-                }
-            };
-            match dtype {
-                Dtype::Int8 => {
-                    let (scales, codes) = panel.split_at_mut(scale_bytes(cols));
-                    scales.as_chunks_mut::<2>().0.fill(half::f16::from_f32(0.01).to_le_bytes());
-                    debug_assert_eq!(codes.len(), groups(cols) * PANEL_ROWS * 32);
-                    random(codes, &mut state);
-                }
-                Dtype::F16 => {
-                    random(panel, &mut state);
-                    // Below 1 in magnitude.
-                    panel.as_chunks_mut::<2>().0.iter_mut().for_each(|half| half[1] &= 0xbb);
-                }
-                Dtype::F32 => panel.as_chunks_mut::<4>().0.fill(0.01_f32.to_le_bytes()),
-            }
+        // All panels hold the same weights, so that only one is encoded.
+        let mut panel = vec![0; panel_bytes(dtype, cols)];
+        encode_panel(dtype, &values(PANEL_ROWS * cols), cols, &mut panel);
+        for out in buffer[start..start + bytes].chunks_exact_mut(panel.len()) {
+            out.copy_from_slice(&panel);
         }
         Weights { buffer, dtype, rows, cols }
     }
@@ -86,7 +69,7 @@ fn matvec(c: &mut Criterion) {
         for compute in computes() {
             group.bench_function(id(&compute, cols), |b| {
                 b.iter(|| {
-                    let input = scratch.load(&compute, &x, cols, dtype == Dtype::Int8);
+                    let input = scratch.load(&compute, &x, cols, [dtype.format().inputs]);
                     linear(&compute, [(&Linear { weight: weights.matrix(), bias: None }, &mut y)], &input);
                 });
             });
@@ -104,7 +87,7 @@ fn matmul(c: &mut Criterion) {
             let (x, mut y) = (values(PREFILL_TOKENS * cols), vec![0.0; PREFILL_TOKENS * rows]);
             let mut scratch = Activations::new(PREFILL_TOKENS, cols);
             for compute in computes() {
-                let input = scratch.load(&compute, &x, cols, dtype == Dtype::Int8);
+                let input = scratch.load(&compute, &x, cols, [dtype.format().inputs]);
                 group.bench_function(id(&compute, cols), |b| {
                     b.iter(|| linear(&compute, [(&Linear { weight: weights.matrix(), bias: None }, &mut y)], &input));
                 });
@@ -120,7 +103,9 @@ fn quantize(c: &mut Criterion) {
     let x = values(PREFILL_TOKENS * cols);
     let mut scratch = Activations::new(PREFILL_TOKENS, cols);
     for compute in computes() {
-        group.bench_function(id(&compute, cols), |b| b.iter(|| scratch.load(&compute, &x, cols, true).n_tokens()));
+        group.bench_function(id(&compute, cols), |b| {
+            b.iter(|| scratch.load(&compute, &x, cols, [Inputs::Quantized]).n_tokens())
+        });
     }
 }
 

@@ -7,12 +7,12 @@ mod random;
 
 use guarded::{EDGES, Edge, Guarded};
 use random::{Random, assert_same};
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use whit::kernels::{
-    self, BLOCK, Group, Kernels, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, PanelOut, QUERY_ROWS, Query, TILE, scalar,
-    value_block_bytes,
+    self, BLOCK, Group, Kernels, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, PanelOut, QUERY_ROWS, Query, TILE, Tokens,
+    scalar, value_block_bytes,
 };
-use whit::quant::{Dtype, PANEL_ROWS, groups};
+use whit::quant::{self, Dtype, PANEL_ROWS, encode_panel, groups, panel_bytes, read_panel_row};
 
 /// Lengths of a row at and around the edges of lanes, groups and unrolled loops, and real ones.
 const COLS: [usize; 21] = [1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 96, 127, 128, 129, 288, 576];
@@ -79,6 +79,48 @@ fn an_emulated_cpu_gets_its_best_kernels() {
     assert_eq!(kernels::detect().name, best, "{cpu}");
 }
 
+/// Every backend whose features this CPU has, by the standard library or, on 32-bit ARM, the system.
+fn expected() -> Vec<&'static str> {
+    let mut names = vec!["scalar"];
+    let mut add = |name, has: bool| names.extend(has.then_some(name));
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx2 =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        add("avx2", avx2);
+        add("avxvnni", avx2 && is_x86_feature_detected!("avxvnni"));
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        add("avx512", avx2 && avx512);
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        use std::arch::is_aarch64_feature_detected;
+        let (neon, dotprod) = (is_aarch64_feature_detected!("neon"), is_aarch64_feature_detected!("dotprod"));
+        add("neon", neon);
+        add("dotprod", neon && dotprod);
+        add("i8mm", neon && dotprod && is_aarch64_feature_detected!("i8mm"));
+    }
+    #[cfg(all(target_arch = "arm", target_os = "linux"))]
+    {
+        // The system's word of features: entry 16 of the vector that it gives a program at its start.
+        let auxv = std::fs::read("/proc/self/auxv").expect("the auxiliary vector");
+        let (words, _) = auxv.as_chunks::<4>();
+        let mut pairs = words.chunks_exact(2).map(|pair| (u32::from_ne_bytes(pair[0]), u32::from_ne_bytes(pair[1])));
+        add("neon", pairs.any(|(kind, value)| kind == 16 && value & 1 << 12 != 0));
+    }
+    names
+}
+
+#[test]
+fn every_backend_that_the_cpu_has_is_compared() {
+    let names: Vec<_> = kernels::available().map(|backend| backend.name).collect();
+    assert_eq!(names, expected(), "the backends of this CPU");
+    assert_eq!(backends().count(), names.len() - 1, "all but scalar are compared");
+}
+
 #[test]
 fn quantize() {
     cases(1, &TOKENS, |random, cols, n, _| {
@@ -103,97 +145,109 @@ fn quantize() {
     });
 }
 
+/// Inputs of a product in the form that the format of the weights wants; the other form is empty.
+struct Inputs<F, G> {
+    cols: usize,
+    floats: F,
+    groups: G,
+}
+
+impl Inputs<Vec<f32>, Vec<Group>> {
+    fn new(dtype: Dtype, floats: Vec<f32>, cols: usize) -> Self {
+        match dtype.format().inputs {
+            quant::Inputs::Floats => Inputs { cols, floats, groups: vec![] },
+            quant::Inputs::Quantized => Inputs { cols, groups: quantized(&floats, cols), floats: vec![] },
+        }
+    }
+
+    /// The same at guard pages.
+    fn at(&self, edge: Edge) -> Inputs<Guarded<f32>, Guarded<Group>> {
+        let (floats, groups) = (Guarded::new(&self.floats, edge), Guarded::new(&self.groups, edge));
+        Inputs { cols: self.cols, floats, groups }
+    }
+}
+
+impl<F: Deref<Target = [f32]>, G: Deref<Target = [Group]>> Inputs<F, G> {
+    fn tokens(&self) -> Tokens<'_> {
+        Tokens { cols: self.cols, floats: &self.floats, groups: &self.groups }
+    }
+}
+
+/// Scalar's products are those of the decoded weights with the inputs, within the rounding of f32.
 #[test]
-fn int8_matvec() {
-    cases(2, &PANELS, |random, cols, n, wild| {
-        let panels = random.panels(Dtype::Int8, cols, n, wild);
-        let x = quantized(&random.inputs(cols), cols);
-        let mut want = vec![0.0; n * PANEL_ROWS];
-        scalar::int8_matvec(&panels, cols, &x, &mut want);
-        for backend in backends() {
-            for edge in EDGES {
-                let mut out = painted(want.len(), edge);
-                let (panels, x) = (Guarded::new(&panels, edge), Guarded::new(&x, edge));
-                (backend.int8_matvec)(&panels, cols, &x, &mut out);
-                assert_same(&out, &want, || format!("{} int8_matvec cols {cols} panels {n}", backend.name));
+fn scalar_products_are_right() {
+    for (i, dtype) in Dtype::ALL.into_iter().enumerate() {
+        let mut random = Random::new(2 + i as u64);
+        for (cols, n) in COLS.into_iter().flat_map(|cols| [1, 2, 5].map(|n| (cols, n))) {
+            let mut panel = vec![0; panel_bytes(dtype, cols)];
+            encode_panel(dtype, &random.units(PANEL_ROWS * cols), cols, &mut panel);
+            let x = random.units(n * cols);
+            let inputs = Inputs::new(dtype, x.clone(), cols);
+            let (mut out, mut one) = (vec![PanelOut::default(); n], PanelOut::default());
+            (scalar::PRODUCTS[dtype].matmul)(&panel, &inputs.tokens(), &mut out);
+            let first = Inputs::new(dtype, x[..cols].to_vec(), cols);
+            (scalar::PRODUCTS[dtype].matvec)(&panel, &first.tokens(), &mut one);
+            assert_same(&one, &out[0], || format!("{dtype:?} matvec cols {cols}"));
+            let input_error = if inputs.groups.is_empty() { 0.0 } else { 0.5 / 127.0 };
+            let mut row = vec![0.0; cols];
+            for r in 0..PANEL_ROWS {
+                read_panel_row(dtype, &panel, r, &mut row);
+                let size: f64 = row.iter().map(|&w| f64::from(w.abs())).sum();
+                for (x, out) in x.chunks_exact(cols).zip(&out) {
+                    let want: f64 = row.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum();
+                    let error = (f64::from(out[r]) - want).abs();
+                    assert!(error <= size * (input_error + 1e-5), "{dtype:?} cols {cols}: {} for {want}", out[r]);
+                }
             }
         }
-    });
+    }
 }
 
 #[test]
-fn int8_matmul() {
-    cases(3, &TOKENS, |random, cols, n, wild| {
-        let panel = random.panels(Dtype::Int8, cols, 1, wild);
-        let x = quantized(&random.inputs(n * cols), cols);
-        let mut want = vec![PanelOut::default(); n];
-        scalar::int8_matmul(&panel, cols, &x, &mut want);
-        for backend in backends() {
-            for edge in EDGES {
-                let mut out = Guarded::new(&vec![[f32::NAN; PANEL_ROWS]; n], edge);
-                let (panel, x) = (Guarded::new(&panel, edge), Guarded::new(&x, edge));
-                (backend.int8_matmul)(&panel, cols, &x, &mut out);
-                let what = || format!("{} int8_matmul cols {cols} tokens {n}", backend.name);
-                assert_same(out.as_flattened(), want.as_flattened(), what);
+fn matvec() {
+    for (i, dtype) in Dtype::ALL.into_iter().enumerate() {
+        let mut compared = 0;
+        cases(20 + i as u64, &PANELS, |random, cols, n, wild| {
+            let panels = random.panels(dtype, cols, n, wild);
+            let inputs = Inputs::new(dtype, random.inputs(cols), cols);
+            let mut want = vec![0.0; n * PANEL_ROWS];
+            (scalar::PRODUCTS[dtype].matvec)(&panels, &inputs.tokens(), &mut want);
+            for backend in backends() {
+                for edge in EDGES {
+                    let mut out = painted(want.len(), edge);
+                    let inputs = inputs.at(edge);
+                    (backend.products[dtype].matvec)(&Guarded::new(&panels, edge), &inputs.tokens(), &mut out);
+                    assert_same(&out, &want, || format!("{} {dtype:?} matvec cols {cols} panels {n}", backend.name));
+                    compared += 1;
+                }
             }
-        }
-    });
+        });
+        assert!(compared >= backends().count() * COLS.len() * PANELS.len(), "{dtype:?}: {compared} comparisons");
+    }
 }
 
 #[test]
-fn f16_matvec() {
-    float_matvec(4, Dtype::F16, scalar::f16_matvec, |backend| backend.f16_matvec);
-}
-
-#[test]
-fn f32_matvec() {
-    float_matvec(5, Dtype::F32, scalar::f32_matvec, |backend| backend.f32_matvec);
-}
-
-#[test]
-fn f16_matmul() {
-    float_matmul(6, Dtype::F16, scalar::f16_matmul, |backend| backend.f16_matmul);
-}
-
-#[test]
-fn f32_matmul() {
-    float_matmul(7, Dtype::F32, scalar::f32_matmul, |backend| backend.f32_matmul);
-}
-
-type FloatMatvec = fn(&[u8], &[f32], &mut [f32]);
-type FloatMatmul = fn(&[u8], usize, &[f32], &mut [PanelOut]);
-
-fn float_matvec(seed: u64, dtype: Dtype, truth: FloatMatvec, of: impl Fn(&Kernels) -> FloatMatvec) {
-    cases(seed, &PANELS, |random, cols, n, wild| {
-        let panels = random.panels(dtype, cols, n, wild);
-        let x = random.inputs(cols);
-        let mut want = vec![0.0; n * PANEL_ROWS];
-        truth(&panels, &x, &mut want);
-        for backend in backends() {
-            for edge in EDGES {
-                let mut out = painted(want.len(), edge);
-                of(backend)(&Guarded::new(&panels, edge), &Guarded::new(&x, edge), &mut out);
-                assert_same(&out, &want, || format!("{} {dtype:?} matvec cols {cols} panels {n}", backend.name));
+fn matmul() {
+    for (i, dtype) in Dtype::ALL.into_iter().enumerate() {
+        let mut compared = 0;
+        cases(30 + i as u64, &TOKENS, |random, cols, n, wild| {
+            let panel = random.panels(dtype, cols, 1, wild);
+            let inputs = Inputs::new(dtype, random.inputs(n * cols), cols);
+            let mut want = vec![PanelOut::default(); n];
+            (scalar::PRODUCTS[dtype].matmul)(&panel, &inputs.tokens(), &mut want);
+            for backend in backends() {
+                for edge in EDGES {
+                    let mut out = Guarded::new(&vec![[f32::NAN; PANEL_ROWS]; n], edge);
+                    let inputs = inputs.at(edge);
+                    (backend.products[dtype].matmul)(&Guarded::new(&panel, edge), &inputs.tokens(), &mut out);
+                    let what = || format!("{} {dtype:?} matmul cols {cols} tokens {n}", backend.name);
+                    assert_same(out.as_flattened(), want.as_flattened(), what);
+                    compared += 1;
+                }
             }
-        }
-    });
-}
-
-fn float_matmul(seed: u64, dtype: Dtype, truth: FloatMatmul, of: impl Fn(&Kernels) -> FloatMatmul) {
-    cases(seed, &TOKENS, |random, cols, n, wild| {
-        let panel = random.panels(dtype, cols, 1, wild);
-        let x = random.inputs(n * cols);
-        let mut want = vec![PanelOut::default(); n];
-        truth(&panel, cols, &x, &mut want);
-        for backend in backends() {
-            for edge in EDGES {
-                let mut out = Guarded::new(&vec![[f32::NAN; PANEL_ROWS]; n], edge);
-                of(backend)(&Guarded::new(&panel, edge), cols, &Guarded::new(&x, edge), &mut out);
-                let what = || format!("{} {dtype:?} matmul cols {cols} tokens {n}", backend.name);
-                assert_same(out.as_flattened(), want.as_flattened(), what);
-            }
-        }
-    });
+        });
+        assert!(compared >= backends().count() * COLS.len() * TOKENS.len(), "{dtype:?}: {compared} comparisons");
+    }
 }
 
 /// Keys, values and queries of an attention, as one of the three caches has them.

@@ -9,7 +9,7 @@ use whit::kernels;
 use whit::ops::{
     Activations, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear, linear_add, linear_swiglu,
 };
-use whit::quant::{ALIGNMENT, Dtype, Matrix, PANEL_ROWS, encode_panel, matrix_bytes, panel_bytes};
+use whit::quant::{ALIGNMENT, Dtype, Inputs, Matrix, PANEL_ROWS, encode_panel, matrix_bytes, panel_bytes};
 
 /// Every backend with 1, 2 and 3 threads; scalar with one thread first.
 fn computes() -> Vec<Compute> {
@@ -50,7 +50,7 @@ fn linear_is_one_function_of_weights_and_token() {
                     let what = || format!("{} {dtype:?} {rows} x {cols}, {n_tokens} tokens", named(compute));
                     let mut scratch = Activations::new(n_tokens, cols);
                     let mut y = vec![f32::NAN; n_tokens * rows];
-                    let input = scratch.load(compute, &x, cols, dtype == Dtype::Int8);
+                    let input = scratch.load(compute, &x, cols, [dtype.format().inputs]);
                     linear(compute, [(&layer, &mut y)], &input);
                     if want.is_empty() {
                         check_linear(&w, &bias, &x, &y, dtype);
@@ -59,7 +59,7 @@ fn linear_is_one_function_of_weights_and_token() {
                     assert_same(&y, &want, what);
                     for (x, want) in x.chunks_exact(cols).zip(want.chunks_exact(rows)) {
                         let mut y = vec![f32::NAN; rows];
-                        let input = scratch.load(compute, x, cols, true);
+                        let input = scratch.load(compute, x, cols, [Inputs::Quantized]);
                         linear(compute, [(&layer, &mut y)], &input);
                         assert_same(&y, want, || format!("{}, alone", what()));
                     }
@@ -73,7 +73,8 @@ fn linear_is_one_function_of_weights_and_token() {
 /// quantization of the inputs may change.
 fn check_linear(w: &Matrix<'_>, bias: &[f32], x: &[f32], y: &[f32], dtype: Dtype) {
     let mut row = vec![0.0; w.cols()];
-    let input_error = if dtype == Dtype::Int8 { 0.5 / 127.0 } else { 0.0 };
+    let quantized = dtype.format().inputs == Inputs::Quantized;
+    let input_error = if quantized { 0.5 / 127.0 } else { 0.0 };
     for r in 0..w.rows() {
         w.read_row(r, &mut row);
         for (x, y) in x.chunks_exact(w.cols()).zip(y.chunks_exact(w.rows())) {
@@ -100,7 +101,7 @@ fn fused_products_are_those_of_their_parts() {
                     for compute in computes() {
                         let what = || format!("{} {dtype:?} {rows} x {cols}, {n_tokens} tokens", named(&compute));
                         let mut scratch = Activations::new(n_tokens, cols);
-                        let input = scratch.load(&compute, &x, cols, true);
+                        let input = scratch.load(&compute, &x, cols, [Inputs::Quantized]);
                         let (mut a, mut b) = (vec![f32::NAN; n_tokens * rows], vec![f32::NAN; n_tokens * rows]);
                         linear(&compute, [(gate, &mut a), (up, &mut b)], &input);
                         let mut sum = residual.clone();
@@ -128,7 +129,7 @@ fn nan_and_infinity_reach_every_output_of_their_token() {
             let mut y = vec![0.0; 3 * 40];
             let mut scratch = Activations::new(3, 64);
             let layer = Linear { weight: w, bias: None };
-            linear(&compute, [(&layer, &mut y)], &scratch.load(&compute, &x, 64, true));
+            linear(&compute, [(&layer, &mut y)], &scratch.load(&compute, &x, 64, [Inputs::Quantized]));
             assert!(y[40..80].iter().all(|v| v.is_nan()), "{}", named(&compute));
             assert!(y[..40].iter().chain(&y[80..]).all(|v| v.is_finite()));
         });

@@ -17,7 +17,6 @@ use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
 use whit::os::thermal::condition;
 use whit::os::{cpu, machine};
-use whit::quant::Dtype;
 
 pub(super) fn run(args: &Bench) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
@@ -132,7 +131,7 @@ fn setting(source: &ModelFile, model: &Model, costs: &Costs, plan: &BenchPlan) -
         model: source.short_name(),
         weight_bytes: model.weight_bytes(),
         parameters: costs.parameters(),
-        dtype: costs.dtype().name(),
+        dtype: costs.dtype(),
         kv: KvDtype::name(plan.kv),
         repeats: plan.repeats,
         n_decode: plan.n_decode,
@@ -173,14 +172,14 @@ pub(super) fn heading(machine: &str, cores: usize, model: &str, parameters: u64,
 
 fn page(setting: &Setting, report: &Report, computes: &[(&str, usize)], old: Option<&Old>) -> String {
     let Setting { machine, cores, model, parameters, weight_bytes, dtype, kv, repeats, n_decode } = setting;
-    let mut page = heading(machine, *cores, model, *parameters, *weight_bytes, dtype);
+    let mut page = heading(machine, *cores, model, *parameters, *weight_bytes, dtype.name());
     let decode = if *n_decode > 0 { format!(", decode of {n_decode} tokens") } else { String::new() };
     page.push_str(&format!("run      {kv} cache, medians of {repeats}{decode}\n"));
     let measured = computes.iter().zip(&report.limits).filter_map(|(compute, limits)| Some((*compute, (*limits)?)));
     let limits: Vec<_> = measured.map(limits_line).collect();
     let names = ["limits ", "threads", "read GB/s", "int8 GMAC/s", "f32 GMAC/s"];
-    let peak = if *dtype == Dtype::Int8.name() { "of int8 peak" } else { "of f32 peak" };
-    let prefill = ["prefill", "threads", "tokens", "tok/s", "+-", "GMAC/s", peak];
+    let peak = format!("of {} peak", dtype.format().inputs.name());
+    let prefill = ["prefill", "threads", "tokens", "tok/s", "+-", "GMAC/s", &peak];
     let decode = ["decode ", "threads", "depth", "tok/s", "+-", "MB/token", "GB/s", "of read"];
     let (prefills, decodes): (Vec<_>, Vec<_>) =
         report.rows.iter().partition(|row| matches!(row.work, Work::Prefill { .. }));
@@ -232,6 +231,7 @@ fn row_line(row: &Row, n_decode: usize, old: Option<&Old>) -> Vec<String> {
 mod tests {
     use super::*;
     use whit::inspect::bench::Spread;
+    use whit::quant::Dtype;
 
     #[test]
     fn a_page_lines_up_within_80_columns() {
@@ -255,7 +255,7 @@ mod tests {
             model: "m.whit".into(),
             weight_bytes: 143_100_000,
             parameters: 134_515_008,
-            dtype: "int8",
+            dtype: Dtype::Int8,
             kv: "f16",
             repeats: 3,
             n_decode: 128,

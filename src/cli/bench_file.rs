@@ -20,6 +20,7 @@ use std::path::Path;
 use whit::error::Error;
 use whit::inspect::MachineLimits;
 use whit::inspect::bench::{Report, Row, Work};
+use whit::quant::Dtype;
 
 /// The number of this layout.
 const FORMAT: u32 = 1;
@@ -38,7 +39,7 @@ pub(crate) struct Setting {
     /// Elements of its tensors.
     pub(crate) parameters: u64,
     /// Dtype of most of its weights.
-    pub(crate) dtype: &'static str,
+    pub(crate) dtype: Dtype,
     /// Type of cached keys and values.
     pub(crate) kv: &'static str,
     /// Samples of a row.
@@ -57,7 +58,7 @@ pub(crate) fn write(setting: &Setting, report: &Report, computes: &[(&str, usize
         .text("model", &setting.model)
         .raw("weight_bytes", setting.weight_bytes)
         .raw("parameters", setting.parameters)
-        .text("dtype", setting.dtype)
+        .text("dtype", setting.dtype.name())
         .text("kv", setting.kv)
         .raw("repeats", setting.repeats);
     let limits = computes.iter().zip(&report.limits);
@@ -237,7 +238,7 @@ mod tests {
             model: "m\u{1b}é".into(),
             weight_bytes: 7,
             parameters: 8,
-            dtype: "int8",
+            dtype: Dtype::Int8,
             kv: "f16",
             repeats: 3,
             n_decode: 16,

@@ -15,7 +15,7 @@ use whit::inspect::{Costs, MachineLimits, fill, fill_steps};
 use whit::model::{Model, Op, Session, SessionOptions};
 use whit::ops::KvDtype;
 use whit::os::{cpu, machine};
-use whit::quant::Dtype;
+use whit::quant::Inputs;
 
 /// Passes of a token and of a prompt, of which the median counts.
 const PASSES: [usize; 2] = [33, 5];
@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
     steps.finish_and_clear();
     source.check_unchanged()?;
     let mut out = Output::new();
-    let traces = Traces { token, prompt, limits, int8: costs.dtype() == Dtype::Int8 };
+    let traces = Traces { token, prompt, limits, weights: costs.dtype().format().inputs };
     if args.print.json {
         out.line(&traces.as_json(&source.short_name(), &compute))?;
     } else if traces.token.is_some() {
@@ -102,8 +102,8 @@ struct Traces {
     token: Option<Trace>,
     prompt: Option<Trace>,
     limits: Option<MachineLimits>,
-    /// Most weights are int8.
-    int8: bool,
+    /// The form of inputs that most weights are multiplied with.
+    weights: Inputs,
 }
 
 impl Traces {
@@ -145,7 +145,8 @@ impl Traces {
                 if name == "total" { String::new() } else { bar(cell.seconds / longest, BAR) },
             ]
         };
-        let peak = |op: Op| self.limits.map(|l| if self.int8 && op != Op::Attention { l.int8 } else { l.f32 });
+        let inputs = |op: Op| if op == Op::Attention { Inputs::Floats } else { self.weights };
+        let peak = |op: Op| self.limits.map(|limits| limits.products(inputs(op)));
         let mut rows: Vec<_> = prompt.by_op().iter().map(|cell| line(cell, cell.op.name(), peak(cell.op))).collect();
         rows.extend(prompt.total().map(|total| line(&total, "total", None)));
         table(&["op", "ms", "share", "GMAC", "GMAC/s", "of peak", ""], &rows)

@@ -238,13 +238,8 @@ pub(crate) fn tensor_bytes(dtype: Dtype, dims: &[u64]) -> core::result::Result<u
         [n] if dtype == Dtype::F32 => n.checked_mul(4),
         [_] => return Err(format!("dtype {} is not allowed for a vector, which is f32", dtype.name())),
         [rows, cols] => {
-            let element = match dtype {
-                Dtype::F32 => 4,
-                Dtype::F16 => 2,
-                Dtype::Int8 => 1,
-            };
-            // Twice the codes covers int8's scales, so that no panel is larger than the address space.
-            let panel = cols.checked_mul(quant::PANEL_ROWS as u64 * element * 2);
+            // Twice the bits of the weights covers their scales, so that no panel is larger than the address space.
+            let panel = cols.checked_mul(quant::PANEL_ROWS as u64 / 4 * u64::from(dtype.format().bits));
             panel.filter(|bytes| *bytes <= isize::MAX as u64).and_then(|_| quant::matrix_bytes(dtype, rows, cols))
         }
         _ => return Err(format!("rank {} is not 1 or 2", dims.len())),

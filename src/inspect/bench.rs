@@ -9,7 +9,6 @@ use crate::error::Result;
 use crate::model::{Model, Session, SessionOptions};
 use crate::ops::KvDtype;
 use crate::os::clock::Stopwatch;
-use crate::quant::Dtype;
 use alloc::sync::Arc;
 
 /// A sample repeats its work until so much time has passed.
@@ -217,8 +216,8 @@ fn measure_limits(stages: &mut [Stage], seconds: f64, go_on: &mut dyn FnMut(&Com
         let read = same.and_then(|stage| stage.limits).map(|limits| limits.read);
         let now = MachineLimits {
             read: read.unwrap_or_else(|| buffer.read(&compute, seconds)),
-            int8: limits::peak(&compute, compute.kernels.int8_peak, seconds),
-            f32: limits::peak(&compute, compute.kernels.f32_peak, seconds),
+            int8: limits::peak(&compute, compute.kernels.peaks.quantized, seconds),
+            f32: limits::peak(&compute, compute.kernels.peaks.floats, seconds),
         };
         stages[i].limits = Some(stages[i].limits.map_or(now, |before| before.best(now)));
     }
@@ -307,10 +306,9 @@ impl Stage {
             }
         };
         let mut rates: Vec<f64> = self.samples[i].iter().map(|seconds| n as f64 / seconds).collect();
-        let limit = |limits: MachineLimits| match (work, costs.dtype()) {
-            (Work::Decode { .. }, _) => limits.read,
-            (Work::Prefill { .. }, Dtype::Int8) => limits.int8,
-            (Work::Prefill { .. }, _) => limits.f32,
+        let limit = |limits: MachineLimits| match work {
+            Work::Decode { .. } => limits.read,
+            Work::Prefill { .. } => limits.products(costs.dtype().format().inputs),
         };
         Some(Row {
             kernels: self.compute.kernels.name,

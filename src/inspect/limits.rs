@@ -4,6 +4,7 @@ use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};
 use crate::os::clock::Stopwatch;
 use crate::os::memory;
+use crate::quant::Inputs;
 use core::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,9 +32,17 @@ impl MachineLimits {
     pub fn measure(compute: &Compute, seconds: f64) -> Result<Self> {
         Ok(MachineLimits {
             read: Buffer::new()?.read(compute, seconds),
-            int8: peak(compute, compute.kernels.int8_peak, seconds),
-            f32: peak(compute, compute.kernels.f32_peak, seconds),
+            int8: peak(compute, compute.kernels.peaks.quantized, seconds),
+            f32: peak(compute, compute.kernels.peaks.floats, seconds),
         })
+    }
+
+    /// Multiply-adds a second of products with inputs of this form, at most.
+    pub fn products(&self, inputs: Inputs) -> f64 {
+        match inputs {
+            Inputs::Floats => self.f32,
+            Inputs::Quantized => self.int8,
+        }
     }
 
     /// The better of two measurements.
@@ -136,8 +145,8 @@ mod tests {
     fn limits_are_positive() {
         let compute = Compute::new(kernels::detect(), 2).expect("threads");
         assert!(Buffer(vec![[1; 16]; 1 << 10]).read(&compute, 0.0) > 0.0);
-        assert!(peak(&compute, compute.kernels.int8_peak, 0.0) > 0.0);
-        assert!(peak(&compute, compute.kernels.f32_peak, 0.0) > 0.0);
+        assert!(peak(&compute, compute.kernels.peaks.quantized, 0.0) > 0.0);
+        assert!(peak(&compute, compute.kernels.peaks.floats, 0.0) > 0.0);
         let best =
             MachineLimits { read: 1.0, int8: 5.0, f32: 0.0 }.best(MachineLimits { read: 2.0, int8: 4.0, f32: 1.0 });
         assert_eq!(best, MachineLimits { read: 2.0, int8: 5.0, f32: 1.0 });

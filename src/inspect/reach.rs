@@ -2,7 +2,6 @@
 //! an insightful visual performance model for multicore architectures").
 
 use super::{Costs, MachineLimits};
-use crate::quant::Dtype;
 
 /// What bounds a decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +29,7 @@ impl Reach {
     /// By the measured `limits` of some threads. Of weights that memory does not hold, `missing` holds the bytes, and the
     /// bytes a second that storage delivers.
     pub fn new(costs: &Costs, limits: MachineLimits, missing: Option<(u64, f64)>) -> Reach {
-        let products = if costs.dtype() == Dtype::Int8 { limits.int8 } else { limits.f32 };
+        let products = limits.products(costs.dtype().format().inputs);
         let (bytes, macs) = (costs.weight_bytes() as f64, costs.prefill_macs(1) as f64);
         let prompt_macs = (costs.prefill_macs(2) - costs.prefill_macs(1)) as f64;
         let bounds = [(Bound::Memory, limits.read / bytes), (Bound::Products, products / macs)];

@@ -85,13 +85,13 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 mod tests {
     use super::*;
     use crate::format::cast::Aligned;
-    use crate::quant::{Dtype, encode_panel, panel_bytes};
+    use crate::quant::{Dtype, PANEL_ROWS, encode_panel};
 
-    type Panel = Aligned<[u8; panel_bytes(Dtype::F32, 2)]>;
+    type Panel = Aligned<[u8; 2 * PANEL_ROWS * 4]>;
 
     /// Four vectors of two elements: right, up, left, and one that points nowhere.
     fn panel() -> Panel {
-        let mut panel = Aligned([0; panel_bytes(Dtype::F32, 2)]);
+        let mut panel = Aligned([0; 2 * PANEL_ROWS * 4]);
         encode_panel(Dtype::F32, &[2.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0], 2, &mut panel.0);
         panel
     }

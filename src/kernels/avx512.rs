@@ -7,8 +7,9 @@ use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize
 use super::avx2::{self, Codes, Int8Panel, prefetch};
 use super::online_softmax::{AT_ONCE, attend};
 use super::scalar::{check_matmul, check_matvec};
+use super::x86::{self, Closures, Unit};
 use super::{Group, PanelOut, parts};
-use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes, scale_bytes};
+use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
 use bytemuck::{must_cast, must_cast_ref};
 use core::arch::x86_64::*;
 use core::hint::black_box;
@@ -18,8 +19,6 @@ use core::ops::Range;
 const TOKENS: usize = 12;
 /// Panels that a matvec reads side by side.
 const STREAMS: usize = 4;
-/// Bytes that a matvec asks for ahead of use, in each panel.
-const AHEAD: usize = 2048;
 
 /// 64 bytes at any alignment.
 #[inline]
@@ -54,23 +53,6 @@ fn unsigned(codes: &Codes) -> [__m512i; 8] {
     w
 }
 
-/// The exact dot products of one group of 16 rows with each of N tokens.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vnni")]
-fn dots<const N: usize>(w: &[__m512i; 8], x: [&Group; N]) -> [__m512i; N] {
-    let mut sums = [_mm512_setzero_si512(); N];
-    for (sum, x) in sums.iter_mut().zip(x) {
-        *sum = _mm512_set1_epi32(-128 * x.sum);
-    }
-    for j in 0..8 {
-        for (sum, x) in sums.iter_mut().zip(x) {
-            let x: &[[i8; 4]; 8] = must_cast_ref(&x.codes);
-            *sum = _mm512_dpbusd_epi32(*sum, w[j], _mm512_set1_epi32(must_cast(x[j])));
-        }
-    }
-    sums
-}
-
 /// `sum + dots * (scales * scale)`, each step rounded.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -79,87 +61,39 @@ fn add_group(sum: __m512, dots: __m512i, scales: __m512, scale: f32) -> __m512 {
     _mm512_add_ps(sum, _mm512_mul_ps(_mm512_cvtepi32_ps(dots), scales))
 }
 
+/// The instructions: the weights plus 128, which is one bit turned, with the inputs.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 1, Unpacked = [__m512i; 8], Sums = __m512i> {
+    Closures {
+        prefetch: |start: *const u8, ahead, bytes| prefetch(start, ahead, bytes),
+        unpack: |codes: &Codes| unsigned(codes),
+        line: |w: &[__m512i; 8], j: usize, _| w[j],
+        start: |x: &Group| _mm512_set1_epi32(-128 * x.sum),
+        dot: |sums, w: __m512i, x| _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(x)),
+        widen: |scales: &[u8; 32]| [widen(scales)],
+        add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
+    }
+}
+
+/// The exact dot products of one group of 16 rows with each of N tokens.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+fn dots<const N: usize>(w: &[__m512i; 8], x: [&Group; N]) -> [__m512i; N] {
+    x86::dots(&unit(), w, 0, x)
+}
+
 /// Same as [`scalar::int8_matvec`](super::scalar::int8_matvec).
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
-    let bytes = panel_bytes(Dtype::Int8, cols);
-    check_matvec(panels, bytes, out);
-    assert_eq!(x.len(), groups(cols), "groups of {cols} columns");
-    let out = out.as_chunks_mut::<PANEL_ROWS>().0;
-    for (panels, out) in panels.chunks(STREAMS * bytes).zip(out.chunks_mut(STREAMS)) {
-        match out.len() {
-            STREAMS => int8_streams::<STREAMS>(panels, cols, x, out),
-            _ => {
-                for (panel, out) in panels.chunks_exact(bytes).zip(out) {
-                    int8_streams::<1>(panel, cols, x, core::slice::from_mut(out));
-                }
-            }
-        }
-    }
+    x86::matvec::<STREAMS, true, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, out);
 }
 
-/// `P` panels side by side, one token.
-#[inline]
-#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
-fn int8_streams<const P: usize>(panels: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
-    let bytes = panel_bytes(Dtype::Int8, cols);
-    let panels: [Int8Panel<'_>; P] = core::array::from_fn(|p| Int8Panel::new(&panels[p * bytes..][..bytes], cols));
-    let mut sums = [_mm512_setzero_ps(); P];
-    for panel in &panels {
-        // The groups ask ahead by the same distance, so that the length of the scales before them would be left out.
-        prefetch(panel.scales.as_ptr().cast(), AHEAD, scale_bytes(cols));
-    }
-    for (g, x) in x.iter().enumerate() {
-        for (panel, sum) in panels.iter().zip(&mut sums) {
-            let codes = &panel.codes[g];
-            prefetch(codes.as_ptr(), AHEAD, codes.len());
-            let [dots] = dots::<1>(&unsigned(codes), [x]);
-            *sum = add_group(*sum, dots, widen(&panel.scales[g]), x.scale);
-        }
-    }
-    for (sum, out) in sums.into_iter().zip(out) {
-        *out = must_cast(sum);
-    }
-}
-
-/// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul): the f32 sums stay in `out`, which lies in L1.
+/// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul).
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
-    let n = out.len();
-    check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), n);
-    let panel = Int8Panel::new(panel, cols);
-    out.fill([0.0; PANEL_ROWS]);
-    for ((codes, scales), x) in panel.codes.iter().zip(panel.scales).zip(x.chunks_exact(n)) {
-        let (w, scales) = (unsigned(codes), widen(scales));
-        for part in parts(n, TOKENS) {
-            let (x, out) = (&x[part.clone()], &mut out[part]);
-            match out.len() {
-                1 => add_products::<1>(&w, scales, x, out),
-                2 => add_products::<2>(&w, scales, x, out),
-                3 => add_products::<3>(&w, scales, x, out),
-                4 => add_products::<4>(&w, scales, x, out),
-                5 => add_products::<5>(&w, scales, x, out),
-                6 => add_products::<6>(&w, scales, x, out),
-                7 => add_products::<7>(&w, scales, x, out),
-                8 => add_products::<8>(&w, scales, x, out),
-                9 => add_products::<9>(&w, scales, x, out),
-                10 => add_products::<10>(&w, scales, x, out),
-                11 => add_products::<11>(&w, scales, x, out),
-                _ => add_products::<TOKENS>(&w, scales, x, out),
-            }
-        }
-    }
-}
-
-/// Adds the products of one group with each of N tokens to `out`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vnni")]
-fn add_products<const N: usize>(w: &[__m512i; 8], scales: __m512, x: &[Group], out: &mut [PanelOut]) {
-    let (x, out): (&[Group; N], &mut [PanelOut; N]) = (x.try_into().expect("N"), out.try_into().expect("N"));
-    let dots = dots::<N>(w, x.each_ref());
-    for t in 0..N {
-        out[t] = must_cast(add_group(load_f32(&out[t]), dots[t], scales, x[t].scale));
-    }
+    check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
+    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, out);
 }
 
 /// Same as [`scalar::f16_matvec`](super::scalar::f16_matvec).
@@ -451,7 +385,7 @@ pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
 /// Independent sums of a peak.
 const PEAK_SUMS: usize = 16;
 
-/// See [`Kernels::int8_peak`](super::Kernels::int8_peak). Each product depends on its sum, so that none can be left out.
+/// See [`Peaks::quantized`](super::Peaks::quantized). Each product depends on its sum, so that none can be left out.
 #[target_feature(enable = "avx512f,avx512vnni")]
 pub(super) fn int8_peak(rounds: usize) -> u64 {
     let (w, x) = (black_box(_mm512_set1_epi8(3)), black_box(_mm512_set1_epi8(5)));
@@ -465,7 +399,7 @@ pub(super) fn int8_peak(rounds: usize) -> u64 {
     (rounds * PEAK_SUMS * 64) as u64
 }
 
-/// See [`Kernels::f32_peak`](super::Kernels::f32_peak).
+/// See [`Peaks::floats`](super::Peaks::floats).
 #[target_feature(enable = "avx512f")]
 pub(super) fn f32_peak(rounds: usize) -> u64 {
     let (w, x) = (black_box(_mm512_set1_ps(0.75)), black_box(_mm512_set1_ps(0.25)));

@@ -186,42 +186,94 @@ macro_rules! rescale {
 }
 pub(super) use rescale;
 
-/// The products of one panel with the first N of each `n` groups of `x`. The f32 sums stay in `out`, which lies in L1.
+/// The body of a tile: the products of a panel with the first four of each `n` groups of `x`. The f32 sums stay in `out`,
+/// which lies in L1. A round of the loop does what `load` says, clears v16 to v31, does what `multiply` says, which leaves
+/// the scales of the rows, as halves, in v2 and v3, and rescales the integer sums of each token, which lie in the four
+/// registers of `sums`.
+///
+/// A round takes, and steps over, the 512 bytes at {codes}, the 32 at {scales} and four times {size} at {x}.
+macro_rules! tile_of_four {
+    ($panel:expr, $x:expr, $n:expr, $out:expr,
+     load: [$($load:expr),+ $(,)?], multiply: [$($multiply:expr),+ $(,)?],
+     sums: [$($a:literal)+; $($b:literal)+; $($c:literal)+; $($d:literal)+ $(;)?]) => {
+        const SIZE: isize = size_of::<Group>().cast_signed();
+        const SCALE: isize = offset_of!(Group, scale).cast_signed();
+        *$out = [[0.0; PANEL_ROWS]; TOKENS];
+        $panel.check($x, TOKENS, $n);
+        // SAFETY: `check` holds that there is at least one group and that all groups of the panel and of the tokens lie
+        // in their slices. Each round reads one group, 512 bytes of codes and 32 of scales, one `Group` of each token,
+        // and reads and writes the 256 bytes of `out`.
+        unsafe {
+            asm!(
+                "2:",
+                $($load,)+
+                "movi v16.2d, #0",
+                "movi v17.2d, #0",
+                "movi v18.2d, #0",
+                "movi v19.2d, #0",
+                "movi v20.2d, #0",
+                "movi v21.2d, #0",
+                "movi v22.2d, #0",
+                "movi v23.2d, #0",
+                "movi v24.2d, #0",
+                "movi v25.2d, #0",
+                "movi v26.2d, #0",
+                "movi v27.2d, #0",
+                "movi v28.2d, #0",
+                "movi v29.2d, #0",
+                "movi v30.2d, #0",
+                "movi v31.2d, #0",
+                $($multiply,)+
+                "fcvtl v0.4s, v2.4h",
+                "fcvtl2 v1.4s, v2.8h",
+                "fcvtl v2.4s, v3.4h",
+                "fcvtl2 v3.4s, v3.8h",
+                rescale!("scale0", $($a)+),
+                rescale!("scale1", $($b)+),
+                rescale!("scale2", $($c)+),
+                rescale!("scale3", $($d)+),
+                "subs {groups}, {groups}, #1",
+                "sub {out}, {out}, #256",
+                "add {x}, {x}, {rest}",
+                "b.ne 2b",
+                codes = inout(reg) $panel.codes.as_ptr() => _,
+                scales = inout(reg) $panel.scales.as_ptr() => _,
+                x = inout(reg) $x.as_ptr() => _,
+                out = inout(reg) $out.as_mut_ptr() => _,
+                groups = inout(reg) $panel.codes.len() => _,
+                size = in(reg) SIZE,
+                rest = in(reg) ($n - TOKENS) * size_of::<Group>(),
+                scale0 = const SCALE - 4 * SIZE,
+                scale1 = const SCALE - 3 * SIZE,
+                scale2 = const SCALE - 2 * SIZE,
+                scale3 = const SCALE - SIZE,
+                out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _,
+                out("v15") _, out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _,
+                out("v22") _, out("v23") _, out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _,
+                out("v29") _, out("v30") _, out("v31") _,
+                options(nostack)
+            );
+        }
+    };
+}
+pub(super) use tile_of_four;
+
+/// The products of one panel with the first four of each `n` groups of `x`.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn tile(panel: &Int8Panel<'_>, x: &[Group], n: usize, out: &mut [PanelOut; TOKENS]) {
-    const SIZE: isize = size_of::<Group>().cast_signed();
-    const SCALE: isize = offset_of!(Group, scale).cast_signed();
-    *out = [[0.0; PANEL_ROWS]; TOKENS];
-    panel.check(x, TOKENS, n);
-    // SAFETY: `check` holds that there is at least one group and that all groups of the panel and of the tokens lie in
-    // their slices. Each round reads one group, 512 bytes of codes and 32 of scales, one `Group` of each token, and
-    // reads and writes the 256 bytes of `out`.
-    unsafe {
-        asm!(
-            "2:",
+    tile_of_four!(
+        panel, x, n, out,
+        load: [
             "ld1 {{v8.16b, v9.16b}}, [{x}], {size}",
             "ld1 {{v0.16b-v3.16b}}, [{codes}], #64",
             "ld1 {{v10.16b, v11.16b}}, [{x}], {size}",
             "ld1 {{v12.16b, v13.16b}}, [{x}], {size}",
             "ld1 {{v14.16b, v15.16b}}, [{x}], {size}",
             "ld1 {{v4.16b-v7.16b}}, [{codes}], #64",
-            "movi v16.2d, #0",
-            "movi v17.2d, #0",
-            "movi v18.2d, #0",
-            "movi v19.2d, #0",
-            "movi v20.2d, #0",
-            "movi v21.2d, #0",
-            "movi v22.2d, #0",
-            "movi v23.2d, #0",
-            "movi v24.2d, #0",
-            "movi v25.2d, #0",
-            "movi v26.2d, #0",
-            "movi v27.2d, #0",
-            "movi v28.2d, #0",
-            "movi v29.2d, #0",
-            "movi v30.2d, #0",
-            "movi v31.2d, #0",
+        ],
+        multiply: [
             line!(0, 0 1 2 3, 8: 16 17 18 19, 10: 20 21 22 23, 12: 24 25 26 27, 14: 28 29 30 31),
             "ld1 {{v0.16b-v3.16b}}, [{codes}], #64",
             line!(1, 4 5 6 7, 8: 16 17 18 19, 10: 20 21 22 23, 12: 24 25 26 27, 14: 28 29 30 31),
@@ -237,36 +289,9 @@ fn tile(panel: &Int8Panel<'_>, x: &[Group], n: usize, out: &mut [PanelOut; TOKEN
             line!(2, 0 1 2 3, 9: 16 17 18 19, 11: 20 21 22 23, 13: 24 25 26 27, 15: 28 29 30 31),
             "ld1 {{v2.8h, v3.8h}}, [{scales}], #32",
             line!(3, 4 5 6 7, 9: 16 17 18 19, 11: 20 21 22 23, 13: 24 25 26 27, 15: 28 29 30 31),
-            "fcvtl v0.4s, v2.4h",
-            "fcvtl2 v1.4s, v2.8h",
-            "fcvtl v2.4s, v3.4h",
-            "fcvtl2 v3.4s, v3.8h",
-            rescale!("scale0", 16 17 18 19),
-            rescale!("scale1", 20 21 22 23),
-            rescale!("scale2", 24 25 26 27),
-            rescale!("scale3", 28 29 30 31),
-            "subs {groups}, {groups}, #1",
-            "sub {out}, {out}, #256",
-            "add {x}, {x}, {rest}",
-            "b.ne 2b",
-            codes = inout(reg) panel.codes.as_ptr() => _,
-            scales = inout(reg) panel.scales.as_ptr() => _,
-            x = inout(reg) x.as_ptr() => _,
-            out = inout(reg) out.as_mut_ptr() => _,
-            groups = inout(reg) panel.codes.len() => _,
-            size = in(reg) SIZE,
-            rest = in(reg) (n - TOKENS) * size_of::<Group>(),
-            scale0 = const SCALE - 4 * SIZE,
-            scale1 = const SCALE - 3 * SIZE,
-            scale2 = const SCALE - 2 * SIZE,
-            scale3 = const SCALE - SIZE,
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
-            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-            options(nostack)
-        );
-    }
+        ],
+        sums: [16 17 18 19; 20 21 22 23; 24 25 26 27; 28 29 30 31]
+    );
 }
 
 /// The exact dot products of a group with one token.
@@ -307,7 +332,7 @@ fn sdot<const LANE: i32>(mut sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int3
 /// Independent sums of a peak.
 const PEAK_SUMS: usize = 16;
 
-/// See [`Kernels::int8_peak`](super::Kernels::int8_peak).
+/// See [`Peaks::quantized`](super::Peaks::quantized).
 #[target_feature(enable = "neon,dotprod")]
 pub(super) fn int8_peak(rounds: usize) -> u64 {
     let (w, x) = (black_box(vdupq_n_s8(3)), black_box(vdupq_n_s8(5)));

@@ -6,7 +6,7 @@
 //! multiplications of dotprod's, and zips: 204 vector instructions for 213. The rescale of each group, 64 of them, stays.
 #![allow(unsafe_code)]
 
-use super::dotprod::{product, rescale};
+use super::dotprod::{product, rescale, tile_of_four};
 use super::neon::{self, Int8Panel};
 use super::{Group, PanelOut};
 use crate::quant::PANEL_ROWS;
@@ -98,41 +98,20 @@ macro_rules! part {
     };
 }
 
-/// The products of one panel with the first N of each `n` groups of `x`. The f32 sums stay in `out`, which lies in L1.
+/// The products of one panel with the first four of each `n` groups of `x`.
 #[inline]
 #[target_feature(enable = "neon,dotprod,i8mm")]
 fn tile(panel: &Int8Panel<'_>, x: &[Group], n: usize, out: &mut [PanelOut; TOKENS]) {
-    const SIZE: isize = size_of::<Group>().cast_signed();
-    const SCALE: isize = offset_of!(Group, scale).cast_signed();
-    *out = [[0.0; PANEL_ROWS]; TOKENS];
-    panel.check(x, TOKENS, n);
-    // SAFETY: `check` holds that there is at least one group and that all groups of the panel and of the tokens lie in
-    // their slices. Each round reads one group, 512 bytes of codes and 32 of scales, one `Group` of each token, and
-    // reads and writes the 256 bytes of `out`.
-    unsafe {
-        asm!(
-            "2:",
+    tile_of_four!(
+        panel, x, n, out,
+        load: [
             "ld1 {{v8.16b, v9.16b}}, [{x}], {size}",
             "ld1 {{v10.16b, v11.16b}}, [{x}], {size}",
             "ld1 {{v12.16b, v13.16b}}, [{x}], {size}",
             "ld1 {{v14.16b, v15.16b}}, [{x}], {size}",
             load!(0, 64),
-            "movi v16.2d, #0",
-            "movi v17.2d, #0",
-            "movi v18.2d, #0",
-            "movi v19.2d, #0",
-            "movi v20.2d, #0",
-            "movi v21.2d, #0",
-            "movi v22.2d, #0",
-            "movi v23.2d, #0",
-            "movi v24.2d, #0",
-            "movi v25.2d, #0",
-            "movi v26.2d, #0",
-            "movi v27.2d, #0",
-            "movi v28.2d, #0",
-            "movi v29.2d, #0",
-            "movi v30.2d, #0",
-            "movi v31.2d, #0",
+        ],
+        multiply: [
             "zip1 v0.2d, v8.2d, v10.2d",
             "zip2 v1.2d, v8.2d, v10.2d",
             "zip1 v2.2d, v9.2d, v11.2d",
@@ -153,42 +132,15 @@ fn tile(panel: &Int8Panel<'_>, x: &[Group], n: usize, out: &mut [PanelOut; TOKEN
             "add {codes}, {codes}, #512",
             part!(5, 16 18, 20 22, 24 26, 28 30),
             part!(6, 17 19, 21 23, 25 27, 29 31),
-            "fcvtl v0.4s, v2.4h",
-            "fcvtl2 v1.4s, v2.8h",
-            "fcvtl v2.4s, v3.4h",
-            "fcvtl2 v3.4s, v3.8h",
-            rescale!("scale0", 5 16 20 24),
-            rescale!("scale1", 18 22 26 30),
-            rescale!("scale2", 6 17 21 25),
-            rescale!("scale3", 19 23 27 31),
-            "subs {groups}, {groups}, #1",
-            "sub {out}, {out}, #256",
-            "add {x}, {x}, {rest}",
-            "b.ne 2b",
-            codes = inout(reg) panel.codes.as_ptr() => _,
-            scales = inout(reg) panel.scales.as_ptr() => _,
-            x = inout(reg) x.as_ptr() => _,
-            out = inout(reg) out.as_mut_ptr() => _,
-            groups = inout(reg) panel.codes.len() => _,
-            size = in(reg) SIZE,
-            rest = in(reg) (n - TOKENS) * size_of::<Group>(),
-            scale0 = const SCALE - 4 * SIZE,
-            scale1 = const SCALE - 3 * SIZE,
-            scale2 = const SCALE - 2 * SIZE,
-            scale3 = const SCALE - SIZE,
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
-            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-            options(nostack)
-        );
-    }
+        ],
+        sums: [5 16 20 24; 18 22 26 30; 6 17 21 25; 19 23 27 31]
+    );
 }
 
 /// Independent sums of a peak.
 const PEAK_SUMS: usize = 16;
 
-/// See [`Kernels::int8_peak`](super::Kernels::int8_peak).
+/// See [`Peaks::quantized`](super::Peaks::quantized).
 #[target_feature(enable = "neon,dotprod,i8mm")]
 pub(super) fn int8_peak(rounds: usize) -> u64 {
     let (w, x) = (black_box(vdupq_n_s8(3)), black_box(vdupq_n_s8(5)));

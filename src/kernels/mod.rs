@@ -26,13 +26,17 @@ mod neon;
 mod neon32;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod online_softmax;
+mod products;
 mod rows;
 pub mod scalar;
 #[cfg(any(test, not(feature = "std")))]
 mod soft;
 mod table;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use attention::{BLOCK, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, QUERY_ROWS, Query, value_block_bytes};
+pub use products::{Peaks, ProductTable, Products, Tokens};
 
 use crate::error::{Error, Kind, Result};
 use crate::quant::{GROUP_SIZE, PANEL_ROWS};
@@ -82,25 +86,14 @@ impl Group {
 /// `fn(x, weight, bias, eps, y)`, see [`Kernels::layer_norm`].
 pub type LayerNorm = fn(&[f32], &[f32], &[f32], f32, &mut [f32]);
 
-/// The kernels of one backend. Shapes: `n` tokens, at most [`TILE`]; `groups = ceil(cols / 32)`; panels as in
-/// [`quant`](crate::quant).
+/// The kernels of one backend. Shapes: `n` tokens; `groups = ceil(cols / 32)`.
 pub struct Kernels {
     /// The name, as `--kernels` takes it.
     pub name: &'static str,
     /// Quantizes the rows of `x` (n, cols) into `out` (groups, n): groups outermost, as the products read them.
     pub quantize: fn(x: &[f32], cols: usize, out: &mut [Group]),
-    /// Product of consecutive int8 `panels` with one token `x` (groups): `out` (panels * 16).
-    pub int8_matvec: fn(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]),
-    /// Product of one int8 `panel` with the n tokens of `x` (groups, n): `out` (n, 16).
-    pub int8_matmul: fn(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]),
-    /// Product of consecutive fp16 `panels` with one token `x` (cols): `out` (panels * 16).
-    pub f16_matvec: fn(panels: &[u8], x: &[f32], out: &mut [f32]),
-    /// Product of one fp16 `panel` with the n tokens of `x` (n, cols): `out` (n, 16).
-    pub f16_matmul: fn(panel: &[u8], cols: usize, x: &[f32], out: &mut [PanelOut]),
-    /// Product of consecutive f32 `panels` with one token `x` (cols): `out` (panels * 16).
-    pub f32_matvec: fn(panels: &[u8], x: &[f32], out: &mut [f32]),
-    /// Product of one f32 `panel` with the n tokens of `x` (n, cols): `out` (n, 16).
-    pub f32_matmul: fn(panel: &[u8], cols: usize, x: &[f32], out: &mut [PanelOut]),
+    /// The products of each weight format.
+    pub products: ProductTable,
     /// Attention of up to [`QUERY_ROWS`] queries, in the order of their tokens, over one KV head kept as halves.
     pub attend_f16: fn(queries: &mut [Query<'_>], head: &KvHead<'_, u16>),
     /// Attention of up to [`QUERY_ROWS`] queries, in the order of their tokens, over one KV head kept as f32.
@@ -122,11 +115,8 @@ pub struct Kernels {
     pub add: fn(x: &mut [f32], y: &[f32]),
     /// Turns every head of `x` (n, n_heads, head_dim) by the angles of its token, `[cos][sin]` of (n, head_dim).
     pub rope: fn(x: &mut [f32], angles: &[f32], head_dim: usize),
-    /// Does the multiply-adds of an int8 product, and nothing else, in registers; returns their number. What `whit bench`
-    /// holds the products against.
-    pub int8_peak: fn(rounds: usize) -> u64,
-    /// [`int8_peak`](Self::int8_peak) for the fused multiply-adds of f16 and f32 products.
-    pub f32_peak: fn(rounds: usize) -> u64,
+    /// What `whit bench` holds the products against.
+    pub peaks: &'static Peaks,
 }
 
 /// Every backend that this CPU can run, `scalar` first, the best last.
@@ -194,7 +184,7 @@ mod tests {
     #[test]
     fn peaks_count_the_same_work_every_round() {
         for kernels in available() {
-            for peak in [kernels.int8_peak, kernels.f32_peak] {
+            for peak in [kernels.peaks.quantized, kernels.peaks.floats] {
                 assert_eq!(peak(0), 0);
                 assert!(peak(1) > 0 && peak(10) == 10 * peak(1), "{}", kernels.name);
             }

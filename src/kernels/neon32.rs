@@ -183,7 +183,7 @@ unsafe fn dots(codes: &[u8; PANEL_ROWS * GROUP_SIZE], x: &[i8; GROUP_SIZE]) -> [
     out
 }
 
-/// See [`Kernels::int8_peak`](super::Kernels::int8_peak).
+/// See [`Peaks::quantized`](super::Peaks::quantized).
 ///
 /// # Safety
 ///

@@ -6,8 +6,10 @@ use super::math::exp;
 use super::rows;
 #[cfg(not(feature = "std"))]
 use super::soft::Soft;
-use super::{Group, PanelOut, TILE};
+use super::{Group, PanelOut, ProductTable, Products, TILE};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
+use core::borrow::Borrow;
+use core::convert::identity;
 use core::hint::black_box;
 
 /// Checks the arguments of [`quantize`] and returns n.
@@ -76,7 +78,23 @@ pub fn quantize(x: &[f32], cols: usize, out: &mut [Group]) {
     }
 }
 
-/// See [`Kernels::int8_matvec`](super::Kernels::int8_matvec).
+/// The products of each weight format, in the order of [`Dtype::ALL`].
+pub const PRODUCTS: ProductTable = ProductTable([
+    Products {
+        matvec: |panels, x, out| f32_matvec(panels, x.floats, out),
+        matmul: |panel, x, out| f32_matmul(panel, x.cols, x.floats, out),
+    },
+    Products {
+        matvec: |panels, x, out| f16_matvec(panels, x.floats, out),
+        matmul: |panel, x, out| f16_matmul(panel, x.cols, x.floats, out),
+    },
+    Products {
+        matvec: |panels, x, out| int8_matvec(panels, x.cols, x.groups, out),
+        matmul: |panel, x, out| int8_matmul(panel, x.cols, x.groups, out),
+    },
+]);
+
+/// Product of consecutive int8 `panels` with one token `x` (groups): `out` (panels * 16).
 pub fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
     let bytes = panel_bytes(Dtype::Int8, cols);
     check_matvec(panels, bytes, out);
@@ -85,18 +103,35 @@ pub fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
     }
 }
 
-/// See [`Kernels::int8_matmul`](super::Kernels::int8_matmul).
+/// Product of one int8 `panel` with the n tokens of `x` (groups, n): `out` (n, 16).
 pub fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
-    let n = out.len();
-    check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), n);
+    check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
+    group_matmul(panel, cols, x, out, identity::<&Codes>);
+}
+
+/// The codes of one group of 16 rows, `[8][16][4] i8`.
+type Codes = [u8; PANEL_ROWS * GROUP_SIZE];
+
+/// The products of one panel with the n tokens of `x` (groups, n), whatever the packing: a panel is scales, then `BYTES`
+/// bytes a group, of which `unpack` makes the codes.
+#[inline(always)]
+fn group_matmul<'a, const BYTES: usize, C: Borrow<Codes>>(
+    panel: &'a [u8],
+    cols: usize,
+    x: &[Group],
+    out: &mut [PanelOut],
+    unpack: impl Fn(&'a [u8; BYTES]) -> C,
+) {
     let (scales, codes) = panel.split_at(scale_bytes(cols));
-    let (codes, _) = codes.as_chunks::<{ PANEL_ROWS * GROUP_SIZE }>();
+    let (codes, _) = codes.as_chunks();
     let (scales, _) = scales.as_chunks::<{ PANEL_ROWS * 2 }>();
+    let n = out.len();
     out.fill([0.0; PANEL_ROWS]);
     for ((codes, scales), x) in codes.iter().zip(scales).zip(x.chunks_exact(n)) {
+        let codes = unpack(codes);
         let scales: [f32; PANEL_ROWS] = core::array::from_fn(|r| read_f16(scales, r));
         for (x, out) in x.iter().zip(out.iter_mut()) {
-            let dots = int8_dots(codes, &x.codes);
+            let dots = int8_dots(codes.borrow(), &x.codes);
             for r in 0..PANEL_ROWS {
                 out[r] += dots[r] as f32 * (scales[r] * x.scale);
             }
@@ -105,7 +140,7 @@ pub fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut])
 }
 
 /// The exact dot products of one group of 16 rows `[8][16][4]` with 32 inputs.
-fn int8_dots(codes: &[u8; PANEL_ROWS * GROUP_SIZE], x: &[i8; GROUP_SIZE]) -> [i32; PANEL_ROWS] {
+fn int8_dots(codes: &Codes, x: &[i8; GROUP_SIZE]) -> [i32; PANEL_ROWS] {
     let mut dots = [0; PANEL_ROWS];
     for (line, x) in codes.as_chunks::<{ PANEL_ROWS * 4 }>().0.iter().zip(x.as_chunks::<4>().0) {
         for (dot, w) in dots.iter_mut().zip(line.as_chunks::<4>().0) {
@@ -121,23 +156,23 @@ fn read_f16(bytes: &[u8], index: usize) -> f32 {
     widen(u16::from_le_bytes([bytes[2 * index], bytes[2 * index + 1]]))
 }
 
-/// See [`Kernels::f16_matvec`](super::Kernels::f16_matvec).
+/// Product of consecutive fp16 `panels` with one token `x` (cols): `out` (panels * 16).
 pub fn f16_matvec(panels: &[u8], x: &[f32], out: &mut [f32]) {
     float_matvec(Dtype::F16, panels, x, out, f16_matmul);
 }
 
-/// See [`Kernels::f16_matmul`](super::Kernels::f16_matmul).
+/// Product of one fp16 `panel` with the n tokens of `x` (n, cols): `out` (n, 16).
 pub fn f16_matmul(panel: &[u8], cols: usize, x: &[f32], out: &mut [PanelOut]) {
     check_matmul(Dtype::F16, panel, cols, x.len(), cols, out.len());
     float_matmul(panel.as_chunks::<{ PANEL_ROWS * 2 }>().0, cols, x, out, read_f16);
 }
 
-/// See [`Kernels::f32_matvec`](super::Kernels::f32_matvec).
+/// Product of consecutive f32 `panels` with one token `x` (cols): `out` (panels * 16).
 pub fn f32_matvec(panels: &[u8], x: &[f32], out: &mut [f32]) {
     float_matvec(Dtype::F32, panels, x, out, f32_matmul);
 }
 
-/// See [`Kernels::f32_matmul`](super::Kernels::f32_matmul).
+/// Product of one f32 `panel` with the n tokens of `x` (n, cols): `out` (n, 16).
 pub fn f32_matmul(panel: &[u8], cols: usize, x: &[f32], out: &mut [PanelOut]) {
     check_matmul(Dtype::F32, panel, cols, x.len(), cols, out.len());
     float_matmul(panel.as_chunks::<{ PANEL_ROWS * 4 }>().0, cols, x, out, |bytes, index| {
@@ -320,7 +355,7 @@ pub fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {
 /// Sums of a peak: some vector registers of any width.
 const PEAK_SUMS: usize = 32;
 
-/// See [`Kernels::int8_peak`](super::Kernels::int8_peak): pairs of products of codes that are already widened to i16.
+/// See [`Peaks::quantized`](super::Peaks::quantized): pairs of products of codes that are already widened to i16.
 pub fn int8_peak(rounds: usize) -> u64 {
     let (mut w, mut x) = ([[3_i16; 2]; PEAK_SUMS], [[5_i16; 2]; PEAK_SUMS]);
     let mut sums = [0_i32; PEAK_SUMS];
@@ -335,7 +370,7 @@ pub fn int8_peak(rounds: usize) -> u64 {
     (rounds * PEAK_SUMS * 2) as u64
 }
 
-/// See [`Kernels::f32_peak`](super::Kernels::f32_peak): fused, as the products are, also where that is a call.
+/// See [`Peaks::floats`](super::Peaks::floats): fused, as the products are, also where that is a call.
 pub fn f32_peak(rounds: usize) -> u64 {
     let (w, x) = (black_box(0.75_f32), black_box(0.25_f32));
     let mut sums = black_box([2.0_f32; PEAK_SUMS]);

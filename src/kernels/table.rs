@@ -1,13 +1,17 @@
 //! The tables of functions, what each needs of the CPU, and the only calls into code that needs it.
 #![allow(unsafe_code)]
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
+use super::Products;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 use super::neon32;
-use super::{Kernels, scalar};
+use super::{Kernels, Peaks, scalar};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512, avxvnni};
 #[cfg(target_arch = "aarch64")]
 use super::{dotprod, i8mm, neon};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
+use crate::quant::Dtype;
 use alloc::vec::Vec;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 use std::arch::is_aarch64_feature_detected;
@@ -53,15 +57,12 @@ impl Backend {
     }
 }
 
+static SCALAR_PEAKS: Peaks = Peaks { floats: scalar::f32_peak, quantized: scalar::int8_peak };
+
 pub(super) static SCALAR: Kernels = Kernels {
     name: "scalar",
     quantize: scalar::quantize,
-    int8_matvec: scalar::int8_matvec,
-    int8_matmul: scalar::int8_matmul,
-    f16_matvec: scalar::f16_matvec,
-    f16_matmul: scalar::f16_matmul,
-    f32_matvec: scalar::f32_matvec,
-    f32_matmul: scalar::f32_matmul,
+    products: scalar::PRODUCTS,
     attend_f16: scalar::attend_f16,
     attend_f32: scalar::attend_f32,
     attend_int8: scalar::attend_int8,
@@ -72,33 +73,48 @@ pub(super) static SCALAR: Kernels = Kernels {
     gelu_tanh: scalar::gelu_tanh,
     add: scalar::add,
     rope: scalar::rope,
-    int8_peak: scalar::int8_peak,
-    f32_peak: scalar::f32_peak,
+    peaks: &SCALAR_PEAKS,
 };
 
 /// A function of an ISA file as a table's entry: the one call into code that needs features of the CPU.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 macro_rules! entry {
-    ($isa:ident::$kernel:ident($($argument:ident),*)) => {
+    ($isa:ident::$kernel:ident($($argument:ident),*)) => { entry!(|$($argument),*| $isa::$kernel($($argument),*)) };
+    (|$($argument:ident),*| $isa:ident::$kernel:ident($($value:expr),*)) => {
         |$($argument),*| {
             // SAFETY: a table other than SCALAR is reached only through BACKENDS, and `available` and `by_name`, which
             // read it, give out a table only where no feature that it lists, and these are all that its functions
             // enable or ask for, is missing. The functions are safe otherwise.
-            unsafe { $isa::$kernel($($argument),*) }
+            unsafe { $isa::$kernel($($value),*) }
+        }
+    };
+    // A row of products, by the form of inputs that its format wants.
+    (floats: $isa:ident::$matvec:ident, $matmul:ident) => {
+        Products {
+            matvec: entry!(|panels, x, out| $isa::$matvec(panels, x.floats, out)),
+            matmul: entry!(|panel, x, out| $isa::$matmul(panel, x.cols, x.floats, out)),
+        }
+    };
+    (groups: $isa:ident::$matvec:ident, $matmul:ident) => {
+        Products {
+            matvec: entry!(|panels, x, out| $isa::$matvec(panels, x.cols, x.groups, out)),
+            matmul: entry!(|panel, x, out| $isa::$matmul(panel, x.cols, x.groups, out)),
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
+static AVX2_PEAKS: Peaks = Peaks { floats: entry!(avx2::f32_peak(rounds)), quantized: entry!(avx2::int8_peak(rounds)) };
+
+#[cfg(target_arch = "x86_64")]
 static AVX2: Kernels = Kernels {
     name: "avx2",
     quantize: entry!(avx2::quantize(x, cols, out)),
-    int8_matvec: entry!(avx2::int8_matvec(panels, cols, x, out)),
-    int8_matmul: entry!(avx2::int8_matmul(panel, cols, x, out)),
-    f16_matvec: entry!(avx2::f16_matvec(panels, x, out)),
-    f16_matmul: entry!(avx2::f16_matmul(panel, cols, x, out)),
-    f32_matvec: entry!(avx2::f32_matvec(panels, x, out)),
-    f32_matmul: entry!(avx2::f32_matmul(panel, cols, x, out)),
+    products: SCALAR
+        .products
+        .with(Dtype::F32, entry!(floats: avx2::f32_matvec, f32_matmul))
+        .with(Dtype::F16, entry!(floats: avx2::f16_matvec, f16_matmul))
+        .with(Dtype::Int8, entry!(groups: avx2::int8_matvec, int8_matmul)),
     attend_f16: entry!(avx2::attend_f16(queries, head)),
     attend_f32: entry!(avx2::attend_f32(queries, head)),
     attend_int8: entry!(avx2::attend_int8(queries, head)),
@@ -109,34 +125,38 @@ static AVX2: Kernels = Kernels {
     gelu_tanh: entry!(avx2::gelu_tanh(x)),
     add: entry!(avx2::add(x, y)),
     rope: entry!(avx2::rope(x, angles, head_dim)),
-    int8_peak: entry!(avx2::int8_peak(rounds)),
-    f32_peak: entry!(avx2::f32_peak(rounds)),
+    peaks: &AVX2_PEAKS,
 };
+
+#[cfg(target_arch = "x86_64")]
+static AVXVNNI_PEAKS: Peaks =
+    Peaks { floats: entry!(avx2::f32_peak(rounds)), quantized: entry!(avxvnni::int8_peak(rounds)) };
 
 #[cfg(target_arch = "x86_64")]
 static AVXVNNI: Kernels = Kernels {
     name: "avxvnni",
-    int8_matvec: entry!(avxvnni::int8_matvec(panels, cols, x, out)),
-    int8_matmul: entry!(avxvnni::int8_matmul(panel, cols, x, out)),
+    products: AVX2.products.with(Dtype::Int8, entry!(groups: avxvnni::int8_matvec, int8_matmul)),
     attend_int8: entry!(avxvnni::attend_int8(queries, head)),
-    int8_peak: entry!(avxvnni::int8_peak(rounds)),
+    peaks: &AVXVNNI_PEAKS,
     ..AVX2
 };
 
 #[cfg(target_arch = "x86_64")]
+static AVX512_PEAKS: Peaks =
+    Peaks { floats: entry!(avx512::f32_peak(rounds)), quantized: entry!(avx512::int8_peak(rounds)) };
+
+#[cfg(target_arch = "x86_64")]
 static AVX512: Kernels = Kernels {
     name: "avx512",
-    int8_matvec: entry!(avx512::int8_matvec(panels, cols, x, out)),
-    int8_matmul: entry!(avx512::int8_matmul(panel, cols, x, out)),
-    f16_matvec: entry!(avx512::f16_matvec(panels, x, out)),
-    f16_matmul: entry!(avx512::f16_matmul(panel, cols, x, out)),
-    f32_matvec: entry!(avx512::f32_matvec(panels, x, out)),
-    f32_matmul: entry!(avx512::f32_matmul(panel, cols, x, out)),
+    products: AVX2
+        .products
+        .with(Dtype::F32, entry!(floats: avx512::f32_matvec, f32_matmul))
+        .with(Dtype::F16, entry!(floats: avx512::f16_matvec, f16_matmul))
+        .with(Dtype::Int8, entry!(groups: avx512::int8_matvec, int8_matmul)),
     attend_f16: entry!(avx512::attend_f16(queries, head)),
     attend_f32: entry!(avx512::attend_f32(queries, head)),
     attend_int8: entry!(avx512::attend_int8(queries, head)),
-    int8_peak: entry!(avx512::int8_peak(rounds)),
-    f32_peak: entry!(avx512::f32_peak(rounds)),
+    peaks: &AVX512_PEAKS,
     ..AVX2
 };
 
@@ -176,39 +196,53 @@ pub(super) static BACKENDS: &[Backend] = &[
 ];
 
 #[cfg(target_arch = "aarch64")]
+static NEON_PEAKS: Peaks = Peaks { floats: entry!(neon::f32_peak(rounds)), quantized: entry!(neon::int8_peak(rounds)) };
+
+#[cfg(target_arch = "aarch64")]
 static NEON: Kernels = Kernels {
     name: "neon",
     quantize: entry!(neon::quantize(x, cols, out)),
-    int8_matvec: entry!(neon::int8_matvec(panels, cols, x, out)),
-    int8_matmul: entry!(neon::int8_matmul(panel, cols, x, out)),
-    f16_matvec: entry!(neon::f16_matvec(panels, x, out)),
-    f16_matmul: entry!(neon::f16_matmul(panel, cols, x, out)),
-    f32_matvec: entry!(neon::f32_matvec(panels, x, out)),
-    f32_matmul: entry!(neon::f32_matmul(panel, cols, x, out)),
+    products: SCALAR
+        .products
+        .with(Dtype::F32, entry!(floats: neon::f32_matvec, f32_matmul))
+        .with(Dtype::F16, entry!(floats: neon::f16_matvec, f16_matmul))
+        .with(Dtype::Int8, entry!(groups: neon::int8_matvec, int8_matmul)),
     attend_f16: entry!(neon::attend_f16(queries, head)),
     attend_f32: entry!(neon::attend_f32(queries, head)),
     attend_int8: entry!(neon::attend_int8(queries, head)),
-    int8_peak: entry!(neon::int8_peak(rounds)),
-    f32_peak: entry!(neon::f32_peak(rounds)),
+    peaks: &NEON_PEAKS,
     // NEON belongs to every aarch64 CPU, so that plain Rust is compiled for it.
     ..SCALAR
 };
 
 #[cfg(target_arch = "aarch64")]
+static DOTPROD_PEAKS: Peaks =
+    Peaks { floats: entry!(neon::f32_peak(rounds)), quantized: entry!(dotprod::int8_peak(rounds)) };
+
+#[cfg(target_arch = "aarch64")]
 static DOTPROD: Kernels = Kernels {
     name: "dotprod",
-    int8_matvec: entry!(dotprod::int8_matvec(panels, cols, x, out)),
-    int8_matmul: entry!(dotprod::int8_matmul(panel, cols, x, out)),
+    products: NEON.products.with(Dtype::Int8, entry!(groups: dotprod::int8_matvec, int8_matmul)),
     attend_int8: entry!(dotprod::attend_int8(queries, head)),
-    int8_peak: entry!(dotprod::int8_peak(rounds)),
+    peaks: &DOTPROD_PEAKS,
     ..NEON
 };
 
 #[cfg(target_arch = "aarch64")]
+static I8MM_PEAKS: Peaks = Peaks { floats: entry!(neon::f32_peak(rounds)), quantized: entry!(i8mm::int8_peak(rounds)) };
+
+#[cfg(target_arch = "aarch64")]
 static I8MM: Kernels = Kernels {
     name: "i8mm",
-    int8_matmul: entry!(i8mm::int8_matmul(panel, cols, x, out)),
-    int8_peak: entry!(i8mm::int8_peak(rounds)),
+    // One token is no matrix: its products are dotprod's.
+    products: DOTPROD.products.with(
+        Dtype::Int8,
+        Products {
+            matvec: DOTPROD.products.0[Dtype::Int8 as usize].matvec,
+            matmul: entry!(|panel, x, out| i8mm::int8_matmul(panel, x.cols, x.groups, out)),
+        },
+    ),
+    peaks: &I8MM_PEAKS,
     ..DOTPROD
 };
 
@@ -235,12 +269,14 @@ pub(super) static BACKENDS: &[Backend] = &[
 ];
 
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
+static NEON32_PEAKS: Peaks = Peaks { floats: scalar::f32_peak, quantized: entry!(neon32::int8_peak(rounds)) };
+
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
 static NEON32: Kernels = Kernels {
     name: "neon",
-    int8_matvec: entry!(neon32::int8_matvec(panels, cols, x, out)),
-    int8_matmul: entry!(neon32::int8_matmul(panel, cols, x, out)),
+    products: SCALAR.products.with(Dtype::Int8, entry!(groups: neon32::int8_matvec, int8_matmul)),
     attend_int8: entry!(neon32::attend_int8(queries, head)),
-    int8_peak: entry!(neon32::int8_peak(rounds)),
+    peaks: &NEON32_PEAKS,
     ..SCALAR
 };
 

@@ -68,18 +68,25 @@ impl Role {
         }
     }
 
-    /// The smallest dtype this role may have: vectors are f32, positions (added once, never multiplied) at least fp16.
-    pub fn min_dtype(self) -> Dtype {
+    /// The fewest bits a weight of this role may have: vectors are f32, positions (added once, never multiplied) at least
+    /// fp16.
+    fn min_bits(self) -> u32 {
         match self {
-            Role::Norm | Role::Bias => Dtype::F32,
-            Role::Position => Dtype::F16,
-            _ => Dtype::Int8,
+            Role::Norm | Role::Bias => 32,
+            Role::Position => 16,
+            _ => 0,
         }
+    }
+
+    /// The smallest dtype this role may have.
+    pub fn min_dtype(self) -> Dtype {
+        let allowed = Dtype::ALL.into_iter().filter(|dtype| self.allows(*dtype));
+        allowed.min_by_key(|dtype| dtype.format().bits).unwrap_or(Dtype::F32)
     }
 
     /// Whether this role may be stored as `dtype`.
     pub fn allows(self, dtype: Dtype) -> bool {
-        dtype.code() <= self.min_dtype().code()
+        dtype.format().bits >= self.min_bits()
     }
 }
 

@@ -5,7 +5,6 @@ use super::op::{Observer, Op, Pace, Point};
 use super::place::Norms;
 use crate::compute::Compute;
 use crate::ops::{Activations, Input, Linear, add, linear, linear_add, norm};
-use crate::quant::Dtype;
 use alloc::vec::Vec;
 
 /// Runs ops, each when it may begin, and tells who watches.
@@ -107,13 +106,12 @@ impl<O: Observer + ?Sized> Stage<'_, O> {
     }
 }
 
-/// `x` (T, cols) as the input of `layers`: quantized, once, where any of them is int8.
+/// `x` (T, cols) as the input of `layers`: quantized, once, where any of them wants it.
 pub(super) fn input_of<'s, const N: usize>(
     compute: &Compute,
     x: &'s [f32],
     activations: &'s mut Activations,
     layers: [&Linear<'_>; N],
 ) -> Input<'s> {
-    let int8 = layers.iter().any(|layer| layer.weight.dtype() == Dtype::Int8);
-    activations.load(compute, x, layers[0].weight.cols(), int8)
+    activations.load(compute, x, layers[0].weight.cols(), layers.map(Linear::inputs))
 }

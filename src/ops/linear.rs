@@ -1,8 +1,8 @@
 //! `y = x w^T + bias`: the products of a layer's inputs with a matrix, in any dtype of weights.
 
 use crate::compute::Compute;
-use crate::kernels::{Group, PanelOut, TILE};
-use crate::quant::{Dtype, Matrix, PANEL_ROWS, groups, panel_bytes};
+use crate::kernels::{Group, PanelOut, TILE, Tokens};
+use crate::quant::{Inputs, Matrix, PANEL_ROWS, groups, panel_bytes};
 use crate::threads::{Columns, MatricesBody};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -17,7 +17,7 @@ pub struct Activations {
     groups: Vec<Group>,
 }
 
-/// The inputs of an op: `x` (T, cols) and, for int8 weights, its quantized form.
+/// The inputs of an op: `x` (T, cols) and, where weights want it, its quantized form.
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
     x: &'a [f32],
@@ -37,11 +37,17 @@ impl Activations {
         (size_of::<Group>() * groups(max_cols)) as u64 * max_tokens as u64
     }
 
-    /// The inputs `x` (T, cols), quantized once if any weight they meet is `int8`.
-    pub fn load<'a>(&'a mut self, compute: &Compute, x: &'a [f32], cols: usize, int8: bool) -> Input<'a> {
+    /// The inputs `x` (T, cols) in every form that `wanted` names, quantized once.
+    pub fn load<'a>(
+        &'a mut self,
+        compute: &Compute,
+        x: &'a [f32],
+        cols: usize,
+        wanted: impl IntoIterator<Item = Inputs>,
+    ) -> Input<'a> {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "{} inputs in rows of {cols}", x.len());
         let n_tokens = x.len() / cols;
-        if !int8 || n_tokens == 0 {
+        if n_tokens == 0 || wanted.into_iter().all(|inputs| inputs == Inputs::Floats) {
             return Input { x, cols, quantized: None };
         }
         let needed = n_tokens * groups(cols);
@@ -77,20 +83,26 @@ pub struct Linear<'a> {
 }
 
 impl Linear<'_> {
-    /// Checks the shapes and that the inputs were loaded for the dtype; `y` are the outputs.
+    /// The form of inputs that the weights want.
+    pub fn inputs(&self) -> Inputs {
+        self.weight.dtype().format().inputs
+    }
+
+    /// Checks the shapes and that the inputs have the form wanted; `y` are the outputs.
     fn check(&self, input: &Input<'_>, y: &[f32]) {
         let (rows, n_tokens) = (self.weight.rows(), input.n_tokens());
         assert_eq!(self.weight.cols(), input.cols, "columns of the weights and of the inputs");
         assert_eq!(y.len(), n_tokens * rows, "outputs of {n_tokens} tokens and {rows} rows");
         assert!(self.bias.is_none_or(|bias| bias.len() == rows), "a bias for each of {rows} rows");
-        assert!(self.weight.dtype() != Dtype::Int8 || input.quantized.is_some() || n_tokens == 0, "loaded for int8");
+        let has_form = input.quantized.is_some() || self.inputs() == Inputs::Floats;
+        assert!(has_form || n_tokens == 0, "inputs that were quantized");
     }
 }
 
 /// `y` (T, rows) = `input` (T, cols) times the transpose of the weights (rows, cols), plus the bias, for each of `layers`,
 /// in one region.
 ///
-/// Panics where the shapes do not fit, or where weights are int8 and the input was not loaded for them.
+/// Panics where the shapes do not fit, or where the input was not loaded in the form that the weights want.
 pub fn linear<const N: usize>(compute: &Compute, layers: [(&Linear<'_>, &mut [f32]); N], input: &Input<'_>) {
     layers.iter().for_each(|(layer, y)| layer.check(input, y));
     let weights = layers.each_ref().map(|(layer, _)| **layer);
@@ -189,13 +201,12 @@ fn products<'o>(
     let x = &input.x[piece.tokens.start * cols..piece.tokens.end * cols];
     let tile = piece.tokens.start * groups(cols)..piece.tokens.end * groups(cols);
     let quantized = input.quantized.map(|groups| &groups[tile]).unwrap_or_default();
-    match (w.dtype(), input.n_tokens()) {
-        (Dtype::Int8, 1) => (kernels.int8_matvec)(data, cols, quantized, out.as_flattened_mut()),
-        (Dtype::F16, 1) => (kernels.f16_matvec)(data, x, out.as_flattened_mut()),
-        (Dtype::F32, 1) => (kernels.f32_matvec)(data, x, out.as_flattened_mut()),
-        (Dtype::Int8, _) => (kernels.int8_matmul)(data, cols, quantized, out),
-        (Dtype::F16, _) => (kernels.f16_matmul)(data, cols, x, out),
-        (Dtype::F32, _) => (kernels.f32_matmul)(data, cols, x, out),
+    let tokens = Tokens { cols, floats: x, groups: quantized };
+    let products = &kernels.products[w.dtype()];
+    if input.n_tokens() == 1 {
+        (products.matvec)(data, &tokens, out.as_flattened_mut());
+    } else {
+        (products.matmul)(data, &tokens, out);
     }
     if let Some(bias) = layer.bias {
         let rows = piece.panels.start * PANEL_ROWS..(piece.panels.end * PANEL_ROWS).min(bias.len());

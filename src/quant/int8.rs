@@ -1,12 +1,26 @@
-//! int8 in groups of 32 along a row, one f16 scale per group.
+//! int8 in groups of 32 along a row, one f16 scale per group: a panel is `[groups][16] f16` scales, rounded up to 64
+//! bytes, then `[groups][8][16][4] i8` codes.
+//!
+//! `w[r, k] = code[g][j][r][i] * scale[g][r]` with `k = 32 g + 4 j + i`; columns past `cols` hold code 0.
 
-use super::{GROUP_SIZE, PANEL_ROWS, groups, read_f16, scale_bytes};
+use super::{Format, GROUP_SIZE, Inputs, PANEL_ROWS, groups, read_f16, scale_bytes};
 use half::f16;
+
+/// The format.
+pub(super) static FORMAT: Format = Format {
+    name: "int8",
+    bits: 8,
+    max_weight: MAX_WEIGHT,
+    inputs: Inputs::Quantized,
+    panel_bytes,
+    encode_panel,
+    read_row,
+};
 
 /// The largest magnitude of a code that the encoder writes.
 const MAX_CODE: f32 = 127.0;
 /// The largest magnitude of a weight that an f16 scale reaches.
-pub const MAX_INT8_WEIGHT: f32 = 127.0 * 65504.0;
+const MAX_WEIGHT: f32 = MAX_CODE * f16::MAX.to_f32_const();
 /// Scales tried, from the one that maps the largest value to 127 downwards in steps of 1/512 of it: a slightly smaller
 /// scale clips the largest value a little and may place the others better.
 const SCALES_TRIED: u16 = 24;
@@ -14,8 +28,8 @@ const SCALES_TRIED: u16 = 24;
 /// Encodes one group of up to 32 values: the f16 scale and the codes of least squared error among the scales tried.
 ///
 /// The scale is 0 and so are all codes where the group is zero or too small for an f16 scale. Values are finite and at
-/// most [`MAX_INT8_WEIGHT`] in magnitude.
-pub fn encode_group(x: &[f32], codes: &mut [i8; GROUP_SIZE]) -> f16 {
+/// most [`MAX_WEIGHT`] in magnitude.
+fn encode_group(x: &[f32], codes: &mut [i8; GROUP_SIZE]) -> f16 {
     let mut group = [0.0; GROUP_SIZE];
     group[..x.len()].copy_from_slice(x);
     let largest = group.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
@@ -59,13 +73,18 @@ fn squared_error(group: &[f32; GROUP_SIZE], scale: f32) -> f32 {
     lanes.iter().sum()
 }
 
+/// See [`Format::panel_bytes`].
+fn panel_bytes(cols: usize) -> usize {
+    scale_bytes(cols) + groups(cols) * PANEL_ROWS * GROUP_SIZE
+}
+
 /// Byte of row `r`, column `k` within a panel's codes.
 const fn code_at(r: usize, k: usize) -> usize {
     (k / 4) * (PANEL_ROWS * 4) + r * 4 + k % 4
 }
 
-/// Encodes `rows` of shape (n <= 16, cols) into the zeroed panel `out`.
-pub(super) fn encode_panel(rows: &[f32], cols: usize, out: &mut [u8]) {
+/// See [`Format::encode_panel`].
+fn encode_panel(rows: &[f32], cols: usize, out: &mut [u8]) {
     let (scales, codes) = out.split_at_mut(scale_bytes(cols));
     let mut group_codes = [0_i8; GROUP_SIZE];
     for (r, row) in rows.chunks_exact(cols).enumerate() {
@@ -80,8 +99,8 @@ pub(super) fn encode_panel(rows: &[f32], cols: usize, out: &mut [u8]) {
     }
 }
 
-/// Decodes row `r` of a panel.
-pub(super) fn read_row(panel: &[u8], r: usize, out: &mut [f32]) {
+/// See [`Format::read_row`].
+fn read_row(panel: &[u8], r: usize, out: &mut [f32]) {
     let cols = out.len();
     let (scales, codes) = panel.split_at(scale_bytes(cols));
     assert_eq!(codes.len(), groups(cols) * PANEL_ROWS * GROUP_SIZE, "panel bytes");
@@ -134,7 +153,7 @@ mod tests {
     #[test]
     fn the_largest_weight_is_reached() {
         let mut codes = [0; GROUP_SIZE];
-        let scale = encode_group(&[MAX_INT8_WEIGHT], &mut codes);
+        let scale = encode_group(&[MAX_WEIGHT], &mut codes);
         assert_eq!((scale.to_f32(), codes[0]), (65504.0, 127));
     }
 }

@@ -3,48 +3,56 @@
 //! A matrix of shape (rows, cols) is stored as `ceil(rows / 16)` panels in row order; the rows of the last panel are
 //! padded with zeros. Within a panel, for `k` along `cols` and `r` the row within the panel:
 //!
-//! | dtype | panel | bytes |
-//! |---|---|---|
-//! | f32 | `[cols][16] f32` | `cols * 64` |
-//! | fp16 | `[cols][16] f16` | `cols * 32`, rounded up to 64 |
-//! | int8 | `[groups][16] f16` scales, rounded up to 64 bytes, then `[groups][8][16][4] i8` codes | see [`panel_bytes`] |
+//! | dtype | panel |
+//! |---|---|
+//! | f32 | `[cols][16] f32` |
+//! | fp16 | `[cols][16] f16`, rounded up to 64 bytes |
+//! | int8 | `[groups][16] f16` scales, rounded up to 64 bytes, then `[groups][8][16][4] i8` codes |
 //!
-//! For int8 `groups = ceil(cols / 32)`, `w[r, k] = code[g][j][r][i] * scale[g][r]` with `k = 32 g + 4 j + i`; columns past
-//! `cols` hold code 0. All values are little-endian.
+//! Each format is a file of this folder, which says all of this once more in code: see [`Format`]. All values are
+//! little-endian.
 
+mod float16;
+mod float32;
+mod format;
 mod int8;
 
-pub use int8::{MAX_INT8_WEIGHT, encode_group};
+pub use format::{Format, Inputs};
 
 /// Rows of a panel.
 pub const PANEL_ROWS: usize = 16;
-/// Columns that share one scale in int8.
+/// Columns that share one scale, of weights in int8 and of quantized inputs.
 pub const GROUP_SIZE: usize = 32;
 /// Every tensor and every panel starts at a multiple of this.
 pub const ALIGNMENT: usize = 64;
 
-/// The type of stored weights.
+/// The type of stored weights; its number is the code in a file and the place in tables of formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dtype {
     /// IEEE binary32.
-    F32,
+    F32 = 0,
     /// IEEE binary16.
-    F16,
+    F16 = 1,
     /// 8-bit integers in groups of 32 along the columns, one f16 scale per row and group.
-    Int8,
+    Int8 = 2,
 }
 
 impl Dtype {
-    /// All dtypes, in the order of their codes.
+    /// All dtypes, in the order of their codes, which begin at 0 and leave none out.
     pub const ALL: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Int8];
+
+    /// What the format says about itself.
+    pub fn format(self) -> &'static Format {
+        match self {
+            Dtype::F32 => &float32::FORMAT,
+            Dtype::F16 => &float16::FORMAT,
+            Dtype::Int8 => &int8::FORMAT,
+        }
+    }
 
     /// The code in a file.
     pub fn code(self) -> u32 {
-        match self {
-            Dtype::F32 => 0,
-            Dtype::F16 => 1,
-            Dtype::Int8 => 2,
-        }
+        self as u32
     }
 
     /// The dtype of a code in a file.
@@ -54,11 +62,7 @@ impl Dtype {
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Dtype::F32 => "f32",
-            Dtype::F16 => "fp16",
-            Dtype::Int8 => "int8",
-        }
+        self.format().name
     }
 
     /// The dtype of a name on the command line.
@@ -67,23 +71,20 @@ impl Dtype {
     }
 }
 
-/// Number of int8 groups along `cols` columns.
+/// Number of groups along `cols` columns.
 pub const fn groups(cols: usize) -> usize {
     cols.div_ceil(GROUP_SIZE)
 }
 
-/// Bytes of the scales of an int8 panel, padding included.
+/// Bytes of the scales before the codes of a panel in groups, padding included.
 pub const fn scale_bytes(cols: usize) -> usize {
     (groups(cols) * PANEL_ROWS * 2).next_multiple_of(ALIGNMENT)
 }
 
 /// Bytes of one panel of `cols` columns.
-pub const fn panel_bytes(dtype: Dtype, cols: usize) -> usize {
-    match dtype {
-        Dtype::F32 => cols * PANEL_ROWS * 4,
-        Dtype::F16 => (cols * PANEL_ROWS * 2).next_multiple_of(ALIGNMENT),
-        Dtype::Int8 => scale_bytes(cols) + groups(cols) * PANEL_ROWS * GROUP_SIZE,
-    }
+#[inline]
+pub fn panel_bytes(dtype: Dtype, cols: usize) -> usize {
+    (dtype.format().panel_bytes)(cols)
 }
 
 /// Bytes of a matrix of shape (rows, cols), or `None` where the size does not fit a u64 or a dimension exceeds 2^31.
@@ -158,24 +159,12 @@ impl<'a> Matrix<'a> {
 
 /// Decodes row `r` of a panel into `out`, of as many elements as the panel has columns.
 pub fn read_panel_row(dtype: Dtype, panel: &[u8], r: usize, out: &mut [f32]) {
-    match dtype {
-        Dtype::F32 => {
-            for (k, y) in out.iter_mut().enumerate() {
-                *y = read_f32(panel, k * PANEL_ROWS + r);
-            }
-        }
-        Dtype::F16 => {
-            for (k, y) in out.iter_mut().enumerate() {
-                *y = read_f16(panel, k * PANEL_ROWS + r);
-            }
-        }
-        Dtype::Int8 => int8::read_row(panel, r, out),
-    }
+    (dtype.format().read_row)(panel, r, out);
 }
 
 /// Encodes up to 16 rows, `rows` of shape (n, cols), into one panel; writes every byte of `out`, padding included.
 ///
-/// Values must be finite; fp16 rounds to nearest even, and the caller has checked that none overflows.
+/// Values must be finite and, as the caller has checked, at most [`Format::max_weight`] in magnitude.
 pub fn encode_panel(dtype: Dtype, rows: &[f32], cols: usize, out: &mut [u8]) {
     assert!(
         cols > 0 && rows.len().is_multiple_of(cols) && rows.len() <= PANEL_ROWS * cols,
@@ -183,34 +172,12 @@ pub fn encode_panel(dtype: Dtype, rows: &[f32], cols: usize, out: &mut [u8]) {
     );
     assert_eq!(out.len(), panel_bytes(dtype, cols), "panel bytes");
     out.fill(0);
-    match dtype {
-        Dtype::F32 => {
-            for (r, row) in rows.chunks_exact(cols).enumerate() {
-                for (k, x) in row.iter().enumerate() {
-                    let at = (k * PANEL_ROWS + r) * 4;
-                    out[at..at + 4].copy_from_slice(&x.to_le_bytes());
-                }
-            }
-        }
-        Dtype::F16 => {
-            for (r, row) in rows.chunks_exact(cols).enumerate() {
-                for (k, x) in row.iter().enumerate() {
-                    let at = (k * PANEL_ROWS + r) * 2;
-                    out[at..at + 2].copy_from_slice(&half::f16::from_f32(*x).to_le_bytes());
-                }
-            }
-        }
-        Dtype::Int8 => int8::encode_panel(rows, cols, out),
-    }
+    (dtype.format().encode_panel)(rows, cols, out);
 }
 
+/// Element `index` of `bytes`, which are halves.
 fn read_f16(bytes: &[u8], index: usize) -> f32 {
     half::f16::from_le_bytes([bytes[index * 2], bytes[index * 2 + 1]]).to_f32()
-}
-
-fn read_f32(bytes: &[u8], index: usize) -> f32 {
-    let at = index * 4;
-    f32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 #[cfg(test)]
@@ -235,6 +202,26 @@ mod tests {
         assert_eq!(panel_bytes(Dtype::Int8, 33), 64 + 2 * 512);
         assert_eq!(matrix_bytes(Dtype::Int8, 17, 33), Some(2 * (64 + 1024)));
         assert_eq!(matrix_bytes(Dtype::F32, u64::MAX, 1), None);
+    }
+
+    #[test]
+    fn codes_are_places_and_names_are_unique() {
+        for (i, dtype) in Dtype::ALL.into_iter().enumerate() {
+            assert_eq!((dtype.code(), dtype as usize), (i as u32, i));
+            assert_eq!((Dtype::from_code(dtype.code()), Dtype::from_name(dtype.name())), (Some(dtype), Some(dtype)));
+        }
+    }
+
+    #[test]
+    fn panels_are_aligned_and_within_twice_their_bits() {
+        for dtype in Dtype::ALL {
+            for cols in [1, 3, 31, 32, 33, 288, 1 << 20] {
+                let (bytes, bits) = (panel_bytes(dtype, cols), dtype.format().bits as usize);
+                assert!(bytes.is_multiple_of(ALIGNMENT), "{dtype:?}, {cols} columns: {bytes} bytes");
+                let padded = cols.next_multiple_of(GROUP_SIZE);
+                assert!(bytes <= PANEL_ROWS * padded * bits / 8 * 2, "{dtype:?}, {cols} columns: {bytes} bytes");
+            }
+        }
     }
 
     #[test]

@@ -264,7 +264,7 @@ fn score_int8<const N: usize>(q: &[[Group; 8]], panel: &Int8Panel<'_>, out: &mut
         let scales = widen(scales);
         let q: [&Group; N] = core::array::from_fn(|i| &q[i][g]);
         for half in 0..2 {
-            let dots = dots::<N>(codes, half, q.map(|q| &q.codes));
+            let dots = dots::<N>(codes, half, q);
             for i in 0..N {
                 sums[i][half] = add_group(sums[i][half], dots[i], scales[half], q[i].scale);
             }
@@ -291,7 +291,7 @@ fn weigh_int8<const N: usize>(
     }
     for (m, codes) in codes.iter().enumerate() {
         for half in 0..2 {
-            let dots = dots::<N>(codes, half, weights.each_ref().map(|weights| &weights.codes));
+            let dots = dots::<N>(codes, half, weights.each_ref());
             for i in 0..N {
                 if let Some(out) = queries[i].out.get_mut((2 * m + half) * 8..) {
                     add_values(out, dots[i], weights[i].scale);

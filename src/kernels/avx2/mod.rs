@@ -9,7 +9,7 @@ pub(super) use attention::{
     add_values, attend_f16, attend_f32, attend_int8, prefetch_block, quantize_weights, value_scales,
 };
 pub(super) use float::{f16_matmul, f16_matvec, f32_matmul, f32_matvec};
-pub(super) use int8::{Codes, Int8Panel, add_group, int8_matmul, int8_matvec, quantize};
+pub(super) use int8::{Codes, Int8Panel, add_group, int8_matmul, int8_matvec, line, quantize};
 
 use super::rows;
 use core::arch::x86_64::*;
@@ -106,7 +106,7 @@ pub(super) fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {
 /// Independent sums of a peak: they hide the latency of a chain and leave registers for its operands.
 const PEAK_SUMS: usize = 12;
 
-/// See [`Kernels::int8_peak`](super::Kernels::int8_peak). Each product depends on its sum, so that none can be left out.
+/// See [`Peaks::quantized`](super::Peaks::quantized). Each product depends on its sum, so that none can be left out.
 #[target_feature(enable = "avx2")]
 pub(super) fn int8_peak(rounds: usize) -> u64 {
     let (w, ones) = (black_box(_mm256_set1_epi8(3)), _mm256_set1_epi16(1));
@@ -120,7 +120,7 @@ pub(super) fn int8_peak(rounds: usize) -> u64 {
     (rounds * PEAK_SUMS * 32) as u64
 }
 
-/// See [`Kernels::f32_peak`](super::Kernels::f32_peak).
+/// See [`Peaks::floats`](super::Peaks::floats).
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn f32_peak(rounds: usize) -> u64 {
     let (w, x) = (black_box(_mm256_set1_ps(0.75)), black_box(_mm256_set1_ps(0.25)));

@@ -37,7 +37,7 @@ fn padded<E: Copy + Default, const N: usize>(x: &[E]) -> [E; N] {
 /// Independent sums of a peak, in stages, so that a core that runs in order waits for none.
 const PEAK_SUMS: usize = 8;
 
-/// See [`Kernels::int8_peak`](super::Kernels::int8_peak). Each product depends on its sum, so that none can be left out.
+/// See [`Peaks::quantized`](super::Peaks::quantized). Each product depends on its sum, so that none can be left out.
 #[target_feature(enable = "neon")]
 pub(super) fn int8_peak(rounds: usize) -> u64 {
     let w = black_box(vdupq_n_s8(3));
@@ -58,7 +58,7 @@ pub(super) fn int8_peak(rounds: usize) -> u64 {
     (rounds * PEAK_SUMS * 16) as u64
 }
 
-/// See [`Kernels::f32_peak`](super::Kernels::f32_peak).
+/// See [`Peaks::floats`](super::Peaks::floats).
 #[target_feature(enable = "neon")]
 pub(super) fn f32_peak(rounds: usize) -> u64 {
     let (w, x) = (black_box(vdupq_n_f32(0.75)), black_box(vdupq_n_f32(0.25)));

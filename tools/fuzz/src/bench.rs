@@ -126,7 +126,7 @@ impl Bench {
             source.tokenizer_section()?;
             Ok(source)
         })?;
-        let dtypes = Dtypes { weights: random.pick(&[Dtype::Int8, Dtype::F16, Dtype::F32]), keep: [].into() };
+        let dtypes = Dtypes { weights: random.pick(&Dtype::ALL), keep: [].into() };
         let output = self.folder.join("output.whit");
         convert::convert(&source, &output, &dtypes, true, &mut |_, _| Ok(())).map_err(checked)?;
         let mapping = Mapping::open(&output).map_err(|error| Stop::Broken(format!("nothing was written: {error}")))?;

@@ -79,7 +79,7 @@ fn seed_file(seed: u64) -> whit::Result<Parts> {
     let pieces = Pieces::new(seed.is_multiple_of(2), &mut random);
     let style = Style::ALL[seed as usize % Style::ALL.len()];
     let config = model::config(style, pieces.tokens.len() + random.below(2), true, &mut random).config();
-    let dtype = random.pick(&[Dtype::Int8, Dtype::F16, Dtype::F32]);
+    let dtype = random.pick(&Dtype::ALL);
     let generation = GenerationDefaults { temperature: Some(0.8), eos: vec![EOS, BOS], ..Default::default() };
     let source = SourceRecord { name: "model.safetensors".into(), bytes: 1234, hash: [9; 32] };
     let provenance =

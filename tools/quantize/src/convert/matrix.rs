@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use whit::error::{Error, Result};
 use whit::format::writer::Writer;
-use whit::quant::{self, ALIGNMENT, Dtype, MAX_INT8_WEIGHT, Matrix, PANEL_ROWS};
+use whit::quant::{self, ALIGNMENT, Dtype, Matrix, PANEL_ROWS};
 
 use super::errors::Errors;
 
@@ -78,11 +78,7 @@ pub(super) fn check_finite(values: &[f32], row: usize, cols: usize) -> Result<()
 
 /// Refuses values beyond the range of `dtype`.
 fn check_range(values: &[f32], dtype: Dtype, row: usize, cols: usize) -> Result<()> {
-    let limit = match dtype {
-        Dtype::F32 => return Ok(()),
-        Dtype::F16 => half::f16::MAX.to_f32(),
-        Dtype::Int8 => MAX_INT8_WEIGHT,
-    };
+    let limit = dtype.format().max_weight;
     match values.iter().position(|v| v.abs() > limit) {
         None => Ok(()),
         Some(i) => {

@@ -1,0 +1,66 @@
+//! The products of each weight format: one row of functions a format, all of one form.
+
+use super::{Group, PanelOut};
+use crate::quant::{Dtype, Inputs};
+use core::ops::Index;
+
+/// The inputs of a product: n tokens of `cols` columns, in each form that a weight format may ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct Tokens<'a> {
+    /// Columns of the weights, elements of a token.
+    pub cols: usize,
+    /// The inputs as they are, (n, cols).
+    pub floats: &'a [f32],
+    /// The inputs quantized, (groups, n) with `groups = ceil(cols / 32)`; empty where no weights ask for them.
+    pub groups: &'a [Group],
+}
+
+/// The products of one weight format. Panels are as in [`quant`](crate::quant).
+#[derive(Clone, Copy)]
+pub struct Products {
+    /// Product of consecutive `panels` with one token `x`: `out` (panels * 16).
+    pub matvec: fn(panels: &[u8], x: &Tokens<'_>, out: &mut [f32]),
+    /// Product of one `panel` with the n tokens of `x`, at most [`TILE`](super::TILE): `out` (n, 16).
+    pub matmul: fn(panel: &[u8], x: &Tokens<'_>, out: &mut [PanelOut]),
+}
+
+/// A row of [`Products`] for each weight format, in the order of [`Dtype::ALL`]: `table[dtype]`.
+#[derive(Clone, Copy)]
+pub struct ProductTable(pub(super) [Products; Dtype::ALL.len()]);
+
+impl ProductTable {
+    /// The table with another row for `dtype`.
+    pub(super) const fn with(mut self, dtype: Dtype, row: Products) -> Self {
+        self.0[dtype as usize] = row;
+        self
+    }
+}
+
+impl Index<Dtype> for ProductTable {
+    type Output = Products;
+
+    #[inline]
+    fn index(&self, dtype: Dtype) -> &Products {
+        &self.0[dtype as usize]
+    }
+}
+
+/// What a backend's products are held against: functions that do the multiply-adds of a product, and nothing else, in
+/// registers. Each runs for a number of rounds and returns the number of its multiply-adds.
+#[derive(Clone, Copy)]
+pub struct Peaks {
+    /// Fused multiply-adds of f32.
+    pub floats: fn(rounds: usize) -> u64,
+    /// Integer products of int8 with their sums.
+    pub quantized: fn(rounds: usize) -> u64,
+}
+
+impl Peaks {
+    /// The peak of products with inputs of this form.
+    pub fn of(&self, inputs: Inputs) -> fn(usize) -> u64 {
+        match inputs {
+            Inputs::Floats => self.floats,
+            Inputs::Quantized => self.quantized,
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Products with quantized inputs on x86, written once for every vector width and every packing of the codes: the loops
+//! over panels, groups and tokens. A backend brings its instructions as a [`Unit`]. All is inlined into the backend's
+//! functions, which carry the target features.
+
+use super::scalar::check_matvec;
+use super::{Group, PanelOut, parts};
+use crate::quant::{GROUP_SIZE, PANEL_ROWS, groups, scale_bytes};
+use bytemuck::{Pod, Zeroable, bytes_of, cast_slice, cast_slice_mut, must_cast, must_cast_ref, pod_read_unaligned};
+
+/// Bytes that a matvec asks for ahead of use, in each panel. The arithmetic of a group fills the window of the core, so that
+/// nothing else reads ahead: a matrix in memory is read at twice the speed for it.
+const AHEAD: usize = 2048;
+/// Lines of a group: 4 columns of 16 rows each.
+const LINES: usize = GROUP_SIZE / 4;
+
+/// The scales and codes of a panel by group; `BYTES` are those of the codes of a group.
+pub(super) struct Panel<'a, const BYTES: usize> {
+    pub(super) scales: &'a [[u8; PANEL_ROWS * 2]],
+    pub(super) codes: &'a [[u8; BYTES]],
+}
+
+impl<'a, const BYTES: usize> Panel<'a, BYTES> {
+    #[inline(always)]
+    pub(super) fn new(panel: &'a [u8], cols: usize) -> Self {
+        let (scales, codes) = panel.split_at(scale_bytes(cols));
+        let n = groups(cols);
+        Panel { scales: &scales.as_chunks().0[..n], codes: &codes.as_chunks().0[..n] }
+    }
+}
+
+/// The instructions of a backend for one packing of codes, `BYTES` a group. A register holds `16 / PARTS` rows of a panel.
+pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
+    /// The codes of a group, read once for all tokens.
+    type Unpacked;
+    /// 4 columns of the rows of a part.
+    type Line: Copy;
+    /// Integer sums of the rows of a part.
+    type Sums: Pod;
+    /// Floats of the rows of a part.
+    type Floats: Pod;
+    /// Asks for the cache lines of `bytes` bytes that lie `ahead` bytes after `start`, as data that is read once.
+    fn prefetch(&self, start: *const u8, ahead: usize, bytes: usize);
+    /// The codes of a group in the form that [`line`](Self::line) reads.
+    fn unpack(&self, codes: &'a [u8; BYTES]) -> Self::Unpacked;
+    /// The columns `4 j .. 4 j + 4` of the rows of `part`.
+    fn line(&self, unpacked: &Self::Unpacked, j: usize, part: usize) -> Self::Line;
+    /// The sums of a token before its products.
+    fn start(&self, x: &Group) -> Self::Sums;
+    /// The sums plus the products of `w` with the 4 codes in `x`.
+    fn dot(&self, sums: Self::Sums, w: Self::Line, x: i32) -> Self::Sums;
+    /// The scales of the rows by parts.
+    fn widen(&self, scales: &[u8; PANEL_ROWS * 2]) -> [Self::Floats; PARTS];
+    /// `sums + dots * (scales * scale)`, each step rounded.
+    fn add(&self, sums: Self::Floats, dots: Self::Sums, scales: Self::Floats, scale: f32) -> Self::Floats;
+}
+
+/// A [`Unit`] of closures, which a backend makes where its target features are enabled, so that they have them.
+pub(super) struct Closures<Prefetch, Unpack, Line, Start, Dot, Widen, Add> {
+    pub(super) prefetch: Prefetch,
+    pub(super) unpack: Unpack,
+    pub(super) line: Line,
+    pub(super) start: Start,
+    pub(super) dot: Dot,
+    pub(super) widen: Widen,
+    pub(super) add: Add,
+}
+
+impl<'a, const BYTES: usize, const PARTS: usize, U, W, D, F, Prefetch, Unpack, Line, Start, Dot, Widen, Add>
+    Unit<'a, BYTES, PARTS> for Closures<Prefetch, Unpack, Line, Start, Dot, Widen, Add>
+where
+    Prefetch: Fn(*const u8, usize, usize),
+    Unpack: Fn(&'a [u8; BYTES]) -> U,
+    Line: Fn(&U, usize, usize) -> W,
+    Start: Fn(&Group) -> D,
+    Dot: Fn(D, W, i32) -> D,
+    Widen: Fn(&[u8; PANEL_ROWS * 2]) -> [F; PARTS],
+    Add: Fn(F, D, F, f32) -> F,
+    W: Copy,
+    D: Pod,
+    F: Pod,
+{
+    type Unpacked = U;
+    type Line = W;
+    type Sums = D;
+    type Floats = F;
+
+    #[inline(always)]
+    fn prefetch(&self, start: *const u8, ahead: usize, bytes: usize) {
+        (self.prefetch)(start, ahead, bytes);
+    }
+
+    #[inline(always)]
+    fn unpack(&self, codes: &'a [u8; BYTES]) -> U {
+        (self.unpack)(codes)
+    }
+
+    #[inline(always)]
+    fn line(&self, unpacked: &U, j: usize, part: usize) -> W {
+        (self.line)(unpacked, j, part)
+    }
+
+    #[inline(always)]
+    fn start(&self, x: &Group) -> D {
+        (self.start)(x)
+    }
+
+    #[inline(always)]
+    fn dot(&self, sums: D, w: W, x: i32) -> D {
+        (self.dot)(sums, w, x)
+    }
+
+    #[inline(always)]
+    fn widen(&self, scales: &[u8; PANEL_ROWS * 2]) -> [F; PARTS] {
+        (self.widen)(scales)
+    }
+
+    #[inline(always)]
+    fn add(&self, sums: F, dots: D, scales: F, scale: f32) -> F {
+        (self.add)(sums, dots, scales, scale)
+    }
+}
+
+/// [`Products::matvec`](super::Products::matvec) over panels of `bytes` bytes, `STREAMS` of them side by side, which hides
+/// the latency of their sums. The codes of a group are read in the order of their bytes, as the prefetchers of a core
+/// without VNNI like it, or, with `BY_PART`, those of one part before those of the next, which touches all cache lines of
+/// the group sooner.
+#[inline(always)]
+pub(super) fn matvec<'a, const STREAMS: usize, const BY_PART: bool, const BYTES: usize, const PARTS: usize>(
+    unit: &impl Unit<'a, BYTES, PARTS>,
+    panels: &'a [u8],
+    bytes: usize,
+    cols: usize,
+    x: &[Group],
+    out: &mut [f32],
+) {
+    check_matvec(panels, bytes, out);
+    assert_eq!(x.len(), groups(cols), "groups of {cols} columns");
+    let out = out.as_chunks_mut::<PANEL_ROWS>().0;
+    for (panels, out) in panels.chunks(STREAMS * bytes).zip(out.chunks_mut(STREAMS)) {
+        if out.len() == STREAMS {
+            streams::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, out);
+        } else {
+            for (panel, out) in panels.chunks_exact(bytes).zip(out) {
+                streams::<1, BY_PART, BYTES, PARTS>(unit, panel, bytes, cols, x, core::slice::from_mut(out));
+            }
+        }
+    }
+}
+
+/// `P` panels side by side, one token.
+#[inline(always)]
+fn streams<'a, const P: usize, const BY_PART: bool, const BYTES: usize, const PARTS: usize>(
+    unit: &impl Unit<'a, BYTES, PARTS>,
+    panels: &'a [u8],
+    bytes: usize,
+    cols: usize,
+    x: &[Group],
+    out: &mut [PanelOut],
+) {
+    let panels: [Panel<'a, BYTES>; P] = core::array::from_fn(|p| Panel::new(&panels[p * bytes..][..bytes], cols));
+    let mut sums = [[Zeroable::zeroed(); PARTS]; P];
+    for panel in &panels {
+        // The groups ask ahead by the same distance, so that the length of the scales before them would be left out.
+        unit.prefetch(panel.scales.as_ptr().cast(), AHEAD, scale_bytes(cols));
+    }
+    for (g, x) in x.iter().enumerate() {
+        for (panel, sums) in panels.iter().zip(&mut sums) {
+            let codes = &panel.codes[g];
+            unit.prefetch(codes.as_ptr(), AHEAD, BYTES);
+            let unpacked = unit.unpack(codes);
+            let mut products = [unit.start(x); PARTS];
+            if BY_PART {
+                for (part, products) in products.iter_mut().enumerate() {
+                    [*products] = dots(unit, &unpacked, part, [x]);
+                }
+            } else {
+                let codes: &[[i8; 4]; LINES] = must_cast_ref(&x.codes);
+                for (j, codes) in codes.iter().enumerate() {
+                    for (part, products) in products.iter_mut().enumerate() {
+                        *products = unit.dot(*products, unit.line(&unpacked, j, part), must_cast(*codes));
+                    }
+                }
+            }
+            let scales = unit.widen(&panel.scales[g]);
+            for part in 0..PARTS {
+                sums[part] = unit.add(sums[part], products[part], scales[part], x.scale);
+            }
+        }
+    }
+    for (sums, out) in sums.iter().zip(out) {
+        for (sums, out) in sums.iter().zip(out.chunks_exact_mut(PANEL_ROWS / PARTS)) {
+            cast_slice_mut(out).copy_from_slice(bytes_of(sums));
+        }
+    }
+}
+
+/// [`Products::matmul`](super::Products::matmul) with at most `MOST` tokens at a time, 8 or 12, whose integer sums of a
+/// part stay in registers; the f32 sums stay in `out`, which lies in L1. The backend has checked the arguments.
+#[inline(always)]
+pub(super) fn matmul<'a, const MOST: usize, const BYTES: usize, const PARTS: usize>(
+    unit: &impl Unit<'a, BYTES, PARTS>,
+    panel: &'a [u8],
+    cols: usize,
+    x: &[Group],
+    out: &mut [PanelOut],
+) {
+    const { assert!(MOST == 8 || MOST == 12, "the numbers of tokens that the match has arms for") };
+    let n = out.len();
+    let panel = Panel::new(panel, cols);
+    out.fill([0.0; PANEL_ROWS]);
+    for ((codes, scales), x) in panel.codes.iter().zip(panel.scales).zip(x.chunks_exact(n)) {
+        let (w, scales) = (unit.unpack(codes), unit.widen(scales));
+        for part in parts(n, MOST) {
+            let (x, out) = (&x[part.clone()], &mut out[part]);
+            match out.len() {
+                1 => add_products::<1, BYTES, PARTS, _>(unit, &w, scales, x, out),
+                2 => add_products::<2, BYTES, PARTS, _>(unit, &w, scales, x, out),
+                3 => add_products::<3, BYTES, PARTS, _>(unit, &w, scales, x, out),
+                4 => add_products::<4, BYTES, PARTS, _>(unit, &w, scales, x, out),
+                5 => add_products::<5, BYTES, PARTS, _>(unit, &w, scales, x, out),
+                6 => add_products::<6, BYTES, PARTS, _>(unit, &w, scales, x, out),
+                7 => add_products::<7, BYTES, PARTS, _>(unit, &w, scales, x, out),
+                8 if MOST > 8 => add_products::<8, BYTES, PARTS, _>(unit, &w, scales, x, out),
+                9 if MOST > 8 => add_products::<9, BYTES, PARTS, _>(unit, &w, scales, x, out),
+                10 if MOST > 8 => add_products::<10, BYTES, PARTS, _>(unit, &w, scales, x, out),
+                11 if MOST > 8 => add_products::<11, BYTES, PARTS, _>(unit, &w, scales, x, out),
+                _ => add_products::<MOST, BYTES, PARTS, _>(unit, &w, scales, x, out),
+            }
+        }
+    }
+}
+
+/// Adds the products of one group with each of N tokens to `out`.
+#[inline(always)]
+fn add_products<'a, const N: usize, const BYTES: usize, const PARTS: usize, U: Unit<'a, BYTES, PARTS>>(
+    unit: &U,
+    unpacked: &U::Unpacked,
+    scales: [U::Floats; PARTS],
+    x: &[Group],
+    out: &mut [PanelOut],
+) {
+    let (x, out): (&[Group; N], &mut [PanelOut; N]) = (x.try_into().expect("N"), out.try_into().expect("N"));
+    for (part, scales) in scales.into_iter().enumerate() {
+        let dots = dots::<N, BYTES, PARTS, U>(unit, unpacked, part, x.each_ref());
+        for t in 0..N {
+            let out = &mut out[t][part * (PANEL_ROWS / PARTS)..][..PANEL_ROWS / PARTS];
+            let sums = unit.add(pod_read_unaligned(cast_slice(out)), dots[t], scales, x[t].scale);
+            cast_slice_mut(out).copy_from_slice(bytes_of(&sums));
+        }
+    }
+}
+
+/// The exact dot products of the rows of `part` of a group with each of N tokens.
+#[inline(always)]
+pub(super) fn dots<'a, const N: usize, const BYTES: usize, const PARTS: usize, U: Unit<'a, BYTES, PARTS>>(
+    unit: &U,
+    unpacked: &U::Unpacked,
+    part: usize,
+    x: [&Group; N],
+) -> [U::Sums; N] {
+    let mut sums = [Zeroable::zeroed(); N];
+    for (sums, x) in sums.iter_mut().zip(x) {
+        *sums = unit.start(x);
+    }
+    for j in 0..LINES {
+        let w = unit.line(unpacked, j, part);
+        for (sums, x) in sums.iter_mut().zip(x) {
+            let x: &[[i8; 4]; LINES] = must_cast_ref(&x.codes);
+            *sums = unit.dot(*sums, w, must_cast(x[j]));
+        }
+    }
+    sums
+}
