@@ -30,6 +30,7 @@ pub struct ProductTable(pub(super) [Products; Dtype::ALL.len()]);
 
 impl ProductTable {
     /// The table with another row for `dtype`.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
     pub(super) const fn with(mut self, dtype: Dtype, row: Products) -> Self {
         self.0[dtype as usize] = row;
         self
