@@ -9,7 +9,8 @@ use super::keeping::{self, SessionFile};
 use super::output::{Outcome, Output, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
-use super::{BATCH, compute, context_length, interrupt, session_options, streaming, writing};
+use super::setup::{BATCH, compute, context_length, session_options};
+use super::{streaming, writing};
 use commands::{HELP, Input};
 use lines::{Line, Lines};
 use std::path::Path;
@@ -21,7 +22,7 @@ use whit::failure::with_flags;
 use whit::generate::{PrefixCache, StopReason, StopRules, Writer};
 use whit::model::{Model, Session};
 use whit::ops::KvDtype;
-use whit::os::{clock::Stopwatch, memory};
+use whit::os::{clock::Stopwatch, interrupt, memory};
 use whit::sampler::{Sampler, SamplerOptions};
 use whit::tokenizer::Tokenizer;
 
