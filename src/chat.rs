@@ -1,11 +1,13 @@
 //! Conversations: turns to tokens, by a model's own chat template.
 
 mod conversation;
+mod prompt;
 mod template;
 #[cfg(test)]
 mod tests;
 mod turn;
 
-pub use conversation::tokens;
+pub use conversation::Conversation;
+pub use prompt::tokens;
 pub use template::Template;
 pub use turn::{Speaker, Turn, from_note, to_note};

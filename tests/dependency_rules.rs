@@ -59,7 +59,7 @@ const ROOT_NAMES: &[(&str, &str)] = &[
 const CONVERTER: &[&str] = &["format", "quant", "model", "tokenizer", "os", "token", "error", "failure"];
 
 /// A file of each circle between files that is still to be opened.
-const STILL_THERE: &[&str] = &["cli/args/views.rs", "cli/mod.rs", "kernels/mod.rs", "quant/mod.rs"];
+const STILL_THERE: &[&str] = &["kernels/mod.rs", "quant/mod.rs"];
 
 const MACHINE: &[&str] = &["fs", "io", "env", "thread", "time", "process"];
 const MAY_TOUCH_MACHINE: &[&str] = &["main", "cli", "os", "threads"];
@@ -259,7 +259,8 @@ fn a_front_that_only_shows_what_is_behind_it_makes_no_circle() {
         ("a/b.rs", "// super::c::A\nuse std::fmt;\npub struct B;"),
         ("a/c.rs", "use super::B;\nuse crate::a::b;\npub struct A;"),
         ("main.rs", "mod cli;"),
-        ("cli/mod.rs", "use whit::a;\nfn a() { Self::a() }"),
+        ("cli/mod.rs", "use whit::a;\nmod b;\nfn a() { Self::a(); b::run() }"),
+        ("cli/b.rs", "pub(in crate::cli) fn run() {}"),
     ];
     assert_eq!(circles_of(&files), Vec::<String>::new());
     // What it shows and uses itself counts.

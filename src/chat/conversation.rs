@@ -1,105 +1,119 @@
-//! A conversation as the model is told it: turns to tokens, by the model's template.
-//!
-//! What a user says can name a control token, but never becomes one: where such a name begins, its first character is hidden
-//! before the template is filled, control tokens are then looked for in its text, and what is hidden comes back in what lies
-//! between them. Replies are put between marks, by which their very tokens, as the model wrote them, are found a place again:
-//! so a conversation that goes on begins with the tokens that the KV cache holds.
+//! A conversation under way: what was said so far, and the template by which the model reads it.
 
+use super::prompt::tokens;
 use super::template::Template;
 use super::turn::{Speaker, Turn};
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::token::TokenId;
-use crate::tokenizer::{Specials, Tokenizer};
+use crate::tokenizer::Tokenizer;
+use std::sync::Arc;
 
-/// Noncharacters of Unicode (section 23.7), which no text means: one before a hidden character, two around a reply.
-const HIDDEN: char = '\u{fdd0}';
-const REPLY: char = '\u{fdd1}';
-const END_OF_REPLY: char = '\u{fdd2}';
-const MARKS: [char; 3] = [HIDDEN, REPLY, END_OF_REPLY];
-/// A hidden character stands as its upper and its lower 16 bits in this plane.
-const PLANE: u32 = 0xf_0000;
-
-/// The tokens of `turns`, up to where the next reply begins.
-pub fn tokens(turns: &[Turn], template: &Template, tokenizer: &Tokenizer<'_>) -> Result<Vec<TokenId>> {
-    let contents: Vec<String> = turns.iter().map(|turn| marked(turn, tokenizer)).collect();
-    let last =
-        turns.iter().zip(&contents).rfind(|(turn, _)| turn.role == Speaker::User).map(|(_, content)| content.clone());
-    let text = template.render(turns, contents)?;
-    if last.is_some_and(|content| !text.contains(content.trim())) {
-        return Err(Error::data("it leaves out what the user said").field("chat template"));
-    }
-    let mut replies = turns.iter().filter(|turn| turn.role == Speaker::Assistant);
-    let mut out = Vec::new();
-    let mut rest = text.as_str();
-    while let Some((span, id)) = tokenizer.next_special(rest) {
-        encode(&rest[..span.start], &mut replies, tokenizer, &mut out);
-        out.push(id);
-        rest = &rest[span.end..];
-    }
-    encode(rest, &mut replies, tokenizer, &mut out);
-    Ok(out)
+/// The turns of a conversation with a model.
+///
+/// What is to be computed next are its [tokens](Conversation::tokens); what is written after them is its next
+/// [reply](Conversation::reply). A session that holds the tokens of before holds most of those of now.
+pub struct Conversation {
+    model: Arc<Model>,
+    template: Template,
+    turns: Vec<Turn>,
 }
 
-/// A turn's text for the template, with marks.
-fn marked(turn: &Turn, tokenizer: &Tokenizer<'_>) -> String {
-    let text = turn.text.replace(MARKS, "\u{fffd}");
-    let mut out = String::with_capacity(text.len() + 32);
-    // Ends of the text may meet the template's own words, of which they must not be the rest.
-    let ends = [text.find(|c: char| !c.is_whitespace()), text.rfind(|c: char| !c.is_whitespace())];
-    for (at, c) in text.char_indices() {
-        if ends.contains(&Some(at)) || tokenizer.begins_with_special(&text[at..]) {
-            let half = |bits: u32| char::from_u32(PLANE + (bits & 0xffff)).unwrap_or(HIDDEN);
-            out.extend([HIDDEN, half(c as u32 >> 16), half(c as u32)]);
-        } else {
-            out.push(c);
+impl Conversation {
+    /// A conversation in which nothing was said yet. Fails where the model has no chat template or no tokenizer.
+    pub fn new(model: &Arc<Model>) -> Result<Self> {
+        let template = model.chat_template();
+        let template = template.ok_or_else(|| Error::data("this model has no chat template, so it cannot talk"))?;
+        let template = Template::new(template, tokenizer(model)?);
+        Ok(Conversation { model: Arc::clone(model), template, turns: Vec::new() })
+    }
+
+    /// What was said, the first turn first.
+    pub fn turns(&self) -> &[Turn] {
+        &self.turns
+    }
+
+    /// The number of replies.
+    pub fn n_replies(&self) -> usize {
+        self.turns.iter().filter(|turn| turn.role == Speaker::Assistant).count()
+    }
+
+    /// Begins anew with this system prompt.
+    pub fn begin(&mut self, system: Option<String>) {
+        self.turns.clear();
+        self.turns.extend(system.map(|text| Turn { role: Speaker::System, text, tokens: Vec::new() }));
+    }
+
+    /// Begins anew with the same system prompt.
+    pub fn reset(&mut self) {
+        self.turns.retain(|turn| turn.role == Speaker::System);
+    }
+
+    /// Goes on with `turns` instead of its own. Its system prompt stays and takes the place of theirs.
+    pub fn resume(&mut self, turns: Vec<Turn>) {
+        let system = self.turns.drain(..).find(|turn| turn.role == Speaker::System);
+        self.turns = turns;
+        if let Some(system) = system {
+            self.turns.retain(|turn| turn.role != Speaker::System);
+            self.turns.insert(0, system);
         }
     }
-    match turn.role {
-        Speaker::Assistant => format!("{REPLY}{out}{END_OF_REPLY}"),
-        _ => out,
+
+    /// The user says something.
+    pub fn say(&mut self, text: impl Into<String>) {
+        self.turns.push(Turn { role: Speaker::User, text: text.into(), tokens: Vec::new() });
+    }
+
+    /// The model replied with `text`, which is that of `tokens`; without tokens, it is read as a new text is.
+    pub fn reply(&mut self, text: impl Into<String>, tokens: &[TokenId]) {
+        self.turns.push(Turn { role: Speaker::Assistant, text: text.into(), tokens: tokens.to_vec() });
+    }
+
+    /// Takes back what the user said last, and the reply to it; `false` where nothing was said.
+    pub fn undo(&mut self) -> bool {
+        let last = self.last_question();
+        self.turns.truncate(last.unwrap_or(self.turns.len()));
+        last.is_some()
+    }
+
+    /// Takes back the reply to what the user said last; `false` where nothing was said.
+    pub fn undo_reply(&mut self) -> bool {
+        let last = self.last_question();
+        self.turns.truncate(last.map_or(self.turns.len(), |last| last + 1));
+        last.is_some()
+    }
+
+    /// Forgets the first question and its reply, where another question follows; `false` where none does.
+    pub fn forget_first(&mut self) -> bool {
+        let n_kept = usize::from(self.system().is_some());
+        let may = self.turns.len() > n_kept + 2;
+        if may {
+            self.turns.drain(n_kept..n_kept + 2);
+        }
+        may
+    }
+
+    /// The tokens of all turns, up to where the next reply begins.
+    pub fn tokens(&self) -> Result<Vec<TokenId>> {
+        tokens(&self.turns, &self.template, tokenizer(&self.model)?)
+    }
+
+    /// The tokens of the system prompt alone; none where there is none, or where the template does not take it alone.
+    pub fn system_tokens(&self) -> Result<Vec<TokenId>> {
+        let tokenizer = tokenizer(&self.model)?;
+        let alone = self.system().map(|system| tokens(core::slice::from_ref(system), &self.template, tokenizer));
+        Ok(alone.and_then(Result::ok).unwrap_or_default())
+    }
+
+    fn system(&self) -> Option<&Turn> {
+        self.turns.first().filter(|turn| turn.role == Speaker::System)
+    }
+
+    fn last_question(&self) -> Option<usize> {
+        self.turns.iter().rposition(|turn| turn.role == Speaker::User)
     }
 }
 
-/// `text` without marks, and with what was hidden.
-fn unmarked(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            HIDDEN => {
-                let mut half = || chars.next().map_or(0, |c| (c as u32).wrapping_sub(PLANE));
-                let (high, low) = (half(), half());
-                out.push(char::from_u32(high << 16 | low).unwrap_or(char::REPLACEMENT_CHARACTER));
-            }
-            REPLY | END_OF_REPLY => {}
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Appends the tokens of a part of the template's text in which nothing is a control token.
-fn encode<'t>(
-    mut text: &str,
-    replies: &mut (impl Iterator<Item = &'t Turn> + Clone),
-    tokenizer: &Tokenizer<'_>,
-    out: &mut Vec<TokenId>,
-) {
-    let plain = |text: &str, out: &mut Vec<TokenId>| tokenizer.encode(&unmarked(text), Specials::AsText, out);
-    while let Some((before, after)) = text.split_once(REPLY) {
-        let Some((said, rest)) = after.split_once(END_OF_REPLY) else { break };
-        let said_again = unmarked(said);
-        let mut following = replies.clone();
-        let reply = following.find(|turn| turn.text == said_again && !turn.tokens.is_empty());
-        plain(before, out);
-        match reply {
-            Some(turn) => {
-                out.extend_from_slice(&turn.tokens);
-                *replies = following;
-            }
-            None => plain(said, out),
-        }
-        text = rest;
-    }
-    plain(text, out);
+fn tokenizer(model: &Model) -> Result<&Tokenizer<'_>> {
+    model.tokenizer().ok_or_else(|| Error::data("this model has no tokenizer"))
 }

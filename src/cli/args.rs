@@ -2,6 +2,7 @@
 
 mod groups;
 mod measuring;
+mod sampling;
 mod values;
 pub(crate) mod views;
 mod writing;
@@ -9,8 +10,9 @@ mod writing;
 use clap::{Args, Parser, Subcommand, ValueHint};
 pub(crate) use groups::{ComputeArgs, ContextArg, Kv};
 pub(crate) use measuring::{Bench, Doctor, Eval, Inspect, Plan, Score, Trace, Verify};
+pub(crate) use sampling::Sampling;
 use std::path::PathBuf;
-pub(crate) use writing::{Chat, Full, Generate, Keeping, Sampling};
+pub(crate) use writing::{Chat, Full, Generate, Keeping};
 
 /// A GPT in the smallest space: generates text from one flat file on a small CPU.
 #[derive(Debug, Parser)]

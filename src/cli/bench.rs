@@ -5,8 +5,9 @@ use super::bench_file::{self, Key, Old, Setting};
 use super::input::ModelFile;
 use super::output::{End, Outcome, Output, bytes, note};
 use super::plan::Wanted;
+use super::progress;
+use super::setup::default_threads;
 use super::table::{count, figure, percent, table};
-use super::{interrupt, progress};
 use std::sync::Arc;
 use whit::compute::Compute;
 use whit::error::{Result, printable};
@@ -16,7 +17,7 @@ use whit::kernels;
 use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
 use whit::os::thermal::condition;
-use whit::os::{cpu, machine};
+use whit::os::{cpu, interrupt, machine};
 
 pub(super) fn run(args: &Bench) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
@@ -76,7 +77,7 @@ fn computes(args: &Bench) -> Result<Vec<Arc<Compute>>> {
     let named = once(args.kernels.clone()).iter().map(|name| kernels::by_name(name)).collect::<Result<Vec<_>>>()?;
     let kernels = if named.is_empty() { vec![kernels::detect()] } else { named };
     let threads = match args.threads.as_slice() {
-        [] => vec![1, super::default_threads()],
+        [] => vec![1, default_threads()],
         threads => threads.iter().map(|n| usize::from(*n)).collect(),
     };
     let threads = once(threads);

@@ -3,34 +3,33 @@
 mod commands;
 mod lines;
 
-use super::args::Chat;
+use super::args::{Chat, Full};
 use super::input::ModelFile;
 use super::keeping::{self, SessionFile};
 use super::output::{Outcome, Output, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
-use super::{BATCH, compute, context_length, interrupt, session_options, streaming, writing};
+use super::setup::{BATCH, compute, context_length, session_options};
+use super::{streaming, writing};
 use commands::{HELP, Input};
 use lines::{Line, Lines};
 use std::path::Path;
 use std::sync::Arc;
 use whit::TokenId;
-use whit::chat::{self, Speaker, Template, Turn};
+use whit::chat::{Conversation, from_note, to_note};
 use whit::error::{Error, Result};
 use whit::failure::with_flags;
 use whit::generate::{PrefixCache, StopReason, StopRules, Writer};
 use whit::model::{Model, Session};
 use whit::ops::KvDtype;
-use whit::os::{clock::Stopwatch, memory};
+use whit::os::{clock::Stopwatch, interrupt, memory};
 use whit::sampler::{Sampler, SamplerOptions};
-use whit::tokenizer::Tokenizer;
 
 pub(super) fn run(args: &Chat) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
     let model = source.model()?;
-    let wrong = |message: &str| Error::data(message).in_file(source.name()).hint("whit generate continues a text");
-    let template = model.chat_template().ok_or_else(|| wrong("this model has no chat template, so it cannot talk"))?;
-    let tokenizer = *model.tokenizer().ok_or_else(|| wrong("this model has no tokenizer"))?;
+    let conversation = Conversation::new(&model)
+        .map_err(|error| error.in_file(source.name()).hint("whit generate continues a text"))?;
     let context_length = context_length(&args.context, &model)?;
     // An error in it is reported before anybody has said anything.
     keeping::on_full(&args.keeping, 0, context_length)?;
@@ -47,10 +46,8 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         args,
         source: &source,
         model: &model,
-        template: Template::new(template, &tokenizer),
-        tokenizer,
+        conversation,
         session,
-        turns: Vec::new(),
         cache: keeping::cache(&args.keeping, &model, kv)?,
         options,
         n_again: 0,
@@ -58,7 +55,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         at_terminal: lines.is_terminal(),
         stats: None,
     };
-    talk.set_system(args.system.clone());
+    talk.conversation.begin(args.system.clone());
     if let Some(file) = &session_file {
         talk.resume(file)?;
     }
@@ -78,14 +75,12 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
 }
 
 /// A conversation under way.
-struct Chatting<'c, 'a> {
+struct Chatting<'c> {
     args: &'c Chat,
     source: &'c ModelFile,
     model: &'c Arc<Model>,
-    template: Template,
-    tokenizer: Tokenizer<'a>,
+    conversation: Conversation,
     session: Session,
-    turns: Vec<Turn>,
     cache: Option<PrefixCache>,
     options: SamplerOptions,
     /// Replies that were drawn and taken back.
@@ -106,7 +101,7 @@ struct Stats {
     reason: StopReason,
 }
 
-impl<'c, 'a> Chatting<'c, 'a> {
+impl Chatting<'_> {
     /// Reads lines and does what they say, until there are no more.
     fn talk(&mut self, lines: &mut Lines, kv: KvDtype) -> Outcome<()> {
         loop {
@@ -120,8 +115,8 @@ impl<'c, 'a> Chatting<'c, 'a> {
                 Input::Quit => return Ok(()),
                 Input::Say(text) => self.say(text)?,
                 Input::Help => note(format_args!("{}", HELP.trim_end())),
-                Input::System(text) => self.set_system(text),
-                Input::Reset => self.turns.retain(|turn| turn.role == Speaker::System),
+                Input::System(text) => self.conversation.begin(text),
+                Input::Reset => self.conversation.reset(),
                 Input::Undo => self.undo(),
                 Input::Regenerate => self.regenerate()?,
                 Input::Save(path) => tell(self.save_to(&path, kv), "saved"),
@@ -133,35 +128,23 @@ impl<'c, 'a> Chatting<'c, 'a> {
         }
     }
 
-    /// Begins anew with this system prompt.
-    fn set_system(&mut self, text: Option<String>) {
-        self.turns.clear();
-        self.turns.extend(text.map(|text| Turn { role: Speaker::System, text, tokens: Vec::new() }));
-    }
-
     fn undo(&mut self) {
-        match self.turns.iter().rposition(|turn| turn.role == Speaker::User) {
-            Some(at) => self.turns.truncate(at),
-            None => note(format_args!("whit: nothing was said yet")),
+        if !self.conversation.undo() {
+            note(format_args!("whit: nothing was said yet"));
         }
     }
 
     fn regenerate(&mut self) -> Outcome<()> {
-        match self.turns.iter().rposition(|turn| turn.role == Speaker::User) {
-            Some(at) => {
-                self.turns.truncate(at + 1);
-                self.n_again += 1;
-                self.reply()
-            }
-            None => {
-                note(format_args!("whit: nothing was said yet"));
-                Ok(())
-            }
+        if !self.conversation.undo_reply() {
+            note(format_args!("whit: nothing was said yet"));
+            return Ok(());
         }
+        self.n_again += 1;
+        self.reply()
     }
 
     fn say(&mut self, text: String) -> Outcome<()> {
-        self.turns.push(Turn { role: Speaker::User, text, tokens: Vec::new() });
+        self.conversation.say(text);
         self.reply()
     }
 
@@ -180,7 +163,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
         let n_computed = tokens.len() - self.session.position();
         let mut options = self.options.clone();
         // Each reply draws its own numbers, the same ones after a restart.
-        let n_replies = self.turns.iter().filter(|turn| turn.role == Speaker::Assistant).count() as u64;
+        let n_replies = self.conversation.n_replies() as u64;
         options.seed = options.seed.wrapping_add((n_replies << 32) + self.n_again);
         let sampler = Sampler::new(options, self.model.config().vocab_size)?;
         let n_tokens = usize::try_from(self.args.n_tokens).ok();
@@ -201,9 +184,6 @@ impl<'c, 'a> Chatting<'c, 'a> {
         self.out.flush()?;
         let reason = writer.stop_reason().unwrap_or(StopReason::Length);
         let n_generated = writer.n_generated();
-        // After a stop string the tokens say more than the text does.
-        let whole = writer.n_shifts() == 0 && reason != StopReason::StopString;
-        let own = if whole { writer.tokens().get(tokens.len()..).unwrap_or_default().to_vec() } else { Vec::new() };
         let n_prompt = tokens.len();
         self.stats =
             Some(Stats { n_prompt, n_computed, prefill_seconds, n_generated, decode_seconds: clock.seconds(), reason });
@@ -211,7 +191,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
             // Nothing was answered, so nothing was asked.
             self.undo();
         } else {
-            self.turns.push(Turn { role: Speaker::Assistant, text: said, tokens: own });
+            self.conversation.reply(said, writer.written());
         }
         self.tell_end(reason);
         interrupt::handled();
@@ -223,7 +203,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
         let context_length = self.session.context_length();
         let mut n_dropped = 0;
         loop {
-            let tokens = chat::tokens(&self.turns, &self.template, &self.tokenizer)?;
+            let tokens = self.conversation.tokens()?;
             let most = if n_dropped > 0 { context_length / 2 } else { context_length - 1 };
             if tokens.len() <= most {
                 if n_dropped > 0 {
@@ -233,23 +213,19 @@ impl<'c, 'a> Chatting<'c, 'a> {
                 }
                 return Ok(tokens);
             }
-            let n_kept = usize::from(self.turns.first().is_some_and(|turn| turn.role == Speaker::System));
-            let may = self.args.keeping.on_full == super::args::Full::Shift && self.turns.len() > n_kept + 2;
-            if !may {
+            let may_forget = self.args.keeping.on_full == Full::Shift;
+            if !(may_forget && self.conversation.forget_first()) {
                 let message = format!("{} tokens leave no room in a context of {context_length}", tokens.len());
                 let error = Error::usage(message).field("conversation");
                 return Err(error.hint("/undo, /reset, a longer --ctx, or --on-full shift"));
             }
             n_dropped += 2;
-            self.turns.drain(n_kept..n_kept + 2);
         }
     }
 
     /// How many tokens the system prompt takes, as far as it stands at the beginning.
     fn n_system(&self) -> Result<usize> {
-        let Some(first) = self.turns.first().filter(|turn| turn.role == Speaker::System) else { return Ok(0) };
-        let alone = chat::tokens(core::slice::from_ref(first), &self.template, &self.tokenizer);
-        Ok(alone.map_or(0, |tokens| common(&tokens, self.session.state().tokens())))
+        Ok(common(&self.conversation.system_tokens()?, self.session.state().tokens()))
     }
 
     /// Has the session hold as much of `tokens` as it can without computing, all but one at most.
@@ -298,21 +274,16 @@ impl<'c, 'a> Chatting<'c, 'a> {
     /// Goes on with what `file` holds, if anything.
     fn resume(&mut self, file: &SessionFile<'_>) -> Result<()> {
         let Some(saved) = file.read()? else { return Ok(()) };
-        let turns = chat::from_note(saved.note).map_err(|error| error.in_file(file.name()))?;
+        let turns = from_note(saved.note).map_err(|error| error.in_file(file.name()))?;
         self.session.rewind(0);
         saved.restore(self.session.state_mut())?;
-        let system = self.turns.pop().filter(|turn| turn.role == Speaker::System);
-        self.turns = turns;
-        if let Some(system) = system {
-            self.turns.retain(|turn| turn.role != Speaker::System);
-            self.turns.insert(0, system);
-        }
+        self.conversation.resume(turns);
         Ok(())
     }
 
     fn save(&mut self, file: &SessionFile<'_>) -> Result<()> {
         let held = self.session.state().tokens().to_vec();
-        file.write(&mut self.session, &held, &chat::to_note(&self.turns))
+        file.write(&mut self.session, &held, &to_note(self.conversation.turns()))
     }
 
     fn save_to(&mut self, path: &Path, kv: KvDtype) -> Result<()> {
@@ -324,7 +295,7 @@ impl<'c, 'a> Chatting<'c, 'a> {
         if !file.exists() {
             return Err(Error::new(whit::error::Kind::NoInput, "it does not exist").in_file(file.name()));
         }
-        self.turns.clear();
+        self.conversation.begin(None);
         self.resume(&file)
     }
 }

@@ -4,7 +4,8 @@ use super::args::Doctor;
 use super::input::ModelFile;
 use super::json::{self, Object};
 use super::output::{End, Outcome, Output, note};
-use super::{default_threads, interrupt, progress, up_to};
+use super::progress;
+use super::setup::{default_threads, up_to};
 use whit::error::Result;
 use whit::inspect::{Bound, Costs, MachineLimits, Reach};
 use whit::kernels;
@@ -13,7 +14,7 @@ use whit::model::{Model, SessionOptions};
 use whit::os::clusters::{Cluster, clusters};
 use whit::os::cpu;
 use whit::os::thermal::{Condition, condition};
-use whit::os::{machine, memory, storage};
+use whit::os::{interrupt, machine, memory, storage};
 
 /// Positions of the cache that must fit beside the model, if it has so many.
 const CONTEXT: usize = 2048;

@@ -5,13 +5,15 @@ use super::input::{self, ModelFile};
 use super::json::Object;
 use super::output::{End, Outcome, Output, note};
 use super::plan::Wanted;
-use super::{compute, interrupt, progress, streaming};
+use super::setup::compute;
+use super::{progress, streaming};
 use std::ops::Range;
 use whit::TokenId;
 use whit::compute::Compute;
 use whit::error::{Error, Result};
 use whit::inspect::{Summary, agreement, nll};
 use whit::model::{Model, Session, SessionOptions};
+use whit::os::interrupt;
 use whit::tokenizer::Specials;
 
 /// Positions computed at a time; with a reference, its logits are kept for so many.

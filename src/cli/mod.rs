@@ -17,6 +17,7 @@ mod output;
 mod plan;
 mod progress;
 mod sampling;
+mod setup;
 mod streaming;
 mod table;
 mod trace;
@@ -24,22 +25,13 @@ mod verify;
 mod views;
 mod writing;
 
-use args::{Cli, Command, ComputeArgs, ContextArg, Kv};
+use args::{Cli, Command};
 use clap::Parser;
 use clap::error::ErrorKind;
 use output::{End, Outcome, note};
 use std::io::IsTerminal;
-use std::sync::Arc;
-use whit::compute::Compute;
-use whit::error::{Error, Kind, Result};
-use whit::generate::OPEN_CONTEXT;
-use whit::model::{Model, SessionOptions};
-use whit::ops::KvDtype;
-use whit::os::interrupt;
-use whit::{failure, kernels, os};
-
-/// Tokens that prefill takes at a time; Ctrl-C is looked at in between.
-const BATCH: usize = 64;
+use whit::error::{Error, Kind};
+use whit::failure;
 
 /// Runs the command of the process's arguments and returns the exit code.
 pub(crate) fn run() -> u8 {
@@ -107,66 +99,4 @@ fn usage(error: &clap::Error) -> Error {
         _ => failure::of_arguments(&error.render().to_string()),
     };
     error.hint("see whit --help")
-}
-
-/// Number of threads where none is asked for.
-fn default_threads() -> usize {
-    os::cpu::choose_threads().n_threads.min(whit::threads::MAX_THREADS)
-}
-
-/// The kernels and threads that the arguments ask for.
-fn compute(args: &ComputeArgs) -> Result<Arc<Compute>> {
-    let kernels = match &args.kernels {
-        Some(name) => kernels::by_name(name)?,
-        None => kernels::detect(),
-    };
-    let n = n_threads(args);
-    let compute = if args.threads.is_some() { Compute::new(kernels, n) } else { up_to(kernels, n) };
-    compute.map(Arc::new)
-}
-
-/// The number of threads that the arguments ask for.
-fn n_threads(args: &ComputeArgs) -> usize {
-    args.threads.map_or_else(|| default_threads().saturating_sub(args.leave_core.into()).max(1), usize::from)
-}
-
-/// The context that the arguments ask for, else the model's as far as [`OPEN_CONTEXT`] goes: it is the same on every machine.
-fn context_length(args: &ContextArg, model: &Model) -> Result<usize> {
-    let most = model.config().context_length;
-    args.ctx.map_or(Ok(most.min(OPEN_CONTEXT)), |ctx| held_by(model, ctx as usize))
-}
-
-/// `context_length`, if the model was made for so many positions.
-fn held_by(model: &Model, context_length: usize) -> Result<usize> {
-    let most = model.config().context_length;
-    if context_length <= most {
-        return Ok(context_length);
-    }
-    let message = format!("{context_length} is above the {most} positions that this model was made for");
-    Err(Error::usage(message).field("ctx"))
-}
-
-/// A session that writes one text.
-fn session_options(context_length: usize, kv: Kv) -> SessionOptions {
-    SessionOptions { context_length, kv: kv.into(), batch: BATCH, ..SessionOptions::default() }
-}
-
-/// `kernels` on `n` threads, or on fewer where the system is short of them: nobody asked for so many.
-fn up_to(kernels: &'static kernels::Kernels, mut n: usize) -> Result<Compute> {
-    loop {
-        match Compute::new(kernels, n) {
-            Err(error) if error.kind() == Kind::Resources && n > 1 => n /= 2,
-            done => return done,
-        }
-    }
-}
-
-impl From<Kv> for KvDtype {
-    fn from(kv: Kv) -> Self {
-        match kv {
-            Kv::F16 => KvDtype::F16,
-            Kv::Int8 => KvDtype::Int8,
-            Kv::F32 => KvDtype::F32,
-        }
-    }
 }

@@ -6,15 +6,16 @@ use super::input::ModelFile;
 use super::json::{self, Object};
 use super::output::{End, Outcome, Output, note};
 use super::plan::Wanted;
+use super::setup::compute;
 use super::table::{bar, figure, percent, table};
-use super::{compute, interrupt, progress, streaming};
+use super::{progress, streaming};
 use whit::compute::Compute;
 use whit::error::{Error, Result};
 use whit::inspect::trace::{Cell, Trace, trace};
 use whit::inspect::{Costs, MachineLimits, fill, fill_steps};
 use whit::model::{Model, Op, Session, SessionOptions};
 use whit::ops::KvDtype;
-use whit::os::{cpu, machine};
+use whit::os::{cpu, interrupt, machine};
 use whit::quant::Inputs;
 
 /// Passes of a token and of a prompt, of which the median counts.

@@ -1,12 +1,12 @@
 //! The loop that writes a text to its end.
 
-use super::interrupt;
 use super::output::{Outcome, note};
 use std::sync::Arc;
 use whit::TokenId;
 use whit::failure::with_flags;
 use whit::generate::{PrefixCache, Writer};
 use whit::model::Session;
+use whit::os::interrupt;
 use whit::sampler::Watcher;
 
 /// Given each piece of a text: its token, if one was chosen, and what became certain.

@@ -1,10 +1,10 @@
 //! The library as an embedder meets it: a model with what computes it, which begins texts.
 
-use super::{ModelFile, OnFull, StopRules, Text, Writer, prompt_tokens, recommended_sampling};
+use super::{ModelFile, OnFull, StopRules, Text, Together, Writer, prompt_tokens, recommended_sampling};
 use crate::compute::Compute;
 use crate::error::Result;
 use crate::format::Bytes;
-use crate::model::{Model, Session, SessionOptions};
+use crate::model::{Model, Session, SessionOptions, StateOptions, Workspace};
 use crate::ops::KvDtype;
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::token::TokenId;
@@ -79,22 +79,49 @@ impl Engine {
         &self.file
     }
 
+    /// The tokens of a prompt, in which names of control tokens are text like any other.
+    pub fn tokens(&self, prompt: &str) -> Result<Vec<TokenId>> {
+        prompt_tokens(self.model(), &[], prompt, Specials::AsText)
+    }
+
     /// Begins a text after `prompt`, in which names of control tokens are text like any other.
     pub fn write(&self, prompt: &str, options: WriteOptions) -> Result<Text> {
-        let tokens = prompt_tokens(self.model(), &[], prompt, Specials::AsText)?;
-        self.write_tokens(&tokens, options)
+        self.write_tokens(&self.tokens(prompt)?, options)
     }
 
     /// Begins a text after the tokens of a prompt.
     pub fn write_tokens(&self, prompt: &[TokenId], options: WriteOptions) -> Result<Text> {
-        let (writer, session) = self.parts(prompt, options)?;
-        Ok(Text::new(writer, Session::new(self.model(), &self.compute, session)?))
+        let session = self.session(&options)?;
+        self.write_in(session, prompt, options)
     }
 
-    /// The writer of a text after the tokens of a prompt, and what its session has room for.
-    pub fn parts(&self, prompt: &[TokenId], options: WriteOptions) -> Result<(Writer, SessionOptions)> {
+    /// The same in a `session` of this model, whose context and cache take the place of those in `options`. What it holds of the
+    /// prompt is not computed again.
+    pub fn write_in(&self, session: Session, prompt: &[TokenId], options: WriteOptions) -> Result<Text> {
+        let writer = self.writer(prompt, session.context_length(), options)?;
+        Ok(Text::new(writer, session))
+    }
+
+    /// Begins a text that [`advance`](super::advance) writes in `workspace`, together with others.
+    pub fn write_together(&self, workspace: &Workspace, prompt: &[TokenId], options: WriteOptions) -> Result<Together> {
+        let context_length = self.context_length(&options);
+        let state = StateOptions { context_length, kv: options.kv, slack: workspace.batch() };
+        Ok(Together { state: self.model().state(state)?, writer: self.writer(prompt, context_length, options)? })
+    }
+
+    /// An empty session with room for a text that is written with `options`.
+    pub fn session(&self, options: &WriteOptions) -> Result<Session> {
+        let context_length = self.context_length(options);
+        let options = SessionOptions { context_length, kv: options.kv, ..SessionOptions::default() };
+        Session::new(self.model(), &self.compute, options)
+    }
+
+    fn context_length(&self, options: &WriteOptions) -> usize {
+        options.context_length.unwrap_or(self.model().config().context_length.min(OPEN_CONTEXT))
+    }
+
+    fn writer(&self, prompt: &[TokenId], context_length: usize, options: WriteOptions) -> Result<Writer> {
         let model = self.model();
-        let context_length = options.context_length.unwrap_or(model.config().context_length.min(OPEN_CONTEXT));
         let sampling = options.sampling.unwrap_or_else(|| recommended_sampling(model.generation()));
         let sampler = Sampler::new(sampling, model.config().vocab_size)?;
         let rules = StopRules {
@@ -103,7 +130,6 @@ impl Engine {
             end_tokens: model.end_tokens(),
             on_full: OnFull::Stop,
         };
-        let writer = Writer::new(model, prompt, context_length, sampler, rules)?;
-        Ok((writer, SessionOptions { context_length, kv: options.kv, ..SessionOptions::default() }))
+        Writer::new(model, prompt, context_length, sampler, rules)
     }
 }

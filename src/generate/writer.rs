@@ -161,6 +161,13 @@ impl Writer {
         &self.tokens
     }
 
+    /// The tokens of the text that was written. None where they are not those of the text: after a stop string they say more
+    /// than it, and where the context was full and went on, not all of them are there.
+    pub fn written(&self) -> &[TokenId] {
+        let is_whole = self.n_shifts == 0 && self.reason != Some(StopReason::StopString);
+        &self.tokens[self.tokens.len() - if is_whole { self.n_generated } else { 0 }..]
+    }
+
     /// How often the context was full and went on with a part of the text.
     pub fn n_shifts(&self) -> usize {
         self.n_shifts

@@ -5,7 +5,7 @@
 //! where it is defined; a path that ends at a module means that module's file. So a folder's `mod.rs` is a file like any
 //! other: what it calls in its children it depends on, and its children depend on it where it defines what they name.
 //!
-//! Not counted are `mod x;`, a `pub use` of names that the file itself does not use, what tests name, methods and fields, and
+//! Not counted are `mod x;`, who may see a name (`pub(in ...)`), a `pub use` of names that the file itself does not use, what tests name, methods and fields, and
 //! macros.
 
 use super::{code_of, is_ident};
@@ -222,11 +222,13 @@ fn read_use(tokens: &[&str], mut at: usize, above: &[String], is_public: bool, o
     }
 }
 
-/// The paths in `tokens`, without what follows a `::<` or a `::{`.
+/// The paths in `tokens`, without what follows a `::<` or a `::{`, and without those in a `pub(in ...)`.
 fn paths(tokens: &[&str]) -> Vec<Vec<String>> {
     let is_word = |at: usize| tokens.get(at).is_some_and(|token| token.starts_with(is_ident));
     let mut out = Vec::new();
-    for at in (0..tokens.len()).filter(|at| is_word(*at) && (*at == 0 || tokens[at - 1] != "::")) {
+    let begins = |at: usize| at == 0 || tokens[at - 1] != "::";
+    let says_who_sees = |at: usize| tokens[..at].ends_with(&["pub", "(", "in"]);
+    for at in (0..tokens.len()).filter(|at| is_word(*at) && begins(*at) && !says_who_sees(*at)) {
         let mut path = vec![tokens[at].to_owned()];
         let mut end = at + 1;
         while tokens.get(end) == Some(&"::") && is_word(end + 1) {

@@ -1,6 +1,7 @@
 //! Arguments of the views: what is looked at, and how it is shown.
 
 use super::groups::{ComputeArgs, ModelArg, ProgressArg};
+use super::sampling::Sampling;
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -186,7 +187,7 @@ pub(crate) struct Surprise {
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
-    pub(crate) sampling: super::Sampling,
+    pub(crate) sampling: Sampling,
     #[command(flatten)]
     pub(crate) look: Look,
 }

@@ -6,7 +6,6 @@ use super::pieces::{text, token_list, visible};
 use super::show::choice_lines;
 use super::{page, wrapped};
 use crate::cli::args::views::Display;
-use crate::cli::interrupt;
 use crate::cli::json::Object;
 use crate::cli::output::{Outcome, Output, note};
 use console::{Key, Term};
@@ -18,6 +17,7 @@ use whit::error::{Error, Result, printable};
 use whit::generate::tree::StoryTree;
 use whit::inspect::{Choice, Recorder};
 use whit::model::Session;
+use whit::os::interrupt;
 use whit::sampler::Sampler;
 use whit::tokenizer::Tokenizer;
 

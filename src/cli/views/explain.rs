@@ -1,32 +1,20 @@
 //! `whit explain`: the tour from a text to its next token, step by step, with the numbers of this model on this text.
 
+mod step;
 mod steps;
 
 use super::paint::Canvas;
 use super::{Looked, View, on_text, page};
 use crate::cli::args::views::Explain;
-use crate::cli::interrupt;
 use crate::cli::output::{End, Outcome, Output};
 use crate::cli::sampling::sampler_options;
 use console::{Key, Term};
 use std::io::{self, IsTerminal};
+use step::{Step, TOP};
 use whit::error::{Error, Kind, Result};
 use whit::inspect::{Attention, Lens, Recorder};
+use whit::os::interrupt;
 use whit::sampler::{Sampler, SamplerOptions};
-
-/// Tokens of a distribution that are named.
-const TOP: usize = 10;
-
-/// A step of the tour.
-struct Step {
-    /// The sentence of the story that it illustrates.
-    title: String,
-    /// What is said, every figure of it computed.
-    told: String,
-    picture: Vec<String>,
-    /// The name, then what the picture draws, as one JSON object.
-    json: String,
-}
 
 pub(in crate::cli) fn run(args: &Explain) -> Outcome<()> {
     on_text(&args.look, false, &mut |look: Looked<'_>| {

@@ -7,9 +7,10 @@ use super::{Looked, View, on_text};
 use crate::cli::args::views::Lens as Args;
 use crate::cli::json::{self, Object};
 use crate::cli::output::{End, Outcome};
-use crate::cli::{interrupt, progress};
+use crate::cli::progress;
 use whit::TokenId;
 use whit::inspect::{Lens, Reading, Writes};
+use whit::os::interrupt;
 use whit::tokenizer::Tokenizer;
 
 /// Columns of a reading.

@@ -22,11 +22,13 @@ use super::args::views::{Display, Look, TextArg};
 use super::input::{self, ModelFile};
 use super::output::{Outcome, Output};
 use super::plan::Wanted;
-use super::{BATCH, compute, held_by, interrupt, streaming};
+use super::setup::{BATCH, compute, held_by};
+use super::streaming;
 use whit::TokenId;
 use whit::error::{Error, Result};
 use whit::generate::prompt_tokens;
 use whit::model::{Model, Session, SessionOptions};
+use whit::os::interrupt;
 use whit::tokenizer::{Specials, Tokenizer};
 
 /// A view that was computed: its picture, its JSON lines, and the page that draws them.

@@ -8,12 +8,14 @@ use crate::cli::input::{self, ModelFile};
 use crate::cli::json::Object;
 use crate::cli::output::{End, Outcome, note};
 use crate::cli::plan::Wanted;
-use crate::cli::{compute, interrupt, progress, streaming};
+use crate::cli::setup::compute;
+use crate::cli::{progress, streaming};
 use whit::TokenId;
 use whit::error::{Error, Result};
 use whit::format::SectionId;
 use whit::inspect::surprise::{BATCH, Surprise, surprises};
 use whit::model::{Model, Session, SessionOptions};
+use whit::os::interrupt;
 use whit::tokenizer::{Specials, Tokenizer};
 
 /// Tokens a window, at most.

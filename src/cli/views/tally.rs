@@ -7,8 +7,8 @@ use crate::cli::input::{self, ModelFile};
 use crate::cli::json::Object;
 use crate::cli::output::{End, Outcome, bytes};
 use crate::cli::plan::Wanted;
+use crate::cli::setup::{compute, session_options};
 use crate::cli::table::{percent, table};
-use crate::cli::{compute, interrupt, session_options};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use whit::inspect::tally::{Category, Row, Tally, known, known_names};
 use whit::inspect::trace::{Trace, trace};
 use whit::inspect::{Costs, fill};
 use whit::model::{Config, Family, Model, Op, Session, Uniform};
+use whit::os::interrupt;
 
 /// Tokens in the cache before the one whose time is measured.
 const DEPTH: usize = 64;

@@ -4,7 +4,7 @@ use super::super::bars::{bars, fields};
 use super::super::lens::writes_json;
 use super::super::paint::{Canvas, fit, percent, right};
 use super::super::pieces::{decoded, piece, token, token_list};
-use super::{Step, TOP};
+use super::step::{Step, TOP, step};
 use crate::cli::json::{self, Object};
 use crate::cli::table::{count, figure};
 use whit::TokenId;
@@ -26,12 +26,6 @@ pub(super) struct Tour<'t> {
     pub(super) lens: &'t Lens,
     pub(super) options: &'t SamplerOptions,
     pub(super) choice: &'t Choice,
-}
-
-fn step(name: &str, title: &str, told: String, picture: Vec<String>, json: Object) -> Step {
-    let head = Object::default().text("step", name).text("title", title).text("told", &told);
-    let json = head.raw("data", json.line()).line();
-    Step { title: title.into(), told, picture, json }
 }
 
 fn tokens_counted(n: usize) -> String {
