@@ -107,3 +107,58 @@ fn a_dead_link_is_named() {
                 `[e](code.md)` ![f](gone.png \"title\")\n```\n[g](fenced.md)\n```\n[h](gone/)";
     assert_eq!(dead_links(text, |path| path == "there.md"), ["gone.md#part", "gone.png", "gone/"]);
 }
+
+/// Every source below `src` that is no front (`mod.rs`) and no test, as its path from there.
+fn sources() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut open = vec![root.clone()];
+    let mut found = Vec::new();
+    while let Some(path) = open.pop() {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if path.is_dir() && name != "tests" {
+            open.extend(fs::read_dir(&path).expect("a readable folder").flatten().map(|e| e.path()));
+        } else if name.ends_with(".rs") && name != "mod.rs" && !name.ends_with("tests.rs") {
+            found.push(path.strip_prefix(&root).expect("below src").to_string_lossy().replace('\\', "/"));
+        }
+    }
+    found
+}
+
+/// Sources that the `map` does not name in the paragraph of their folder, and names there that are no file of it.
+fn wrong_on_the_map(map: &str, sources: &[String]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for paragraph in map.split("\n\n") {
+        let named = || paragraph.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs"));
+        let folder = paragraph.strip_prefix("**`").and_then(|rest| rest.split_once('/')).map(|(folder, _)| folder);
+        let own: Vec<&str> = match folder {
+            Some(folder) => sources.iter().filter_map(|path| path.strip_prefix(folder)?.strip_prefix('/')).collect(),
+            None if paragraph.starts_with("`lib.rs`") => sources.iter().map(String::as_str).collect(),
+            None => continue,
+        };
+        let is = |path: &str, name: &str| path == name || path.ends_with(&format!("/{name}"));
+        let below = |path: &&&str| folder.is_some() || (!path.contains('/') && !map.contains(&format!("and `{path}`")));
+        let missing = own.iter().filter(below).filter(|path| !named().any(|name| is(path, name)));
+        wrong.extend(missing.map(|path| format!("{path} of {} is not named", folder.unwrap_or("src"))));
+        let front = |name: &str| folder.is_some_and(|folder| name == format!("{folder}.rs"));
+        let extra = named().filter(|name| !front(name) && !own.iter().any(|path| is(path, name)));
+        wrong.extend(extra.map(|name| format!("{name} is no file of {}", folder.unwrap_or("src"))));
+    }
+    wrong
+}
+
+#[test]
+fn architecture_names_every_file() {
+    let page = include_str!("../ARCHITECTURE.md");
+    let (_, map) = page.split_once("## The map of `src`").expect("a map");
+    let (map, _) = map.split_once("\n## ").expect("what follows the map");
+    let wrong = wrong_on_the_map(map.trim(), &sources());
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_file_that_is_not_on_the_map_is_named() {
+    let map = "`lib.rs` first\n\n**`a/`** (and `a.rs`): `b.rs`, `c/d.rs`, `gone.rs`";
+    let sources = ["lib.rs", "a.rs", "a/b.rs", "a/c/d.rs", "a/new.rs", "main.rs"].map(String::from);
+    let wrong = wrong_on_the_map(map, &sources);
+    assert_eq!(wrong, ["main.rs of src is not named", "new.rs of a is not named", "gone.rs is no file of a"]);
+}
