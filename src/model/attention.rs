@@ -83,6 +83,11 @@ impl Attention {
         self.window.map_or(0, |window| (position + 1).saturating_sub(window))..position + 1
     }
 
+    /// Elements of a token between the first and the last matrix: queries, keys, values, and what the heads give.
+    pub(super) fn inner_width(&self) -> usize {
+        2 * (self.width() + self.kv_width())
+    }
+
     /// Refuses dimensions that are beyond the limits or do not fit each other or the `rotary_tables` of the plan.
     pub(super) fn check(&self, rotary_tables: &[Vec<f32>]) -> Result<()> {
         in_limit("n_heads", self.n_heads, 1024)?;
@@ -201,8 +206,10 @@ impl Attention {
         let n_tokens: usize = spans.iter().map(|span| span.tokens.len()).sum();
         let layer = stage.layer.unwrap_or(0);
         let angles = self.rotary.map(|table| b.angles_of(table, n_tokens));
-        let q = &mut b.q[..n_tokens * self.width()];
-        let [k, v] = [&mut *b.k, &mut *b.v].map(|kv| &mut kv[..n_tokens * self.kv_width()]);
+        let (q, rest) = b.inner.split_at_mut(n_tokens * self.width());
+        let (k, rest) = rest.split_at_mut(n_tokens * self.kv_width());
+        let (v, rest) = rest.split_at_mut(n_tokens * self.kv_width());
+        let attended = &mut rest[..n_tokens * self.width()];
 
         let input = stage.read(Op::AttentionNorm, x, &w.norms, b.normed, b.activations, [&w.q, &w.k, &w.v]);
         stage.run(Op::Qkv, |c| linear(c, [(&w.q, &mut *q), (&w.k, &mut *k), (&w.v, &mut *v)], &input));
@@ -229,7 +236,6 @@ impl Attention {
             }
         });
         stage.see(Point::Queries, q);
-        let attended = &mut b.attended[..q.len()];
         stage.run(Op::Attention, |c| {
             let spans = spans.iter().map(|span| {
                 let LayerState::Attention { cache, .. } = &span.state.layers[layer];

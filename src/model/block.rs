@@ -61,6 +61,22 @@ impl Layer {
         }
     }
 
+    /// Elements of a token that the wider branch computes between its first and its last matrix.
+    pub(super) fn inner_width(&self) -> usize {
+        let mixer = match &self.mixer {
+            Mixer::Attention(attention) => attention.inner_width(),
+        };
+        mixer.max(self.mlp.hidden_dim)
+    }
+
+    /// Columns of the widest matrix whose input is not the residual stream.
+    pub(super) fn max_cols(&self) -> usize {
+        let mixer = match &self.mixer {
+            Mixer::Attention(attention) => attention.width(),
+        };
+        mixer.max(self.mlp.hidden_dim)
+    }
+
     /// Refuses dimensions that do not fit each other or the `rotary_tables` of the plan.
     pub(super) fn check(&self, rotary_tables: &[Vec<f32>]) -> Result<()> {
         match &self.mixer {

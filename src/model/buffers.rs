@@ -1,6 +1,5 @@
 //! The buffers of a pass, allocated once.
 
-use super::attention::Attention;
 use super::block::Layer;
 use super::config::Config;
 use crate::error::{Error, Kind, Remedy, Result};
@@ -14,48 +13,33 @@ pub(super) struct Buffers {
     /// Normed input of a branch, or its normed output, (T, dim).
     pub(super) normed: Vec<f32>,
     /// Output of a branch before it is normed, (T, dim); empty where no output is.
-    pub(super) branch: Vec<f32>,
-    /// (T, n_heads, head_dim).
-    pub(super) q: Vec<f32>,
-    /// (T, n_kv_heads, head_dim).
-    pub(super) k: Vec<f32>,
-    /// (T, n_kv_heads, head_dim).
-    pub(super) v: Vec<f32>,
-    /// Output of the heads, (T, n_heads, head_dim).
-    pub(super) attended: Vec<f32>,
-    /// (T, hidden_dim).
-    pub(super) hidden: Vec<f32>,
+    pub(super) output: Vec<f32>,
+    /// What a branch computes between its first and its last matrix, (T, [`Layer::inner_width`]) of the widest. One branch is
+    /// computed at a time.
+    pub(super) inner: Vec<f32>,
     /// Cosines and sines of each rotary table, one after the other, (T, head_dim).
     pub(super) angles: Vec<f32>,
     pub(super) activations: Activations,
 }
 
 /// Elements per token of each buffer, in the order of the fields of [`Buffers`].
-fn widths(config: &Config) -> [usize; 9] {
-    let attention = |of: fn(&Attention) -> usize| config.attentions().map(of).max().unwrap_or(0);
-    let (q, kv) = (attention(Attention::width), attention(Attention::kv_width));
+fn widths(config: &Config) -> [usize; 5] {
     let norms_outputs = |layer: &Layer| layer.mixer_norms.output || layer.mlp_norms.output;
-    let branch = if config.layers.iter().any(norms_outputs) { config.dim } else { 0 };
+    let output = if config.layers.iter().any(norms_outputs) { config.dim } else { 0 };
     let angles = config.rotary_tables.iter().map(|freqs| 2 * freqs.len()).sum();
-    [config.dim, config.dim, branch, q, kv, kv, q, config.hidden_dim(), angles]
+    [config.dim, config.dim, output, config.widest(Layer::inner_width), angles]
 }
 
 /// Columns of the widest weight.
 fn max_cols(config: &Config) -> usize {
-    config.dim.max(config.hidden_dim()).max(config.attentions().map(Attention::width).max().unwrap_or(0))
+    config.dim.max(config.widest(Layer::max_cols))
 }
 
 impl Buffers {
     pub(super) fn new(config: &Config, batch: usize) -> Result<Self> {
-        let mut buffers = Vec::with_capacity(9);
-        for width in widths(config) {
-            buffers.push(zeros(width * batch)?);
-        }
-        let Ok([x, normed, branch, q, k, v, attended, hidden, angles]) = <[Vec<f32>; 9]>::try_from(buffers) else {
-            return Err(Error::new(Kind::Resources, "scratch buffers"));
-        };
+        let [x, normed, output, inner, angles] = widths(config).map(|width| zeros(width * batch));
         let activations = Activations::new(batch, max_cols(config));
-        Ok(Buffers { x, normed, branch, q, k, v, attended, hidden, angles, activations })
+        Ok(Buffers { x: x?, normed: normed?, output: output?, inner: inner?, angles: angles?, activations })
     }
 
     /// Bytes of all buffers.

@@ -38,12 +38,8 @@ pub(super) fn forward<O: Observer + ?Sized>(
     }
     let mut branch = Branch {
         normed: &mut buffers.normed,
-        output: &mut buffers.branch,
-        q: &mut buffers.q,
-        k: &mut buffers.k,
-        v: &mut buffers.v,
-        attended: &mut buffers.attended,
-        hidden: &mut buffers.hidden,
+        output: &mut buffers.output,
+        inner: &mut buffers.inner,
         angles: &buffers.angles,
         rotary_tables: &config.rotary_tables,
         activations: &mut buffers.activations,

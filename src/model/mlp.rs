@@ -102,7 +102,7 @@ impl Mlp {
         x: &mut [f32],
         b: &mut Branch<'_>,
     ) {
-        let hidden = &mut b.hidden[..x.len() / w.down.weight.rows() * self.hidden_dim];
+        let hidden = &mut b.inner[..x.len() / w.down.weight.rows() * self.hidden_dim];
         match &w.inner {
             Inner::SwiGlu { gate, up } => {
                 let input = stage.read(Op::MlpNorm, x, &w.norms, b.normed, b.activations, [gate, up]);

@@ -22,16 +22,8 @@ pub(super) struct Branch<'b> {
     pub(super) normed: &'b mut [f32],
     /// Output before it is normed, (T, dim); empty where no output is.
     pub(super) output: &'b mut [f32],
-    /// (T, n_heads, head_dim).
-    pub(super) q: &'b mut [f32],
-    /// (T, n_kv_heads, head_dim).
-    pub(super) k: &'b mut [f32],
-    /// (T, n_kv_heads, head_dim).
-    pub(super) v: &'b mut [f32],
-    /// Output of the heads, (T, n_heads, head_dim).
-    pub(super) attended: &'b mut [f32],
-    /// (T, hidden_dim).
-    pub(super) hidden: &'b mut [f32],
+    /// What the branch computes between its first and its last matrix.
+    pub(super) inner: &'b mut [f32],
     /// Cosines and sines by each of `rotary_tables`, one after the other, each (T, 2 * its frequencies).
     pub(super) angles: &'b [f32],
     pub(super) rotary_tables: &'b [Vec<f32>],
