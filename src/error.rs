@@ -65,17 +65,18 @@ impl fmt::Display for Remedy {
     }
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 enum Hint {
     Words(String),
     Remedy(Remedy),
 }
 
-/// An error with its place. `Display` gives one line: `FILE: FIELD at byte 0x1f: MESSAGE (HINT)`.
-#[derive(Debug, Clone, PartialEq)]
+/// An error with its place. `Display` gives one line: `FILE: FIELD at byte 0x1f: MESSAGE (HINT)`. `Debug` gives the same, because a
+/// program whose `main` returns an error prints that.
+#[derive(Clone, PartialEq)]
 pub struct Error(Box<Detail>);
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 struct Detail {
     kind: Kind,
     file: Option<String>,
@@ -207,6 +208,12 @@ impl fmt::Display for Error {
     }
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl core::error::Error for Error {}
 
 /// Control characters, line separators and direction marks and overrides: what moves the cursor where it is shown.
@@ -276,6 +283,7 @@ mod tests {
         let error =
             Error::data("ends past the end").field("tensor \"q\"").at(31).in_file("m.whit").hint("copy it again");
         assert_eq!(error.to_string(), "m.whit: tensor \"q\" at byte 0x1f: ends past the end (copy it again)");
+        assert_eq!(format!("{error:?}"), error.to_string());
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn line(error: &Error, as_json: bool) -> String {
     )
 }
 
-/// [`line`] for a program that may be in the middle of a line of text on the terminal that it writes to.
+/// [`line()`] for a program that may be in the middle of a line of text on the terminal that it writes to.
 pub fn line_amid_text(error: &Error, as_json: bool, at_terminal: bool) -> String {
     let start = if at_terminal && !as_json { "\n" } else { "" };
     format!("{start}{}", line(error, as_json))

@@ -15,7 +15,7 @@
 //! }
 //! ```
 //!
-//! Below it lie a [`Model`], opened from the bytes of a `.whit` file (see [`format`]), a [`Session`] for each text, and the
+//! Below it lie a [`Model`], opened from the bytes of a `.whit` file (see [`mod@format`]), a [`Session`] for each text, and the
 //! [`generate::Writer`], which says what it wants computed and turns logits into pieces of text; many texts go through the
 //! network together by [`generate::advance`]. The folder `examples` shows each of them.
 //!
