@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use whit::Engine;
-use whit::generate::{WriteOptions, advance};
+use whit::generate::WriteOptions;
 use whit::model::Workspace;
 
 const STORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/stories.whit");
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for prompt in &written {
         texts.push(engine.write_together(&workspace, &engine.tokens(prompt)?, options.clone())?);
     }
-    while advance(engine.model(), engine.compute(), &mut workspace, &mut texts)? > 0 {
+    while engine.advance(&mut workspace, &mut texts)? > 0 {
         for (text, written) in texts.iter_mut().zip(&mut written) {
             while let Some(piece) = text.writer.piece() {
                 written.push_str(piece.text);

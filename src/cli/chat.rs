@@ -167,7 +167,7 @@ impl Chatting<'_> {
         options.seed = options.seed.wrapping_add((n_replies << 32) + self.n_again);
         let sampler = Sampler::new(options, self.model.config().vocab_size)?;
         let n_tokens = usize::try_from(self.args.n_tokens).ok();
-        let on_full = keeping::on_full(&self.args.keeping, self.n_system()?, self.session.context_length())?;
+        let on_full = keeping::on_full(&self.args.keeping, self.n_system(&tokens)?, self.session.context_length())?;
         let rules = StopRules { n_tokens, stops: self.args.stop.clone(), end_tokens: self.model.end_tokens(), on_full };
         let mut writer = Writer::new(self.model, &tokens, self.session.context_length(), sampler, rules)?;
         let cache = self.cache.as_ref();
@@ -223,9 +223,9 @@ impl Chatting<'_> {
         }
     }
 
-    /// How many tokens the system prompt takes, as far as it stands at the beginning.
-    fn n_system(&self) -> Result<usize> {
-        Ok(common(&self.conversation.system_tokens()?, self.session.state().tokens()))
+    /// How many of `tokens` the system prompt takes, as far as it stands at the beginning.
+    fn n_system(&self, tokens: &[TokenId]) -> Result<usize> {
+        Ok(common(&self.conversation.system_tokens()?, tokens))
     }
 
     /// Has the session hold as much of `tokens` as it can without computing, all but one at most.

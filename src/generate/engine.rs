@@ -1,6 +1,6 @@
 //! The library as an embedder meets it: a model with what computes it, which begins texts.
 
-use super::{ModelFile, OnFull, StopRules, Text, Together, Writer, prompt_tokens, recommended_sampling};
+use super::{ModelFile, OnFull, StopRules, Text, Together, Writer, advance, prompt_tokens, recommended_sampling};
 use crate::compute::Compute;
 use crate::error::Result;
 use crate::format::Bytes;
@@ -18,7 +18,7 @@ use std::path::Path;
 /// A model and what computes it. Copies share both; it can be sent to and shared between threads.
 ///
 /// One pool of threads computes one pass at a time: texts that are to be written at the same time go through
-/// [`advance`](super::advance) together.
+/// [`Engine::advance`] together.
 #[derive(Clone)]
 pub struct Engine {
     file: ModelFile,
@@ -102,11 +102,16 @@ impl Engine {
         Ok(Text::new(writer, session))
     }
 
-    /// Begins a text that [`advance`](super::advance) writes in `workspace`, together with others.
+    /// Begins a text that [`Engine::advance`] writes in `workspace`, together with others.
     pub fn write_together(&self, workspace: &Workspace, prompt: &[TokenId], options: WriteOptions) -> Result<Together> {
         let context_length = self.context_length(&options);
         let state = StateOptions { context_length, kv: options.kv, slack: workspace.batch() };
         Ok(Together { state: self.model().state(state)?, writer: self.writer(prompt, context_length, options)? })
+    }
+
+    /// Advances texts of this engine by one pass; see [`advance`].
+    pub fn advance(&self, workspace: &mut Workspace, texts: &mut [Together]) -> Result<usize> {
+        advance(self.model(), &self.compute, workspace, texts)
     }
 
     /// An empty session with room for a text that is written with `options`.
