@@ -136,6 +136,21 @@ fn a_shifted_text_goes_on_as_a_fresh_one_would() {
     assert_eq!(both.status.code(), Some(64), "{}", stderr(&both));
 }
 
+/// A prompt can be computed and saved without a word being written.
+#[test]
+fn no_tokens_asked_for_still_computes_the_prompt() {
+    let place = Place::new("prompt-only");
+    let session = place.path("text.session");
+    let first =
+        run(&["generate", "-m", &place.model, "--session", &session, "-n", "0", "--temp", "0", "the other thing"]);
+    assert_eq!(text(&first).trim_end(), "the other thing");
+    let goes_on = run(&["generate", "-m", &place.model, "--session", &session, "-n", "5", "--temp", "0", " then"]);
+    text(&goes_on);
+    let whole = run(&["generate", "-m", &place.model, "-n", "5", "--temp", "0", "the other thing then"]);
+    assert!(stderr(&goes_on).contains("restored"), "{}", stderr(&goes_on));
+    assert_eq!(text(&goes_on).trim_start_matches(" then"), text(&whole).trim_start_matches("the other thing then"));
+}
+
 /// The most probable token after `tokens` in a fresh session.
 fn library_choice(model: &str, tokens: &[u64]) -> u64 {
     let engine = whit::Engine::open(model).expect("a model");

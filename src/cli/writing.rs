@@ -6,6 +6,7 @@ use whit::TokenId;
 use whit::failure::with_flags;
 use whit::generate::{PrefixCache, Writer};
 use whit::model::Session;
+use whit::ops::KV_BLOCK;
 use whit::os::interrupt;
 use whit::sampler::Watcher;
 
@@ -53,8 +54,9 @@ pub(super) fn keep(cache: &PrefixCache, session: &mut Session, prompt: &[TokenId
 /// it is computed.
 pub(super) fn go_on(cache: Option<&PrefixCache>, session: &mut Session, prompt: &[TokenId]) -> bool {
     let forgets = session.state().max_span() < session.context_length();
-    if let Some(cache) = cache.filter(|_| forgets && session.position() > 0) {
-        keep(cache, session, &prompt[..session.position()]);
+    let n_whole = session.position() / KV_BLOCK * KV_BLOCK;
+    if let Some(cache) = cache.filter(|_| forgets && n_whole > 0) {
+        keep(cache, session, &prompt[..n_whole]);
     }
     !interrupt::requested()
 }

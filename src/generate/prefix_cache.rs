@@ -1,6 +1,6 @@
 //! Beginnings of texts with their keys and values, kept in a folder: an entry is a block of 32 tokens or, at the end of a
 //! text, fewer, named by a hash over settings and all tokens up to its end. So texts that begin alike share entries, an
-//! entry is never wrong, only missing, and whatever a power loss leaves of one is told by its checksum.
+//! entry is never wrong, only missing, and whatever a power loss leaves of one is recognised by its checksum.
 
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};

@@ -59,7 +59,7 @@ impl Writer {
             sampler,
             decoder: if has_text { Decoder::continuing(tokenizer) } else { Decoder::new(tokenizer) },
             stops: Stops::new(core::mem::take(&mut rules.stops), Decoder::longest_piece(tokenizer)),
-            reason: (rules.n_tokens == Some(0)).then_some(StopReason::Length),
+            reason: None,
             rules,
             context_length,
             next: Next::Logits,
@@ -93,6 +93,10 @@ impl Writer {
     /// `watcher` sees how.
     pub fn take(&mut self, logits: &[f32], watcher: &mut impl Watcher) -> Result<()> {
         self.next = Next::Piece(self.sampler.sample_watched(logits, watcher)?);
+        if self.rules.n_tokens == Some(0) {
+            // The prompt was computed, as somebody may wish who keeps it.
+            self.reason = Some(StopReason::Length);
+        }
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::source::hf_config::Fields;
 pub(crate) use llama::LLAMA;
 pub use transform::{Slice, Transform};
 
-/// All families, in the order in which people are told of them.
+/// All families, in the order in which messages list them.
 pub static FAMILIES: [&Family; 5] = [&gpt2::GPT2, &llama::LLAMA, &llama::MISTRAL, &llama::QWEN2, &llama::QWEN3];
 
 /// An architecture family.
@@ -44,7 +44,7 @@ pub struct Family {
 pub(crate) struct Gguf {
     /// `general.architecture`, and what the keys of the configuration begin with.
     pub(crate) architecture: &'static str,
-    /// What people are told of it.
+    /// Its name in messages.
     pub(crate) label: &'static str,
     /// Rows of q and k were reordered for rotary pairs of neighbours when the file was made.
     pub(crate) interleaved_rotary: bool,
