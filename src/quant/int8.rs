@@ -3,7 +3,8 @@
 //!
 //! `w[r, k] = code[g][j][r][i] * scale[g][r]` with `k = 32 g + 4 j + i`; columns past `cols` hold code 0.
 
-use super::{Format, GROUP_SIZE, Inputs, PANEL_ROWS, groups, read_f16, scale_bytes};
+use super::layout::{GROUP_SIZE, PANEL_ROWS, groups, read_f16, scale_bytes};
+use super::{Format, Inputs};
 use half::f16;
 
 /// The format.
