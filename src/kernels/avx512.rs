@@ -7,8 +7,8 @@ use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize
 use super::avx2::{self, Codes, Int8Panel, prefetch};
 use super::online_softmax::{AT_ONCE, attend};
 use super::scalar::{check_matmul, check_matvec};
-use super::x86::{self, Closures, Unit};
-use super::{Group, PanelOut, parts};
+use super::x86::{self, Closures, Unit, parts};
+use super::{Group, PanelOut};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
 use bytemuck::{must_cast, must_cast_ref};
 use core::arch::x86_64::*;

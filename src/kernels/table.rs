@@ -1,8 +1,10 @@
-//! The tables of functions, what each needs of the CPU, and the only calls into code that needs it.
+//! The backends of each architecture: their tables of functions, the CPU features that each needs, and the only calls
+//! into code that needs features.
 #![allow(unsafe_code)]
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 use super::Products;
+use super::backend::Backend;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 use super::neon32;
 use super::{Kernels, Peaks, scalar};
@@ -12,7 +14,6 @@ use super::{avx2, avx512, avxvnni};
 use super::{dotprod, i8mm, neon};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 use crate::quant::Dtype;
-use alloc::vec::Vec;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 use std::arch::is_aarch64_feature_detected;
 
@@ -29,32 +30,6 @@ macro_rules! is_aarch64_feature_detected {
     ($name:tt) => {
         cfg!(target_feature = $name)
     };
-}
-
-/// A backend and the CPU features without which it must not run.
-pub(super) struct Backend {
-    pub(super) kernels: &'static Kernels,
-    features: &'static [Feature],
-}
-
-/// A CPU feature by name and the test for it.
-type Feature = (&'static str, fn() -> bool);
-
-impl Backend {
-    /// Names of all features needed.
-    pub(super) fn needed(&self) -> Vec<&'static str> {
-        self.features.iter().map(|(name, _)| *name).collect()
-    }
-
-    /// Names of the features needed that this CPU has.
-    pub(super) fn found(&self) -> impl Iterator<Item = &'static str> {
-        self.features.iter().filter(|(_, has)| has()).map(|(name, _)| *name)
-    }
-
-    /// Names of the features needed that this CPU lacks.
-    pub(super) fn missing(&self) -> impl Iterator<Item = &'static str> {
-        self.features.iter().filter(|(_, has)| !has()).map(|(name, _)| *name)
-    }
 }
 
 static SCALAR_PEAKS: Peaks = Peaks { floats: scalar::f32_peak, quantized: scalar::int8_peak };

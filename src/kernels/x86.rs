@@ -3,7 +3,7 @@
 //! functions, which carry the target features.
 
 use super::scalar::check_matvec;
-use super::{Group, PanelOut, parts};
+use super::{Group, PanelOut};
 use crate::quant::{GROUP_SIZE, PANEL_ROWS, groups, scale_bytes};
 use bytemuck::{Pod, Zeroable, bytes_of, cast_slice, cast_slice_mut, must_cast, must_cast_ref, pod_read_unaligned};
 
@@ -192,6 +192,13 @@ fn streams<'a, const P: usize, const BY_PART: bool, const BYTES: usize, const PA
             cast_slice_mut(out).copy_from_slice(bytes_of(sums));
         }
     }
+}
+
+/// Cuts `n` tokens into as few parts of at most `most` as there can be, of sizes that differ by at most 1: a part of one
+/// token would cost as much as one of many.
+pub(super) fn parts(n: usize, most: usize) -> impl Iterator<Item = core::ops::Range<usize>> {
+    let n_parts = n.div_ceil(most);
+    (0..n_parts).map(move |i| n * i / n_parts..n * (i + 1) / n_parts)
 }
 
 /// [`Products::matmul`](super::Products::matmul) with at most `MOST` tokens at a time, 8 or 12, whose integer sums of a

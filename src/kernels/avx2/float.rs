@@ -1,7 +1,8 @@
 //! fp16 and f32 products: fused multiply-adds over k in order, 16 rows in two registers.
 
+use super::super::PanelOut;
 use super::super::scalar::{check_matmul, check_matvec};
-use super::super::{PanelOut, parts};
+use super::super::x86::parts;
 use super::{load, load_16, store_16, widen};
 use crate::quant::{Dtype, PANEL_ROWS, panel_bytes};
 use core::arch::x86_64::*;

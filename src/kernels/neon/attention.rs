@@ -3,7 +3,8 @@
 use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::super::online_softmax::attend;
 use super::super::{Group, PanelOut};
-use super::int8::{Codes, Dots, Int8Panel, dots, quantize, quantize_group};
+use super::int8::{Dots, dots, quantize, quantize_group};
+use super::panel::{Codes, Int8Panel};
 use super::tiles::product;
 use super::{Row, padded, widen};
 use crate::quant::{PANEL_ROWS, groups};

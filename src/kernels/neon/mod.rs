@@ -5,11 +5,13 @@
 mod attention;
 mod float;
 mod int8;
+mod panel;
 mod tiles;
 
 pub(super) use attention::{attend_f16, attend_f32, attend_int8, attend_int8_by};
 pub(super) use float::{f16_matmul, f16_matvec, f32_matmul, f32_matvec};
-pub(super) use int8::{Codes, Dots, Int8Panel, int8_matmul, int8_matvec, matmul, matvec, quantize};
+pub(super) use int8::{Dots, int8_matmul, int8_matvec, matmul, matvec, quantize};
+pub(super) use panel::{Codes, Int8Panel};
 
 use bytemuck::must_cast;
 use core::arch::aarch64::*;

@@ -13,7 +13,7 @@
 
 use super::super::{Group, PanelOut};
 use super::Row;
-use super::int8::Int8Panel;
+use super::panel::Int8Panel;
 use crate::quant::PANEL_ROWS;
 use core::arch::aarch64::vdupq_n_f32;
 use core::arch::asm;
