@@ -14,11 +14,12 @@ pub struct Kernels {
     pub quantize: fn(x: &[f32], cols: usize, out: &mut [Group]),
     /// The products of each weight format.
     pub products: ProductTable,
-    /// Attention of up to [`QUERY_ROWS`](super::QUERY_ROWS) queries, in the order of their tokens, over one KV head kept as halves.
+    /// Attention of up to [`QUERY_ROWS`](super::QUERY_ROWS) queries, in the order of their tokens, over one KV head that is
+    /// kept as halves.
     pub attend_f16: fn(queries: &mut [Query<'_>], head: &KvHead<'_, u16>),
-    /// Attention of up to [`QUERY_ROWS`](super::QUERY_ROWS) queries, in the order of their tokens, over one KV head kept as f32.
+    /// The same over one KV head that is kept as f32.
     pub attend_f32: fn(queries: &mut [Query<'_>], head: &KvHead<'_, f32>),
-    /// Attention of up to [`QUERY_ROWS`](super::QUERY_ROWS) queries, in the order of their tokens, over one KV head kept as int8.
+    /// The same over one KV head that is kept as int8.
     pub attend_int8: fn(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>),
     /// `y = x / sqrt(mean(x^2) + eps) * weight` for each row of `x` and `y` (n, dim); `weight` (dim).
     pub rms_norm: fn(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]),
@@ -35,7 +36,7 @@ pub struct Kernels {
     pub add: fn(x: &mut [f32], y: &[f32]),
     /// Turns every head of `x` (n, n_heads, head_dim) by the angles of its token, `[cos][sin]` of (n, head_dim).
     pub rope: fn(x: &mut [f32], angles: &[f32], head_dim: usize),
-    /// What `whit bench` holds the products against.
+    /// The peaks that `whit bench` compares the products with.
     pub peaks: &'static Peaks,
 }
 

@@ -1,4 +1,4 @@
-//! Quantized inputs.
+//! Inputs of products, quantized in groups.
 
 use crate::quant::GROUP_SIZE;
 

@@ -2,10 +2,10 @@
 //!
 //! [`scalar`] is plain Rust, always compiled, and the truth: every kernel of every other backend gives the same bits
 //! for the same input (docs/numerics.md; a NaN counts as equal to any NaN), which `tests/kernels_battery.rs` holds.
-//! Kernels see slices and shapes, never names, files, threads or configurations. All of them check the sizes of what
-//! they are given once a call.
+//! Kernels see slices and shapes, never names, files, threads or configurations. Each call checks the sizes of its
+//! arguments once.
 //!
-//! To add a backend: one file with its functions, one static and one line of [`table`](self) with what it needs.
+//! A new backend is one file with its functions, and in `table.rs` its table and the CPU features that it needs.
 
 mod attention;
 #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! The products of each weight format: one row of functions a format, all of one form.
+//! The products of each weight format: one row of functions for each format, with the same arguments in every row.
 
 use super::Group;
 use crate::quant::{Dtype, Inputs, PANEL_ROWS};
@@ -52,7 +52,7 @@ impl Index<Dtype> for ProductTable {
     }
 }
 
-/// What a backend's products are held against: functions that do the multiply-adds of a product, and nothing else, in
+/// The peaks that a backend's products are compared with: functions that do only the multiply-adds of a product, in
 /// registers. Each runs for a number of rounds and returns the number of its multiply-adds.
 #[derive(Clone, Copy)]
 pub struct Peaks {

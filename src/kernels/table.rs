@@ -17,7 +17,7 @@ use crate::quant::Dtype;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 use std::arch::is_aarch64_feature_detected;
 
-/// The feature test of `std`, for builds without it: what the target is compiled for is all that is known of its CPU.
+/// The feature test of `std`, for builds without it: of the CPU only the features that the code is compiled for are known.
 #[cfg(all(target_arch = "x86_64", not(feature = "std")))]
 macro_rules! is_x86_feature_detected {
     ($name:tt) => {
@@ -57,9 +57,9 @@ macro_rules! entry {
     ($isa:ident::$kernel:ident($($argument:ident),*)) => { entry!(|$($argument),*| $isa::$kernel($($argument),*)) };
     (|$($argument:ident),*| $isa:ident::$kernel:ident($($value:expr),*)) => {
         |$($argument),*| {
-            // SAFETY: a table other than SCALAR is reached only through BACKENDS, and `available` and `by_name`, which
-            // read it, give out a table only where no feature that it lists, and these are all that its functions
-            // enable or ask for, is missing. The functions are safe otherwise.
+            // SAFETY: a function is unsafe only because of the CPU features that it enables or asks for. BACKENDS lists
+            // all of them beside its table. A table other than SCALAR is reached only through BACKENDS, and `available`
+            // and `by_name`, which read it, return a table only where this CPU has every feature in its list.
             unsafe { $isa::$kernel($($value),*) }
         }
     };
@@ -209,7 +209,7 @@ static I8MM_PEAKS: Peaks = Peaks { floats: entry!(neon::f32_peak(rounds)), quant
 #[cfg(target_arch = "aarch64")]
 static I8MM: Kernels = Kernels {
     name: "i8mm",
-    // One token is no matrix: its products are dotprod's.
+    // With one token there is no matrix to multiply with: its product is dotprod's.
     products: DOTPROD.products.with(
         Dtype::Int8,
         Products {

@@ -9,8 +9,7 @@
 //! | fp16 | `[cols][16] f16`, rounded up to 64 bytes |
 //! | int8 | `[groups][16] f16` scales, rounded up to 64 bytes, then `[groups][8][16][4] i8` codes |
 //!
-//! Each format is a file of this folder, which says all of this once more in code: see [`Format`]. All values are
-//! little-endian.
+//! Each format is a file of this folder that holds its layout as code: see [`Format`]. All values are little-endian.
 
 mod float16;
 mod float32;
@@ -35,7 +34,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// All dtypes, in the order of their codes, which begin at 0 and leave none out.
+    /// All dtypes in the order of their codes, which are 0, 1, 2 and so on without a gap.
     pub const ALL: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Int8];
 
     /// What the format says about itself.

@@ -93,7 +93,7 @@ fn float_streams<const P: usize, const BYTES: usize>(
     }
 }
 
-/// Walks the panel in pieces of [`COLUMNS`], which `widen` turns into f32, and lets all tokens meet each piece.
+/// Walks the panel in pieces of [`COLUMNS`], which `widen` turns into f32, and multiplies each piece with all tokens.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn float_matmul<const BYTES: usize>(

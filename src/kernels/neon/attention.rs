@@ -158,7 +158,8 @@ pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8
     attend_int8_by(queries, head, |panel, q| product(panel, q, 1), |codes, x| dots(codes, x));
 }
 
-/// [`attend_int8`] by any way to get the product of a panel of keys with a query and the exact dot products of a group.
+/// [`attend_int8`] by two given functions: the product of a panel of keys with a query, and the exact dot products of a
+/// group.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(in super::super) fn attend_int8_by(
