@@ -1,4 +1,4 @@
-//! What attention over one KV head is given: queries, and cached keys and values in blocks of 32 absolute positions
+//! The inputs of attention over one KV head: queries, and cached keys and values in blocks of 32 absolute positions
 //! (docs/numerics.md).
 //!
 //! Keys are laid out as weights are: 16 positions are a panel, so that scores have no sums across lanes. For int8 the
@@ -48,7 +48,8 @@ pub const fn value_block_bytes(head_dim: usize) -> usize {
     BLOCK * 2 + head_dim.div_ceil(PANEL_ROWS) * PANEL_ROWS * BLOCK
 }
 
-/// Checks `queries` against each other and against a head that has room for some blocks; returns head_dim and that number.
+/// Checks that `queries` agree with each other and that the head has room for the positions that they see; returns head_dim
+/// and the number of blocks that there is room for, which is `n_blocks(head_dim)`.
 ///
 /// The head is a ring: block `b` of a text lies in slot `b % n_blocks`.
 #[inline]
@@ -68,7 +69,7 @@ pub(super) fn check_queries(queries: &[Query<'_>], n_blocks: impl Fn(usize) -> u
 }
 
 impl<E> KvHead<'_, E> {
-    /// Blocks that there is room for.
+    /// Number of blocks that there is room for.
     pub(super) fn n_blocks(&self, head_dim: usize) -> usize {
         assert!(self.keys.len() == self.values.len(), "keys and values");
         self.keys.len() / head_dim / BLOCK
@@ -76,7 +77,7 @@ impl<E> KvHead<'_, E> {
 }
 
 impl KvHeadInt8<'_> {
-    /// Blocks that there is room for.
+    /// Number of blocks that there is room for.
     pub(super) fn n_blocks(&self, head_dim: usize) -> usize {
         assert!(head_dim <= MAX_HEAD_GROUPS * GROUP_SIZE, "int8 heads of {head_dim}");
         let blocks = self.values.len() / value_block_bytes(head_dim);

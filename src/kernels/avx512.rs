@@ -1,14 +1,14 @@
 //! 512-bit x86: AVX-512 F, BW, VL and VNNI (Ice Lake, 2019, and Zen 4, 2022, on), the 16 rows of a panel in one register.
 //! Every kernel is the same as in [`scalar`](super::scalar), bit for bit; what is not here is [`avx2`](super::avx2)'s.
 //!
-//! `dpbusd` wants one unsigned side: it gets w + 128, and each sum starts at -128 times the sum of the input's codes.
+//! One operand of `dpbusd` is unsigned: it is w + 128, and each sum starts at -128 times the sum of the input's codes.
 
 use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::avx2::{self, Codes, Int8Panel, prefetch};
 use super::online_softmax::{AT_ONCE, attend};
 use super::scalar::{check_matmul, check_matvec};
-use super::x86::{self, Closures, Unit};
-use super::{Group, PanelOut, parts};
+use super::x86::{self, Closures, Unit, parts};
+use super::{Group, PanelOut};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
 use bytemuck::{must_cast, must_cast_ref};
 use core::arch::x86_64::*;
@@ -61,7 +61,7 @@ fn add_group(sum: __m512, dots: __m512i, scales: __m512, scale: f32) -> __m512 {
     _mm512_add_ps(sum, _mm512_mul_ps(_mm512_cvtepi32_ps(dots), scales))
 }
 
-/// The instructions: the weights plus 128, which is one bit turned, with the inputs.
+/// The instructions: they multiply the weights plus 128, which flips one bit, with the inputs.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
 fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 1, Unpacked = [__m512i; 8], Sums = __m512i> {

@@ -1,7 +1,7 @@
 //! 256-bit x86 with AVX-VNNI (Alder Lake, 2021, and Zen 5, 2024, on): [`avx2`](super::avx2) with four int8 products and
 //! their sum in one instruction. Every kernel is the same as in [`scalar`](super::scalar), bit for bit.
 //!
-//! `dpbusd` wants one unsigned side: it gets w + 128, and each sum starts at -128 times the sum of the input's codes.
+//! One operand of `dpbusd` is unsigned: it is w + 128, and each sum starts at -128 times the sum of the input's codes.
 
 use super::attention::{BLOCK, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::avx2::{self, Codes, Int8Panel, add_group, line, prefetch, store_16, widen};
@@ -17,7 +17,7 @@ use core::ops::Range;
 
 /// Tokens whose integer sums stay in registers, 8 rows each.
 const TOKENS: usize = 8;
-/// The instructions: the weights plus 128, which is one bit turned, with the inputs.
+/// The instructions: they multiply the weights plus 128, which flips one bit, with the inputs.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 2, Unpacked = &'a Codes, Sums = __m256i> {

@@ -4,8 +4,9 @@
 //! The loops over the groups of a panel are assembly: the instruction has no stable name in Rust, the compiler keeps too
 //! little of a tile in registers, and where a core runs in order (A55) the order of instructions is its speed.
 //!
-//! Cycles per 16 multiply-adds as llvm-mca 19 has them (for A76 the tables of Neoverse N1, the same core), rescale and loads
-//! from L1 included, and what the pipeline allows, which is two vector instructions a cycle on A76, one on A55:
+//! The table has instructions and cycles per 16 multiply-adds, rescale and loads from L1 included, as llvm-mca 19 computes
+//! them (for A76 with its model of Neoverse N1, the same core), and the fewest cycles that the pipeline allows: it starts two
+//! vector instructions a cycle on A76, one on A55.
 //!
 //! | loop | instructions | A55 | bound | A76 | bound |
 //! |---|---|---|---|---|---|

@@ -53,8 +53,8 @@ pub fn sum_of_squares(x: &[f32]) -> f32 {
 #[inline(always)]
 pub fn widen(h: u16) -> f32 {
     let magnitude = u32::from(h & 0x7fff);
-    // The exponent is off by 112 (127 - 15); a multiplication sets it right for subnormals as well. Infinities and NaN
-    // end with the exponent 0x8f and are given all ones.
+    // The exponent is too small by 112 (127 - 15); the multiplication corrects it, for subnormals as well. Infinities and
+    // NaN then have the exponent 0x8f, which becomes all ones.
     let value = f32::from_bits(magnitude << 13) * f32::from_bits((127 + 112) << 23);
     let special = if magnitude >= 0x7c00 { 0x7f80_0000 } else { 0 };
     f32::from_bits(value.to_bits() | special | (u32::from(h & 0x8000) << 16))

@@ -1,6 +1,6 @@
-//! exp, tanh, sigmoid, sine and cosine of our own: plain multiplications and additions, so equal on every machine.
+//! Our own exp, tanh, sigmoid, sine and cosine: plain multiplications and additions, so equal on every machine.
 //!
-//! No branch on the value, so that loops over them become vector code. docs/numerics.md states each formula.
+//! They do not branch on the value, so that loops over them become vector code. docs/numerics.md states each formula.
 
 use core::f64::consts::FRAC_2_PI;
 

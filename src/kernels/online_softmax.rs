@@ -1,5 +1,5 @@
 //! The order in which attention streams over one KV head: scores, running softmax and weighted sum, block by block, after
-//! Milakov and Gimelshein 2018, "Online normalizer calculation for softmax". The products are a backend's.
+//! Milakov and Gimelshein 2018, "Online normalizer calculation for softmax". Each backend brings its own products.
 
 use super::PanelOut;
 use super::attention::{BLOCK, QUERY_ROWS, Query};
@@ -10,7 +10,7 @@ use super::soft::Soft;
 use crate::quant::PANEL_ROWS;
 use core::ops::Range;
 
-/// Queries that share what is read of a panel.
+/// The most queries that one reading of a panel serves.
 pub(super) const AT_ONCE: usize = 4;
 
 /// The running softmax of one query: the largest score so far, and the sum of exp(score - max).
@@ -23,7 +23,7 @@ struct State {
 /// Attention of `queries`, in the order of their tokens, over a ring of `n_blocks` blocks, by the products of a backend, which
 /// are given slots of the ring:
 ///
-/// - `prepare(slot)` comes before all else of a block, once, and makes what the two products read, an `S`;
+/// - `prepare(slot)` is called once for each block, before the others, and makes the `S` that the two products read;
 /// - `scores(s, first, queries, panel, out)` writes q k^T of up to [`AT_ONCE`] queries, the first being number `first`,
 ///   with the 16 keys of a panel;
 /// - `weigh(s, queries, p, slot, seen)` adds the values of the positions `seen` of a block, weighted by `p`, to each
@@ -84,7 +84,7 @@ fn seen(visible: &Range<usize>, block: usize) -> Range<usize> {
     slot(visible.start)..slot(visible.end)
 }
 
-/// Turns the products `p` of a block into probabilities by the running maximum; `out` is set right for a larger one.
+/// Turns the products `p` of a block into probabilities by the running maximum; where that grows, `out` is scaled to it.
 #[inline(always)]
 fn softmax(p: &mut [f32; BLOCK], seen: &Range<usize>, scale: f32, state: &mut State, out: &mut [f32]) {
     for p in p.iter_mut() {

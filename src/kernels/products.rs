@@ -1,8 +1,14 @@
-//! The products of each weight format: one row of functions a format, all of one form.
+//! The products of each weight format: one row of functions for each format, with the same arguments in every row.
 
-use super::{Group, PanelOut};
-use crate::quant::{Dtype, Inputs};
+use super::Group;
+use crate::quant::{Dtype, Inputs, PANEL_ROWS};
 use core::ops::Index;
+
+/// The most tokens that one matmul call multiplies with a panel.
+pub const TILE: usize = 96;
+
+/// The products of one panel with one token.
+pub type PanelOut = [f32; PANEL_ROWS];
 
 /// The inputs of a product: n tokens of `cols` columns, in each form that a weight format may ask for.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +26,7 @@ pub struct Tokens<'a> {
 pub struct Products {
     /// Product of consecutive `panels` with one token `x`: `out` (panels * 16).
     pub matvec: fn(panels: &[u8], x: &Tokens<'_>, out: &mut [f32]),
-    /// Product of one `panel` with the n tokens of `x`, at most [`TILE`](super::TILE): `out` (n, 16).
+    /// Product of one `panel` with the n tokens of `x`, at most [`TILE`]: `out` (n, 16).
     pub matmul: fn(panel: &[u8], x: &Tokens<'_>, out: &mut [PanelOut]),
 }
 
@@ -46,7 +52,7 @@ impl Index<Dtype> for ProductTable {
     }
 }
 
-/// What a backend's products are held against: functions that do the multiply-adds of a product, and nothing else, in
+/// The peaks that a backend's products are compared with: functions that do only the multiply-adds of a product, in
 /// registers. Each runs for a number of rounds and returns the number of its multiply-adds.
 #[derive(Clone, Copy)]
 pub struct Peaks {

@@ -1,4 +1,5 @@
-//! What is done to each row or element by itself, once in plain Rust: every backend compiles it for its instruction set.
+//! Kernels that treat each row or element by itself, written once in plain Rust: a backend can compile them for its
+//! instruction set.
 //!
 //! Sums go through [`lanes`](super::lanes), so that vectors of any width give the same bits. Shapes are checked by the
 //! ops that call these.

@@ -1,4 +1,4 @@
-//! The truth: every kernel in plain Rust. What another backend computes has these bits.
+//! The truth: every kernel in plain Rust. Every other backend computes the same bits.
 
 use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::lanes::{sum, widen};
@@ -352,7 +352,7 @@ pub fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {
     rows::rope(x, angles, head_dim);
 }
 
-/// Sums of a peak: some vector registers of any width.
+/// Independent sums of a peak: they fill several vector registers of any width.
 const PEAK_SUMS: usize = 32;
 
 /// See [`Peaks::quantized`](super::Peaks::quantized): pairs of products of codes that are already widened to i16.
@@ -370,7 +370,7 @@ pub fn int8_peak(rounds: usize) -> u64 {
     (rounds * PEAK_SUMS * 2) as u64
 }
 
-/// See [`Peaks::floats`](super::Peaks::floats): fused, as the products are, also where that is a call.
+/// See [`Peaks::floats`](super::Peaks::floats): fused, as the products are, even where that is a call of a function.
 pub fn f32_peak(rounds: usize) -> u64 {
     let (w, x) = (black_box(0.75_f32), black_box(0.25_f32));
     let mut sums = black_box([2.0_f32; PEAK_SUMS]);

@@ -1,4 +1,5 @@
-//! Functions of f32 that `core` lacks, with the very bits of those in `std`, which IEEE 754 fixes: for builds without it.
+//! Functions of f32 that `core` lacks, for builds without `std`. IEEE 754 fixes their results, so they give the bits of
+//! those in `std`.
 
 /// `f32` as `std` extends it.
 pub(super) trait Soft {
@@ -6,7 +7,7 @@ pub(super) trait Soft {
     fn sqrt(self) -> Self;
     /// `self * a + b`, rounded once.
     fn mul_add(self, a: Self, b: Self) -> Self;
-    /// The nearest integer, of two the even one.
+    /// The nearest integer; of two equally near, the even one.
     fn round_ties_even(self) -> Self;
 }
 
@@ -26,14 +27,14 @@ impl Soft for f32 {
         let shift = room - ((exponent - room) & 1);
         let square = u64::from(significand) << shift;
         let root = square.isqrt();
-        // One more bit says whether something follows; the conversion rounds to nearest even.
+        // One more bit says whether the root has more digits; the conversion rounds to nearest even.
         let rounded = (root << 1 | u64::from(root * root != square)) as f32;
         rounded * f32::from_bits(((exponent - shift) / 2 - 1 + 127) as u32 * (1 << 23))
     }
 
     fn mul_add(self, a: f32, b: f32) -> f32 {
-        // The product has 48 bits, so f64 holds it. The sum is rounded to odd, from which f32, with less than half of its
-        // bits, is rounded as from the exact sum.
+        // The product has 48 bits, so f64 holds it. The sum is rounded to odd. As f32 has less than half of the bits of f64,
+        // rounding that gives the same as rounding the exact sum.
         let (product, b) = (f64::from(self) * f64::from(a), f64::from(b));
         let sum = product + b;
         let back = sum - product;
@@ -49,7 +50,7 @@ impl Soft for f32 {
     fn round_ties_even(self) -> f32 {
         // From here on every f32 is an integer, and adding it rounds to one.
         const INTEGERS: f32 = (1 << 23) as f32;
-        // So are NaN and the infinities left alone.
+        // NaN and the infinities also stay as they are.
         if self.abs() < INTEGERS { ((self.abs() + INTEGERS) - INTEGERS).copysign(self) } else { self }
     }
 }

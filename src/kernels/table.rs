@@ -1,8 +1,10 @@
-//! The tables of functions, what each needs of the CPU, and the only calls into code that needs it.
+//! The backends of each architecture: their tables of functions, the CPU features that each needs, and the only calls
+//! into code that needs features.
 #![allow(unsafe_code)]
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 use super::Products;
+use super::backend::Backend;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 use super::neon32;
 use super::{Kernels, Peaks, scalar};
@@ -12,11 +14,10 @@ use super::{avx2, avx512, avxvnni};
 use super::{dotprod, i8mm, neon};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 use crate::quant::Dtype;
-use alloc::vec::Vec;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 use std::arch::is_aarch64_feature_detected;
 
-/// The feature test of `std`, for builds without it: what the target is compiled for is all that is known of its CPU.
+/// The feature test of `std`, for builds without it: of the CPU only the features that the code is compiled for are known.
 #[cfg(all(target_arch = "x86_64", not(feature = "std")))]
 macro_rules! is_x86_feature_detected {
     ($name:tt) => {
@@ -29,32 +30,6 @@ macro_rules! is_aarch64_feature_detected {
     ($name:tt) => {
         cfg!(target_feature = $name)
     };
-}
-
-/// A backend and the CPU features without which it must not run.
-pub(super) struct Backend {
-    pub(super) kernels: &'static Kernels,
-    features: &'static [Feature],
-}
-
-/// A CPU feature by name and the test for it.
-type Feature = (&'static str, fn() -> bool);
-
-impl Backend {
-    /// Names of all features needed.
-    pub(super) fn needed(&self) -> Vec<&'static str> {
-        self.features.iter().map(|(name, _)| *name).collect()
-    }
-
-    /// Names of the features needed that this CPU has.
-    pub(super) fn found(&self) -> impl Iterator<Item = &'static str> {
-        self.features.iter().filter(|(_, has)| has()).map(|(name, _)| *name)
-    }
-
-    /// Names of the features needed that this CPU lacks.
-    pub(super) fn missing(&self) -> impl Iterator<Item = &'static str> {
-        self.features.iter().filter(|(_, has)| !has()).map(|(name, _)| *name)
-    }
 }
 
 static SCALAR_PEAKS: Peaks = Peaks { floats: scalar::f32_peak, quantized: scalar::int8_peak };
@@ -82,9 +57,9 @@ macro_rules! entry {
     ($isa:ident::$kernel:ident($($argument:ident),*)) => { entry!(|$($argument),*| $isa::$kernel($($argument),*)) };
     (|$($argument:ident),*| $isa:ident::$kernel:ident($($value:expr),*)) => {
         |$($argument),*| {
-            // SAFETY: a table other than SCALAR is reached only through BACKENDS, and `available` and `by_name`, which
-            // read it, give out a table only where no feature that it lists, and these are all that its functions
-            // enable or ask for, is missing. The functions are safe otherwise.
+            // SAFETY: a function is unsafe only because of the CPU features that it enables or asks for. BACKENDS lists
+            // all of them beside its table. A table other than SCALAR is reached only through BACKENDS, and `available`
+            // and `by_name`, which read it, return a table only where this CPU has every feature in its list.
             unsafe { $isa::$kernel($($value),*) }
         }
     };
@@ -234,7 +209,7 @@ static I8MM_PEAKS: Peaks = Peaks { floats: entry!(neon::f32_peak(rounds)), quant
 #[cfg(target_arch = "aarch64")]
 static I8MM: Kernels = Kernels {
     name: "i8mm",
-    // One token is no matrix: its products are dotprod's.
+    // With one token there is no matrix to multiply with: its product is dotprod's.
     products: DOTPROD.products.with(
         Dtype::Int8,
         Products {

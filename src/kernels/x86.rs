@@ -3,12 +3,12 @@
 //! functions, which carry the target features.
 
 use super::scalar::check_matvec;
-use super::{Group, PanelOut, parts};
+use super::{Group, PanelOut};
 use crate::quant::{GROUP_SIZE, PANEL_ROWS, groups, scale_bytes};
 use bytemuck::{Pod, Zeroable, bytes_of, cast_slice, cast_slice_mut, must_cast, must_cast_ref, pod_read_unaligned};
 
-/// Bytes that are asked for ahead of use, in each panel. The arithmetic of a group fills the window of the core, so that
-/// nothing else reads ahead: a matvec of a matrix in memory, and a matmul of few tokens, have twice the speed for it.
+/// Distance in bytes at which a panel is prefetched ahead of use. The arithmetic of a group fills the window of the core, so
+/// that without it nothing reads ahead: it doubles the speed of a matvec of a matrix in memory, and of a matmul of few tokens.
 const AHEAD: usize = 2048;
 /// Lines of a group: 4 columns of 16 rows each.
 const LINES: usize = GROUP_SIZE / 4;
@@ -54,7 +54,7 @@ pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
     fn add(&self, sums: Self::Floats, dots: Self::Sums, scales: Self::Floats, scale: f32) -> Self::Floats;
 }
 
-/// A [`Unit`] of closures, which a backend makes where its target features are enabled, so that they have them.
+/// A [`Unit`] of closures. A backend makes them in a function with its target features, so that they have these too.
 pub(super) struct Closures<Prefetch, Unpack, Line, Start, Dot, Widen, Add> {
     pub(super) prefetch: Prefetch,
     pub(super) unpack: Unpack,
@@ -121,8 +121,8 @@ where
 }
 
 /// [`Products::matvec`](super::Products::matvec) over panels of `bytes` bytes, `STREAMS` of them side by side, which hides
-/// the latency of their sums. The codes of a group are read in the order of their bytes, as the prefetchers of a core
-/// without VNNI like it, or, with `BY_PART`, those of one part before those of the next, which touches all cache lines of
+/// the latency of their sums. The codes of a group are read in the order of their bytes, which suits the prefetchers of a
+/// core without VNNI. With `BY_PART` those of one part are read before those of the next, which touches all cache lines of
 /// the group sooner.
 #[inline(always)]
 pub(super) fn matvec<'a, const STREAMS: usize, const BY_PART: bool, const BYTES: usize, const PARTS: usize>(
@@ -160,7 +160,7 @@ fn streams<'a, const P: usize, const BY_PART: bool, const BYTES: usize, const PA
     let panels: [Panel<'a, BYTES>; P] = core::array::from_fn(|p| Panel::new(&panels[p * bytes..][..bytes], cols));
     let mut sums = [[Zeroable::zeroed(); PARTS]; P];
     for panel in &panels {
-        // The groups ask ahead by the same distance, so that the length of the scales before them would be left out.
+        // The groups prefetch at a fixed distance and so would skip as many bytes as the scales before them have.
         unit.prefetch(panel.scales.as_ptr().cast(), AHEAD, scale_bytes(cols));
     }
     for (g, x) in x.iter().enumerate() {
@@ -194,6 +194,13 @@ fn streams<'a, const P: usize, const BY_PART: bool, const BYTES: usize, const PA
     }
 }
 
+/// Cuts `n` tokens into as few parts of at most `most` tokens as possible, whose sizes differ by at most 1: a part of one
+/// token would cost as much as one of many.
+pub(super) fn parts(n: usize, most: usize) -> impl Iterator<Item = core::ops::Range<usize>> {
+    let n_parts = n.div_ceil(most);
+    (0..n_parts).map(move |i| n * i / n_parts..n * (i + 1) / n_parts)
+}
+
 /// [`Products::matmul`](super::Products::matmul) with at most `MOST` tokens at a time, 8 or 12, whose integer sums of a
 /// part stay in registers; the f32 sums stay in `out`, which lies in L1. The backend has checked the arguments.
 #[inline(always)]
@@ -209,7 +216,7 @@ pub(super) fn matmul<'a, const MOST: usize, const BYTES: usize, const PARTS: usi
     let panel = Panel::new(panel, cols);
     out.fill([0.0; PANEL_ROWS]);
     for ((codes, scales), x) in panel.codes.iter().zip(panel.scales).zip(x.chunks_exact(n)) {
-        // At the end of the panel, the next one follows.
+        // Near the end of the panel this reaches into the next one.
         unit.prefetch(codes.as_ptr(), AHEAD, BYTES);
         let (w, scales) = (unit.unpack(codes), unit.widen(scales));
         for part in parts(n, MOST) {

@@ -4,7 +4,7 @@ use crate::compute::Compute;
 
 /// Elements below which a part is not worth a thread: some microseconds of work.
 const MIN_ELEMENTS: usize = 1 << 13;
-/// Elements that a part has a multiple of.
+/// The elements of a part are a multiple of this.
 const UNIT: usize = 64;
 
 /// `x[i] = gelu(x[i])` by the tanh form, (T, hidden_dim).

@@ -22,7 +22,7 @@ pub struct KvSpan<'a> {
 /// `q`, `out` (T, n_heads, head_dim), each `n_heads / n_kv_heads` consecutive heads sharing a KV head.
 ///
 /// The token at position p of its text sees `0..=p`, or with a `window` only its last `window` positions. Keys and values
-/// are read once for [`QUERY_ROWS`] queries, heads of some tokens, so that a long prompt meets them in cache.
+/// are read once for [`QUERY_ROWS`] queries, which are heads of some tokens, so that a long prompt finds them in cache.
 pub fn attention<'a>(
     compute: &Compute,
     q: &[f32],

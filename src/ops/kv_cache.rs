@@ -52,7 +52,7 @@ impl KvDtype {
     }
 }
 
-/// What a cache is like, without its keys and values.
+/// The type and the dimensions of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvShape {
     /// Type of the elements.
@@ -107,14 +107,14 @@ impl KvShape {
 /// and [`KvHeadInt8`] say. A position takes the place of the one that is a whole ring before it.
 pub struct KvCache {
     shape: KvShape,
-    /// The cache from `start` on, where the first multiple of 64 is.
+    /// Holds the cache from `start` on, the first address in it that is a multiple of 64.
     data: Vec<u8>,
     start: usize,
 }
 
 impl KvCache {
-    /// An empty cache; fails where its memory is not to be had, or the heads are too large for int8. Pages are touched as
-    /// positions are stored.
+    /// An empty cache; fails where its memory cannot be allocated, or the heads are too large for int8. Pages are touched
+    /// only as positions are stored.
     pub fn new(shape: KvShape) -> Result<Self> {
         let KvShape { dtype, n_kv_heads, head_dim, n_blocks } = shape;
         assert!(n_kv_heads > 0 && head_dim > 0 && n_blocks > 0, "an empty KV cache");
@@ -129,14 +129,14 @@ impl KvCache {
                 .hint(format!("ask for a context shorter than {}", n_blocks * BLOCK))
         };
         let n = bytes.checked_add(ALIGNMENT as u64).and_then(|n| usize::try_from(n).ok()).ok_or_else(too_large)?;
-        // A zeroed vector aborts where it cannot be had, so a plain one asks first.
+        // A zeroed vector aborts where its memory cannot be allocated, so a plain one tries it first.
         Vec::<u8>::new().try_reserve_exact(n).map_err(|_| too_large())?;
         let data = vec![0; n];
         let start = data.as_ptr().align_offset(ALIGNMENT);
         Ok(KvCache { shape, data, start })
     }
 
-    /// What the cache is like.
+    /// The type and the dimensions.
     pub fn shape(&self) -> KvShape {
         self.shape
     }
@@ -191,12 +191,12 @@ impl KvCache {
         }
     }
 
-    /// What block `block` holds of 32 positions: keys and values of one head after the other.
+    /// The bytes of block `block`, 32 positions: keys and values of one head after the other.
     pub fn block(&self, block: usize) -> impl Iterator<Item = &[u8]> {
         self.shape.block_ranges(block).map(|range| &self.bytes()[range])
     }
 
-    /// Puts back what [`block`](Self::block) gave, in one piece.
+    /// Stores the bytes, in one piece, that [`block`](Self::block) gave.
     pub fn restore_block(&mut self, block: usize, mut bytes: &[u8]) {
         assert!(bytes.len() == self.shape.block_bytes(), "{} bytes of a block", bytes.len());
         for range in self.shape.block_ranges(block) {
@@ -206,7 +206,7 @@ impl KvCache {
         }
     }
 
-    /// Puts zeros at `positions`, which hold what is no longer of use.
+    /// Overwrites `positions`, which are no longer needed, with zeros.
     pub fn clear(&mut self, compute: &Compute, positions: Range<usize>) {
         let zeros = vec![0.0; positions.len() * self.shape.n_kv_heads * self.shape.head_dim];
         self.store(compute, positions.start, &zeros, &zeros);
@@ -229,7 +229,7 @@ impl KvCache {
     }
 }
 
-/// The column of `position` in its panel of keys, from its first element on: every 16th is its own.
+/// The panel of keys from the first element of `position` on: every 16th element belongs to this position.
 fn key_column<E>(keys: &mut [E], position: usize, head_dim: usize) -> &mut [E] {
     let panel = position / PANEL_ROWS * PANEL_ROWS * head_dim;
     &mut keys[panel + position % PANEL_ROWS..panel + PANEL_ROWS * head_dim]

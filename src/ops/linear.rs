@@ -9,7 +9,7 @@ use core::ops::Range;
 
 /// Multiply-adds below which a part of a product is not worth a thread: some microseconds of work.
 const MIN_MACS: usize = 1 << 16;
-/// Panels that one matvec call is given.
+/// Panels of one matvec call.
 const PANELS_AT_ONCE: usize = 8;
 
 /// Scratch for quantized inputs, allocated once.
@@ -162,7 +162,7 @@ struct Piece {
     tokens: Range<usize>,
 }
 
-/// The pieces of the products of `panels` with `n_tokens` tokens: a panel meets all tokens before the next one does.
+/// The pieces of the products of `panels` with `n_tokens` tokens: all tokens of one panel come before the next panel.
 fn pieces(panels: Range<usize>, n_tokens: usize) -> impl Iterator<Item = Piece> {
     let (at_once, end) = (if n_tokens == 1 { PANELS_AT_ONCE } else { 1 }, panels.end);
     panels.step_by(at_once).flat_map(move |panel| {

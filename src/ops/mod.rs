@@ -1,8 +1,8 @@
 //! What a layer does: linear, attention, norm, RoPE, activation. Work is split over threads here, and only here.
 //!
-//! Every op takes T tokens as row-major slices (T, width), T being read off the lengths, and gives each token the bits
-//! it would get alone: a batch is a bag of independent rows. No op allocates. No op knows an instruction set or an
-//! architecture of models. docs/numerics.md states every formula.
+//! Every op takes T tokens as row-major slices (T, width), where T follows from the lengths, and computes for each token
+//! the same bits as if it were alone: a batch is a bag of independent rows. No op allocates. No op knows an instruction set
+//! or an architecture of models. docs/numerics.md states every formula.
 
 /// The version of docs/numerics.md that this arithmetic follows.
 pub const NUMERICS_VERSION: u32 = 2;

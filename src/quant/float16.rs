@@ -1,6 +1,7 @@
 //! fp16: IEEE binary16, a panel being `[cols][16] f16`, rounded up to 64 bytes.
 
-use super::{ALIGNMENT, Format, Inputs, PANEL_ROWS, read_f16};
+use super::layout::{ALIGNMENT, PANEL_ROWS, read_f16};
+use super::{Format, Inputs};
 use half::f16;
 
 /// The format. Weights are rounded to the nearest half, ties to even.

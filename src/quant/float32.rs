@@ -1,6 +1,7 @@
 //! f32: IEEE binary32, a panel being `[cols][16] f32`.
 
-use super::{Format, Inputs, PANEL_ROWS};
+use super::layout::PANEL_ROWS;
+use super::{Format, Inputs};
 
 /// The format.
 pub(super) static FORMAT: Format =

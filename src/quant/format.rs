@@ -1,7 +1,7 @@
 //! What a weight format says about itself.
 
 /// A weight format: the layout of its panels, how they are encoded and decoded, and what its products need. Each format is
-/// one file of this folder with one static of this type; [`Dtype`](super::Dtype) gives it out.
+/// one file of this folder with one static of this type; [`Dtype::format`](super::Dtype::format) returns it.
 #[derive(Debug)]
 pub struct Format {
     /// The name on the command line and in views.
@@ -10,7 +10,7 @@ pub struct Format {
     pub bits: u32,
     /// The largest magnitude of a weight that the format holds.
     pub max_weight: f32,
-    /// What its products multiply the weights with.
+    /// The form of the inputs that its products multiply the weights with.
     pub inputs: Inputs,
     /// `panel_bytes(cols)`: bytes of one panel of `cols` columns, a multiple of [`ALIGNMENT`](super::ALIGNMENT).
     pub panel_bytes: fn(usize) -> usize,
@@ -22,7 +22,7 @@ pub struct Format {
 }
 
 /// The form of the inputs that a product multiplies weights with. The form also decides which instructions multiply, and
-/// so the peak that the product is held against.
+/// so the peak that the product is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Inputs {
     /// f32, by fused multiply-adds.

@@ -3,7 +3,8 @@
 //!
 //! `w[r, k] = code[g][j][r][i] * scale[g][r]` with `k = 32 g + 4 j + i`; columns past `cols` hold code 0.
 
-use super::{Format, GROUP_SIZE, Inputs, PANEL_ROWS, groups, read_f16, scale_bytes};
+use super::layout::{GROUP_SIZE, PANEL_ROWS, groups, read_f16, scale_bytes};
+use super::{Format, Inputs};
 use half::f16;
 
 /// The format.
@@ -21,14 +22,14 @@ pub(super) static FORMAT: Format = Format {
 const MAX_CODE: f32 = 127.0;
 /// The largest magnitude of a weight that an f16 scale reaches.
 const MAX_WEIGHT: f32 = MAX_CODE * f16::MAX.to_f32_const();
-/// Scales tried, from the one that maps the largest value to 127 downwards in steps of 1/512 of it: a slightly smaller
-/// scale clips the largest value a little and may place the others better.
+/// Number of scales tried: the first maps the largest value to 127, and each next one is smaller by 1/512 of the first. A
+/// slightly smaller scale clips the largest value a little and may represent the others better.
 const SCALES_TRIED: u16 = 24;
 
 /// Encodes one group of up to 32 values: the f16 scale and the codes of least squared error among the scales tried.
 ///
-/// The scale is 0 and so are all codes where the group is zero or too small for an f16 scale. Values are finite and at
-/// most [`MAX_WEIGHT`] in magnitude.
+/// The scale and all codes are 0 where the group is zero or too small for an f16 scale. Values are finite and at most
+/// [`MAX_WEIGHT`] in magnitude.
 fn encode_group(x: &[f32], codes: &mut [i8; GROUP_SIZE]) -> f16 {
     let mut group = [0.0; GROUP_SIZE];
     group[..x.len()].copy_from_slice(x);
@@ -55,7 +56,7 @@ fn encode_group(x: &[f32], codes: &mut [i8; GROUP_SIZE]) -> f16 {
 
 /// The code nearest to `value / scale`, ties to even, in [-127, 127].
 ///
-/// Adding and taking away 1.5 * 2^23 rounds to an integer in the default rounding mode, and in vectors on every CPU.
+/// Adding and subtracting 1.5 * 2^23 rounds to an integer in the default rounding mode; every CPU can do it in vectors.
 fn code(value: f32, scale: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     (value / scale).clamp(-MAX_CODE, MAX_CODE) + ROUND - ROUND

@@ -48,7 +48,7 @@ fn attend_float<E: Copy + Default>(
     }
 }
 
-/// Each block is widened once and meets many queries.
+/// Widens each block once for all queries.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn attend_wide<E: Copy + Default>(
@@ -84,7 +84,7 @@ fn attend_wide<E: Copy + Default>(
     attend(queries, n_blocks, &mut wide, prepare, scores, weigh);
 }
 
-/// Keys and values are widened where they are read.
+/// Widens keys and values each time that they are read.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn attend_narrow<E: Copy + Default>(

@@ -1,7 +1,8 @@
 //! fp16 and f32 products: fused multiply-adds over k in order, 16 rows in two registers.
 
+use super::super::PanelOut;
 use super::super::scalar::{check_matmul, check_matvec};
-use super::super::{PanelOut, parts};
+use super::super::x86::parts;
 use super::{load, load_16, store_16, widen};
 use crate::quant::{Dtype, PANEL_ROWS, panel_bytes};
 use core::arch::x86_64::*;
@@ -92,7 +93,7 @@ fn float_streams<const P: usize, const BYTES: usize>(
     }
 }
 
-/// Walks the panel in pieces of [`COLUMNS`], which `widen` turns into f32, and lets all tokens meet each piece.
+/// Walks the panel in pieces of [`COLUMNS`], which `widen` turns into f32, and multiplies each piece with all tokens.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn float_matmul<const BYTES: usize>(

@@ -1,6 +1,6 @@
-//! int8 products. A register holds 8 rows of 4 columns. `maddubs` wants one unsigned side: it gets |w|, up to 128, and
-//! the input with the sign of w. The sum of two products is at most 2 * 128 * 127 = 32512 and fits an i16 for every
-//! weight byte.
+//! int8 products. A register holds 8 rows of 4 columns. One operand of `maddubs` is unsigned: it is |w|, up to 128, and
+//! the other is the input times the sign of w. The sum of two products is at most 2 * 128 * 127 = 32512 and fits an i16
+//! for every weight byte.
 
 use super::super::scalar::{check_matmul, check_quantize, group_scale};
 use super::super::x86::{self, Closures, Panel, Unit};
@@ -44,7 +44,7 @@ pub(super) fn quantize_group(x: &[f32; GROUP_SIZE], out: &mut Group) {
     let scale = group_scale(_mm_cvtsi128_si32(m).cast_unsigned());
     *out = Group { scale, ..Group::ZERO };
     if scale > 0.0 {
-        // The conversion rounds to nearest, ties to even: MXCSR is as the process started with.
+        // The conversion rounds to nearest, ties to even: MXCSR is as it was when the process started.
         let divisor = _mm256_set1_ps(scale);
         let q = x.map(|x| _mm256_cvtps_epi32(_mm256_div_ps(x, divisor)));
         let q = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
@@ -78,7 +78,7 @@ pub(in super::super) fn line(codes: &Codes, j: usize, half: usize) -> __m256i {
     load(&codes[2 * j + half])
 }
 
-/// The instructions: the magnitudes of the weights with the inputs that have taken over their signs.
+/// The instructions: they multiply the magnitudes of the weights with the inputs times the signs of the weights.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 2, Unpacked = &'a Codes, Sums = __m256i> {

@@ -56,8 +56,8 @@ pub(super) fn widen(halves: &[u8; 32]) -> [__m256; 2] {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn prefetch(start: *const u8, ahead: usize, bytes: usize) {
-    for line in 0..bytes / 64 {
-        _mm_prefetch::<_MM_HINT_NTA>(start.wrapping_add(ahead + line * 64).cast());
+    for i in 0..bytes / 64 {
+        _mm_prefetch::<_MM_HINT_NTA>(start.wrapping_add(ahead + i * 64).cast());
     }
 }
 

@@ -3,7 +3,8 @@
 use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::super::online_softmax::attend;
 use super::super::{Group, PanelOut};
-use super::int8::{Codes, Dots, Int8Panel, dots, quantize, quantize_group};
+use super::int8::{Dots, dots, quantize, quantize_group};
+use super::panel::{Codes, Int8Panel};
 use super::tiles::product;
 use super::{Row, padded, widen};
 use crate::quant::{PANEL_ROWS, groups};
@@ -157,7 +158,8 @@ pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8
     attend_int8_by(queries, head, |panel, q| product(panel, q, 1), |codes, x| dots(codes, x));
 }
 
-/// [`attend_int8`] by any way to get the product of a panel of keys with a query and the exact dot products of a group.
+/// [`attend_int8`] by two given functions: the product of a panel of keys with a query, and the exact dot products of a
+/// group.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(in super::super) fn attend_int8_by(

@@ -1,15 +1,17 @@
 //! 128-bit aarch64: NEON as every ARMv8 core has it (Pi 3, Pi 4, Zero 2). Every kernel is the same as in
-//! [`scalar`](super::scalar), bit for bit. Norms, activations and RoPE are scalar's own: NEON belongs to every aarch64
-//! CPU, so that plain Rust is compiled for it.
+//! [`scalar`](super::scalar), bit for bit. Norms, activations and RoPE are those of scalar: every aarch64 CPU has NEON, so
+//! the compiler uses it for plain Rust.
 
 mod attention;
 mod float;
 mod int8;
+mod panel;
 mod tiles;
 
 pub(super) use attention::{attend_f16, attend_f32, attend_int8, attend_int8_by};
 pub(super) use float::{f16_matmul, f16_matvec, f32_matmul, f32_matvec};
-pub(super) use int8::{Codes, Dots, Int8Panel, int8_matmul, int8_matvec, matmul, matvec, quantize};
+pub(super) use int8::{Dots, int8_matmul, int8_matvec, matmul, matvec, quantize};
+pub(super) use panel::{Codes, Int8Panel};
 
 use bytemuck::must_cast;
 use core::arch::aarch64::*;
@@ -34,7 +36,7 @@ fn padded<E: Copy + Default, const N: usize>(x: &[E]) -> [E; N] {
     out
 }
 
-/// Independent sums of a peak, in stages, so that a core that runs in order waits for none.
+/// Independent sums of a peak: enough of them, in stages, that a core that runs in order waits for no result.
 const PEAK_SUMS: usize = 8;
 
 /// See [`Peaks::quantized`](super::Peaks::quantized). Each product depends on its sum, so that none can be left out.

@@ -1,9 +1,10 @@
 //! The loops of int8 products over the groups of a panel, in assembly: the compiler keeps too little of a tile in registers,
 //! and where a core runs in order (A53) the order of instructions is its speed.
 //!
-//! Cycles per 16 multiply-adds as llvm-mca 19 has them, rescale and loads from L1 included, and what the pipeline allows:
-//! `smull`, `smlal` and `sadalp` are three instructions for 16, with the rescale 3.8, of which a core that runs in order
-//! starts one a cycle; A72 multiplies in one of its two pipes, twice for 16.
+//! The table has instructions and cycles per 16 multiply-adds, rescale and loads from L1 included, as llvm-mca 19 computes
+//! them, and the fewest cycles that the pipeline allows. 16 multiply-adds are three instructions, `smull`, `smlal` and
+//! `sadalp`, and 3.8 with the rescale. A core that runs in order (A53) starts one of them a cycle; A72 multiplies in one of
+//! its two pipes, and 16 multiply-adds are two multiplications.
 //!
 //! | loop | instructions | A53 | bound | A72 | bound |
 //! |---|---|---|---|---|---|
@@ -13,7 +14,7 @@
 
 use super::super::{Group, PanelOut};
 use super::Row;
-use super::int8::Int8Panel;
+use super::panel::Int8Panel;
 use crate::quant::PANEL_ROWS;
 use core::arch::aarch64::vdupq_n_f32;
 use core::arch::asm;

@@ -1,0 +1,67 @@
+//! What a backend is: a table of kernels, and the CPU features without which they must not run.
+
+use super::{Group, KvHead, KvHeadInt8, Peaks, ProductTable, Query};
+use alloc::vec::Vec;
+
+/// `fn(x, weight, bias, eps, y)`, see [`Kernels::layer_norm`].
+pub type LayerNorm = fn(&[f32], &[f32], &[f32], f32, &mut [f32]);
+
+/// The kernels of one backend. Shapes: `n` tokens; `groups = ceil(cols / 32)`.
+pub struct Kernels {
+    /// The name, as `--kernels` takes it.
+    pub name: &'static str,
+    /// Quantizes the rows of `x` (n, cols) into `out` (groups, n): groups outermost, as the products read them.
+    pub quantize: fn(x: &[f32], cols: usize, out: &mut [Group]),
+    /// The products of each weight format.
+    pub products: ProductTable,
+    /// Attention of up to [`QUERY_ROWS`](super::QUERY_ROWS) queries, in the order of their tokens, over one KV head that is
+    /// kept as halves.
+    pub attend_f16: fn(queries: &mut [Query<'_>], head: &KvHead<'_, u16>),
+    /// The same over one KV head that is kept as f32.
+    pub attend_f32: fn(queries: &mut [Query<'_>], head: &KvHead<'_, f32>),
+    /// The same over one KV head that is kept as int8.
+    pub attend_int8: fn(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>),
+    /// `y = x / sqrt(mean(x^2) + eps) * weight` for each row of `x` and `y` (n, dim); `weight` (dim).
+    pub rms_norm: fn(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]),
+    /// [`rms_norm`](Self::rms_norm) with `y` in the place of `x`.
+    pub rms_norm_in_place: fn(x: &mut [f32], weight: &[f32], eps: f32),
+    /// `y = (x - mean) / sqrt(variance + eps) * weight + bias` for each row of `x` and `y` (n, dim); `weight`, `bias`
+    /// (dim).
+    pub layer_norm: LayerNorm,
+    /// `gate[i] = silu(gate[i]) * up[i]`.
+    pub swiglu: fn(gate: &mut [f32], up: &[f32]),
+    /// `x[i] = gelu(x[i])` by the tanh form.
+    pub gelu_tanh: fn(x: &mut [f32]),
+    /// `x[i] += y[i]`.
+    pub add: fn(x: &mut [f32], y: &[f32]),
+    /// Turns every head of `x` (n, n_heads, head_dim) by the angles of its token, `[cos][sin]` of (n, head_dim).
+    pub rope: fn(x: &mut [f32], angles: &[f32], head_dim: usize),
+    /// The peaks that `whit bench` compares the products with.
+    pub peaks: &'static Peaks,
+}
+
+/// A backend and the CPU features without which it must not run.
+pub(super) struct Backend {
+    pub(super) kernels: &'static Kernels,
+    pub(super) features: &'static [Feature],
+}
+
+/// A CPU feature by name and the test for it.
+pub(super) type Feature = (&'static str, fn() -> bool);
+
+impl Backend {
+    /// Names of all features needed.
+    pub(super) fn needed(&self) -> Vec<&'static str> {
+        self.features.iter().map(|(name, _)| *name).collect()
+    }
+
+    /// Names of the features needed that this CPU has.
+    pub(super) fn found(&self) -> impl Iterator<Item = &'static str> {
+        self.features.iter().filter(|(_, has)| has()).map(|(name, _)| *name)
+    }
+
+    /// Names of the features needed that this CPU lacks.
+    pub(super) fn missing(&self) -> impl Iterator<Item = &'static str> {
+        self.features.iter().filter(|(_, has)| !has()).map(|(name, _)| *name)
+    }
+}

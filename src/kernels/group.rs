@@ -1,0 +1,20 @@
+//! Inputs of products, quantized in groups.
+
+use crate::quant::GROUP_SIZE;
+
+/// 32 consecutive inputs of one token, quantized: `x[i]` is about `codes[i] * scale`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(C)]
+pub struct Group {
+    /// The codes, in [-127, 127]; zeros past the end of the row.
+    pub codes: [i8; GROUP_SIZE],
+    /// The largest magnitude divided by 127; 0 where that is not a normal number, NaN where an input is not finite.
+    pub scale: f32,
+    /// Sum of the codes, which instructions that multiply unsigned by signed bytes need.
+    pub sum: i32,
+}
+
+impl Group {
+    /// Codes, scale and sum 0.
+    pub const ZERO: Group = Group { codes: [0; GROUP_SIZE], scale: 0.0, sum: 0 };
+}
