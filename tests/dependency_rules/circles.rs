@@ -1,4 +1,4 @@
-//! Which file of `src` depends on which, and the circles among them.
+//! Which file of `src`, or of another crate's folder of sources, depends on which, and the circles among them.
 //!
 //! A file depends on the file that defines what it names by a path: one that begins with `crate::`, `super::`, `self::` or a
 //! module of its own, in a `use` or anywhere in the code. A name that is re-exported or imported on the way is followed to
@@ -11,7 +11,7 @@
 use super::{code_of, is_ident};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The two crates in `src`: a path never leads from one to the other.
+/// The two crates in a folder of sources: a path never leads from one to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Crate {
     Library,
@@ -48,7 +48,7 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    /// Of the files in `sources`, each a path below `src` and a text.
+    /// Of the files in `sources`, each a path below their folder and a text.
     pub(super) fn of(sources: &[(String, String)]) -> Self {
         let files: BTreeMap<_, _> = sources.iter().map(|(path, text)| (path.clone(), Names::of(path, text))).collect();
         let by_module = files.iter().map(|(path, names)| (names.module.clone(), path.clone())).collect();

@@ -1,42 +1,26 @@
 //! From a foreign checkpoint to a `.whit` file, a tensor at a time: find where each tensor of the plan comes from, read its rows as
 //! f32, encode them into panels on all cores, measure the error, write.
 
+mod dtypes;
 mod errors;
 mod matrix;
 mod planned;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
 use whit::error::Result;
 use whit::format::writer::{TensorPlan, Writer};
 use whit::format::{self, FileKind, Provenance, SectionId, TensorErrors};
-use whit::model::spec::{Role, Shape};
+use whit::model::spec::Shape;
 use whit::os::atomic::Leftover;
 use whit::quant::{self, Dtype};
 
 use crate::source::{Checkpoint, SourceFile, WordVectors};
+pub use dtypes::Dtypes;
 use errors::Errors;
 use matrix::{Rows, check_finite};
 use planned::{Planned, plan};
-
-/// Which dtype each role gets.
-#[derive(Debug, Clone)]
-pub struct Dtypes {
-    /// For every matrix without a word of its own.
-    pub weights: Dtype,
-    /// Per role.
-    pub keep: BTreeMap<&'static str, Dtype>,
-}
-
-impl Dtypes {
-    /// The dtype of a role: what was asked for, or the smallest the role allows where that is too small.
-    pub fn of(&self, role: Role) -> Dtype {
-        let wanted = *self.keep.get(role.name()).unwrap_or(&self.weights);
-        if role.allows(wanted) { wanted } else { role.min_dtype() }
-    }
-}
 
 /// A tensor as it was written.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use whit::model::spec::TensorSpec;
 use whit::model::tensors;
 use whit::quant::Dtype;
 
-use super::Dtypes;
+use super::dtypes::Dtypes;
 use crate::families::{Origin, Transform};
 use crate::source::Checkpoint;
 

@@ -4,9 +4,10 @@ use whit::error::Result;
 use whit::model::spec::{Part, Shape, TensorSpec};
 use whit::model::{self, Config, Uniform};
 
-use super::{Family, GGUF_NAMES, Gguf, Naming, Prefix, Slice, Transform};
-use crate::source::gguf_config::Keys;
-use crate::source::hf_config::Fields;
+use super::family::{Family, GGUF_NAMES, Gguf, Naming, Prefix};
+use super::transform::{Slice, Transform};
+use crate::source::gguf_keys::Keys;
+use crate::source::hf_fields::Fields;
 
 pub(super) static GPT2: Family = Family {
     model_type: "gpt2",

@@ -4,9 +4,10 @@ use whit::error::Result;
 use whit::model::spec::Part;
 use whit::model::{self, Config, Uniform};
 
-use super::{Family, GGUF_NAMES, Gguf, Names, Prefix, Transform};
-use crate::source::gguf_config::Keys;
-use crate::source::hf_config::Fields;
+use super::family::{Family, GGUF_NAMES, Gguf, Names, Prefix};
+use super::transform::Transform;
+use crate::source::gguf_keys::Keys;
+use crate::source::hf_fields::Fields;
 
 /// What the families below share.
 const SHARED: Family = Family {

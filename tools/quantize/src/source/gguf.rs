@@ -3,11 +3,13 @@
 use whit::error::{Error, Result};
 use whit::format::cursor::Cursor;
 
+use super::checkpoint::{Checkpoint, OpenOptions, SourceFormat};
 use super::encoding::Encoding;
-use super::gguf_config::Keys;
+use super::gguf_keys::Keys;
 use super::gguf_meta::{self, Metadata};
-use super::{Checkpoint, Location, MAX_TENSORS, OpenOptions, SourceFile, SourceFormat, SourceTensor};
-use super::{check_dimensions, gguf_config, gguf_vocabulary};
+use super::source_file::SourceFile;
+use super::tensor::{Location, MAX_TENSORS, SourceTensor, check_dimensions};
+use super::{gguf_config, gguf_vocabulary};
 use crate::families::{Family, Layout, Naming};
 
 const MAX_PAIRS: u64 = 65_536;

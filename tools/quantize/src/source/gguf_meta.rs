@@ -3,7 +3,7 @@
 use whit::error::{Error, Result, printable};
 use whit::format::cursor::Cursor;
 
-use super::check_name;
+use super::tensor::{MAX_NAME, check_name};
 
 /// Bytes of a string, at most.
 const MAX_STRING: u64 = 16 << 20;
@@ -104,7 +104,7 @@ impl<'a> Metadata<'a> {
     pub(crate) fn read(input: &mut Cursor<'a>, n: usize) -> Result<Self> {
         let mut entries = Vec::with_capacity(n);
         for _ in 0..n {
-            let key = name(input, super::MAX_NAME as u64, "metadata key")?;
+            let key = name(input, MAX_NAME as u64, "metadata key")?;
             let value = value(input).map_err(|e| e.field(format!("key \"{key}\"")))?;
             entries.push((key, value));
         }

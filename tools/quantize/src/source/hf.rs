@@ -6,14 +6,15 @@ use std::path::Path;
 
 use whit::error::{Error, Kind, Result, listed, moves_cursor, printable};
 
+use super::checkpoint::{Checkpoint, OpenOptions, SourceFormat};
 use super::hf_config::{self, HfConfig};
-use super::hf_tokenizer;
-use super::json::{Json, Value};
-use super::{Checkpoint, Location, MAX_TENSORS, OpenOptions, SourceFile, SourceFormat, SourceTensor, safetensors};
+use super::hf_files::{MAX_CONFIG, optional, with_object};
+use super::json::Value;
+use super::source_file::SourceFile;
+use super::tensor::{Location, MAX_TENSORS, SourceTensor, check_name};
+use super::{hf_tokenizer, safetensors};
 use crate::families::{Family, Layout, Naming};
 
-/// Bytes of a configuration, at most.
-pub(super) const MAX_CONFIG: u64 = 16 << 20;
 /// Bytes of an index, at most.
 const MAX_INDEX: u64 = 64 << 20;
 const MAX_SHARDS: usize = 1024;
@@ -73,25 +74,6 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
     };
     source.tie();
     Ok(source)
-}
-
-/// The file `name` of the directory, if there is one.
-pub(super) fn optional(dir: &Path, name: &str, limit: u64) -> Result<Option<SourceFile>> {
-    let path = dir.join(name);
-    if std::fs::symlink_metadata(&path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
-        return Ok(None);
-    }
-    let file = SourceFile::open(&path)?;
-    if file.bytes > limit {
-        return Err(file.error(Error::data(format!("{} bytes, the limit is {limit}", file.bytes)).at(limit)));
-    }
-    Ok(Some(file))
-}
-
-/// What `read` makes of the JSON object in `file`.
-pub(super) fn with_object<T>(file: &SourceFile, read: impl FnOnce(Value<'_>) -> Result<T>) -> Result<T> {
-    let json = Json::parse(&file.map, 0).map_err(|e| file.error(e))?;
-    json.object().and_then(read).map_err(|e| file.error(e))
 }
 
 type Weights = (Vec<SourceTensor>, Vec<Location>);
@@ -194,7 +176,7 @@ fn weight_map(object: Value<'_>) -> Result<BTreeMap<String, BTreeSet<String>>> {
         if n == MAX_TENSORS {
             return Err(value.error(format!("more than {MAX_TENSORS} tensors"), field));
         }
-        super::check_name(&tensor).map_err(|message| value.error(message, field))?;
+        check_name(&tensor).map_err(|message| value.error(message, field))?;
         let shard = value.str(&format!("{field} \"{tensor}\""))?;
         if !is_base_name(&shard) {
             let message =

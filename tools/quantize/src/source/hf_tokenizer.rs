@@ -6,10 +6,12 @@ use whit::error::{Error, Result, printable};
 use whit::model::Config;
 use whit::tokenizer::Vocabulary;
 
+use super::checkpoint::OpenOptions;
 use super::gguf_config::MAX_TEMPLATE;
-use super::hf::{MAX_CONFIG, optional, with_object};
+use super::hf_files::{MAX_CONFIG, optional, with_object};
 use super::json::{Type, Value};
-use super::{OpenOptions, SourceFile, tokenizer_json};
+use super::source_file::SourceFile;
+use super::tokenizer_json;
 
 /// Bytes of a tokenizer.json, at most.
 const MAX_TOKENIZER: u64 = 256 << 20;

@@ -5,41 +5,10 @@ use std::borrow::Cow;
 
 use whit::error::{Error, Result, printable};
 
-use super::json_parser::{Parser, unicode};
+use super::json_parser::{Node, Parser};
+use super::json_text::{place, unescape};
 
-/// What a value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Type {
-    Null,
-    Bool,
-    Number,
-    String,
-    Array,
-    Object,
-}
-
-impl Type {
-    fn name(self) -> &'static str {
-        match self {
-            Type::Null => "null",
-            Type::Bool => "a boolean",
-            Type::Number => "a number",
-            Type::String => "a string",
-            Type::Array => "an array",
-            Type::Object => "an object",
-        }
-    }
-}
-
-/// A value of the document: `start..end` is its text (of a string, without the quotes), `next` the node after it
-/// and all that it contains. In an object keys and values alternate.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Node {
-    pub(super) kind: Type,
-    pub(super) start: u32,
-    pub(super) end: u32,
-    pub(super) next: u32,
-}
+pub(crate) use super::json_parser::Type;
 
 /// A parsed document over its text.
 #[derive(Debug)]
@@ -79,39 +48,6 @@ impl<'a> Json<'a> {
         let root = self.root();
         if root.kind() == Type::Object { Ok(root) } else { Err(root.expected("an object", "document")) }
     }
-}
-
-/// The meaning of a string's text; escapes were checked by the parser.
-pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
-    let Some(first) = raw.find('\\') else { return Cow::Borrowed(raw) };
-    let mut out = String::with_capacity(raw.len());
-    out.push_str(&raw[..first]);
-    let mut rest = &raw[first..];
-    while let Some(escape) = rest.as_bytes().get(1) {
-        let (c, length) = match escape {
-            b'u' => unicode(rest.as_bytes()).unwrap_or((char::REPLACEMENT_CHARACTER, rest.len())),
-            b'b' => ('\u{8}', 2),
-            b'f' => ('\u{c}', 2),
-            b'n' => ('\n', 2),
-            b'r' => ('\r', 2),
-            b't' => ('\t', 2),
-            other => (*other as char, 2),
-        };
-        out.push(c);
-        rest = &rest[length..];
-        let plain = rest.find('\\').unwrap_or(rest.len());
-        out.push_str(&rest[..plain]);
-        rest = &rest[plain..];
-    }
-    Cow::Owned(out)
-}
-
-/// An error about byte `at` of `text`, with its line and column.
-pub(super) fn place(text: &str, at: usize, base: u64, message: &str) -> Error {
-    let before = &text.as_bytes()[..at];
-    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
-    Error::data(format!("{message} (line {line} column {column})")).at(base + at as u64)
 }
 
 /// One value of a document.

@@ -1,13 +1,48 @@
-//! The grammar of JSON: one pass over the text, recursion bounded.
+//! The grammar of JSON: one pass over the text, recursion bounded. It gives a node for each value and each key.
 
 use std::borrow::Cow;
 
 use whit::error::{Error, Result, printable};
 
-use super::json::{Node, Type, place, unescape};
+use super::json_text::{place, unescape, unicode};
 
 /// Containers within containers, at most.
 const MAX_DEPTH: usize = 64;
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Type {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+impl Type {
+    /// What a message calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Type::Null => "null",
+            Type::Bool => "a boolean",
+            Type::Number => "a number",
+            Type::String => "a string",
+            Type::Array => "an array",
+            Type::Object => "an object",
+        }
+    }
+}
+
+/// A value of the document: `start..end` is its text (of a string, without the quotes), `next` the node after it
+/// and all that it contains. In an object keys and values alternate.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Node {
+    pub(super) kind: Type,
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) next: u32,
+}
 
 /// Checks the whole text and lists its values.
 pub(super) struct Parser<'a> {
@@ -230,18 +265,4 @@ impl<'a> Parser<'a> {
             }
         }
     }
-}
-
-/// The character of a `\uXXXX` escape (two of them for a surrogate pair) at the start of `bytes`, and its length.
-pub(super) fn unicode(bytes: &[u8]) -> Option<(char, usize)> {
-    let unit = |at: usize| -> Option<u32> {
-        let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
-        digits.iter().try_fold(0, |n, d| Some(n * 16 + (*d as char).to_digit(16)?))
-    };
-    let first = unit(0)?;
-    if !(0xd800..0xdc00).contains(&first) {
-        return Some((char::from_u32(first)?, 6));
-    }
-    let second = unit(6).filter(|u| (0xdc00..0xe000).contains(u))?;
-    Some((char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00))?, 12))
 }

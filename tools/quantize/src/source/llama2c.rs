@@ -6,8 +6,11 @@ use whit::error::{Error, Kind, Result};
 use whit::format::cursor::Cursor;
 use whit::model::{self, GenerationDefaults, Uniform};
 
+use super::checkpoint::{Checkpoint, OpenOptions, SourceFormat};
 use super::encoding::Encoding;
-use super::{Checkpoint, Location, OpenOptions, SourceFile, SourceFormat, SourceTensor, rope, tokenizer_bin};
+use super::source_file::SourceFile;
+use super::tensor::{Location, SourceTensor};
+use super::{rope, tokenizer_bin};
 use crate::families::{LLAMA, Layout, Naming};
 
 const MAGIC: u32 = 0x616b_3432;

@@ -4,7 +4,7 @@ use whit::error::{Error, Result};
 
 use super::encoding::Encoding;
 use super::json::{Json, Value};
-use super::{MAX_TENSORS, check_dimensions, check_name};
+use super::tensor::{MAX_TENSORS, check_dimensions, check_name};
 
 /// The longest header.
 const MAX_HEADER: u64 = 100_000_000;

@@ -7,7 +7,7 @@ use std::path::Path;
 use whit::error::{Error, Result, printable};
 use whit::tokenizer::{PreTokenizer, Token, TokenKind, Vocabulary, VocabularyModel};
 
-use super::SourceFile;
+use super::source_file::SourceFile;
 
 /// Words that a file can hold.
 const MAX_WORDS: usize = 1 << 20;
