@@ -1,8 +1,8 @@
 //! The buffers of a pass, allocated once.
 
-use super::attention::Attention;
 use super::block::Layer;
 use super::config::Config;
+use super::stage::MixerWidths;
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::ops::Activations;
 use alloc::vec::Vec;
@@ -32,17 +32,17 @@ pub(super) struct Buffers {
 
 /// Elements per token of each buffer, in the order of the fields of [`Buffers`].
 fn widths(config: &Config) -> [usize; 9] {
-    let attention = |of: fn(&Attention) -> usize| config.attentions().map(of).max().unwrap_or(0);
-    let (q, kv) = (attention(Attention::width), attention(Attention::kv_width));
+    let mixer = |of: fn(MixerWidths) -> usize| config.widest(|layer| of(layer.mixer_widths()));
+    let (q, kv, attended) = (mixer(|widths| widths.q), mixer(|widths| widths.kv), mixer(|widths| widths.attended));
     let norms_outputs = |layer: &Layer| layer.mixer_norms.output || layer.mlp_norms.output;
     let branch = if config.layers.iter().any(norms_outputs) { config.dim } else { 0 };
     let angles = config.rotary_tables.iter().map(|freqs| 2 * freqs.len()).sum();
-    [config.dim, config.dim, branch, q, kv, kv, q, config.hidden_dim(), angles]
+    [config.dim, config.dim, branch, q, kv, kv, attended, config.hidden_dim(), angles]
 }
 
 /// Columns of the widest weight.
 fn max_cols(config: &Config) -> usize {
-    config.dim.max(config.hidden_dim()).max(config.attentions().map(Attention::width).max().unwrap_or(0))
+    config.dim.max(config.hidden_dim()).max(config.widest(|layer| layer.mixer_widths().attended))
 }
 
 impl Buffers {

@@ -16,6 +16,17 @@ pub(super) struct Stage<'s, O: ?Sized> {
     pub(super) layer: Option<usize>,
 }
 
+/// What a mixer needs of the buffers of a branch: elements for each token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct MixerWidths {
+    /// Of [`Branch::q`].
+    pub(super) q: usize,
+    /// Of [`Branch::k`], and of [`Branch::v`].
+    pub(super) kv: usize,
+    /// Of [`Branch::attended`].
+    pub(super) attended: usize,
+}
+
 /// The buffers of a branch, of T tokens or more; each op cuts off what it needs.
 pub(super) struct Branch<'b> {
     /// Normed input, or normed output, (T, dim).
