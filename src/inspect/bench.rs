@@ -3,7 +3,7 @@
 
 use super::cost::Costs;
 use super::limits::{self, Buffer, MachineLimits};
-use super::prompt::{fill, fill_steps, tokens};
+use super::prompt::{fill, fill_steps, go_back, tokens};
 use crate::compute::Compute;
 use crate::error::Result;
 use crate::model::{Model, Session, SessionOptions};
@@ -270,7 +270,7 @@ impl Stage {
             }
             // Where the depth is 0, this is what brings the weights in.
             session.extend(&[0])?;
-            session.rewind(depth);
+            go_back(session, self.vocab_size, depth)?;
         }
         Ok(true)
     }
@@ -284,15 +284,17 @@ impl Stage {
             Work::Decode { depth } => (depth, n_decode, 1),
         };
         let tokens = tokens(start..start + n, self.vocab_size);
-        let (watch, mut times) = (Stopwatch::start(), 0);
-        while times == 0 || watch.seconds() < SAMPLE_SECONDS {
-            session.rewind(start);
+        let (mut seconds, mut times) = (0.0, 0);
+        while times == 0 || seconds < SAMPLE_SECONDS {
+            go_back(session, self.vocab_size, start)?;
+            let watch = Stopwatch::start();
             for tokens in tokens.chunks(at_once) {
                 session.extend(tokens)?;
             }
+            seconds += watch.seconds();
             times += 1;
         }
-        Ok(watch.seconds() / f64::from(times))
+        Ok(seconds / f64::from(times))
     }
 
     /// Row `i`, if it has a sample.

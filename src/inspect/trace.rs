@@ -2,7 +2,7 @@
 
 use super::bench::Spread;
 use super::cost::Costs;
-use super::prompt::tokens;
+use super::prompt::{go_back, tokens};
 use crate::error::Result;
 use crate::model::{Observer, Op, Session};
 use crate::ops::KvDtype;
@@ -92,7 +92,7 @@ pub fn trace(
         if !go_on() {
             break;
         }
-        session.rewind(positions.start);
+        go_back(session, config.vocab_size, positions.start)?;
         let mut tracer = Tracer::new(config.n_layers());
         session.extend_observed(&tokens, &mut tracer)?;
         tracer.end();
