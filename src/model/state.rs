@@ -294,3 +294,79 @@ fn of<M: Memory>(memory: &dyn Memory) -> &M {
     let memory: &dyn Any = memory;
     memory.downcast_ref().expect("a state of the model that computes it")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Remembers nothing in its blocks.
+    struct Blocks(usize);
+
+    impl Memory for Blocks {
+        fn n_blocks(&self) -> usize {
+            self.0
+        }
+
+        fn save_block(&self, block: usize, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+            write(&[block as u8])
+        }
+
+        fn restore_block(&mut self, block: usize, bytes: &[u8]) {
+            assert_eq!(bytes, [block as u8]);
+        }
+
+        fn clear(&mut self, _compute: &Compute, _positions: Range<usize>) {}
+    }
+
+    /// A text of `n` tokens with layers of these windows, steps and rings.
+    fn text(layers: &[(Option<usize>, usize, usize)], n: usize) -> State {
+        let layer = |&(window, step, n_blocks): &(Option<usize>, usize, usize)| LayerState {
+            kind: StateKind { numbers: [9, 0, 0, 0], block_bytes: 1, window, step },
+            memory: Box::new(Blocks(n_blocks)),
+        };
+        let options = StateOptions { context_length: 320, kv: KvDtype::F16, slack: 40 };
+        let mut state = State::new(layers.iter().map(layer).collect(), options).expect("memory");
+        state.computed(&vec![1; n]);
+        state
+    }
+
+    /// A recurrent state with room for four marks, among the last of which a text of 40 tokens of slack goes back.
+    const MARKS: (Option<usize>, usize, usize) = (Some(2), KV_BLOCK, 4);
+
+    #[test]
+    fn a_text_goes_back_as_far_as_all_its_layers_must() {
+        let all = (None, 1, 10);
+        assert_eq!(text(&[all], 100).rewind(99), 99);
+        for position in [64, 65, 95] {
+            assert_eq!(text(&[all, MARKS], 100).rewind(position), 64);
+        }
+        assert_eq!(text(&[MARKS, all], 100).rewind(100), 100, "where it is");
+        assert_eq!(text(&[MARKS, all], 100).rewind(31), 0);
+        assert_eq!(text(&[MARKS], 320).rewind(319), 288);
+        assert_eq!(text(&[MARKS], 320).rewind(230), 224, "the oldest mark");
+        assert_eq!(text(&[MARKS], 320).rewind(223), 0, "given up");
+        // Its window reaches back from the mark to what the ring has given up.
+        assert_eq!(text(&[MARKS, (Some(40), 1, 3)], 319).rewind(318), 288);
+        assert_eq!(text(&[MARKS, (Some(40), 1, 2)], 319).rewind(318), 0);
+    }
+
+    #[test]
+    fn a_saved_text_has_what_its_last_token_needs_anew() {
+        let layers = [(None, 1, 10), MARKS, (Some(9), 1, 4)];
+        for n in [1, 32, 33, 64, 65, 128, 129, 300] {
+            let mut blocks = Vec::new();
+            let saved = text(&layers, n);
+            for block in 0..n.div_ceil(KV_BLOCK) {
+                let mut write = |bytes: &[u8]| {
+                    blocks.extend_from_slice(bytes);
+                    Ok(())
+                };
+                saved.save_block(block, n, &mut write).expect("written");
+            }
+            let mut state = text(&layers, 0);
+            state.restore(0, &vec![1; n], &blocks).expect("room");
+            assert_eq!(state.position(), n);
+            assert_eq!(state.rewind(n - 1), (n - 1) / KV_BLOCK * KV_BLOCK);
+        }
+    }
+}
