@@ -103,6 +103,36 @@ fn json_is_one_object_and_compares_with_itself() {
 }
 
 #[test]
+fn texts_together_have_rows_of_their_own() {
+    let folder = Folder::new("bench-texts");
+    let model = tiny(&folder, &TinyModel::llama());
+    let short = ["-t", "1", "--kernels", "scalar", "--repeat", "1", "--prefill", "0", "--depth", "0", "--decode", "3"];
+    let args = [&["bench", "-m", &model, "--texts", "4,1,4", "--limit-seconds", "0.01"][..], &short].concat();
+    let page = stdout(&args);
+    assert_eq!(rows(&page, 3)[1..], ["scalar 1 0", "scalar 1 4", "scalar 1 1"], "{page}");
+    assert!(page.contains("\ntexts ") && page.lines().all(|line| line.chars().count() <= 80), "{page}");
+
+    let json = stdout(&[&args[..], &["--json"]].concat());
+    let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let rows = value["rows"].as_array().expect("a list");
+    let of = |work: &str| rows.iter().filter(|row| row["work"] == work).collect::<Vec<_>>();
+    assert_eq!((of("decode").len(), of("texts").len()), (1, 2));
+    let [four, one] = of("texts")[..] else { panic!("{json}") };
+    assert_eq!((&four["texts"], &four["tokens"], &one["texts"]), (&4.into(), &3.into(), &1.into()));
+    let number = |row: &serde_json::Value, name: &str| row[name].as_f64().unwrap_or_else(|| panic!("{name} of {row}"));
+    assert!(number(four, "bytes_per_token") < number(one, "bytes_per_token"), "weights are read once a pass");
+    assert_eq!(four["macs_per_token"], one["macs_per_token"]);
+    let larger = number(four, "share_of_read").max(number(four, "share_of_macs"));
+    assert_eq!(number(four, "share_of_limit"), larger);
+    assert!(of("decode")[0]["texts"].is_null());
+
+    let old = folder.write("old.json", &json);
+    let again = stdout(&[&args[..], &["--json", "--compare", old.to_str().expect("UTF-8")]].concat());
+    assert_eq!(again.matches("\"ratio\"").count(), 3, "{again}");
+    assert_error(&["bench", "--texts", "0"], 64, "--texts");
+}
+
+#[test]
 fn a_file_that_is_no_comparison_is_named_with_its_line() {
     let folder = Folder::new("bench-compare");
     let args = ["bench", "-t", "1", "--prefill", "2", "--decode", "0", "--repeat", "1", "--limit-seconds", "0"];

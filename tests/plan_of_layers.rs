@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::kernels;
-use whit::model::{Attention, BranchNorms, Config, Layer, Mixer, MlpKind, NormKind};
+use whit::model::{Attention, BranchNorms, Config, Layer, MlpKind, NormKind};
 use whit::ops::KvDtype;
 use whit::quant::Dtype;
 use whit::{Compute, Model, Session, SessionOptions};
@@ -79,7 +79,7 @@ impl Twin<'_> {
             true => self.norm(&name(part), x),
             false => x.to_vec(),
         };
-        let Mixer::Attention(a) = &layer.mixer;
+        let a = layer.attention().expect("attention");
         let inputs: Vec<Vec<f64>> = xs.iter().map(|x| normed(layer.mixer_norms.input, "attn_norm", x)).collect();
         let heads = |part: &str, norm: &str| -> Vec<Vec<f64>> {
             let turned = |(position, x): (usize, &Vec<f64>)| {
@@ -158,7 +158,7 @@ fn different_layers(config: &mut Config) {
         (layer.mixer_norms, layer.mlp_norms) = (norms(1 + i % 3), norms(1 + (i + 1) % 3));
         (layer.mlp.hidden_dim, layer.mlp.bias) = (24 + 9 * i, i % 2 == 1);
         layer.mlp.kind = if i % 3 == 1 { MlpKind::GeluTanh } else { MlpKind::SwiGlu };
-        let Mixer::Attention(a) = &mut layer.mixer;
+        let a = layer.attention_mut().expect("attention");
         a.window = (i % 2 == 1).then_some(5 + i);
         a.qk_norm = i % 3 == 0;
         (a.qkv_bias, a.output_bias) = (i % 2 == 0, i % 3 == 2);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::generate::{StopRules, Together, Writer, advance};
 use whit::kernels;
-use whit::model::{BranchNorms, Config, Mixer, Span, State, StateOptions, Wants, Watch, Workspace};
+use whit::model::{BranchNorms, Config, Span, State, StateOptions, Wants, Watch, Workspace};
 use whit::ops::KvDtype;
 use whit::sampler::{Sampler, SamplerOptions};
 use whit::{Compute, Model, TokenId};
@@ -21,8 +21,7 @@ const VOCAB: usize = 259;
 fn mixed(config: &mut Config) {
     config.family = "mixed".into();
     for (i, layer) in config.layers.iter_mut().enumerate() {
-        let Mixer::Attention(attention) = &mut layer.mixer;
-        attention.window = (i % 2 == 0).then_some(11);
+        layer.attention_mut().expect("attention").window = (i % 2 == 0).then_some(11);
         layer.mixer_norms = BranchNorms { input: true, output: true };
         layer.mlp_norms = BranchNorms { input: i % 2 == 1, output: true };
     }

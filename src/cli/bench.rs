@@ -26,12 +26,20 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
     let costs = Costs::new(&model);
     let computes = computes(args)?;
     let plan = plan(args, &model);
-    // All sessions together, as if they were one.
+    // All sessions and texts together, as if they were one session.
     let positions = plan.positions() * computes.len();
+    let logit_rows = (plan.most_texts() * computes.len()).max(1);
+    let batch = SessionOptions::default().batch.max(logit_rows);
     let wanted = Wanted {
         model: &model,
         file_bytes: model.file().file_bytes(),
-        options: SessionOptions { context_length: positions, kv: plan.kv, ..SessionOptions::default() },
+        options: SessionOptions {
+            context_length: positions,
+            kv: plan.kv,
+            batch,
+            logit_rows,
+            ..SessionOptions::default()
+        },
         n_sessions: 1,
         n_threads: computes.iter().map(|compute| compute.threads.len()).sum(),
         flag: "--depth",
@@ -101,6 +109,7 @@ fn plan(args: &Bench, model: &Model) -> BenchPlan {
     let n_decode = args.decode as usize;
     let prefill: Vec<_> = args.prefill.iter().map(|n| *n as usize).filter(|n| *n > 0).collect();
     let depths = if n_decode > 0 { args.depth.iter().map(|n| *n as usize).collect() } else { vec![] };
+    let texts = if n_decode > 0 { args.texts.iter().map(|n| *n as usize).collect() } else { vec![] };
     let most = most_positions(model);
     let fits = |what: &str, n: usize, needed: usize| {
         if needed > most {
@@ -111,6 +120,7 @@ fn plan(args: &Bench, model: &Model) -> BenchPlan {
     BenchPlan {
         prefill: once(prefill).into_iter().filter(|n| fits("prefill of", *n, *n)).collect(),
         depths: once(depths).into_iter().filter(|n| fits("decode at depth", *n, n + n_decode)).collect(),
+        texts: once(texts).into_iter().filter(|n| fits("decode of texts together,", *n, n_decode)).collect(),
         n_decode,
         repeats: args.repeat.into(),
         kv: args.kv.into(),
@@ -150,6 +160,7 @@ fn step_name(step: Step) -> String {
         Step::Limits => "limits".into(),
         Step::Sample(Work::Prefill { n_tokens }) => format!("prefill of {n_tokens}"),
         Step::Sample(Work::Decode { depth }) => format!("decode at depth {depth}"),
+        Step::Sample(Work::Texts { n_texts }) => format!("decode of {n_texts} texts together"),
     }
 }
 
@@ -182,12 +193,15 @@ fn page(setting: &Setting, report: &Report, computes: &[(&str, usize)], old: Opt
     let peak = format!("of {} peak", dtype.format().inputs.name());
     let prefill = ["prefill", "threads", "tokens", "tok/s", "+-", "GMAC/s", &peak];
     let decode = ["decode ", "threads", "depth", "tok/s", "+-", "MB/token", "GB/s", "of read"];
-    let (prefills, decodes): (Vec<_>, Vec<_>) =
-        report.rows.iter().partition(|row| matches!(row.work, Work::Prefill { .. }));
+    let texts = ["texts  ", "threads", "texts", "tok/s", "+-", "GB/s", "of read", &peak];
+    let lines = |of: fn(&Work) -> bool| {
+        report.rows.iter().filter(|row| of(&row.work)).map(|row| row_line(row, *n_decode, old)).collect()
+    };
     for (names, rows) in [
         (names.to_vec(), limits),
-        (prefill.to_vec(), prefills.into_iter().map(|row| row_line(row, *n_decode, old)).collect()),
-        (decode.to_vec(), decodes.into_iter().map(|row| row_line(row, *n_decode, old)).collect()),
+        (prefill.to_vec(), lines(|work| matches!(work, Work::Prefill { .. }))),
+        (decode.to_vec(), lines(|work| matches!(work, Work::Decode { .. }))),
+        (texts.to_vec(), lines(|work| matches!(work, Work::Texts { .. }))),
     ] {
         let compared = rows.first().is_some_and(|row: &Vec<String>| row.len() > names.len());
         let names: Vec<_> = names.into_iter().chain(compared.then_some("new/old")).collect();
@@ -212,15 +226,23 @@ fn row_line(row: &Row, n_decode: usize, old: Option<&Old>) -> Vec<String> {
             cells.push(n_tokens.to_string());
             cells.extend(rate);
             cells.push(figure(row.macs_per_second() / 1e9));
+            cells.push(percent(row.share()));
         }
         Work::Decode { depth } => {
             cells.push(depth.to_string());
             cells.extend(rate);
             cells.push(figure(row.bytes / 1e6));
             cells.push(figure(row.bytes_per_second() / 1e9));
+            cells.push(percent(row.share()));
+        }
+        Work::Texts { n_texts } => {
+            cells.push(n_texts.to_string());
+            cells.extend(rate);
+            cells.push(figure(row.bytes_per_second() / 1e9));
+            cells.push(percent(row.share_of_read()));
+            cells.push(percent(row.share_of_macs()));
         }
     }
-    cells.push(percent(row.share()));
     cells.extend(old.map(|old| match old.rate(&Key::of(row, n_decode)) {
         Some(rate) => format!("{:.3}", row.rate.median / rate),
         None => "-".into(),
@@ -231,7 +253,7 @@ fn row_line(row: &Row, n_decode: usize, old: Option<&Old>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use whit::inspect::bench::Spread;
+    use whit::inspect::bench::{RowLimits, Spread};
     use whit::quant::Dtype;
 
     #[test]
@@ -244,10 +266,13 @@ mod tests {
             rate: rate(median),
             macs: 134.5e6,
             bytes: 1143.1e6,
-            limit: Some(300e9),
+            limits: Some(RowLimits { read: 300e9, macs: 300e9 }),
         };
-        let rows =
-            vec![row(Work::Prefill { n_tokens: 512 }, 1, 12345.6), row(Work::Decode { depth: 4096 }, 256, 312.3)];
+        let rows = vec![
+            row(Work::Prefill { n_tokens: 512 }, 1, 12345.6),
+            row(Work::Decode { depth: 4096 }, 256, 312.3),
+            row(Work::Texts { n_texts: 1024 }, 256, 312.3),
+        ];
         let limits = vec![Some(MachineLimits { read: 44.5e9, int8: 543e9, f32: 135e9 })];
         let report = Report { limits, rows, complete: true };
         let setting = Setting {
@@ -281,6 +306,9 @@ dotprod        1     512  12346  10.0 %    1660       553.5 %    1.000
 
 decode   threads  depth  tok/s      +-  MB/token   GB/s  of read  new/old
 dotprod      256   4096  312.3  10.0 %      1143  357.0  119.0 %    1.000
+
+texts    threads  texts  tok/s      +-   GB/s  of read  of int8 peak  new/old
+dotprod      256   1024  312.3  10.0 %  357.0  119.0 %        14.0 %    1.000
 "
         );
         assert!(page.lines().all(|line| line.len() <= 80));

@@ -95,6 +95,13 @@ fn row_object(row: &Row, n_decode: usize, old: Option<&Old>) -> String {
         .number("bytes_per_token", row.bytes)
         .number("bytes_per_second", row.bytes_per_second())
         .number("share_of_limit", row.share().unwrap_or(f64::NAN));
+    let object = match row.work {
+        Work::Texts { n_texts } => object
+            .raw("texts", n_texts)
+            .number("share_of_read", row.share_of_read().unwrap_or(f64::NAN))
+            .number("share_of_macs", row.share_of_macs().unwrap_or(f64::NAN)),
+        _ => object,
+    };
     match old.and_then(|old| old.rate(&key)) {
         Some(rate) => object.number("old_tokens_per_second", rate).number("ratio", row.rate.median / rate).line(),
         None => object.line(),
@@ -109,17 +116,20 @@ pub(crate) struct Key {
     threads: u64,
     tokens: u64,
     depth: u64,
+    /// Texts that are decoded together.
+    texts: u64,
 }
 
 impl Key {
     /// The key of a row of a run that decodes `n_decode` tokens.
     pub(crate) fn of(row: &Row, n_decode: usize) -> Self {
-        let (work, tokens, depth) = match row.work {
-            Work::Prefill { n_tokens } => ("prefill", n_tokens, 0),
-            Work::Decode { depth } => ("decode", n_decode, depth),
+        let (work, tokens, depth, texts) = match row.work {
+            Work::Prefill { n_tokens } => ("prefill", n_tokens, 0, 1),
+            Work::Decode { depth } => ("decode", n_decode, depth, 1),
+            Work::Texts { n_texts } => ("texts", n_decode, 0, n_texts),
         };
-        let (threads, tokens, depth) = (row.threads as u64, tokens as u64, depth as u64);
-        Key { kernels: row.kernels.into(), work: work.into(), threads, tokens, depth }
+        let [threads, tokens, depth, texts] = [row.threads, tokens, depth, texts].map(|number| number as u64);
+        Key { kernels: row.kernels.into(), work: work.into(), threads, tokens, depth, texts }
     }
 }
 
@@ -194,6 +204,7 @@ fn row(line: &str) -> Result<(Key, f64), String> {
         threads: whole("threads")?,
         tokens: whole("tokens")?,
         depth: whole("depth")?,
+        texts: if fields.0.contains_key("texts") { whole("texts")? } else { 1 },
     };
     let rate = fields.number("tokens_per_second")?;
     if rate > 0.0 { Ok((key, rate)) } else { Err(format!("tokens_per_second {rate} is not above 0")) }
@@ -247,7 +258,7 @@ mod tests {
 
     fn report() -> Report {
         let rate = Spread { min: 1.0, median: 2.5, max: 3.0 };
-        let row = |work, threads| Row { kernels: "k", threads, work, rate, macs: 10.0, bytes: 4.0, limit: None };
+        let row = |work, threads| Row { kernels: "k", threads, work, rate, macs: 10.0, bytes: 4.0, limits: None };
         let rows = vec![row(Work::Prefill { n_tokens: 32 }, 1), row(Work::Decode { depth: 8 }, 2)];
         let limits = vec![Some(MachineLimits { read: 1e9, int8: 2e9, f32: 3e9 }), None];
         Report { limits, rows, complete: true }

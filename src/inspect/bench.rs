@@ -1,15 +1,20 @@
 //! How fast a model runs here: tokens a second of prefill and decode, by kernels and threads, beside what the machine
 //! can do at most. Repeats are interleaved, so that a machine that slows down slows all rows alike.
 
+mod row;
+mod texts;
+
 use super::cost::Costs;
 use super::limits::{self, Buffer, MachineLimits};
-use super::prompt::{fill, fill_steps, tokens};
+use super::prompt::{fill, fill_steps, go_back, tokens};
 use crate::compute::Compute;
 use crate::error::Result;
 use crate::model::{Model, Session, SessionOptions};
 use crate::ops::KvDtype;
 use crate::os::clock::Stopwatch;
 use alloc::sync::Arc;
+pub use row::{Row, RowLimits, Spread, Work};
+use texts::Texts;
 
 /// A sample repeats its work until so much time has passed.
 const SAMPLE_SECONDS: f64 = 0.05;
@@ -21,7 +26,9 @@ pub struct BenchPlan {
     pub prefill: Vec<usize>,
     /// Tokens in the cache before a decode.
     pub depths: Vec<usize>,
-    /// Tokens of a decode.
+    /// Numbers of texts that are decoded together, each from its beginning.
+    pub texts: Vec<usize>,
+    /// Tokens of a decode, of each text.
     pub n_decode: usize,
     /// Samples of each row.
     pub repeats: usize,
@@ -38,9 +45,14 @@ impl BenchPlan {
         [self.prefill.iter().copied().max().unwrap_or(1)].into_iter().chain(decodes)
     }
 
-    /// Positions of all sessions on one number of threads.
+    /// The most texts that are decoded together.
+    pub fn most_texts(&self) -> usize {
+        self.texts.iter().copied().max().unwrap_or(0)
+    }
+
+    /// Positions of all sessions, and of all texts that are decoded together, on one number of threads.
     pub fn positions(&self) -> usize {
-        self.contexts().sum()
+        self.contexts().sum::<usize>() + self.most_texts() * self.n_decode
     }
 
     /// Steps of a run on `n_computes` of kernels with threads, as [`run`] reports them.
@@ -52,23 +64,9 @@ impl BenchPlan {
 
     fn works(&self) -> impl Iterator<Item = Work> {
         let prefill = self.prefill.iter().map(|n_tokens| Work::Prefill { n_tokens: *n_tokens });
-        prefill.chain(self.depths.iter().map(|depth| Work::Decode { depth: *depth }))
+        let decode = self.depths.iter().map(|depth| Work::Decode { depth: *depth });
+        prefill.chain(decode).chain(self.texts.iter().map(|n_texts| Work::Texts { n_texts: *n_texts }))
     }
-}
-
-/// What a row measures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work {
-    /// A prompt of so many tokens, and the logits after its last.
-    Prefill {
-        /// Tokens of the prompt.
-        n_tokens: usize,
-    },
-    /// Tokens one by one.
-    Decode {
-        /// Tokens in the cache before the first.
-        depth: usize,
-    },
 }
 
 /// A part of a run, reported as it begins.
@@ -82,78 +80,12 @@ pub enum Step {
     Sample(Work),
 }
 
-/// Median and extremes of a row's samples.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Spread {
-    /// The least.
-    pub min: f64,
-    /// The median.
-    pub median: f64,
-    /// The largest.
-    pub max: f64,
-}
-
-impl Spread {
-    /// Of `values`, which it sorts; `None` of nothing.
-    pub fn of(values: &mut [f64]) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let (min, max, middle) = (*values.first()?, *values.last()?, values.len() / 2);
-        let median = if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
-        Some(Spread { min, median, max })
-    }
-
-    /// Half of the distance between the extremes, as a share of the median.
-    pub fn deviation(&self) -> f64 {
-        (self.max - self.min) / 2.0 / self.median
-    }
-}
-
-/// One measured line.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Row {
-    /// Name of the kernels.
-    pub kernels: &'static str,
-    /// Number of threads.
-    pub threads: usize,
-    /// What was measured.
-    pub work: Work,
-    /// Tokens a second.
-    pub rate: Spread,
-    /// Multiply-adds with weights, for each token on average.
-    pub macs: f64,
-    /// Bytes of weights, and of keys and values in a decode, for each token on average.
-    pub bytes: f64,
-    /// The limit this work is held against: bytes read a second for a decode, multiply-adds a second for a prefill.
-    pub limit: Option<f64>,
-}
-
-impl Row {
-    /// Multiply-adds a second.
-    pub fn macs_per_second(&self) -> f64 {
-        self.macs * self.rate.median
-    }
-
-    /// Bytes read a second.
-    pub fn bytes_per_second(&self) -> f64 {
-        self.bytes * self.rate.median
-    }
-
-    /// What was reached of the limit, 0 to about 1.
-    pub fn share(&self) -> Option<f64> {
-        let reached = match self.work {
-            Work::Prefill { .. } => self.macs_per_second(),
-            Work::Decode { .. } => self.bytes_per_second(),
-        };
-        self.limit.map(|limit| reached / limit)
-    }
-}
-
 /// The result of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// The limits of each of the kernels and threads, in the order given; `None` where they were not measured.
     pub limits: Vec<Option<MachineLimits>>,
-    /// All rows with a sample: prefill, then decode, each by kernels and threads.
+    /// All rows with a sample: prefill, decode, texts together, each by kernels and threads.
     pub rows: Vec<Row>,
     /// False where the run was ended early.
     pub complete: bool,
@@ -229,8 +161,10 @@ struct Stage {
     compute: Arc<Compute>,
     /// One for all prefills, then one a depth, which stays filled.
     sessions: Vec<Session>,
-    /// Index of each row's session, and its work.
+    /// Index of each row's session, where it has one, and its work.
     works: Vec<(usize, Work)>,
+    /// The texts that are decoded together.
+    texts: Texts,
     vocab_size: usize,
     limits: Option<MachineLimits>,
     /// Seconds, for each row.
@@ -250,10 +184,12 @@ impl Stage {
         let works: Vec<_> =
             plan.works().enumerate().map(|(i, work)| ((i + 1).saturating_sub(n_prefill), work)).collect();
         let samples = vec![Vec::new(); works.len()];
+        let texts = Texts::new(model, plan.most_texts(), plan.n_decode, plan.kv)?;
         Ok(Stage {
             compute: Arc::clone(compute),
             sessions,
             works,
+            texts,
             vocab_size: model.config().vocab_size,
             limits: None,
             samples,
@@ -270,7 +206,7 @@ impl Stage {
             }
             // Where the depth is 0, this is what brings the weights in.
             session.extend(&[0])?;
-            session.rewind(depth);
+            go_back(session, self.vocab_size, depth)?;
         }
         Ok(true)
     }
@@ -278,21 +214,27 @@ impl Stage {
     /// Seconds of row `i`'s work.
     fn sample(&mut self, i: usize, n_decode: usize) -> Result<f64> {
         let (session, work) = self.works[i];
-        let session = &mut self.sessions[session];
         let (start, n, at_once) = match work {
             Work::Prefill { n_tokens } => (0, n_tokens, n_tokens),
             Work::Decode { depth } => (depth, n_decode, 1),
+            Work::Texts { n_texts } => {
+                return repeat(|| {
+                    let watch = Stopwatch::start();
+                    self.texts.decode(&self.compute, n_texts)?;
+                    Ok(watch.seconds())
+                });
+            }
         };
+        let session = &mut self.sessions[session];
         let tokens = tokens(start..start + n, self.vocab_size);
-        let (watch, mut times) = (Stopwatch::start(), 0);
-        while times == 0 || watch.seconds() < SAMPLE_SECONDS {
-            session.rewind(start);
+        repeat(|| {
+            go_back(session, self.vocab_size, start)?;
+            let watch = Stopwatch::start();
             for tokens in tokens.chunks(at_once) {
                 session.extend(tokens)?;
             }
-            times += 1;
-        }
-        Ok(watch.seconds() / f64::from(times))
+            Ok(watch.seconds())
+        })
     }
 
     /// Row `i`, if it has a sample.
@@ -304,11 +246,15 @@ impl Stage {
                 let kv = costs.kv_bytes(plan.kv, None, depth..depth + n);
                 (n, costs.prefill_macs(1) * n as u64, costs.weight_bytes() * n as u64 + kv)
             }
+            Work::Texts { n_texts } => {
+                let n = n_texts * plan.n_decode;
+                (n, costs.prefill_macs(1) * n as u64, texts::bytes(costs, plan.kv, n_texts, plan.n_decode))
+            }
         };
         let mut rates: Vec<f64> = self.samples[i].iter().map(|seconds| n as f64 / seconds).collect();
-        let limit = |limits: MachineLimits| match work {
-            Work::Decode { .. } => limits.read,
-            Work::Prefill { .. } => limits.products(costs.dtype().format().inputs),
+        let limits = |limits: MachineLimits| RowLimits {
+            read: limits.read,
+            macs: limits.products(costs.dtype().format().inputs),
         };
         Some(Row {
             kernels: self.compute.kernels.name,
@@ -317,9 +263,19 @@ impl Stage {
             rate: Spread::of(&mut rates)?,
             macs: macs as f64 / n as f64,
             bytes: bytes as f64 / n as f64,
-            limit: self.limits.map(limit),
+            limits: self.limits.map(limits),
         })
     }
+}
+
+/// Seconds of `once`, on average of as many times as fill the time of a sample.
+fn repeat(mut once: impl FnMut() -> Result<f64>) -> Result<f64> {
+    let (mut seconds, mut times) = (0.0, 0);
+    while times == 0 || seconds < SAMPLE_SECONDS {
+        seconds += once()?;
+        times += 1;
+    }
+    Ok(seconds / f64::from(times))
 }
 
 #[cfg(test)]
@@ -328,24 +284,13 @@ mod tests {
     use crate::kernels;
 
     #[test]
-    fn spreads_of_few_values() {
-        assert_eq!(Spread::of(&mut []), None);
-        let spread = |values: &mut [f64]| Spread::of(values).expect("values");
-        assert_eq!(spread(&mut [2.0]), Spread { min: 2.0, median: 2.0, max: 2.0 });
-        assert_eq!(spread(&mut [3.0, 1.0, 8.0]), Spread { min: 1.0, median: 3.0, max: 8.0 });
-        let even = spread(&mut [4.0, 1.0, 2.0, 8.0]);
-        assert_eq!(even, Spread { min: 1.0, median: 3.0, max: 8.0 });
-        assert!((even.deviation() - 3.5 / 3.0).abs() < 1e-12);
-    }
-
-    #[test]
     fn a_run_has_every_row_and_ends_where_it_is_told_to() {
         let Some(bytes) = crate::default_model() else { return };
         let model = Arc::new(Model::open(bytes).expect("the story model"));
         let costs = Costs::new(&model);
         let computes = [1, 2].map(|n| Arc::new(Compute::new(kernels::detect(), n).expect("threads")));
-        let (prefill, depths) = (vec![3, 9], vec![0, 5]);
-        let plan = BenchPlan { prefill, depths, n_decode: 2, repeats: 2, kv: KvDtype::F16, limit_seconds: 0.0 };
+        let (prefill, depths, texts) = (vec![3, 9], vec![0, 5], vec![1, 3]);
+        let plan = BenchPlan { prefill, depths, texts, n_decode: 2, repeats: 2, kv: KvDtype::F16, limit_seconds: 0.0 };
         let mut steps = 0;
         let report = run(&model, &costs, &computes, &plan, &mut |_, _| {
             steps += 1;
@@ -364,6 +309,10 @@ mod tests {
         let decode = |row: &Row| row.work == Work::Decode { depth: 5 };
         let row = report.rows.iter().find(|row| decode(row)).expect("a row");
         assert!(row.bytes > costs.weight_bytes() as f64 && row.macs == costs.prefill_macs(1) as f64);
+
+        let together = report.rows.iter().find(|row| row.work == Work::Texts { n_texts: 3 }).expect("a row");
+        let each = costs.weight_bytes() as f64 / 3.0 + costs.kv_bytes(KvDtype::F16, None, 0..2) as f64 / 2.0;
+        assert!((together.bytes / each - 1.0).abs() < 1e-9 && together.macs == row.macs);
 
         let ended = run(&model, &costs, &computes, &plan, &mut |_, step| !matches!(step, Step::Sample(_)));
         let ended = ended.expect("a run that ends early");

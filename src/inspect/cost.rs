@@ -1,8 +1,8 @@
 //! What the ops of a network read and multiply, counted from the table of its tensors and the shape of its caches.
 
 use crate::model::spec::{Reading, Shape};
-use crate::model::{Attention, Config, Layer, Model, Op, tensors};
-use crate::ops::{KV_BLOCK, KvDtype, KvShape};
+use crate::model::{Config, Layer, Model, Op, tensors};
+use crate::ops::KvDtype;
 use crate::quant::Dtype;
 use core::ops::Range;
 
@@ -95,25 +95,18 @@ impl Costs {
         self.ops.iter().flatten().map(|cost| cost.bytes).sum()
     }
 
-    /// Bytes of keys and values of block `layer`, or of all, that the tokens at `positions`, one after the other, read: whole
-    /// blocks of 32 positions, as the cache keeps them.
+    /// Bytes of what block `layer`, or all, remember of a text that the tokens at `positions`, one after the other, read; of
+    /// keys and values whole blocks of 32 positions, as the cache keeps them.
     pub fn kv_bytes(&self, kv: KvDtype, layer: Option<usize>, positions: Range<usize>) -> u64 {
-        let attentions = self.layers(layer).filter_map(Layer::attention);
-        let of = |a: &Attention| {
-            let bytes = |position| {
-                let n_blocks = a.seen(position).len().div_ceil(KV_BLOCK);
-                KvShape { dtype: kv, n_kv_heads: a.n_kv_heads, head_dim: a.head_dim, n_blocks }.bytes()
-            };
-            positions.clone().map(bytes).sum::<u64>()
-        };
-        attentions.map(of).sum()
+        let of = |layer: &Layer| positions.clone().map(|position| layer.read_bytes(kv, position)).sum::<u64>();
+        self.layers(layer).map(of).sum()
     }
 
-    /// Multiply-adds of the attention of block `layer`, or of all, for the tokens at `positions`, scores and weighted sums.
-    pub fn attention_macs(&self, layer: Option<usize>, positions: Range<usize>) -> u64 {
-        let attentions = self.layers(layer).filter_map(Layer::attention);
-        let of = |a: &Attention| 2 * (a.width() * positions.clone().map(|p| a.seen(p).len()).sum::<usize>()) as u64;
-        attentions.map(of).sum()
+    /// Multiply-adds without weights of the mixer of block `layer`, or of all, for the tokens at `positions`: scores and weighted
+    /// sums of attentions.
+    pub fn mixer_macs(&self, layer: Option<usize>, positions: Range<usize>) -> u64 {
+        let of = |layer: &Layer| positions.clone().map(|position| layer.mixer_macs(position)).sum::<u64>();
+        self.layers(layer).map(of).sum()
     }
 
     /// Block `layer`, or all.
@@ -132,9 +125,8 @@ mod tests {
         Some((Costs::new(&model), model.bytes_per_token()))
     }
 
-    fn attention(layer: &mut Layer) -> &mut Attention {
-        let crate::model::Mixer::Attention(attention) = &mut layer.mixer;
-        attention
+    fn set_window(layer: &mut Layer, window: Option<usize>) {
+        layer.attention_mut().expect("attention").window = window;
     }
 
     #[test]
@@ -164,13 +156,13 @@ mod tests {
         let last = mlp + costs.of(None, Op::Unembedding).macs;
         let one = costs.prefill_macs(1);
         assert_eq!(costs.prefill_macs(3), 3 * (one - last) + last);
-        costs.config.layers.iter_mut().for_each(|layer| attention(layer).window = None);
+        costs.config.layers.iter_mut().for_each(|layer| set_window(layer, None));
         let block = costs.kv_bytes(KvDtype::F16, Some(0), 0..1);
         assert_eq!(costs.kv_bytes(KvDtype::F16, Some(0), 30..34), (1 + 1 + 2 + 2) * block);
         assert_eq!(costs.kv_bytes(KvDtype::F16, None, 0..1), n_layers as u64 * block);
-        attention(&mut costs.config.layers[0]).window = Some(3);
+        set_window(&mut costs.config.layers[0], Some(3));
         assert_eq!(costs.kv_bytes(KvDtype::F16, Some(0), 30..34), 4 * block);
-        let each = costs.attention_macs(Some(0), 0..1);
-        assert_eq!(costs.attention_macs(Some(0), 1..5), 11 * each);
+        let each = costs.mixer_macs(Some(0), 0..1);
+        assert_eq!(costs.mixer_macs(Some(0), 1..5), 11 * each);
     }
 }

@@ -30,6 +30,15 @@ pub fn fill(session: &mut Session, vocab_size: usize, depth: usize, go_on: &mut 
     Ok(true)
 }
 
+/// Takes `session`, which [`fill`] and then the tokens of more positions have filled, back to `position`, and computes again what
+/// a layer that can only go back to marks has lost by that.
+pub(super) fn go_back(session: &mut Session, vocab_size: usize, position: usize) -> Result<()> {
+    match session.rewind(position) {
+        held if held < position => session.append(&tokens(held..position, vocab_size)),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use super::bench::Spread;
 use super::cost::Costs;
-use super::prompt::tokens;
+use super::prompt::{go_back, tokens};
 use crate::error::Result;
 use crate::model::{Observer, Op, Session};
 use crate::ops::KvDtype;
@@ -92,7 +92,7 @@ pub fn trace(
         if !go_on() {
             break;
         }
-        session.rewind(positions.start);
+        go_back(session, config.vocab_size, positions.start)?;
         let mut tracer = Tracer::new(config.n_layers());
         session.extend_observed(&tokens, &mut tracer)?;
         tracer.end();
@@ -122,7 +122,7 @@ fn work(costs: &Costs, kv: KvDtype, layer: Option<usize>, op: Op, positions: Ran
         // The keys and values that a pass adds come from its own tokens, and are read again by those after them.
         Op::Attention => {
             let last = positions.end - 1..positions.end;
-            (costs.kv_bytes(kv, layer, last), costs.attention_macs(layer, positions))
+            (costs.kv_bytes(kv, layer, last), costs.mixer_macs(layer, positions))
         }
         Op::Embedding => (cost.bytes * n as u64, 0),
         _ => (cost.bytes, cost.macs * costs.tokens(layer, op, n)),
@@ -194,7 +194,7 @@ mod tests {
 
         let prompt = trace(&mut session, &costs, KvDtype::F16, 0..40, 1, &mut || true);
         let prompt = prompt.expect("a pass").expect("a trace");
-        let attention = costs.attention_macs(None, 0..40);
+        let attention = costs.mixer_macs(None, 0..40);
         assert_eq!(prompt.total().expect("cells").macs, costs.prefill_macs(40) + attention);
         assert_eq!(trace(&mut session, &costs, KvDtype::F16, 0..4, 1, &mut || false), Ok(None));
         assert!(trace(&mut session, &costs, KvDtype::F16, 0..41, 1, &mut || true).is_err());

@@ -5,9 +5,10 @@ use super::op::{Observer, Op, Point};
 use super::place::{Norms, Place};
 use super::spec::{BranchNorms, Part, Table};
 use super::stage::{Branch, Stage};
-use super::state::{LayerState, Span, StateKind, StateOptions};
+use super::state::{Memory, Span, StateKind, StateOptions};
+use crate::compute::Compute;
 use crate::error::{Error, Result};
-use crate::ops::{KV_BLOCK, KvDtype, KvShape, KvSpan, Linear, attention, linear, rms_norm_in_place, rope};
+use crate::ops::{KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear, rms_norm_in_place, rope};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -191,7 +192,18 @@ impl Attention {
     pub(super) fn state_kind(&self, kv: KvDtype) -> StateKind {
         let numbers = [0, self.n_kv_heads, self.head_dim, self.window.unwrap_or(0)].map(|number| number as u32);
         let shape = self.kv_shape(StateOptions { context_length: KV_BLOCK, kv, slack: KV_BLOCK });
-        StateKind { numbers, block_bytes: shape.block_bytes(), window: self.window }
+        StateKind { numbers, block_bytes: shape.block_bytes(), window: self.window, step: 1 }
+    }
+
+    /// Bytes of keys and values that the token at `position` reads: whole blocks of 32 positions, as the cache keeps them.
+    pub(super) fn read_bytes(&self, kv: KvDtype, position: usize) -> u64 {
+        let n_blocks = self.seen(position).len().div_ceil(KV_BLOCK);
+        KvShape { dtype: kv, n_kv_heads: self.n_kv_heads, head_dim: self.head_dim, n_blocks }.bytes()
+    }
+
+    /// Multiply-adds of the scores and the weighted sums of the token at `position`.
+    pub(super) fn macs(&self, position: usize) -> u64 {
+        2 * (self.width() * self.seen(position).len()) as u64
     }
 
     /// `x += o(attention(q, k, v of norm(x)))` for the tokens of `spans`, whose rows `x` (T, dim) are, one span after the other.
@@ -229,7 +241,7 @@ impl Attention {
             let (mut k, mut v): (&[f32], &[f32]) = (k, v);
             for Span { state, tokens, .. } in spans.iter_mut() {
                 let position = state.position();
-                let LayerState::Attention { cache, .. } = &mut state.layers[layer];
+                let cache: &mut KvCache = state.memory_mut(layer);
                 let n = tokens.len() * self.kv_width();
                 cache.store(c, position, &k[..n], &v[..n]);
                 (k, v) = (&k[n..], &v[n..]);
@@ -237,13 +249,32 @@ impl Attention {
         });
         stage.see(Point::Queries, q);
         stage.run(Op::Attention, |c| {
-            let spans = spans.iter().map(|span| {
-                let LayerState::Attention { cache, .. } = &span.state.layers[layer];
-                KvSpan { cache, start: span.state.position(), n_tokens: span.tokens.len() }
+            let spans = spans.iter().map(|span| KvSpan {
+                cache: span.state.memory(layer),
+                start: span.state.position(),
+                n_tokens: span.tokens.len(),
             });
             attention(c, q, self.n_heads, spans, self.window, attended);
         });
         stage.add([Op::Output, Op::OutputNorm], &w.o, &w.norms, attended, x, (b.normed, b.output, b.activations));
         stage.see(Point::Attended, x);
+    }
+}
+
+impl Memory for KvCache {
+    fn n_blocks(&self) -> usize {
+        self.shape().n_blocks
+    }
+
+    fn save_block(&self, block: usize, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.block(block).try_for_each(write)
+    }
+
+    fn restore_block(&mut self, block: usize, bytes: &[u8]) {
+        self.restore_block(block, bytes);
+    }
+
+    fn clear(&mut self, compute: &Compute, positions: Range<usize>) {
+        self.clear(compute, positions);
     }
 }

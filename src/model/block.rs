@@ -7,9 +7,10 @@ use super::op::Observer;
 use super::place::Place;
 use super::spec::{BranchNorms, Table};
 use super::stage::{Branch, Stage};
-use super::state::{LayerState, Span, StateKind, StateOptions};
+use super::state::{LayerState, Memory, Span, StateKind, StateOptions};
 use crate::error::Result;
 use crate::ops::{KvCache, KvDtype};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// The row of a block in the plan.
@@ -77,6 +78,13 @@ impl Layer {
         mixer.max(self.mlp.hidden_dim)
     }
 
+    /// The attention of a block that mixes by it, to be changed.
+    pub fn attention_mut(&mut self) -> Option<&mut Attention> {
+        match &mut self.mixer {
+            Mixer::Attention(attention) => Some(attention),
+        }
+    }
+
     /// Refuses dimensions that do not fit each other or the `rotary_tables` of the plan.
     pub(super) fn check(&self, rotary_tables: &[Vec<f32>]) -> Result<()> {
         match &self.mixer {
@@ -131,12 +139,10 @@ impl Layer {
 
     /// What the block remembers of an empty text.
     pub(super) fn state(&self, options: StateOptions) -> Result<LayerState> {
-        match &self.mixer {
-            Mixer::Attention(attention) => Ok(LayerState::Attention {
-                cache: KvCache::new(attention.kv_shape(options))?,
-                window: attention.window,
-            }),
-        }
+        let memory: Box<dyn Memory> = match &self.mixer {
+            Mixer::Attention(attention) => Box::new(KvCache::new(attention.kv_shape(options))?),
+        };
+        Ok(LayerState { kind: self.state_kind(options.kv), memory })
     }
 
     /// Bytes of what the block remembers of a text.
@@ -150,6 +156,20 @@ impl Layer {
     pub(super) fn state_kind(&self, kv: KvDtype) -> StateKind {
         match &self.mixer {
             Mixer::Attention(attention) => attention.state_kind(kv),
+        }
+    }
+
+    /// Bytes of what the block remembers of a text that the token at `position` reads.
+    pub fn read_bytes(&self, kv: KvDtype, position: usize) -> u64 {
+        match &self.mixer {
+            Mixer::Attention(attention) => attention.read_bytes(kv, position),
+        }
+    }
+
+    /// Multiply-adds of the mixer for the token at `position`, without those of its weights.
+    pub fn mixer_macs(&self, position: usize) -> u64 {
+        match &self.mixer {
+            Mixer::Attention(attention) => attention.macs(position),
         }
     }
 

@@ -4,6 +4,7 @@ use super::attention::Attention;
 use super::block::Layer;
 use super::fields::in_limit;
 use super::spec::NormKind;
+use super::state::StateOptions;
 use crate::error::{Error, Result};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -59,6 +60,18 @@ impl Config {
     /// The inner width of the widest MLP.
     pub fn hidden_dim(&self) -> usize {
         self.widest(|layer| layer.mlp.hidden_dim)
+    }
+
+    /// Bytes of what all blocks remember of a text.
+    pub fn state_bytes(&self, options: StateOptions) -> u64 {
+        let options = self.layer_options(options);
+        self.layers.iter().map(|layer| layer.state_bytes(options)).fold(0, u64::saturating_add)
+    }
+
+    /// What each layer has room for: a text that is taken back by `slack` tokens goes back to the mark before them.
+    pub(super) fn layer_options(&self, options: StateOptions) -> StateOptions {
+        let step = self.widest(|layer| layer.state_kind(options.kv).step);
+        StateOptions { slack: options.slack.saturating_add(step.saturating_sub(1)), ..options }
     }
 
     /// Refuses dimensions that are zero, beyond the limits or do not fit each other.

@@ -139,7 +139,8 @@ impl Model {
             let message = format!("{context_length} positions asked for, the model has {}", config.context_length);
             return Err(Error::usage(message).field("context length"));
         }
-        let layers = config.layers.iter().map(|layer| layer.state(options)).collect::<Result<_>>()?;
+        let layer_options = config.layer_options(options);
+        let layers = config.layers.iter().map(|layer| layer.state(layer_options)).collect::<Result<_>>()?;
         State::new(layers, options)
     }
 }

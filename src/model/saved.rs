@@ -9,7 +9,7 @@
 //! | 4 | numerics version |
 //! | 4, 4 | type of the cache (0 f16, 1 int8, 2 f32), layers |
 //! | 4, 4 | version 1, where all layers remember the same and every position: KV heads, elements of a head |
-//! | 16 a layer | version 2: kind of its state (0 keys and values), KV heads, elements of a head, window (0: all positions) |
+//! | 16 a layer | version 2: kind of its state, and three numbers that the kind gives a meaning; of keys and values 0, then KV heads, elements of a head, window (0: all positions) |
 //! | 32 | content hash of the model |
 //! | 32 | key of the text before this part; zeros at its beginning |
 //! | 4 | position of the first token, a multiple of 32 |
@@ -20,7 +20,7 @@
 //! | 32 | BLAKE3 of all before |
 
 use super::language_model::Model;
-use super::state::{State, StateKind};
+use super::state::{State, StateKind, last_mark};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::format::cursor::{Cursor, Encoder};
@@ -100,8 +100,9 @@ impl Settings {
     /// Bytes of the blocks of a part of `n_held` tokens from position `start` on.
     fn block_bytes(&self, start: usize, n_held: usize) -> Option<u64> {
         let (first, end) = (start / KV_BLOCK, (start + n_held).div_ceil(KV_BLOCK));
+        let mark = last_mark(self.layers.iter(), start + n_held);
         self.layers.iter().try_fold(0_u64, |sum, kind| {
-            let n_blocks = end - end.min(first.max(kind.first_needed(start + n_held)));
+            let n_blocks = end - end.min(first.max(kind.first_needed(mark)));
             sum.checked_add((kind.block_bytes as u64).checked_mul(n_blocks as u64)?)
         })
     }

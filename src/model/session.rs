@@ -41,8 +41,7 @@ impl SessionOptions {
     /// What a session of `config`'s network with these options allocates.
     pub fn bytes(&self, config: &Config) -> SessionBytes {
         let (batch, logit_rows) = self.sizes();
-        let layers = config.layers.iter().map(|layer| layer.state_bytes(self.state()));
-        SessionBytes { kv: layers.fold(0, u64::saturating_add), scratch: Workspace::bytes(config, batch, logit_rows) }
+        SessionBytes { kv: config.state_bytes(self.state()), scratch: Workspace::bytes(config, batch, logit_rows) }
     }
 
     /// Batch and logit rows as they can be used: not more tokens than there are positions.

@@ -4,7 +4,9 @@ use crate::compute::Compute;
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::ops::{KV_BLOCK, KvCache, KvDtype};
 use crate::token::TokenId;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::any::Any;
 use core::ops::Range;
 
 /// What a state has room for.
@@ -19,74 +21,39 @@ pub struct StateOptions {
 }
 
 /// What one layer remembers of a text.
-pub(super) enum LayerState {
-    /// Keys and values: of all positions, or in a ring of those that a window still needs.
-    Attention {
-        cache: KvCache,
-        /// As in [`Attention::window`](super::Attention::window).
-        window: Option<usize>,
-    },
+pub(super) struct LayerState {
+    pub(super) kind: StateKind,
+    pub(super) memory: Box<dyn Memory>,
 }
 
-impl LayerState {
-    /// The oldest block that it holds after `end` tokens were computed.
-    fn oldest_block(&self, end: usize) -> usize {
-        match self {
-            LayerState::Attention { cache, .. } => end.div_ceil(KV_BLOCK).saturating_sub(cache.shape().n_blocks),
-        }
-    }
+/// Where a layer remembers a text: in blocks of 32 positions, all of them or a ring of the last.
+pub(super) trait Memory: Any + Send + Sync {
+    /// Blocks that there is room for: block `b` of a text takes the place of block `b - n_blocks`.
+    fn n_blocks(&self) -> usize;
 
-    /// It never gives a position up.
-    fn keeps_all(&self) -> bool {
-        match self {
-            LayerState::Attention { window, .. } => window.is_none(),
-        }
-    }
+    /// Writes what is remembered of a block, in as many pieces as it has.
+    fn save_block(&self, block: usize, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 
-    /// The first block that it needs so that the text can go on after `n` tokens.
-    fn first_needed(&self, n: usize) -> usize {
-        match self {
-            LayerState::Attention { window, .. } => first_needed(*window, n),
-        }
-    }
+    /// Puts back what [`save_block`](Self::save_block) wrote, in one piece.
+    fn restore_block(&mut self, block: usize, bytes: &[u8]);
 
-    /// Bytes of a block of 32 positions.
-    fn block_bytes(&self) -> usize {
-        match self {
-            LayerState::Attention { cache, .. } => cache.shape().block_bytes(),
-        }
-    }
-
-    /// What it remembers of a block, in pieces.
-    fn block(&self, block: usize) -> impl Iterator<Item = &[u8]> {
-        match self {
-            LayerState::Attention { cache, .. } => cache.block(block),
-        }
-    }
-
-    /// Puts back what [`block`](Self::block) gave, in one piece.
-    fn restore_block(&mut self, block: usize, bytes: &[u8]) {
-        match self {
-            LayerState::Attention { cache, .. } => cache.restore_block(block, bytes),
-        }
-    }
-
-    /// Puts zeros at `positions`, which are of no use.
-    fn clear(&mut self, compute: &Compute, positions: Range<usize>) {
-        match self {
-            LayerState::Attention { cache, .. } => cache.clear(compute, positions),
-        }
-    }
+    /// Puts zeros where something is remembered of `positions`, the last ones of a block, which are of no use.
+    fn clear(&mut self, compute: &Compute, positions: Range<usize>);
 }
 
-/// What a layer remembers, as a saved text describes it.
+/// What a layer remembers of a text, and how a text goes on or back by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StateKind {
-    /// Kind (0 keys and values), KV heads, elements of a head, window (0: all positions).
+    /// As a saved text describes it: the number of the kind, then what the kind says. Keys and values: 0, KV heads, elements of
+    /// a head, window (0: all positions).
     pub(super) numbers: [u32; 4],
     /// Bytes of a block of 32 positions.
     pub(super) block_bytes: usize,
+    /// A token needs what is remembered of this many last positions, itself included; `None`: of all.
     pub(super) window: Option<usize>,
+    /// A power of two. A text goes on at its end or, after it was taken back, at a multiple of this position: 1 where a position
+    /// is remembered by itself, [`KV_BLOCK`] where a block is remembered as what stands after its last token.
+    pub(super) step: usize,
 }
 
 impl StateKind {
@@ -98,16 +65,22 @@ impl StateKind {
         }
     }
 
-    /// The first block that the text needs to go on after `n` tokens.
-    pub(super) fn first_needed(&self, n: usize) -> usize {
-        first_needed(self.window, n)
+    /// The first block that the token at `position` needs.
+    pub(super) fn first_needed(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window)) / KV_BLOCK
     }
 }
 
-/// The first block of 32 positions that a layer with this `window` needs so that a text can go on after its first `n` tokens, or
-/// with its `n`-th anew.
-fn first_needed(window: Option<usize>, n: usize) -> usize {
-    window.map_or(0, |window| n.saturating_sub(window)) / KV_BLOCK
+/// The position from which on a saved text of `n` tokens needs its layers, all of these `kinds`: so that it goes on after them, or
+/// with the last anew.
+pub(super) fn last_mark<'k>(kinds: impl Iterator<Item = &'k StateKind>, n: usize) -> usize {
+    mark(kinds, n.saturating_sub(1))
+}
+
+/// The last position, `position` at most, that a text with layers of all these `kinds` can be taken back to.
+fn mark<'k>(kinds: impl Iterator<Item = &'k StateKind>, position: usize) -> usize {
+    let step = kinds.map(|kind| kind.step).max().unwrap_or(1);
+    position / step * step
 }
 
 /// The tokens of one text in a pass.
@@ -152,7 +125,7 @@ impl Wants {
 /// The state of one text, all of it allocated once. It can be sent to another thread, and computed by any
 /// [`Workspace`](super::Workspace) of its model.
 pub struct State {
-    pub(super) layers: Vec<LayerState>,
+    layers: Vec<LayerState>,
     /// The tokens that the layers remember.
     tokens: Vec<TokenId>,
     context_length: usize,
@@ -168,7 +141,7 @@ impl State {
     pub(super) fn new(layers: Vec<LayerState>, options: StateOptions) -> Result<Self> {
         let context_length = options.context_length;
         let n_blocks = context_length.div_ceil(KV_BLOCK);
-        let forgets = layers.iter().any(|layer| layer.oldest_block(n_blocks * KV_BLOCK) > 0);
+        let forgets = layers.iter().any(|layer| layer.memory.n_blocks() < n_blocks);
         let mut tokens = Vec::new();
         tokens
             .try_reserve_exact(context_length)
@@ -208,16 +181,14 @@ impl State {
         self.end = self.end.max(self.tokens.len());
     }
 
-    /// Forgets every token from `position` on and returns how many are held then. These are fewer, none, where a layer no
-    /// longer holds what the token at `position` needs: then the text must be computed anew.
+    /// Forgets every token from `position` on, and some before it where a layer can only go back to marks that it sets every
+    /// [`KV_BLOCK`] positions; returns how many are held then, so that the caller computes the rest. None are held where a layer
+    /// has given up what the next token needs: then the text must be computed anew.
     pub fn rewind(&mut self, position: usize) -> usize {
         if position < self.tokens.len() {
-            let reaches = |layer: &LayerState| {
-                // The token at `position` is the one after it, less one.
-                let first = layer.first_needed(position + 1);
-                first >= self.oldest_block(layer)
-            };
-            let held = if self.layers.iter().all(reaches) { position } else { 0 };
+            let mark = mark(self.kinds(), position);
+            let reaches = |layer: &LayerState| layer.kind.first_needed(mark) >= self.oldest_block(layer);
+            let held = if self.layers.iter().all(reaches) { mark } else { 0 };
             self.tokens.truncate(held);
             if held == 0 {
                 (self.end, self.begin_block) = (0, 0);
@@ -244,9 +215,22 @@ impl State {
         assert!(position < self.position(), "position {position} of {}", self.position());
         let layer = &self.layers[layer];
         assert!(position / KV_BLOCK >= self.oldest_block(layer), "position {position} was given up");
-        match layer {
-            LayerState::Attention { cache, .. } => cache.read_key(head, position, out),
-        }
+        of::<KvCache>(&*layer.memory).read_key(head, position, out);
+    }
+
+    /// What block `layer` remembers, of the type of its mixer.
+    pub(super) fn memory<M: Memory>(&self, layer: usize) -> &M {
+        of(&*self.layers[layer].memory)
+    }
+
+    /// What block `layer` remembers, of the type of its mixer, to be changed.
+    pub(super) fn memory_mut<M: Memory>(&mut self, layer: usize) -> &mut M {
+        let memory: &mut dyn Any = &mut *self.layers[layer].memory;
+        memory.downcast_mut().expect("a state of the model that computes it")
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = &StateKind> {
+        self.layers.iter().map(|layer| &layer.kind)
     }
 
     /// Every layer holds all of block `block` of [`KV_BLOCK`] positions.
@@ -256,13 +240,17 @@ impl State {
 
     /// The oldest block that `layer` holds.
     fn oldest_block(&self, layer: &LayerState) -> usize {
-        if layer.keeps_all() { 0 } else { layer.oldest_block(self.end).max(self.begin_block) }
+        match layer.kind.window {
+            None => 0,
+            Some(_) => self.end.div_ceil(KV_BLOCK).saturating_sub(layer.memory.n_blocks()).max(self.begin_block),
+        }
     }
 
     /// Writes what the layers remember of block `block`: each only where the text needs it to go on after `n` tokens.
     pub(super) fn save_block(&self, block: usize, n: usize, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let needing = self.layers.iter().filter(|layer| block >= layer.first_needed(n));
-        needing.flat_map(|layer| layer.block(block)).try_for_each(write)
+        let mark = last_mark(self.kinds(), n);
+        let mut needing = self.layers.iter().filter(|layer| block >= layer.kind.first_needed(mark));
+        needing.try_for_each(|layer| layer.memory.save_block(block, write))
     }
 
     /// Puts zeros where the last block that holds a token goes on after position `n`; no token after it may be in use.
@@ -270,7 +258,7 @@ impl State {
         let end = n.next_multiple_of(KV_BLOCK);
         if n < end {
             assert!(self.position() <= n, "positions from {n} on are in use");
-            self.layers.iter_mut().for_each(|layer| layer.clear(compute, n..end));
+            self.layers.iter_mut().for_each(|layer| layer.memory.clear(compute, n..end));
         }
     }
 
@@ -283,19 +271,102 @@ impl State {
                 format!("{} tokens from position {start} on, in a context of {}", tokens.len(), self.context_length);
             return Err(Error::new(Kind::Resources, message).field("saved session").remedy(Remedy::LongerContext));
         }
+        let mark = last_mark(self.kinds(), n);
         for block in start / KV_BLOCK..n.div_ceil(KV_BLOCK) {
-            for layer in self.layers.iter_mut().filter(|layer| block >= layer.first_needed(n)) {
-                let (piece, rest) = blocks.split_at(layer.block_bytes());
-                layer.restore_block(block, piece);
+            for layer in self.layers.iter_mut().filter(|layer| block >= layer.kind.first_needed(mark)) {
+                let (piece, rest) = blocks.split_at(layer.kind.block_bytes);
+                layer.memory.restore_block(block, piece);
                 blocks = rest;
             }
         }
-        let last_begin = self.layers.iter().map(|layer| layer.first_needed(n)).max().unwrap_or(0);
+        let last_begin = self.kinds().map(|kind| kind.first_needed(mark)).max().unwrap_or(0);
         if last_begin > start / KV_BLOCK {
             self.begin_block = self.begin_block.max(last_begin);
         }
         self.tokens.truncate(start);
         self.computed(tokens);
         Ok(())
+    }
+}
+
+/// `memory` as what it is.
+fn of<M: Memory>(memory: &dyn Memory) -> &M {
+    let memory: &dyn Any = memory;
+    memory.downcast_ref().expect("a state of the model that computes it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Remembers nothing in its blocks.
+    struct Blocks(usize);
+
+    impl Memory for Blocks {
+        fn n_blocks(&self) -> usize {
+            self.0
+        }
+
+        fn save_block(&self, block: usize, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+            write(&[block as u8])
+        }
+
+        fn restore_block(&mut self, block: usize, bytes: &[u8]) {
+            assert_eq!(bytes, [block as u8]);
+        }
+
+        fn clear(&mut self, _compute: &Compute, _positions: Range<usize>) {}
+    }
+
+    /// A text of `n` tokens with layers of these windows, steps and rings.
+    fn text(layers: &[(Option<usize>, usize, usize)], n: usize) -> State {
+        let layer = |&(window, step, n_blocks): &(Option<usize>, usize, usize)| LayerState {
+            kind: StateKind { numbers: [9, 0, 0, 0], block_bytes: 1, window, step },
+            memory: Box::new(Blocks(n_blocks)),
+        };
+        let options = StateOptions { context_length: 320, kv: KvDtype::F16, slack: 40 };
+        let mut state = State::new(layers.iter().map(layer).collect(), options).expect("memory");
+        state.computed(&vec![1; n]);
+        state
+    }
+
+    /// A recurrent state with room for four marks, among the last of which a text of 40 tokens of slack goes back.
+    const MARKS: (Option<usize>, usize, usize) = (Some(2), KV_BLOCK, 4);
+
+    #[test]
+    fn a_text_goes_back_as_far_as_all_its_layers_must() {
+        let all = (None, 1, 10);
+        assert_eq!(text(&[all], 100).rewind(99), 99);
+        for position in [64, 65, 95] {
+            assert_eq!(text(&[all, MARKS], 100).rewind(position), 64);
+        }
+        assert_eq!(text(&[MARKS, all], 100).rewind(100), 100, "where it is");
+        assert_eq!(text(&[MARKS, all], 100).rewind(31), 0);
+        assert_eq!(text(&[MARKS], 320).rewind(319), 288);
+        assert_eq!(text(&[MARKS], 320).rewind(230), 224, "the oldest mark");
+        assert_eq!(text(&[MARKS], 320).rewind(223), 0, "given up");
+        // Its window reaches back from the mark to what the ring has given up.
+        assert_eq!(text(&[MARKS, (Some(40), 1, 3)], 319).rewind(318), 288);
+        assert_eq!(text(&[MARKS, (Some(40), 1, 2)], 319).rewind(318), 0);
+    }
+
+    #[test]
+    fn a_saved_text_has_what_its_last_token_needs_anew() {
+        let layers = [(None, 1, 10), MARKS, (Some(9), 1, 4)];
+        for n in [1, 32, 33, 64, 65, 128, 129, 300] {
+            let mut blocks = Vec::new();
+            let saved = text(&layers, n);
+            for block in 0..n.div_ceil(KV_BLOCK) {
+                let mut write = |bytes: &[u8]| {
+                    blocks.extend_from_slice(bytes);
+                    Ok(())
+                };
+                saved.save_block(block, n, &mut write).expect("written");
+            }
+            let mut state = text(&layers, 0);
+            state.restore(0, &vec![1; n], &blocks).expect("room");
+            assert_eq!(state.position(), n);
+            assert_eq!(state.rewind(n - 1), (n - 1) / KV_BLOCK * KV_BLOCK);
+        }
     }
 }

@@ -116,7 +116,7 @@ impl Uniform {
     pub fn of(config: &Config) -> Option<Uniform> {
         let family = Family::ALL.into_iter().find(|family| family.name() == config.family)?;
         let first = config.layers.first()?;
-        let Mixer::Attention(a) = &first.mixer;
+        let a = first.attention()?;
         let uniform = Uniform {
             family,
             dim: config.dim,

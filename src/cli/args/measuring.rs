@@ -93,7 +93,11 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "0,1024,4096")]
     #[arg(allow_negative_numbers = true, value_parser = count(0))]
     pub(crate) depth: Vec<u32>,
-    /// Tokens of a decode; 0 measures none
+    /// Numbers of texts to decode together, each from its beginning, one token of each in a pass [default: none]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) texts: Vec<u32>,
+    /// Tokens of a decode, of each text; 0 measures none
     #[arg(long, value_name = "N", default_value_t = 128, allow_negative_numbers = true)]
     #[arg(value_parser = count(0))]
     pub(crate) decode: u32,
