@@ -161,7 +161,7 @@ impl Parts {
                 .hint("whit words reads them"));
         }
         let config = Config::decode(file.require(SectionId::CONF)?)?;
-        // A layer has eight tensors or more: with four, the table is not much longer than the directory.
+        // A layer has six tensors or more: with four, the table is not much longer than the directory.
         let n = file.tensors().len();
         if n / 4 < config.n_layers() {
             let message = format!("{n} tensors for {} layers", config.n_layers());
