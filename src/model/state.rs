@@ -159,8 +159,9 @@ pub struct State {
     max_span: usize,
     /// One past the last position that was computed since the text began.
     end: usize,
-    /// Layers that give positions up lack the blocks before this one: the text was put back without them.
-    begin_block: usize,
+    /// So many tokens were put back without all of the blocks before them: layers that give positions up lack those that the
+    /// text needs no more to go on after these tokens. 0: nothing is lacking.
+    begin: usize,
 }
 
 impl State {
@@ -174,7 +175,7 @@ impl State {
             .try_reserve_exact(context_length)
             .map_err(|_| Error::new(Kind::Resources, format!("no memory for a context of {context_length} tokens")))?;
         let max_span = if forgets { options.slack } else { context_length };
-        Ok(State { layers, tokens, context_length, max_span, end: 0, begin_block: 0 })
+        Ok(State { layers, tokens, context_length, max_span, end: 0, begin: 0 })
     }
 
     /// The tokens held.
@@ -220,7 +221,7 @@ impl State {
             let held = if self.layers.iter().all(reaches) { position } else { 0 };
             self.tokens.truncate(held);
             if held == 0 {
-                (self.end, self.begin_block) = (0, 0);
+                (self.end, self.begin) = (0, 0);
             }
         }
         self.tokens.len()
@@ -256,7 +257,14 @@ impl State {
 
     /// The oldest block that `layer` holds.
     fn oldest_block(&self, layer: &LayerState) -> usize {
-        if layer.keeps_all() { 0 } else { layer.oldest_block(self.end).max(self.begin_block) }
+        if layer.keeps_all() { 0 } else { layer.oldest_block(self.end).max(layer.first_needed(self.begin)) }
+    }
+
+    /// Every layer holds the blocks from position `start` on that a part of a text up to its `n`-th token is saved with. After
+    /// tokens were taken back this may not be so, although the text can go on: that needs one position less.
+    pub(super) fn holds_needed(&self, start: usize, n: usize) -> bool {
+        let held = |layer: &LayerState| layer.first_needed(n).max(start / KV_BLOCK) >= self.oldest_block(layer);
+        self.layers.iter().all(held)
     }
 
     /// Writes what the layers remember of block `block`: each only where the text needs it to go on after `n` tokens.
@@ -278,7 +286,7 @@ impl State {
     /// [`save_block`](Self::save_block) wrote of each of their blocks. The text up to `start` must be held.
     pub(super) fn restore(&mut self, start: usize, tokens: &[TokenId], mut blocks: &[u8]) -> Result<()> {
         let n = start + tokens.len();
-        if start > self.position() || n > self.context_length {
+        if start > self.position() || n > self.context_length || self.rewind(start) < start {
             let message =
                 format!("{} tokens from position {start} on, in a context of {}", tokens.len(), self.context_length);
             return Err(Error::new(Kind::Resources, message).field("saved session").remedy(Remedy::LongerContext));
@@ -290,11 +298,9 @@ impl State {
                 blocks = rest;
             }
         }
-        let last_begin = self.layers.iter().map(|layer| layer.first_needed(n)).max().unwrap_or(0);
-        if last_begin > start / KV_BLOCK {
-            self.begin_block = self.begin_block.max(last_begin);
+        if self.layers.iter().any(|layer| layer.first_needed(n) > start / KV_BLOCK) {
+            self.begin = self.begin.max(n);
         }
-        self.tokens.truncate(start);
         self.computed(tokens);
         Ok(())
     }
