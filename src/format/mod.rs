@@ -15,6 +15,7 @@ pub mod writer;
 pub use bytes::Bytes;
 pub use directory::{TensorEntry, TensorErrors};
 pub use foreign::{Foreign, recognise};
+pub(crate) use layout::check_name;
 pub use layout::{
     ALIGNMENT, ENDIANNESS, ENTRY_BYTES, FileKind, HEADER_BYTES, MAGIC, MAJOR, MAX_DIM, MAX_NAME_BYTES, MAX_SECTIONS,
     MAX_TENSORS, MINOR, SectionId, WEIGHTS_ALIGNMENT,

@@ -1,7 +1,7 @@
 //! A block: a mixer of positions, then an MLP, each a branch whose output is added to the residual stream.
 
 use super::attention::{Attention, AttentionWeights};
-use super::fields::{FieldWriter, Fields, unknown};
+use super::fields::{FieldWriter, Fields};
 use super::mlp::{Mlp, MlpWeights};
 use super::op::Observer;
 use super::place::Place;
@@ -108,15 +108,10 @@ impl Layer {
     }
 
     pub(super) fn decode(mut fields: Fields<'_>) -> Result<Self> {
-        let mixer = match fields.number(tag::MIXER, "mixer")? {
-            ATTENTION => Mixer::Attention(Attention::decode(&mut fields)?),
-            other => return Err(unknown("mixer", other)),
-        };
-        let mut norms = |tag, name| {
-            let bits = fields.number(tag, name)?;
-            BranchNorms::decode(bits).ok_or_else(|| unknown(name, bits))
-        };
-        let (mixer_norms, mlp_norms) = (norms(tag::MIXER_NORMS, "mixer_norms")?, norms(tag::MLP_NORMS, "mlp_norms")?);
+        fields.value(tag::MIXER, "mixer", |value| (value == ATTENTION).then_some(()))?;
+        let mixer = Mixer::Attention(Attention::decode(&mut fields)?);
+        let mixer_norms = fields.value(tag::MIXER_NORMS, "mixer_norms", BranchNorms::decode)?;
+        let mlp_norms = fields.value(tag::MLP_NORMS, "mlp_norms", BranchNorms::decode)?;
         let layer = Layer { mixer, mixer_norms, mlp: Mlp::decode(&mut fields)?, mlp_norms };
         fields.finish().map(|()| layer)
     }

@@ -2,7 +2,7 @@
 
 use super::block::Layer;
 use super::config::Config;
-use super::fields::{FieldWriter, Fields, named, place_of};
+use super::fields::{FieldWriter, Fields, place_of};
 use super::spec::NormKind;
 use super::uniform::{Family, Uniform};
 use crate::error::{Error, Result};
@@ -43,7 +43,7 @@ impl Config {
             return uniform.encode();
         }
         let mut fields = FieldWriter::default();
-        fields.text(network::FAMILY, &self.family);
+        fields.name(network::FAMILY, &self.family);
         fields.number(network::DIM, self.dim);
         fields.number(network::VOCAB_SIZE, self.vocab_size);
         fields.number(network::CONTEXT_LENGTH, self.context_length);
@@ -76,35 +76,38 @@ impl Config {
         if code != FIELDS {
             return Err(Error::data(format!("unknown family {code}")).field("family").at(0));
         }
+        let at = input.offset();
         let config = decode_fields(Fields::read(input, "configuration")?)?;
-        config.check().map(|()| config)
+        config.check().map(|()| config).map_err(|error| error.at(at))
     }
 }
 
 fn decode_fields(mut fields: Fields<'_>) -> Result<Config> {
+    let tables = fields.records(network::ROTARY_TABLES, "rotary table", MAX_RECORDS)?;
+    let rotary_tables: Vec<_> = tables.into_iter().map(decode_rotary_table).collect::<Result<_>>()?;
+    let layers = fields.records(network::LAYERS, "layer", MAX_RECORDS)?.into_iter().map(|fields| {
+        let at = fields.offset();
+        let decoded = Layer::decode(fields).and_then(|layer| layer.check(&rotary_tables).map(|()| layer));
+        decoded.map_err(|error| error.at(at))
+    });
+    let layers = layers.collect::<Result<_>>()?;
     let config = Config {
-        family: fields.text(network::FAMILY, "family")?.into(),
+        family: fields.name(network::FAMILY, "family")?.into(),
         dim: fields.number(network::DIM, "dim")?,
         vocab_size: fields.number(network::VOCAB_SIZE, "vocab_size")?,
         context_length: fields.number(network::CONTEXT_LENGTH, "context_length")?,
-        norm: named(&NORM_KINDS, fields.number(network::NORM, "norm")?, "norm")?,
+        norm: fields.value(network::NORM, "norm", |value| NORM_KINDS.get(value).copied())?,
         norm_eps: fields.float(network::NORM_EPS, "norm_eps")?,
         tied: fields.flag(network::TIED, "tied")?,
         learned_positions: fields.flag(network::LEARNED_POSITIONS, "learned_positions")?,
-        rotary_tables: fields
-            .records(network::ROTARY_TABLES, "rotary table", MAX_RECORDS)?
-            .into_iter()
-            .map(|mut table| {
-                let freqs = table.floats(rotary::FREQS, "rope_freqs")?;
-                table.finish().map(|()| freqs)
-            })
-            .collect::<Result<_>>()?,
-        layers: fields
-            .records(network::LAYERS, "layer", MAX_RECORDS)?
-            .into_iter()
-            .map(Layer::decode)
-            .collect::<Result<_>>()?,
+        rotary_tables,
+        layers,
     };
     fields.finish()?;
     Ok(config)
+}
+
+fn decode_rotary_table(mut fields: Fields<'_>) -> Result<Vec<f32>> {
+    let freqs = fields.floats(rotary::FREQS, "rope_freqs")?;
+    fields.finish().map(|()| freqs)
 }

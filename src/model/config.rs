@@ -6,13 +6,14 @@ use super::fields::in_limit;
 use super::spec::NormKind;
 use super::state::StateOptions;
 use crate::error::{Error, Result};
+use crate::format::check_name;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 /// A network: what stands before and after the blocks, and a row for each block.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// The name of the architecture family, for people: nothing depends on it.
+    /// The name of the architecture family, for people: nothing depends on it. At most 256 bytes; may be empty.
     pub family: String,
     /// Width of the residual stream.
     pub dim: usize,
@@ -74,8 +75,11 @@ impl Config {
         StateOptions { slack: options.slack.saturating_add(step.saturating_sub(1)), ..options }
     }
 
-    /// Refuses dimensions that are zero, beyond the limits or do not fit each other.
+    /// Refuses dimensions that are zero, beyond the limits or do not fit each other, and tables that no layer needs.
     pub fn check(&self) -> Result<()> {
+        if !self.family.is_empty() {
+            check_name(self.family.as_bytes()).map_err(|message| Error::data(message).field("family"))?;
+        }
         in_limit("dim", self.dim, 1 << 16)?;
         in_limit("n_layers", self.layers.len(), 1024)?;
         in_limit("vocab_size", self.vocab_size, 1 << 20)?;
@@ -88,6 +92,12 @@ impl Config {
                 return Err(Error::data(format!("element {i} is {}", table[i])).field("rope_freqs"));
             }
         }
-        self.layers.iter().try_for_each(|layer| layer.check(&self.rotary_tables))
+        self.layers.iter().try_for_each(|layer| layer.check(&self.rotary_tables))?;
+        // A table costs memory for each token of a pass, and its length is checked by the layers that refer to it.
+        let is_used = |table: usize| self.attentions().any(|attention| attention.rotary == Some(table));
+        match (0..self.rotary_tables.len()).find(|table| !is_used(*table)) {
+            Some(table) => Err(Error::data(format!("no layer refers to table {table}")).field("rotary tables")),
+            None => Ok(()),
+        }
     }
 }

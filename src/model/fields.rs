@@ -1,6 +1,7 @@
 //! Lists of typed fields: the extensible form of the configuration section (FORMAT.md, "Configuration").
 
 use crate::error::{Error, Result};
+use crate::format::check_name;
 use crate::format::cursor::{Cursor, Encoder};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -38,6 +39,8 @@ impl Type {
 const REQUIRED: u8 = 1;
 /// Bytes of a field before its content: tag, type, flags, length.
 const HEAD_BYTES: usize = 8;
+/// Fields of a list, at most: their number costs memory before they are read.
+const MAX_FIELDS: usize = 1024;
 
 /// Writes a list of fields, in ascending order of their tags.
 #[derive(Default)]
@@ -80,9 +83,11 @@ impl FieldWriter {
         self.field(tag, Type::Floats, REQUIRED, &bytes);
     }
 
-    /// Text for people, which readers may leave alone.
-    pub(super) fn text(&mut self, tag: u16, text: &str) {
-        self.field(tag, Type::Text, 0, text.as_bytes());
+    /// A name for people, which readers may leave alone; no field where it is empty.
+    pub(super) fn name(&mut self, tag: u16, name: &str) {
+        if !name.is_empty() {
+            self.field(tag, Type::Text, 0, name.as_bytes());
+        }
     }
 
     pub(super) fn records(&mut self, tag: u16, records: impl Iterator<Item = FieldWriter>) {
@@ -121,13 +126,20 @@ pub(super) struct Fields<'a> {
     fields: Vec<Field<'a>>,
     /// What the list describes, for errors.
     of: &'static str,
+    /// Where the list begins.
+    at: u64,
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a list up to the end of `input`; refuses tags that do not ascend, flags and types that do not exist, and
+    /// Reads a list up to the end of `input`; refuses too many fields, tags that do not ascend, flags that do not exist, and
     /// lengths that do not fit.
     pub(super) fn read(mut input: Cursor<'a>, of: &'static str) -> Result<Self> {
+        let at = input.offset();
         let n = input.count(HEAD_BYTES, "number of fields")?;
+        if n > MAX_FIELDS {
+            let message = format!("{n} fields, at most {MAX_FIELDS} are possible");
+            return Err(Error::data(message).field(of).at(at));
+        }
         let mut fields: Vec<Field<'a>> = Vec::with_capacity(n);
         for _ in 0..n {
             let at = input.offset();
@@ -146,7 +158,12 @@ impl<'a> Fields<'a> {
             fields.push(Field { tag, of: kind, required: flags == REQUIRED, content, at, known: false });
         }
         input.finish()?;
-        Ok(Fields { fields, of })
+        Ok(Fields { fields, of, at })
+    }
+
+    /// Where the list begins, as errors count.
+    pub(super) fn offset(&self) -> u64 {
+        self.at
     }
 
     /// The content of the field `tag`, which must be of type `of`.
@@ -169,10 +186,15 @@ impl<'a> Fields<'a> {
         Ok(Some((field.content, field.at + HEAD_BYTES as u64)))
     }
 
+    /// A number with its place, where it is there.
+    fn placed(&mut self, tag: u16, name: &'static str) -> Result<Option<(usize, u64)>> {
+        let Some((content, at)) = self.content(tag, name, Type::Number)? else { return Ok(None) };
+        Cursor::based(content, name, at).u32("value").map(|value| Some((value as usize, at)))
+    }
+
     /// A number, where it is there.
     pub(super) fn optional(&mut self, tag: u16, name: &'static str) -> Result<Option<usize>> {
-        let Some((content, at)) = self.content(tag, name, Type::Number)? else { return Ok(None) };
-        Cursor::based(content, name, at).u32("value").map(|value| Some(value as usize))
+        Ok(self.placed(tag, name)?.map(|(value, _)| value))
     }
 
     /// A number that must be there.
@@ -180,12 +202,24 @@ impl<'a> Fields<'a> {
         self.optional(tag, name)?.ok_or_else(|| self.missing(name))
     }
 
+    /// What a number that must be there stands for, by `meaning`.
+    pub(super) fn value<T>(
+        &mut self,
+        tag: u16,
+        name: &'static str,
+        meaning: impl FnOnce(usize) -> Option<T>,
+    ) -> Result<T> {
+        let (value, at) = self.placed(tag, name)?.ok_or_else(|| self.missing(name))?;
+        let unknown = || Error::data(format!("{value} is not known")).field(name).at(at).hint("use a newer version");
+        meaning(value).ok_or_else(unknown)
+    }
+
     /// Whether a flag is set: it is absent, or the number 1.
     pub(super) fn flag(&mut self, tag: u16, name: &'static str) -> Result<bool> {
-        match self.optional(tag, name)? {
+        match self.placed(tag, name)? {
             None => Ok(false),
-            Some(1) => Ok(true),
-            Some(other) => Err(Error::data(format!("a flag that is set is 1, not {other}")).field(name)),
+            Some((1, _)) => Ok(true),
+            Some((other, at)) => Err(Error::data(format!("a flag that is set is 1, not {other}")).field(name).at(at)),
         }
     }
 
@@ -202,11 +236,10 @@ impl<'a> Fields<'a> {
         (0..content.len() / 4).map(|_| input.f32("value")).collect()
     }
 
-    /// Text, empty where it is not there.
-    pub(super) fn text(&mut self, tag: u16, name: &'static str) -> Result<&'a str> {
+    /// A name, empty where it is not there.
+    pub(super) fn name(&mut self, tag: u16, name: &'static str) -> Result<&'a str> {
         let Some((content, at)) = self.content(tag, name, Type::Text)? else { return Ok("") };
-        core::str::from_utf8(content)
-            .map_err(|error| Error::data("it is not UTF-8").field(name).at(at + error.valid_up_to() as u64))
+        check_name(content).map_err(|message| Error::data(message).field(name).at(at))
     }
 
     /// Lists of fields; none where they are not there. `of` names what each describes.
@@ -239,7 +272,7 @@ impl<'a> Fields<'a> {
     }
 
     fn missing(&self, name: &'static str) -> Error {
-        Error::data("missing").field(format!("{} {name}", self.of))
+        Error::data("missing").field(format!("{} {name}", self.of)).at(self.at)
     }
 }
 
@@ -254,14 +287,4 @@ pub(super) fn in_limit(field: &'static str, value: usize, limit: usize) -> Resul
 /// The value of the field that stands for `item` of `all`.
 pub(super) fn place_of<T: PartialEq>(all: &[T], item: T) -> usize {
     all.iter().position(|other| *other == item).unwrap_or(all.len())
-}
-
-/// What the `value` of the field `name` stands for.
-pub(super) fn named<T: Copy>(all: &[T], value: usize, name: &'static str) -> Result<T> {
-    all.get(value).copied().ok_or_else(|| unknown(name, value))
-}
-
-/// The error of a value that stands for nothing this program knows.
-pub(super) fn unknown(name: &'static str, value: usize) -> Error {
-    Error::data(format!("{value} is not known")).field(name).hint("use a newer version")
 }

@@ -1,6 +1,6 @@
 //! The MLP of a block, which works on each position by itself: its row of the plan, its tensors, its pass.
 
-use super::fields::{FieldWriter, Fields, in_limit, named, place_of};
+use super::fields::{FieldWriter, Fields, in_limit, place_of};
 use super::op::{Observer, Op, Point};
 use super::place::{Norms, Place};
 use super::spec::{BranchNorms, Part, Table};
@@ -64,7 +64,7 @@ impl Mlp {
 
     pub(super) fn decode(fields: &mut Fields<'_>) -> Result<Self> {
         Ok(Mlp {
-            kind: named(&KINDS, fields.number(tag::KIND, "mlp")?, "mlp")?,
+            kind: fields.value(tag::KIND, "mlp", |value| KINDS.get(value).copied())?,
             hidden_dim: fields.number(tag::HIDDEN_DIM, "hidden_dim")?,
             bias: fields.flag(tag::BIAS, "mlp_bias")?,
         })

@@ -1,6 +1,6 @@
 //! The table of a whole network's tensors, and their weights in a file.
 
-use super::block::Block;
+use super::block::{Block, Layer};
 use super::config::Config;
 use super::place::Place;
 use super::spec::{Part, Shape, TIED, Table, TensorSpec};
@@ -11,12 +11,23 @@ use crate::quant::Matrix;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-/// Tensors of a layer, at most.
-const MAX_PER_LAYER: usize = 22;
+/// Tensors that are outside of the blocks, at most.
+const MAX_OUTSIDE: usize = 5;
+
+/// Number of tensors of all blocks together, counted without a table of them: a file may say more than it holds.
+pub(super) fn n_of_blocks(config: &Config) -> usize {
+    let mut table = Table { rows: Vec::new(), layer: Some(0), dim: config.dim, norm: config.norm };
+    let of_block = |layer: &Layer| {
+        table.rows.clear();
+        layer.tensors(&mut table);
+        table.rows.len()
+    };
+    config.layers.iter().map(of_block).sum()
+}
 
 /// The tensors of a network, in order of use.
 pub fn tensors(config: &Config) -> Vec<TensorSpec> {
-    let rows = Vec::with_capacity(4 + MAX_PER_LAYER * config.n_layers());
+    let rows = Vec::with_capacity(MAX_OUTSIDE + n_of_blocks(config));
     let mut table = Table { rows, layer: None, dim: config.dim, norm: config.norm };
     table.linear(Part::Embedding, config.vocab_size, config.dim, false);
     if config.tied {
@@ -151,7 +162,9 @@ mod tests {
         let both = BranchNorms { input: true, output: true };
         all.layers.iter_mut().for_each(|layer| (layer.mixer_norms, layer.mlp_norms) = (both, both));
         all.norm = NormKind::Layer;
-        assert_eq!(tensors(&all).len(), 1 + 2 * (MAX_PER_LAYER + 2) + 3);
+        all.learned_positions = true;
+        assert_eq!(n_of_blocks(&all), 2 * 24);
+        assert_eq!(tensors(&all).len(), MAX_OUTSIDE + 2 * 24);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::format::cursor::{Cursor, Encoder};
 use crate::ops::{KV_BLOCK, KvDtype, NUMERICS_VERSION};
 use crate::token::TokenId;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 const MAGIC: &[u8; 8] = b"whitKV\0\0";
@@ -128,25 +129,45 @@ impl Settings {
         out.into_bytes()
     }
 
+    /// What the number `i` of the settings says.
+    fn what(&self, i: usize) -> String {
+        const ALL: [&str; 3] = ["numerics", "type of the KV cache", "layers"];
+        const LAYER: [&str; 4] = ["kind of state", "KV heads", "elements of a head", "window"];
+        match (ALL.get(i), self.version) {
+            (Some(what), _) => (*what).into(),
+            (None, 1) => LAYER[i - ALL.len() + 1].into(),
+            (None, _) => {
+                let i = i - ALL.len();
+                format!("{} of layer {}", LAYER[i % LAYER.len()], i / LAYER.len())
+            }
+        }
+    }
+
     /// Refuses a head that other settings wrote, by what differs.
     fn check(&self, cursor: &mut Cursor<'_>) -> Result<()> {
-        const WHAT: [&str; 5] = ["numerics", "type of the KV cache", "layers", "KV heads", "elements of a head"];
-        let what = |i: usize| WHAT.get(i).filter(|_| self.version == 1 || i < 3).copied().unwrap_or("state of a layer");
         if cursor.take(MAGIC.len(), "magic")? != MAGIC {
             return Err(Error::data("this is not a saved session").field("magic").at(0));
         }
         let version = cursor.u32("version")?;
         if version != self.version {
-            let message = format!("version {version} is not {}, which this program reads", self.version);
-            return Err(Error::data(message).field("version").at(8));
+            let error = Error::data(match version {
+                1 => "its layers all remember alike and every position, which those of this model do not".into(),
+                2 => "its layers differ or have windows, which those of this model do not".into(),
+                _ => format!("version {version} is not one of 1 and 2, which this program reads"),
+            });
+            let error = error.field("version").at(8);
+            return Err(if matches!(version, 1 | 2) {
+                error.hint("run it with its own model, or begin a new one")
+            } else {
+                error
+            });
         }
         for (i, expected) in self.numbers.iter().enumerate() {
-            let what = what(i);
             let at = cursor.offset();
-            let found = cursor.u32(what)?;
+            let found = cursor.u32("settings")?;
             if found != *expected {
-                let message = format!("it was saved with another one ({found}, now {expected})");
-                return Err(Error::data(message).field(what).at(at).hint("run it as it was saved, or begin a new one"));
+                let error = Error::data(format!("it was saved with another one ({found}, now {expected})"));
+                return Err(error.field(self.what(i)).at(at).hint("run it as it was saved, or begin a new one"));
             }
         }
         let at = cursor.offset();
@@ -158,8 +179,9 @@ impl Settings {
     }
 }
 
-/// Hands the bytes of `part` to `write` in order. Positions after the part's held ones must be of no use to `state`, which
-/// holds all blocks of the part that the text after it needs.
+/// Hands the bytes of `part` to `write` in order. Positions after the part's held ones must be of no use to `state`. Where a
+/// layer with a window lacks what the text after the part needs, because tokens were taken back, the part is saved as one
+/// without keys and values, and is computed anew.
 pub fn save(
     state: &mut State,
     compute: &Compute,
@@ -168,10 +190,11 @@ pub fn save(
     write: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     assert!(part.start.is_multiple_of(KV_BLOCK), "a part from position {}", part.start);
+    let n_held = if state.holds_needed(part.start, part.start + part.n_held) { part.n_held } else { 0 };
     let mut out = Encoder::default();
     out.bytes(&settings.head());
     out.bytes(&part.parent);
-    for number in [part.start, part.tokens.len(), part.n_held, part.note.len()] {
+    for number in [part.start, part.tokens.len(), n_held, part.note.len()] {
         let number = u32::try_from(number).map_err(|_| Error::data("too long to be saved").field("saved session"))?;
         out.u32(number);
     }
@@ -183,7 +206,7 @@ pub fn save(
         write(bytes)
     };
     both(&out.into_bytes())?;
-    let end = part.start + part.n_held;
+    let end = part.start + n_held;
     state.clear_after(compute, end);
     for block in part.start / KV_BLOCK..end.div_ceil(KV_BLOCK) {
         state.save_block(block, end, &mut both)?;
@@ -198,11 +221,12 @@ impl<'b> Saved<'b> {
         settings.check(&mut cursor)?;
         let mut parent = Key::default();
         parent.copy_from_slice(cursor.take(HASH_BYTES, "parent")?);
+        let numbers_at = cursor.offset();
         let start = cursor.u32("start")? as usize;
         let n_tokens = cursor.u32("tokens")? as usize;
         let n_held = cursor.u32("held tokens")? as usize;
         let n_note = cursor.u32("note")? as usize;
-        let wrong = |what: &str| Error::data(what).field("saved session").at(80).hint("remove the file");
+        let wrong = |what: &str| Error::data(what).field("saved session").at(numbers_at).hint("remove the file");
         if !start.is_multiple_of(KV_BLOCK) || n_held > n_tokens {
             return Err(wrong("its numbers do not fit together"));
         }

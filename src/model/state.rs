@@ -132,8 +132,9 @@ pub struct State {
     max_span: usize,
     /// One past the last position that was computed since the text began.
     end: usize,
-    /// Layers that give positions up lack the blocks before this one: the text was put back without them.
-    begin_block: usize,
+    /// So many tokens were put back without all of the blocks before them: layers that give positions up lack those that the
+    /// text needs no more to go on after these tokens. 0: nothing is lacking.
+    begin: usize,
 }
 
 impl State {
@@ -147,7 +148,7 @@ impl State {
             .try_reserve_exact(context_length)
             .map_err(|_| Error::new(Kind::Resources, format!("no memory for a context of {context_length} tokens")))?;
         let max_span = if forgets { options.slack } else { context_length };
-        Ok(State { layers, tokens, context_length, max_span, end: 0, begin_block: 0 })
+        Ok(State { layers, tokens, context_length, max_span, end: 0, begin: 0 })
     }
 
     /// The tokens held.
@@ -191,7 +192,7 @@ impl State {
             let held = if self.layers.iter().all(reaches) { mark } else { 0 };
             self.tokens.truncate(held);
             if held == 0 {
-                (self.end, self.begin_block) = (0, 0);
+                (self.end, self.begin) = (0, 0);
             }
         }
         self.tokens.len()
@@ -240,10 +241,19 @@ impl State {
 
     /// The oldest block that `layer` holds.
     fn oldest_block(&self, layer: &LayerState) -> usize {
+        let needed = layer.kind.first_needed(last_mark(self.kinds(), self.begin));
         match layer.kind.window {
             None => 0,
-            Some(_) => self.end.div_ceil(KV_BLOCK).saturating_sub(layer.memory.n_blocks()).max(self.begin_block),
+            Some(_) => self.end.div_ceil(KV_BLOCK).saturating_sub(layer.memory.n_blocks()).max(needed),
         }
+    }
+
+    /// Every layer holds the blocks from position `start` on that a part of a text up to its `n`-th token is saved with. After
+    /// tokens were taken back this may not be so, although the text can go on: that needs one position less.
+    pub(super) fn holds_needed(&self, start: usize, n: usize) -> bool {
+        let mark = last_mark(self.kinds(), n);
+        let held = |layer: &LayerState| layer.kind.first_needed(mark).max(start / KV_BLOCK) >= self.oldest_block(layer);
+        self.layers.iter().all(held)
     }
 
     /// Writes what the layers remember of block `block`: each only where the text needs it to go on after `n` tokens.
@@ -266,7 +276,7 @@ impl State {
     /// [`save_block`](Self::save_block) wrote of each of their blocks. The text up to `start` must be held.
     pub(super) fn restore(&mut self, start: usize, tokens: &[TokenId], mut blocks: &[u8]) -> Result<()> {
         let n = start + tokens.len();
-        if start > self.position() || n > self.context_length {
+        if start > self.position() || n > self.context_length || self.rewind(start) < start {
             let message =
                 format!("{} tokens from position {start} on, in a context of {}", tokens.len(), self.context_length);
             return Err(Error::new(Kind::Resources, message).field("saved session").remedy(Remedy::LongerContext));
@@ -279,11 +289,9 @@ impl State {
                 blocks = rest;
             }
         }
-        let last_begin = self.kinds().map(|kind| kind.first_needed(mark)).max().unwrap_or(0);
-        if last_begin > start / KV_BLOCK {
-            self.begin_block = self.begin_block.max(last_begin);
+        if self.kinds().any(|kind| kind.first_needed(mark) > start / KV_BLOCK) {
+            self.begin = self.begin.max(n);
         }
-        self.tokens.truncate(start);
         self.computed(tokens);
         Ok(())
     }

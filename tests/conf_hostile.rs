@@ -1,0 +1,386 @@
+//! One hostile configuration per rule of FORMAT.md, "Second form": each is refused with its field and its place; none panics.
+//! The lists of fields are made here by the page alone, so that the page is tried too.
+
+mod flat;
+#[path = "flat/hostile.rs"]
+mod hostile;
+mod support;
+
+use hostile::Hostile;
+use std::sync::Arc;
+use support::{Folder, TinyModel};
+use whit::error::Kind;
+use whit::format::{Bytes, File};
+use whit::kernels;
+use whit::model::{BranchNorms, Config, Mixer, MlpKind, Model};
+use whit::{Compute, Session, SessionOptions};
+
+/// A field: tag, type, flags, content.
+type Field = (u16, u8, u8, Vec<u8>);
+
+const NUMBER: u8 = 1;
+const FLOAT: u8 = 2;
+const FLOATS: u8 = 3;
+const TEXT: u8 = 4;
+const RECORDS: u8 = 5;
+
+/// A list of fields.
+#[derive(Clone, Default)]
+struct List(Vec<Field>);
+
+impl List {
+    fn put(&mut self, tag: u16, of: u8, flags: u8, content: &[u8]) {
+        self.0.retain(|field| field.0 != tag);
+        let at = self.0.iter().position(|field| field.0 > tag).unwrap_or(self.0.len());
+        self.0.insert(at, (tag, of, flags, content.to_vec()));
+    }
+
+    fn number(&mut self, tag: u16, value: u32) {
+        self.put(tag, NUMBER, 1, &value.to_le_bytes());
+    }
+
+    fn numbers(fields: &[(u16, u32)]) -> List {
+        let mut list = List::default();
+        fields.iter().for_each(|(tag, value)| list.number(*tag, *value));
+        list
+    }
+
+    fn remove(&mut self, tag: u16) {
+        assert!(self.0.iter().any(|field| field.0 == tag), "{tag} is there");
+        self.0.retain(|field| field.0 != tag);
+    }
+
+    fn field(&mut self, tag: u16) -> &mut Field {
+        self.0.iter_mut().find(|field| field.0 == tag).expect("the field")
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut out = (self.0.len() as u32).to_le_bytes().to_vec();
+        for (tag, of, flags, content) in &self.0 {
+            out.extend(tag.to_le_bytes());
+            out.extend([*of, *flags]);
+            out.extend((content.len() as u32).to_le_bytes());
+            out.extend(content);
+        }
+        out
+    }
+}
+
+/// Records as the content of a field.
+fn records(lists: &[List]) -> Vec<u8> {
+    let mut out = (lists.len() as u32).to_le_bytes().to_vec();
+    for list in lists {
+        let bytes = list.bytes();
+        out.extend((bytes.len() as u32).to_le_bytes());
+        out.extend(bytes);
+    }
+    out
+}
+
+fn floats(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// A configuration in parts.
+#[derive(Clone)]
+struct Plan {
+    network: List,
+    tables: Vec<List>,
+    layers: Vec<List>,
+}
+
+impl Plan {
+    fn bytes(&self) -> Vec<u8> {
+        let mut network = self.network.clone();
+        for (tag, lists) in [(9, &self.tables), (10, &self.layers)] {
+            if !network.0.iter().any(|field| field.0 == tag) {
+                network.put(tag, RECORDS, 1, &records(lists));
+            }
+        }
+        let mut out = 2_u32.to_le_bytes().to_vec();
+        out.extend(network.bytes());
+        out
+    }
+}
+
+/// What [`plan`] says, as the library has it.
+fn different(config: &mut Config) {
+    config.family = "different".into();
+    config.rotary_tables.push(vec![0.5, 0.25]);
+    config.tied = false;
+    let Mixer::Attention(a) = &mut config.layers[1].mixer;
+    (a.n_heads, a.n_kv_heads, a.head_dim, a.window, a.rotary) = (3, 1, 4, Some(7), Some(1));
+    (a.qk_norm, a.qkv_bias, a.output_bias) = (true, true, true);
+    let layer = &mut config.layers[1];
+    layer.mixer_norms = BranchNorms { input: false, output: true };
+    layer.mlp_norms = BranchNorms { input: true, output: true };
+    (layer.mlp.kind, layer.mlp.hidden_dim, layer.mlp.bias) = (MlpKind::GeluTanh, 24, true);
+}
+
+/// A valid configuration of two layers that differ in all that can differ.
+fn plan() -> Plan {
+    let mut network = List::numbers(&[(2, 40), (3, 259), (4, 64), (5, 0)]);
+    network.put(1, TEXT, 0, b"different");
+    network.put(6, FLOAT, 1, &1e-5_f32.to_le_bytes());
+    let table = |freqs: &[f32]| {
+        let mut table = List::default();
+        table.put(1, FLOATS, 1, &floats(freqs));
+        table
+    };
+    let tables = vec![table(&[1.0, 0.3, 0.1, 0.03, 0.01]), table(&[0.5, 0.25])];
+    let first = &[(1, 0), (2, 1), (3, 1), (16, 4), (17, 2), (18, 10), (20, 0), (256, 0), (257, 72)];
+    let attention = &[(16, 3), (17, 1), (18, 4), (19, 7), (20, 1), (21, 1), (22, 1), (23, 1)];
+    let second = [&[(1, 0), (2, 2), (3, 3)][..], attention, &[(256, 1), (257, 24), (258, 1)]].concat();
+    Plan { network, tables, layers: vec![List::numbers(first), List::numbers(&second)] }
+}
+
+#[test]
+fn the_page_and_the_writer_agree() {
+    let mut config = TinyModel::llama().config.config();
+    different(&mut config);
+    assert_eq!(plan().bytes(), config.encode());
+    assert_eq!(Config::decode(&plan().bytes()).expect("valid"), config);
+    // One form of what the first form can say, and version 1.0 in the header of both.
+    let folder = Folder::new("conf-forms");
+    for (tiny, form) in
+        [(TinyModel::llama(), 1), (TinyModel::gpt2(), 0), (TinyModel { change: different, ..TinyModel::llama() }, 2)]
+    {
+        assert_eq!(tiny.plan().encode()[..4], [form, 0, 0, 0]);
+        assert_eq!(tiny.open(&folder.path("model.whit")).file().version(), (1, 0));
+    }
+}
+
+/// What is broken, how, and what the error must say.
+type Row = (&'static str, fn(&mut Plan), &'static str);
+
+/// M-36: forms of lists.
+const LISTS: &[Row] = &[
+    (
+        "a tag twice",
+        |p| p.network.0.insert(1, (1, TEXT, 0, b"x".to_vec())),
+        "configuration field 1 at byte 0x19: tags must ascend",
+    ),
+    ("tags descend", |p| p.network.0.swap(1, 2), "tags must ascend, each at most once"),
+    ("tags descend in a layer", |p| p.layers[1].0.swap(4, 5), "layer field 17"),
+    ("unknown flags", |p| p.network.field(2).2 = 2, "configuration field 2"),
+    ("unknown flags, with the known one", |p| p.network.field(2).2 = 3, "unknown flags 0x3"),
+    ("unknown flags of an unknown field", |p| p.network.put(999, 1, 0x80, &[0; 4]), "unknown flags 0x80"),
+    ("too many fields", |p| p.network.0.extend((100..1200).map(|tag| (tag, 9, 0, vec![]))), "fields, at most 1024"),
+    (
+        "too many fields of a layer",
+        |p| p.layers[0].0.extend((300..1400).map(|tag| (tag, 9, 0, vec![]))),
+        "fields, at most 1024",
+    ),
+    ("no fields", |p| (p.network.0, p.tables, p.layers) = (vec![], vec![], vec![]), "configuration dim"),
+    ("too many layers", |p| p.layers = vec![p.layers[0].clone(); 1025], "layer at byte"),
+    ("too many tables", |p| p.tables = vec![p.tables[0].clone(); 1025], "1025 of them, at most 1024"),
+    (
+        "records beyond their bytes",
+        |p| p.network.put(10, RECORDS, 1, &1000_u32.to_le_bytes()),
+        "1000 elements of 4 bytes",
+    ),
+    ("records without their number", |p| p.network.put(10, RECORDS, 1, &[1]), "4 bytes needed"),
+    (
+        "records, and something behind",
+        |p| p.network.put(10, RECORDS, 1, &[&records(&p.layers)[..], &[0]].concat()),
+        "1 unexpected bytes",
+    ),
+    ("a record shorter than its fields", |p| record(p, -1), "bytes needed"),
+    ("a record longer than its fields", |p| record(p, 1), "1 unexpected bytes"),
+    ("a record past the end", |p| record(p, 1 << 20), "record"),
+    ("a record of no bytes", |p| p.network.put(10, RECORDS, 1, &[1, 0, 0, 0, 0, 0, 0, 0]), "number of fields"),
+];
+
+/// M-37: fields.
+const FIELDS: &[Row] = &[
+    ("unknown and required", |p| p.network.put(500, NUMBER, 1, &[0; 4]), "configuration field 500"),
+    ("unknown and required in a layer", |p| p.layers[1].put(24, TEXT, 1, b"x"), "layer field 24"),
+    ("unknown and required in a table", |p| p.tables[0].put(2, 77, 1, b""), "this program does not know what it means"),
+    ("an unknown type", |p| p.network.field(2).1 = 9, "dim at byte 0x19: an unknown type, not a number"),
+    ("text for a number", |p| p.network.put(3, TEXT, 1, b"text"), "text, not a number"),
+    ("a number for text", |p| p.network.number(1, 1), "a number, not text"),
+    ("a number for a float", |p| p.network.number(6, 1), "a number, not a float"),
+    ("a float for floats", |p| p.tables[1].put(1, FLOAT, 1, &[0; 4]), "a float, not floats"),
+    ("floats for records", |p| p.network.put(10, FLOATS, 1, &[0; 8]), "floats, not records"),
+    ("a number of 3 bytes", |p| p.network.put(2, NUMBER, 1, &[0; 3]), "3 bytes are no a number"),
+    ("a number of 8 bytes", |p| p.layers[0].put(16, NUMBER, 1, &[0; 8]), "8 bytes"),
+    ("a float of 0 bytes", |p| p.network.put(6, FLOAT, 1, b""), "0 bytes"),
+    ("floats of 6 bytes", |p| p.tables[0].put(1, FLOATS, 1, &[0; 6]), "6 bytes"),
+    ("a family that is not UTF-8", |p| p.network.put(1, TEXT, 0, b"a\xff"), "not UTF-8"),
+    ("a family that moves the cursor", |p| p.network.put(1, TEXT, 0, b"\x1b[2J"), "\\u{1b}[2J"),
+    ("a family of no bytes", |p| p.network.put(1, TEXT, 0, b""), "name of 0 bytes"),
+    ("a family of 257 bytes", |p| p.network.put(1, TEXT, 0, &[b'x'; 257]), "name of 257 bytes"),
+    ("a flag that is 0", |p| p.network.number(7, 0), "tied at byte"),
+    ("a flag that is 2", |p| p.network.number(8, 2), "a flag that is set is 1, not 2"),
+    ("a flag of a layer that is 0", |p| p.layers[1].number(21, 0), "qk_norm at byte"),
+    ("a flag of an MLP that is 2^32 - 1", |p| p.layers[0].number(258, u32::MAX), "mlp_bias"),
+    ("an unknown mixer", |p| p.layers[0].number(1, 1), "mixer at byte"),
+    ("unknown norms of the mixer", |p| p.layers[0].number(2, 4), "mixer_norms at byte"),
+    ("unknown norms of the MLP", |p| p.layers[0].number(3, u32::MAX), "mlp_norms at byte"),
+    ("an unknown MLP", |p| p.layers[1].number(256, 2), "2 is not known"),
+    ("an unknown norm", |p| p.network.number(5, 2), "norm at byte"),
+    ("no dim", |p| p.network.remove(2), "configuration dim at byte 0x4: missing"),
+    ("no vocab_size", |p| p.network.remove(3), "vocab_size"),
+    ("no context_length", |p| p.network.remove(4), "context_length"),
+    ("no norm", |p| p.network.remove(5), "configuration norm at byte"),
+    ("no norm_eps", |p| p.network.remove(6), "norm_eps"),
+    ("no mixer", |p| p.layers[1].remove(1), "layer mixer"),
+    ("no norms of the mixer", |p| p.layers[1].remove(2), "layer mixer_norms"),
+    ("no norms of the MLP", |p| p.layers[1].remove(3), "layer mlp_norms"),
+    ("no n_heads", |p| p.layers[1].remove(16), "layer n_heads"),
+    ("no n_kv_heads", |p| p.layers[1].remove(17), "layer n_kv_heads"),
+    ("no head_dim", |p| p.layers[1].remove(18), "layer head_dim"),
+    ("no MLP", |p| p.layers[0].remove(256), "layer mlp"),
+    ("no hidden_dim", |p| p.layers[0].remove(257), "layer hidden_dim"),
+    ("no frequencies", |p| p.tables[0].remove(1), "rotary table rope_freqs"),
+];
+
+/// M-38: numbers that are out of range or do not fit each other.
+const NUMBERS: &[Row] = &[
+    ("dim 0", |p| p.network.number(2, 0), "dim at byte 0x4: 0 is outside 1..=65536"),
+    ("dim 2^16 + 1", |p| p.network.number(2, 65_537), "65537 is outside"),
+    ("vocab_size 2^20 + 1", |p| p.network.number(3, (1 << 20) + 1), "vocab_size"),
+    ("context_length 2^32 - 1", |p| p.network.number(4, u32::MAX), "context_length"),
+    ("norm_eps 0", |p| p.network.put(6, FLOAT, 1, &[0; 4]), "0 is outside (0, 1)"),
+    ("norm_eps NaN", |p| p.network.put(6, FLOAT, 1, &f32::NAN.to_le_bytes()), "norm_eps"),
+    ("norm_eps 1", |p| p.network.put(6, FLOAT, 1, &1_f32.to_le_bytes()), "norm_eps"),
+    ("no layers", |p| p.layers.clear(), "n_layers at byte 0x4: 0 is outside 1..=1024"),
+    ("no field of layers", |p| *p = without_layers(), "n_layers"),
+    ("n_heads 0", |p| p.layers[0].number(16, 0), "n_heads"),
+    ("n_heads 1025", |p| p.layers[0].number(16, 1025), "1025 is outside 1..=1024"),
+    ("n_kv_heads 0", |p| p.layers[0].number(17, 0), "n_kv_heads"),
+    ("heads that do not divide", |p| p.layers[0].number(17, 3), "3 does not divide n_heads 4"),
+    ("more KV heads than heads", |p| p.layers[0].number(17, 8), "8 does not divide n_heads 4"),
+    ("head_dim 0", |p| p.layers[0].number(18, 0), "head_dim"),
+    ("head_dim 4097", |p| p.layers[0].number(18, 4097), "4097 is outside"),
+    ("an odd head that turns", |p| p.layers[0].number(18, 11), "11 is odd"),
+    ("hidden_dim 0", |p| p.layers[1].number(257, 0), "hidden_dim"),
+    ("hidden_dim 2^20 + 1", |p| p.layers[1].number(257, (1 << 20) + 1), "hidden_dim"),
+    ("a window of 0", |p| p.layers[1].number(19, 0), "sliding_window at byte"),
+    ("a table that is not there", |p| p.layers[1].number(20, 2), "table 2 of 2"),
+    ("table 2^32 - 1", |p| p.layers[0].number(20, u32::MAX), "rotary at byte"),
+    ("a table of the wrong length", |p| p.layers[1].number(20, 0), "5 for head_dim 4"),
+    ("a table of no elements", |p| p.tables[1].put(1, FLOATS, 1, b""), "0 for head_dim 4"),
+    ("a table that nobody needs", |p| p.layers[1].remove(20), "no layer refers to table 1"),
+    ("a frequency of NaN", |p| p.tables[1].put(1, FLOATS, 1, &floats(&[1.0, f32::NAN])), "element 1 is NaN"),
+    ("a frequency of -1", |p| p.tables[0].put(1, FLOATS, 1, &floats(&[-1.0, 1.0, 1.0, 1.0, 1.0])), "element 0 is -1"),
+    ("an infinite frequency", |p| p.tables[1].put(1, FLOATS, 1, &floats(&[f32::INFINITY, 1.0])), "element 0 is inf"),
+];
+
+/// Changes how many bytes the first record of the layers has by its own words.
+fn record(p: &mut Plan, by: i64) {
+    let mut content = records(&p.layers);
+    let n = u32::from_le_bytes(content[4..8].try_into().expect("four bytes"));
+    content[4..8].copy_from_slice(&((i64::from(n) + by) as u32).to_le_bytes());
+    if by == 1 {
+        // The byte too many is there, so that only the rule about rests is broken.
+        content.insert(8 + n as usize, 0);
+    }
+    p.network.put(10, RECORDS, 1, &content);
+}
+
+fn without_layers() -> Plan {
+    let mut plan = Plan { layers: vec![], tables: vec![], ..plan() };
+    // An empty list of records under a tag that is skipped.
+    plan.network.put(10, RECORDS, 1, &records(&[]));
+    plan.network.put(9, RECORDS, 1, &records(&[]));
+    plan
+}
+
+/// What the section `bytes` is refused with: one printable line of class data that names field and offset.
+fn refused(rule: &str, bytes: &[u8]) -> String {
+    let error = Config::decode(bytes).expect_err(rule);
+    let line = error.to_string();
+    assert_eq!(error.kind(), Kind::Data, "{rule}: {line}");
+    assert!(error.named_field().is_some() && error.offset().is_some() && error.has_place(), "{rule}: {line}");
+    assert!(error.offset() <= Some(bytes.len() as u64), "{rule}: {line}");
+    assert!(line.len() < 500 && !line.chars().any(char::is_control), "{rule}: {line:?}");
+    line
+}
+
+#[test]
+fn every_broken_rule_is_refused_with_its_field_and_place() {
+    for (rule, change, expected) in [LISTS, FIELDS, NUMBERS].concat() {
+        let mut hostile = plan();
+        change(&mut hostile);
+        let line = refused(rule, &hostile.bytes());
+        assert!(line.contains(expected), "{rule}: {line}");
+    }
+}
+
+#[test]
+fn counts_lengths_and_rests_are_held_against_the_bytes_that_are_there() {
+    let valid = plan().bytes();
+    type Change = fn(&mut Vec<u8>);
+    let rows: [(&str, Change, u64, &str); 8] = [
+        ("an unknown form", |b| b[0] = 3, 0, "unknown family 3"),
+        ("the largest form", |b| b[..4].fill(255), 0, "unknown family 4294967295"),
+        ("fields beyond the section", |b| b[4..8].fill(255), 4, "4294967295 elements of 8 bytes"),
+        ("a field more than there are", |b| b[4] += 1, 0, "bytes needed"),
+        ("a field less", |b| b[4] -= 1, 0, "unexpected bytes at the end"),
+        ("a length past the end", |b| b[12..16].fill(255), 16, "4294967295 bytes needed"),
+        ("a byte too many", |b| b.push(0), 0, "1 unexpected bytes"),
+        ("nothing after the form", |b| b.truncate(4), 4, "0 left"),
+    ];
+    for (rule, change, at, expected) in rows {
+        let mut bytes = valid.clone();
+        change(&mut bytes);
+        let line = refused(rule, &bytes);
+        assert!(line.contains(expected), "{rule}: {line}");
+        assert!(at == 0 || line.contains(&format!("at byte {at:#x}")), "{rule}: {line}");
+    }
+    for n in 0..valid.len() {
+        refused("a cut", &valid[..n]);
+    }
+}
+
+/// The model whose file is `bytes` with the configuration `conf`, and its logits after a few tokens.
+fn logits(bytes: &[u8], conf: &[u8]) -> (Arc<Model>, Vec<u32>) {
+    let valid = Hostile::of(bytes);
+    let file = File::open(&valid.bytes).expect("valid");
+    let ids: Vec<_> = file.sections().map(|(id, ..)| id).collect();
+    let content = |id: &[u8; 4]| if id == b"CONF" { conf.to_vec() } else { valid.content(id).to_vec() };
+    let contents: Vec<_> = ids.iter().map(|id| content(&id.0)).collect();
+    let sections: Vec<(&[u8; 4], u32, &[u8])> =
+        ids.iter().zip(&contents).map(|(id, content)| (&id.0, id.is_required().into(), &content[..])).collect();
+    let changed = Hostile::of_sections(&sections, valid.weights_hash);
+    let model = Arc::new(Model::open(Bytes::copy(&changed.bytes)).expect("a model"));
+    let compute = Arc::new(Compute::new(kernels::detect(), 1).expect("threads"));
+    let options = SessionOptions { context_length: 64, batch: 8, ..SessionOptions::default() };
+    let mut session = Session::new(&model, &compute, options).expect("a session");
+    let tokens: Vec<u32> = (0..40).map(|i| i * i % 256).collect();
+    let logits = session.extend(&tokens).expect("room").iter().map(|logit| logit.to_bits()).collect();
+    (model, logits)
+}
+
+/// M-37
+#[test]
+fn unknown_fields_that_are_not_required_change_nothing() {
+    let folder = Folder::new("conf-unknown");
+    let path = folder.path("model.whit");
+    TinyModel { change: different, ..TinyModel::llama() }.write(&path);
+    let bytes = std::fs::read(&path).expect("written");
+    let (model, expected) = logits(&bytes, &plan().bytes());
+    let changes: [fn(&mut Plan); 7] = [
+        |p| p.network.put(0, NUMBER, 0, &[1; 4]),
+        |p| p.network.put(u16::MAX, RECORDS, 0, b"these are no records"),
+        |p| p.network.put(11, 200, 0, &[7; 100]),
+        |p| p.layers.iter_mut().for_each(|layer| layer.put(255, NUMBER, 0, b"")),
+        |p| p.layers[0].put(300, TEXT, 0, b"\xff"),
+        |p| p.tables[1].put(9, 0, 0, b"x"),
+        // The flag of a field that is known makes no difference.
+        |p| {
+            p.layers
+                .iter_mut()
+                .chain([&mut p.network])
+                .for_each(|list| list.0.iter_mut().for_each(|field| field.2 ^= 1))
+        },
+    ];
+    for (i, change) in changes.into_iter().enumerate() {
+        let mut plan = plan();
+        change(&mut plan);
+        let (changed, got) = logits(&bytes, &plan.bytes());
+        assert_eq!(changed.config(), model.config(), "{i}");
+        assert!(got == expected, "{i}");
+    }
+}

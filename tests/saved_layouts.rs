@@ -1,0 +1,309 @@
+//! Saved texts and kept beginnings of models whose layers have windows or differ: back to the last bit, or not at all.
+
+mod program;
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use support::{Folder, TinyModel};
+use whit::error::Kind;
+use whit::generate::PrefixCache;
+use whit::kernels;
+use whit::model::saved::{Key, Part, Saved, Settings, save};
+use whit::model::{BranchNorms, Config, Mixer};
+use whit::ops::{KV_BLOCK, KvDtype};
+use whit::{Compute, Model, Session, SessionOptions, TokenId};
+
+/// Positions of the texts: many more than the rings hold.
+const CONTEXT: usize = 300;
+const BATCH: usize = 7;
+
+/// Every second layer has a window; branches are normed on both sides.
+fn mixed(config: &mut Config) {
+    config.family = "mixed".into();
+    for (i, layer) in config.layers.iter_mut().enumerate() {
+        let Mixer::Attention(attention) = &mut layer.mixer;
+        attention.window = (i % 2 == 0).then_some(11);
+        layer.mixer_norms = BranchNorms { input: true, output: true };
+    }
+}
+
+/// Windows of two sizes, other heads, and no rotary table for some.
+fn windows(config: &mut Config) {
+    config.family = "windows".into();
+    for (i, layer) in config.layers.iter_mut().enumerate() {
+        let Mixer::Attention(attention) = &mut layer.mixer;
+        (attention.window, attention.n_kv_heads) = (Some([9, 70, 33][i]), [2, 4, 1][i]);
+        attention.rotary = (i != 2).then_some(0);
+    }
+}
+
+/// The models: a window alone, and layers that differ.
+fn models() -> [(&'static str, TinyModel); 3] {
+    let mut window = TinyModel::llama();
+    window.config.sliding_window = Some(9);
+    let models = [
+        ("window", window),
+        ("mixed", TinyModel { change: mixed, ..TinyModel::llama() }),
+        ("windows", TinyModel { change: windows, ..TinyModel::llama() }),
+    ];
+    models.map(|(name, mut tiny)| {
+        (tiny.config.context_length, tiny.config.n_layers) = (CONTEXT, 3);
+        (name, tiny)
+    })
+}
+
+fn each_model(folder: &Folder, body: impl Fn(&str, &Arc<Model>, &Arc<Compute>)) {
+    let compute = Arc::new(Compute::new(kernels::detect(), 2).expect("threads"));
+    models().iter().for_each(|(name, tiny)| body(name, &tiny.open(&folder.path(name)), &compute));
+}
+
+fn session(model: &Arc<Model>, compute: &Arc<Compute>, kv: KvDtype) -> Session {
+    let options = SessionOptions { context_length: CONTEXT, kv, batch: BATCH, ..SessionOptions::default() };
+    Session::new(model, compute, options).expect("a session")
+}
+
+fn text(n: usize, seed: u32) -> Vec<TokenId> {
+    (0..n as u32).map(|i| (i * i * 31 + i * 7 + seed) % 256).collect()
+}
+
+fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|logit| logit.to_bits()).collect()
+}
+
+/// The bytes of all that `session` holds.
+fn saved(session: &mut Session, settings: &Settings) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let tokens = session.state().tokens().to_vec();
+    let part = Part { start: 0, parent: Key::default(), tokens: &tokens, n_held: tokens.len(), note: b"note" };
+    let compute = Arc::clone(session.compute());
+    save(session.state_mut(), &compute, settings, part, &mut |part| {
+        bytes.extend_from_slice(part);
+        Ok(())
+    })
+    .expect("saved");
+    bytes
+}
+
+/// The logits after `tokens` in a session that did nothing else.
+fn fresh(model: &Arc<Model>, compute: &Arc<Compute>, kv: KvDtype, tokens: &[TokenId]) -> Vec<u32> {
+    bits(session(model, compute, kv).extend(tokens).expect("room"))
+}
+
+#[test]
+fn a_text_longer_than_the_ring_goes_on_to_the_same_bits() {
+    let folder = Folder::new("saved-windows");
+    each_model(&folder, |name, model, compute| {
+        for kv in KvDtype::ALL {
+            let settings = Settings::new(model, kv);
+            for n in [1, 9, 31, 32, 40, 41, 64, 96, 103, 104, 200, 290] {
+                let what = format!("{name} {kv:?} {n}");
+                let tokens = text(n + 5, 1);
+                let mut first = session(model, compute, kv);
+                first.extend(&text(250, 9)).expect("room");
+                first.rewind(0);
+                first.extend(&tokens[..n]).expect("room");
+                let bytes = saved(&mut first, &settings);
+                assert_eq!(bytes[8], 2, "{what}: the version");
+                let mut clean = session(model, compute, kv);
+                clean.extend(&tokens[..n]).expect("room");
+                assert!(bytes == saved(&mut clean, &settings), "{what}: what was there before leaves a trace");
+
+                let read = Saved::read(&bytes, &settings).expect("whole");
+                let mut second = session(model, compute, kv);
+                second.extend(&text(100, 3)).expect("room");
+                second.rewind(0);
+                read.restore(second.state_mut()).expect("room");
+                assert_eq!(second.position(), n, "{what}");
+                assert!(bytes == saved(&mut second, &settings), "{what}: saved anew without going on");
+                // The last token can be computed anew, for its logits.
+                assert_eq!(second.rewind(n - 1), n - 1, "{what}");
+                let last = bits(second.extend(&tokens[n - 1..n]).expect("room"));
+                assert!(last == fresh(model, compute, kv, &tokens[..n]), "{what}");
+                let expected = bits(first.extend(&tokens[n..]).expect("room"));
+                assert!(bits(second.extend(&tokens[n..]).expect("room")) == expected, "{what}");
+            }
+        }
+    });
+}
+
+#[test]
+fn tokens_that_were_taken_back_are_never_saved_with_what_the_rings_have_lost() {
+    let folder = Folder::new("saved-back");
+    each_model(&folder, |name, model, compute| {
+        let settings = Settings::new(model, KvDtype::F16);
+        let mut computed_anew = 0;
+        for end in [96, 200] {
+            for n in end - 60..end {
+                let what = format!("{name}: {n} of {end}");
+                let tokens = text(end, 1);
+                let mut first = session(model, compute, KvDtype::F16);
+                first.extend(&tokens).expect("room");
+                let held = first.rewind(n);
+                assert!(held == n || (held == 0 && end - n > BATCH), "{what}: {held} are held");
+                let bytes = saved(&mut first, &settings);
+                let read = Saved::read(&bytes, &settings).expect("whole");
+                computed_anew += usize::from(read.n_held < held);
+                assert!(read.n_held == held || read.n_held == 0, "{what}");
+                let mut second = session(model, compute, KvDtype::F16);
+                read.restore(second.state_mut()).expect("room");
+                let expected = fresh(model, compute, KvDtype::F16, &tokens[..held + 1]);
+                // Goes on from as far back as the session allows.
+                for back in [0, 1, 9] {
+                    let position = second.rewind(held.saturating_sub(back).max(1) - 1);
+                    let logits = bits(second.extend(&tokens[position..held + 1]).expect("room"));
+                    assert!(logits == expected, "{what} -{back}");
+                }
+            }
+        }
+        assert!(computed_anew > 0 || name == "windows", "{name}: some lack a position");
+    });
+}
+
+#[test]
+fn no_flipped_bit_and_no_cut_file_is_restored() {
+    let folder = Folder::new("saved-windows-damage");
+    each_model(&folder, |name, model, compute| {
+        let settings = Settings::new(model, KvDtype::Int8);
+        let mut session = session(model, compute, KvDtype::Int8);
+        session.extend(&text(70, 1)).expect("room");
+        let mut bytes = saved(&mut session, &settings);
+        let tokens_at = 8 + 4 + 12 + 16 * model.config().n_layers() + 32 + 32 + 16;
+        let after = (tokens_at..bytes.len()).step_by(37).map(|byte| byte * 8 + byte % 8);
+        for bit in (0..tokens_at * 8).chain(after) {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let error = Saved::read(&bytes, &settings).expect_err("damaged");
+            assert!(error.kind() == Kind::Data && error.has_place(), "{name} bit {bit}: {error}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        for n in (0..tokens_at + 8).chain((tokens_at..bytes.len()).step_by(101)) {
+            let error = Saved::read(&bytes[..n], &settings).expect_err("cut");
+            assert!(error.offset().is_some(), "{name} {n}: {error}");
+        }
+        bytes.push(0);
+        Saved::read(&bytes, &settings).expect_err("a byte too many");
+    });
+}
+
+/// M-39
+#[test]
+fn a_session_of_another_layout_is_refused_by_what_differs() {
+    let folder = Folder::new("saved-layouts");
+    let compute = Arc::new(Compute::new(kernels::detect(), 1).expect("threads"));
+    let kv = KvDtype::F16;
+    let [window, mixed, windows] = models().map(|(name, tiny)| tiny.open(&folder.path(name)));
+    let mut plain = TinyModel::llama();
+    (plain.config.n_layers, plain.config.context_length) = (3, CONTEXT);
+    let plain = plain.open(&folder.path("plain"));
+    let mut wider = TinyModel::llama();
+    (wider.config.n_layers, wider.config.sliding_window) = (3, Some(10));
+    let wider = wider.open(&folder.path("wider"));
+    let mut short = TinyModel::llama();
+    (short.config.n_layers, short.config.sliding_window) = (2, Some(9));
+    let short = short.open(&folder.path("short"));
+    let bytes_of = |model: &Arc<Model>, kv| {
+        let mut session = session(model, &compute, kv);
+        session.extend(&text(50, 1)).expect("room");
+        saved(&mut session, &Settings::new(model, kv))
+    };
+    let mut newer = bytes_of(&window, kv);
+    newer[8] = 3;
+    let mut other_kind = bytes_of(&window, kv);
+    other_kind[24] = 1;
+    let mut other_model = bytes_of(&window, kv);
+    other_model[8 + 4 + 12 + 48] ^= 1;
+    let rows = [
+        (&window, bytes_of(&plain, kv), "all remember alike and every position"),
+        (&plain, bytes_of(&window, kv), "its layers differ or have windows"),
+        (&window, bytes_of(&wider, kv), "window of layer 0 at byte 0x24: it was saved with another one (10, now 9)"),
+        (&window, bytes_of(&mixed, kv), "window of layer 0 at byte 0x24: it was saved with another one (11, now 9)"),
+        (&mixed, bytes_of(&windows, kv), "window of layer 0"),
+        (&window, bytes_of(&windows, kv), "KV heads of layer 1 at byte 0x2c: it was saved with another one (4, now 2)"),
+        (&window, bytes_of(&short, kv), "layers at byte 0x14: it was saved with another one (2, now 3)"),
+        (&window, bytes_of(&window, KvDtype::Int8), "type of the KV cache"),
+        (&window, newer, "version 3 is not one of 1 and 2"),
+        (&window, other_kind, "kind of state of layer 0"),
+        (&window, other_model, "another model file"),
+    ];
+    for (model, bytes, expected) in rows {
+        let error = Saved::read(&bytes, &Settings::new(model, kv)).expect_err(expected);
+        assert_eq!(error.kind(), Kind::Data);
+        assert!(error.offset().is_some() && error.to_string().contains(expected), "{error}");
+    }
+}
+
+/// Appends `tokens` to an empty session and keeps each block of the text as soon as it is computed, while all layers hold it.
+fn kept_under_way(path: &Path, model: &Arc<Model>, compute: &Arc<Compute>, tokens: &[TokenId]) {
+    let cache = PrefixCache::open(path, model, KvDtype::F16, 1 << 30).expect("a folder");
+    let mut session = session(model, compute, KvDtype::F16);
+    for part in tokens.chunks(KV_BLOCK) {
+        session.extend(part).expect("room");
+        let block = (session.position() - 1) / KV_BLOCK;
+        assert!(session.state().holds_block(block), "the block that was computed last");
+        assert_eq!(cache.keep(session.state_mut(), compute, tokens).expect("kept"), part.len());
+    }
+}
+
+#[test]
+fn beginnings_that_were_kept_under_way_come_back_to_the_same_bits() {
+    let folder = Folder::new("prefix-windows");
+    each_model(&folder, |name, model, compute| {
+        let kept = folder.path(&format!("kept-{name}"));
+        let long = text(230, 1);
+        kept_under_way(&kept, model, compute, &long);
+        let mut branch = long[..130].to_vec();
+        branch.extend(text(90, 5));
+        let other = text(50, 77);
+        let cases: [(&[TokenId], usize); 6] =
+            [(&long, 229), (&long[..224], 223), (&long[..100], 96), (&long[..64], 63), (&branch, 128), (&other, 0)];
+        for (tokens, expected) in cases {
+            let cache = PrefixCache::open(&kept, model, KvDtype::F16, 1 << 30).expect("a folder");
+            let mut session = session(model, compute, KvDtype::F16);
+            let n = cache.restore(session.state_mut(), tokens).expect("restored");
+            assert_eq!(n, expected, "{name}: {} tokens", tokens.len());
+            let logits = bits(session.extend(&tokens[n..]).expect("room"));
+            assert!(logits == fresh(model, compute, KvDtype::F16, tokens), "{name}: {} tokens", tokens.len());
+        }
+    });
+}
+
+#[test]
+fn what_the_rings_have_given_up_is_not_kept() {
+    let folder = Folder::new("prefix-given-up");
+    each_model(&folder, |name, model, compute| {
+        let kept = folder.path(&format!("kept-{name}"));
+        let tokens = text(230, 1);
+        let cache = PrefixCache::open(&kept, model, KvDtype::F16, 1 << 30).expect("a folder");
+        let mut session = session(model, compute, KvDtype::F16);
+        session.extend(&tokens).expect("room");
+        let first = (0..).find(|block| session.state().holds_block(*block)).expect("the last at least");
+        assert!(first > 0, "{name}");
+        assert_eq!(cache.keep(session.state_mut(), compute, &tokens).expect("kept"), 230 - KV_BLOCK * first);
+        // Without its beginning, the rest is of no use, and does no harm.
+        let mut second = self::session(model, compute, KvDtype::F16);
+        assert_eq!(cache.restore(second.state_mut(), &tokens).expect("nothing"), 0, "{name}");
+    });
+}
+
+/// The file of a session of the story model, 40 tokens after "Once upon a time": version 1, as programs before version 2 wrote it.
+const BEFORE: &str = "6c374285fe7a753be902ce27f3740e6d94cee2a7e995fb291ff1b2389c17db7e";
+
+#[test]
+fn sessions_of_layers_that_are_alike_have_the_bytes_of_before() {
+    let folder = Folder::new("saved-before");
+    let path = folder.path("before.session");
+    let run = |n: &str| {
+        let mut command = program::whit();
+        command.args(["generate", "-m", "models/stories.whit", "-q", "--seed", "1", "--temp", "0", "-n", n]);
+        command.arg("--session").arg(&path).current_dir(env!("CARGO_MANIFEST_DIR"));
+        command
+    };
+    let output = run("40").arg("Once upon a time").output().expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let bytes = std::fs::read(&path).expect("written");
+    assert_eq!((bytes.len(), bytes[8]), (196_928, 1));
+    let hash: String = bytes[bytes.len() - 32..].iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hash, BEFORE, "the hash at the end, over all before it");
+    let output = run("5").output().expect("the program starts");
+    assert!(output.status.success(), "it goes on: {}", String::from_utf8_lossy(&output.stderr));
+}
