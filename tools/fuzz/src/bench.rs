@@ -24,6 +24,8 @@ pub type Files = Vec<(String, Vec<u8>)>;
 
 /// Tokens written by a model that was accepted.
 const WRITTEN: usize = 4;
+/// Positions that saved texts go on in, where the model sets no limit.
+const MOST_POSITIONS: usize = 256;
 /// Bytes of an error message, at most.
 const MAX_MESSAGE: usize = 2000;
 
@@ -153,11 +155,13 @@ impl Bench {
     /// Goes on with a saved text: what was verified may still be more than the context holds, or hold keys that are no numbers.
     pub fn go_on(&self, model: &Arc<Model>, kv: KvDtype, saved: &Saved<'_>, random: &mut Random) -> Verdict {
         let config = model.config();
-        let context_length = config.context_length.min(saved.tokens.len().saturating_add(WRITTEN)).max(1);
+        let most = if config.learned_positions { config.context_length } else { MOST_POSITIONS };
+        let context_length = most.min(saved.tokens.len().saturating_add(WRITTEN)).max(1);
         let options = SessionOptions { context_length, kv, batch: random.within(1, 8), ..SessionOptions::default() };
-        let goes_on = || -> whit::Result<()> {
+        let mut goes_on = || -> whit::Result<()> {
             let mut session = Session::new(model, &self.compute, options)?;
             saved.restore(session.state_mut())?;
+            session.rewind(session.position().saturating_sub(random.below(3)));
             let rest = saved.tokens.get(session.position()..).unwrap_or_default();
             if !rest.is_empty() {
                 session.extend(rest)?;

@@ -1,7 +1,7 @@
 //! Tiny networks of random shape, and their tensors as published checkpoints name them.
 
 use quantize::families::{self, Layout};
-use whit::model::{Family, Uniform, tensors as table};
+use whit::model::{BranchNorms, Config, Family, Layer, Mixer, MlpKind, NormKind, Uniform, tensors as table};
 
 use crate::random::Random;
 
@@ -67,6 +67,37 @@ pub(crate) fn config(style: Style, vocab_size: usize, extras: bool, random: &mut
         qk_norm: style == Style::Qwen3,
         rope_freqs: if gpt2 { Vec::new() } else { (0..head_dim / 2).map(|i| 0.1_f32.powi(i as i32)).collect() },
     }
+}
+
+/// A network whose layers differ: their heads, windows, rotary tables or none, norms, MLPs and biases.
+pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
+    let style = random.pick(&[Style::Gpt2, Style::Llama]);
+    let mut config = Uniform { n_layers: random.within(1, 4), ..config(style, vocab_size, true, random) }.config();
+    // Eight bytes, so that the numbers after the name lie at multiples of four.
+    config.family = "anything".into();
+    config.norm = random.pick(&[NormKind::Rms, NormKind::Layer]);
+    config.learned_positions = random.once_in(3);
+    config.rotary_tables.clear();
+    for Layer { mixer: Mixer::Attention(a), mixer_norms, mlp, mlp_norms } in &mut config.layers {
+        let mut norms = || BranchNorms { input: !random.once_in(3), output: random.once_in(2) };
+        (*mixer_norms, *mlp_norms) = (norms(), norms());
+        a.n_kv_heads = random.within(1, 3);
+        (a.n_heads, a.head_dim) = (a.n_kv_heads * random.within(1, 2), random.within(1, 9));
+        a.window = random.pick(&[None, Some(1), Some(3), Some(40)]);
+        (a.qk_norm, a.qkv_bias, a.output_bias) = (random.once_in(2), random.once_in(2), random.once_in(2));
+        a.rotary = None;
+        if a.head_dim.is_multiple_of(2) && !random.once_in(4) {
+            let n = a.head_dim / 2;
+            let table = config.rotary_tables.iter().position(|freqs| freqs.len() == n && !random.once_in(3));
+            a.rotary = Some(table.unwrap_or(config.rotary_tables.len()));
+            if table.is_none() {
+                config.rotary_tables.push((0..n).map(|_| random.unit().abs()).collect());
+            }
+        }
+        mlp.kind = random.pick(&[MlpKind::SwiGlu, MlpKind::GeluTanh]);
+        (mlp.hidden_dim, mlp.bias) = (random.within(1, 40), random.once_in(2));
+    }
+    config
 }
 
 /// Names and shapes, outermost first, of a checkpoint of this network.

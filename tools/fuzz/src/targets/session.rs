@@ -1,5 +1,6 @@
 //! A saved session, or an entry of a cache, of a valid model. Most cases have the right checksum.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Target, whit_file};
@@ -14,10 +15,8 @@ use whit::{Compute, Model, Session, SessionOptions, kernels};
 pub(super) struct SavedSession;
 
 const HASH_BYTES: usize = 32;
-/// Positions of the sessions, in two blocks of the cache.
-const CONTEXT: usize = 40;
-/// Of the numbers after the parent's key: the first token's position, tokens, held ones, bytes of the note.
-const NUMBERS: core::ops::Range<usize> = 96..112;
+/// Positions of the sessions, in four blocks of the cache: more than the rings of short windows hold.
+const CONTEXT: usize = 100;
 
 impl Target for SavedSession {
     fn name(&self) -> &'static str {
@@ -34,9 +33,10 @@ impl Target for SavedSession {
         let kv = random.pick(&KvDtype::ALL);
         let mut bytes = saved(&model, kv, random).unwrap_or_default();
         match random.below(8) {
-            0..=3 if bytes.len() > NUMBERS.end => {
-                let at = random.within(0, NUMBERS.end / 4 - 1) * 4;
-                let at = if random.once_in(2) { NUMBERS.start + at % NUMBERS.len() } else { at };
+            0..=3 if !bytes.is_empty() => {
+                let numbers = numbers(&bytes);
+                let at = random.within(0, numbers.end / 4 - 1) * 4;
+                let at = if random.once_in(2) { numbers.start + at % numbers.len() } else { at };
                 put_edge(&mut bytes, at, random);
             }
             4 | 5 => scramble(&mut bytes, random),
@@ -61,6 +61,12 @@ impl Target for SavedSession {
     }
 }
 
+/// Where the numbers after the parent's key are: the first token's position, tokens, held ones, bytes of the note.
+fn numbers(saved: &[u8]) -> Range<usize> {
+    let start = if saved[8] == 1 { 96 } else { 88 + 16 * usize::from(saved[20]) };
+    start..start + 16
+}
+
 /// A text with its keys and values, saved.
 fn saved(model: &[u8], kv: KvDtype, random: &mut Random) -> whit::Result<Vec<u8>> {
     let model = Arc::new(Model::open(Bytes::copy(model))?);
@@ -72,10 +78,14 @@ fn saved(model: &[u8], kv: KvDtype, random: &mut Random) -> whit::Result<Vec<u8>
     let options = SessionOptions { context_length, kv, batch: 8, hold_all, ..SessionOptions::default() };
     let mut session = Session::new(&model, &compute, options)?;
     let vocab_size = model.config().vocab_size;
-    let n_held = random.below(context_length);
-    let tokens: Vec<u32> = (0..n_held + random.below(2)).map(|_| random.below(vocab_size) as u32).collect();
+    let mut n_held = random.below(context_length);
+    let mut tokens: Vec<u32> = (0..n_held + random.below(2)).map(|_| random.below(vocab_size) as u32).collect();
     if n_held > 0 {
         session.extend(&tokens[..n_held])?;
+        if random.once_in(4) {
+            n_held = session.rewind(random.below(n_held));
+            tokens.truncate(n_held + random.below(3));
+        }
     }
     let part = Part { start: 0, parent: Key::default(), tokens: &tokens, n_held, note: b"\x01\0\0\0note" };
     let mut out = Vec::new();

@@ -78,7 +78,12 @@ fn seed_file(seed: u64) -> whit::Result<Parts> {
     let mut random = Random::new(seed);
     let pieces = Pieces::new(seed.is_multiple_of(2), &mut random);
     let style = Style::ALL[seed as usize % Style::ALL.len()];
-    let config = model::config(style, pieces.tokens.len() + random.below(2), true, &mut random).config();
+    let vocab_size = pieces.tokens.len() + random.below(2);
+    // Some of every style have layers that differ, which the second form of the configuration says.
+    let config = match seed % 3 {
+        0 => model::varied(vocab_size, &mut random),
+        _ => model::config(style, vocab_size, true, &mut random).config(),
+    };
     let dtype = random.pick(&Dtype::ALL);
     let generation = GenerationDefaults { temperature: Some(0.8), eos: vec![EOS, BOS], ..Default::default() };
     let source = SourceRecord { name: "model.safetensors".into(), bytes: 1234, hash: [9; 32] };
@@ -246,5 +251,19 @@ fn inflate(parts: &mut Parts, n: usize) {
         && let Some(section) = parts.section(b"CONF")
     {
         section.content[12..16].copy_from_slice(&1024_u32.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_have_both_forms_of_the_configuration() {
+        let form = |parts: &Parts| parts.sections.iter().find(|section| section.id == *b"CONF").map(|s| s.content[0]);
+        let forms: Vec<u8> = seeds().iter().filter_map(form).collect();
+        assert_eq!(forms.len() as u64, SEEDS, "each can be made");
+        let count = |form| forms.iter().filter(|other| **other == form).count();
+        assert!(count(0) > 4 && count(1) > 10 && count(2) > 10, "{forms:?}");
     }
 }
