@@ -108,9 +108,9 @@ fn a_dead_link_is_named() {
     assert_eq!(dead_links(text, |path| path == "there.md"), ["gone.md#part", "gone.png", "gone/"]);
 }
 
-/// Every source below `src` that is no front (`mod.rs`) and no test, as its path from there.
-fn sources() -> Vec<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// Every source below the folder `src` of the repository that is no front (`mod.rs`) and no test, as its path from there.
+fn sources(src: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(src);
     let mut open = vec![root.clone()];
     let mut found = Vec::new();
     while let Some(path) = open.pop() {
@@ -149,10 +149,14 @@ fn wrong_on_the_map(map: &str, sources: &[String]) -> Vec<String> {
 #[test]
 fn architecture_names_every_file() {
     let page = include_str!("../ARCHITECTURE.md");
-    let (_, map) = page.split_once("## The map of `src`").expect("a map");
-    let (map, _) = map.split_once("\n## ").expect("what follows the map");
-    let wrong = wrong_on_the_map(map.trim(), &sources());
-    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    for src in ["src", "tools/quantize/src"] {
+        let (_, map) = page.split_once(&format!("## The map of `{src}`")).expect("a map");
+        let (map, _) = map.split_once("\n## ").expect("what follows the map");
+        let sources = sources(src);
+        assert!(sources.len() > 30, "{src}");
+        let wrong = wrong_on_the_map(map.trim(), &sources);
+        assert!(wrong.is_empty(), "{src}:\n{}", wrong.join("\n"));
+    }
 }
 
 #[test]
