@@ -3,7 +3,7 @@
 
 use crate::format::TensorEntry;
 use crate::model::spec::{Role, Shape};
-use crate::model::{Config, Family, Uniform, tensors};
+use crate::model::{Config, Family, Op, Uniform, tensors};
 
 /// What parameters are for: the eight of the film in its order, then those it leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,12 +138,15 @@ impl Row {
 pub struct Tally {
     /// The categories that are there, in order.
     pub rows: Vec<Row>,
+    /// Which op reads how many bytes of which category.
+    reads: Vec<(Op, Category, u64)>,
 }
 
 impl Tally {
     /// Counts the network that `config` describes; bytes are those of the `stored` tensors.
     pub fn new(config: &Config, stored: &[TensorEntry<'_>]) -> Self {
         let mut rows: Vec<Row> = Vec::new();
+        let mut reads = Vec::new();
         for tensor in tensors(config) {
             let category = Category::of(tensor.role);
             let heads = category.heads(config, tensor.layer);
@@ -153,6 +156,10 @@ impl Tally {
             };
             let bytes = stored.iter().find(|entry| entry.name == tensor.name).map_or(0, |entry| entry.bytes);
             let count: u64 = tensor.shape.dims().iter().product();
+            reads.extend(tensor.reads.iter().map(|&(op, _)| match op {
+                Op::Unembedding if category == Category::Embedding => (op, Category::Unembedding, bytes),
+                _ => (op, category, bytes),
+            }));
             match rows.iter_mut().find(|row| row.category == category) {
                 Some(row) => {
                     row.count += count;
@@ -169,7 +176,22 @@ impl Tally {
             rows.extend(embedding.map(|row| Row { category: Category::Unembedding, bytes: 0, shared: true, ..row }));
         }
         rows.sort_by_key(|row| row.category as usize);
-        Tally { rows }
+        Tally { rows, reads }
+    }
+
+    /// The part of `op` that reads what `category` counts, by bytes; 0 of an op that reads nothing. Biases have no part: they are
+    /// added where products are made.
+    pub fn part(&self, op: Op, category: Category) -> f64 {
+        let bytes = |wanted: &dyn Fn(Category) -> bool| -> u64 {
+            let read = self.reads.iter().filter(|(by, of, _)| *by == op && *of != Category::Bias && wanted(*of));
+            read.map(|(_, _, bytes)| bytes).sum()
+        };
+        bytes(&|of| of == category) as f64 / bytes(&|_| true).max(1) as f64
+    }
+
+    /// Whether `op` reads parameters.
+    pub fn is_read_by(&self, op: Op) -> bool {
+        self.reads.iter().any(|(by, ..)| *by == op)
     }
 
     /// Parameters and matrices of the film's eight categories, a shared table counted for each of its uses as the film does.
@@ -265,5 +287,26 @@ mod tests {
         let elements = |entry: &TensorEntry<'_>| entry.dims().iter().product::<u64>();
         assert_eq!(tally.stored(), file.tensors().iter().map(elements).sum::<u64>());
         assert_eq!(tally.rows.iter().map(|row| row.bytes).sum::<u64>(), model.weight_bytes());
+    }
+
+    #[test]
+    fn an_op_is_parted_among_what_it_reads() {
+        let Some(bytes) = crate::default_model() else { return };
+        let model = Model::open(bytes).expect("the story model");
+        let mut config = model.config().clone();
+        let parts = |config: &Config| {
+            let table = tensors(config);
+            let entry = |name| TensorEntry { name, ..model.file().tensors()[0] };
+            let tally = Tally::new(config, &table.iter().map(|spec| entry(&*spec.name)).collect::<Vec<_>>());
+            let whole = |op: &Op| (Category::ALL.map(|of| tally.part(*op, of)).iter().sum::<f64>() - 1.0).abs() < 1e-12;
+            let read = Op::ALL.into_iter().filter(whole).collect::<Vec<_>>();
+            assert!(Op::ALL.iter().all(|op| tally.is_read_by(*op) == read.contains(op)));
+            (read.len(), tally.part(Op::Qkv, Category::Query), tally.part(Op::DownNorm, Category::Norm))
+        };
+        let all_but_caches = Op::ALL.len() - 3;
+        assert_eq!(parts(&config), (all_but_caches - 2, 1.0 / 3.0, 0.0));
+        config.layers[1].mixer_norms.output = true;
+        config.layers[1].mlp_norms.output = true;
+        assert_eq!(parts(&config), (all_but_caches, 1.0 / 3.0, 1.0));
     }
 }

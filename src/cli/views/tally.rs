@@ -14,9 +14,9 @@ use std::path::Path;
 use std::sync::Arc;
 use whit::error::{Error, Result, printable};
 use whit::inspect::tally::{Category, Row, Tally, known, known_names};
-use whit::inspect::trace::{Trace, trace};
+use whit::inspect::trace::{Cell, Trace, trace};
 use whit::inspect::{Costs, fill};
-use whit::model::{Config, Family, Model, Op, Session, Uniform};
+use whit::model::{Config, Family, Model, Session, Uniform};
 use whit::os::interrupt;
 
 /// Tokens in the cache before the one whose time is measured.
@@ -76,28 +76,8 @@ impl Times {
     /// The share of a token's time that the parameters of `row` take: of ops that read several categories, by bytes.
     /// `None` of biases, which are added where products are made.
     fn share(&self, row: &Row, tally: &Tally) -> Option<f64> {
-        let ops: &[Op] = match row.category {
-            Category::Embedding | Category::Position => &[Op::Embedding],
-            Category::Key | Category::Query | Category::Value => &[Op::Qkv],
-            Category::Output => &[Op::Output],
-            Category::Up | Category::Gate => &[Op::GateUp],
-            Category::Down => &[Op::Down],
-            Category::Unembedding => &[Op::Unembedding],
-            Category::Norm => &[Op::AttentionNorm, Op::MlpNorm, Op::FinalNorm],
-            Category::Bias => return None,
-        };
-        let sums = self.trace.by_op();
-        let seconds: f64 = sums.iter().filter(|cell| ops.contains(&cell.op)).map(|cell| cell.seconds).sum();
-        let together: &[Category] = match row.category {
-            Category::Key | Category::Query | Category::Value => &[Category::Key, Category::Query, Category::Value],
-            Category::Up | Category::Gate => &[Category::Up, Category::Gate],
-            Category::Embedding | Category::Position => &[Category::Embedding, Category::Position],
-            _ => return Some(seconds / self.total()),
-        };
-        let of = |categories: &[Category]| -> u64 {
-            tally.rows.iter().filter(|row| categories.contains(&row.category)).map(|row| row.bytes).sum()
-        };
-        Some(seconds / self.total() * row.bytes as f64 / of(together).max(1) as f64)
+        let seconds = |cell: &Cell| cell.seconds * tally.part(cell.op, row.category);
+        (row.category != Category::Bias).then(|| self.trace.by_op().iter().map(seconds).sum::<f64>() / self.total())
     }
 
     fn total(&self) -> f64 {
@@ -105,10 +85,9 @@ impl Times {
     }
 
     /// The share of ops that read no parameters: attention over the cache and what belongs to it.
-    fn without_parameters(&self) -> f64 {
-        let ops = [Op::Attention, Op::Store, Op::Rope];
+    fn without_parameters(&self, tally: &Tally) -> f64 {
         let sums = self.trace.by_op();
-        sums.iter().filter(|cell| ops.contains(&cell.op)).map(|cell| cell.seconds).sum::<f64>() / self.total()
+        sums.iter().filter(|cell| !tally.is_read_by(cell.op)).map(|cell| cell.seconds).sum::<f64>() / self.total()
     }
 }
 
@@ -173,7 +152,7 @@ fn picture(canvas: &Canvas, name: &str, config: &Config, tally: &Tally, times: O
     }
     lines.push(canvas.bold(&format!("{} parameters stored", grouped(tally.stored()))));
     if let Some(times) = times {
-        let (ms, rest) = (1e3 * times.total(), 100.0 * times.without_parameters());
+        let (ms, rest) = (1e3 * times.total(), 100.0 * times.without_parameters(tally));
         lines.push(String::new());
         lines.push(canvas.dim(&format!(
             "time: of {ms:.2} ms a token after {} others here; attention over them, which has no",
@@ -217,7 +196,7 @@ fn json(name: &str, config: &Config, tally: &Tally, times: Option<&Times>) -> Ve
         .raw("stored_parameters", tally.stored())
         .number("time_depth", times.map_or(f64::NAN, |times| times.trace.positions.start as f64))
         .number("seconds_per_token", times.map_or(f64::NAN, Times::total))
-        .number("time_share_without_parameters", times.map_or(f64::NAN, Times::without_parameters));
+        .number("time_share_without_parameters", times.map_or(f64::NAN, |times| times.without_parameters(tally)));
     rows.chain([Object::default().raw("summary", summary.line()).line()]).collect()
 }
 
