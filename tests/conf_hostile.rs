@@ -12,7 +12,7 @@ use support::{Folder, TinyModel};
 use whit::error::Kind;
 use whit::format::{Bytes, File};
 use whit::kernels;
-use whit::model::{BranchNorms, Config, Mixer, MlpKind, Model};
+use whit::model::{BranchNorms, Config, MlpKind, Model};
 use whit::{Compute, Session, SessionOptions};
 
 /// A field: tag, type, flags, content.
@@ -108,7 +108,7 @@ fn different(config: &mut Config) {
     config.family = "different".into();
     config.rotary_tables.push(vec![0.5, 0.25]);
     config.tied = false;
-    let Mixer::Attention(a) = &mut config.layers[1].mixer;
+    let a = config.layers[1].attention_mut().expect("attention");
     (a.n_heads, a.n_kv_heads, a.head_dim, a.window, a.rotary) = (3, 1, 4, Some(7), Some(1));
     (a.qk_norm, a.qkv_bias, a.output_bias) = (true, true, true);
     let layer = &mut config.layers[1];
@@ -214,7 +214,7 @@ const FIELDS: &[Row] = &[
     ("a flag that is 2", |p| p.network.number(8, 2), "a flag that is set is 1, not 2"),
     ("a flag of a layer that is 0", |p| p.layers[1].number(21, 0), "qk_norm at byte"),
     ("a flag of an MLP that is 2^32 - 1", |p| p.layers[0].number(258, u32::MAX), "mlp_bias"),
-    ("an unknown mixer", |p| p.layers[0].number(1, 1), "mixer at byte"),
+    ("an unknown mixer", |p| p.layers[0].number(1, u32::MAX), "mixer at byte"),
     ("unknown norms of the mixer", |p| p.layers[0].number(2, 4), "mixer_norms at byte"),
     ("unknown norms of the MLP", |p| p.layers[0].number(3, u32::MAX), "mlp_norms at byte"),
     ("an unknown MLP", |p| p.layers[1].number(256, 2), "2 is not known"),

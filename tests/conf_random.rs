@@ -109,7 +109,7 @@ fn plan(random: &mut Random) -> Config {
     }
     // Tables that nobody refers to go, and those behind them move up.
     let mut used = vec![];
-    for Layer { mixer: Mixer::Attention(attention), .. } in &mut layers {
+    for attention in layers.iter_mut().filter_map(Layer::attention_mut) {
         if let Some(table) = attention.rotary {
             let place = used.iter().position(|other| *other == table);
             attention.rotary = Some(place.unwrap_or(used.len()));

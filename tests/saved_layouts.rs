@@ -10,7 +10,7 @@ use whit::error::Kind;
 use whit::generate::PrefixCache;
 use whit::kernels;
 use whit::model::saved::{Key, Part, Saved, Settings, save};
-use whit::model::{BranchNorms, Config, Mixer};
+use whit::model::{BranchNorms, Config};
 use whit::ops::{KV_BLOCK, KvDtype};
 use whit::{Compute, Model, Session, SessionOptions, TokenId};
 
@@ -22,7 +22,7 @@ const BATCH: usize = 7;
 fn mixed(config: &mut Config) {
     config.family = "mixed".into();
     for (i, layer) in config.layers.iter_mut().enumerate() {
-        let Mixer::Attention(attention) = &mut layer.mixer;
+        let attention = layer.attention_mut().expect("attention");
         attention.window = (i % 2 == 0).then_some(11);
         layer.mixer_norms = BranchNorms { input: true, output: true };
     }
@@ -32,7 +32,7 @@ fn mixed(config: &mut Config) {
 fn windows(config: &mut Config) {
     config.family = "windows".into();
     for (i, layer) in config.layers.iter_mut().enumerate() {
-        let Mixer::Attention(attention) = &mut layer.mixer;
+        let attention = layer.attention_mut().expect("attention");
         (attention.window, attention.n_kv_heads) = (Some([9, 70, 33][i]), [2, 4, 1][i]);
         attention.rotary = (i != 2).then_some(0);
     }

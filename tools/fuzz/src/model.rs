@@ -1,7 +1,7 @@
 //! Tiny networks of random shape, and their tensors as published checkpoints name them.
 
 use quantize::families::{self, Layout};
-use whit::model::{BranchNorms, Config, Family, Layer, Mixer, MlpKind, NormKind, Uniform, tensors as table};
+use whit::model::{BranchNorms, Config, Family, MlpKind, NormKind, Uniform, tensors as table};
 
 use crate::random::Random;
 
@@ -78,9 +78,10 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
     config.norm = random.pick(&[NormKind::Rms, NormKind::Layer]);
     config.learned_positions = random.once_in(3);
     config.rotary_tables.clear();
-    for Layer { mixer: Mixer::Attention(a), mixer_norms, mlp, mlp_norms } in &mut config.layers {
+    for layer in &mut config.layers {
         let mut norms = || BranchNorms { input: !random.once_in(3), output: random.once_in(2) };
-        (*mixer_norms, *mlp_norms) = (norms(), norms());
+        (layer.mixer_norms, layer.mlp_norms) = (norms(), norms());
+        let a = layer.attention_mut().expect("a network of attentions");
         a.n_kv_heads = random.within(1, 3);
         (a.n_heads, a.head_dim) = (a.n_kv_heads * random.within(1, 2), random.within(1, 9));
         a.window = random.pick(&[None, Some(1), Some(3), Some(40)]);
@@ -94,8 +95,8 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
                 config.rotary_tables.push((0..n).map(|_| random.unit().abs()).collect());
             }
         }
-        mlp.kind = random.pick(&[MlpKind::SwiGlu, MlpKind::GeluTanh]);
-        (mlp.hidden_dim, mlp.bias) = (random.within(1, 40), random.once_in(2));
+        layer.mlp.kind = random.pick(&[MlpKind::SwiGlu, MlpKind::GeluTanh]);
+        (layer.mlp.hidden_dim, layer.mlp.bias) = (random.within(1, 40), random.once_in(2));
     }
     config
 }
