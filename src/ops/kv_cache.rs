@@ -68,10 +68,12 @@ pub struct KvShape {
 impl KvShape {
     /// Bytes of a cache of this shape; `u64::MAX` where they do not fit.
     pub fn bytes(&self) -> u64 {
-        if self.head_dim > 1 << 31 {
+        // On 32 bits, a block of all heads may be larger than `usize`; of one head with more elements than these, too.
+        if self.head_dim > 1 << 20 {
             return u64::MAX;
         }
-        (self.block_bytes() as u64).saturating_mul(self.n_blocks as u64)
+        let head: usize = self.dtype.block_bytes(self.head_dim).iter().sum();
+        (head as u64).saturating_mul(self.n_kv_heads as u64).saturating_mul(self.n_blocks as u64)
     }
 
     /// Bytes of a block of 32 positions, of all heads.
