@@ -7,7 +7,7 @@ use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize
 use super::avx2::{self, Codes, Int8Panel, prefetch};
 use super::online_softmax::{AT_ONCE, attend};
 use super::scalar::{check_matmul, check_matvec};
-use super::x86::{self, Closures, Unit, parts};
+use super::x86::{self, Ahead, Closures, Unit, parts};
 use super::{Group, PanelOut};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
 use bytemuck::{must_cast, must_cast_ref};
@@ -66,7 +66,8 @@ fn add_group(sum: __m512, dots: __m512i, scales: __m512, scale: f32) -> __m512 {
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
 fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 1, Unpacked = [__m512i; 8], Sums = __m512i> {
     Closures {
-        prefetch: |start: *const u8, ahead, bytes| prefetch(start, ahead, bytes),
+        ahead: Ahead { matvec: 1024, matmul: 4096 },
+        prefetch: |start: *const u8, ahead, bytes| prefetch::<_MM_HINT_T1>(start, ahead, bytes),
         unpack: |codes: &Codes| unsigned(codes),
         line: |w: &[__m512i; 8], j: usize, _| w[j],
         start: |x: &Group| _mm512_set1_epi32(-128 * x.sum),
@@ -252,8 +253,8 @@ fn attend_float<E: Copy + Default>(
     let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let prepare = |_: &mut (), block: usize| {
         let (elements, bytes) = ((block + 1) * BLOCK * head_dim, BLOCK * head_dim * size_of::<E>());
-        prefetch(head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
-        prefetch(head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch::<_MM_HINT_NTA>(head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch::<_MM_HINT_NTA>(head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
     };
     let scores = |_: &(), _, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let keys = &head.keys.as_chunks().0[panel * head_dim..][..head_dim];

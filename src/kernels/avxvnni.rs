@@ -7,7 +7,7 @@ use super::attention::{BLOCK, KvHeadInt8, Query, check_queries, quantize_queries
 use super::avx2::{self, Codes, Int8Panel, add_group, line, prefetch, store_16, widen};
 use super::online_softmax::attend;
 use super::scalar::check_matmul;
-use super::x86::{self, Closures, Unit};
+use super::x86::{self, Ahead, Closures, Unit};
 use super::{Group, PanelOut};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
 use core::arch::x86_64::*;
@@ -22,7 +22,8 @@ const TOKENS: usize = 8;
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 2, Unpacked = &'a Codes, Sums = __m256i> {
     Closures {
-        prefetch: |start: *const u8, ahead, bytes| prefetch(start, ahead, bytes),
+        ahead: Ahead { matvec: 2048, matmul: 2048 },
+        prefetch: |start: *const u8, ahead, bytes| prefetch::<_MM_HINT_NTA>(start, ahead, bytes),
         unpack: identity::<&'a Codes>,
         line: |codes: &&Codes, j, half| _mm256_xor_si256(line(codes, j, half), _mm256_set1_epi8(i8::MIN)),
         start: |x: &Group| _mm256_set1_epi32(-128 * x.sum),

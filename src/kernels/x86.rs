@@ -7,9 +7,6 @@ use super::{Group, PanelOut};
 use crate::quant::{GROUP_SIZE, PANEL_ROWS, groups, scale_bytes};
 use bytemuck::{Pod, Zeroable, bytes_of, cast_slice, cast_slice_mut, must_cast, must_cast_ref, pod_read_unaligned};
 
-/// Distance in bytes at which a panel is prefetched ahead of use. The arithmetic of a group fills the window of the core, so
-/// that without it nothing reads ahead: it doubles the speed of a matvec of a matrix in memory, and of a matmul of few tokens.
-const AHEAD: usize = 2048;
 /// Lines of a group: 4 columns of 16 rows each.
 const LINES: usize = GROUP_SIZE / 4;
 
@@ -28,6 +25,16 @@ impl<'a, const BYTES: usize> Panel<'a, BYTES> {
     }
 }
 
+/// Distances in bytes at which a panel is prefetched ahead of use. The arithmetic of a group fills the window of the core, so
+/// that without prefetches nothing reads ahead: they double the speed of a matvec of a matrix in memory, and of a matmul of
+/// few tokens.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    /// In each of the panels that a matvec reads side by side.
+    pub(super) matvec: usize,
+    pub(super) matmul: usize,
+}
+
 /// The instructions of a backend for one packing of codes, `BYTES` a group. A register holds `16 / PARTS` rows of a panel.
 pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
     /// The codes of a group, read once for all tokens.
@@ -38,7 +45,9 @@ pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
     type Sums: Pod;
     /// Floats of the rows of a part.
     type Floats: Pod;
-    /// Asks for the cache lines of `bytes` bytes that lie `ahead` bytes after `start`, as data that is read once.
+    /// The distances that suit these instructions.
+    fn ahead(&self) -> Ahead;
+    /// Asks for the cache lines of `bytes` bytes that lie `ahead` bytes after `start`.
     fn prefetch(&self, start: *const u8, ahead: usize, bytes: usize);
     /// The codes of a group in the form that [`line`](Self::line) reads.
     fn unpack(&self, codes: &'a [u8; BYTES]) -> Self::Unpacked;
@@ -56,6 +65,7 @@ pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
 
 /// A [`Unit`] of closures. A backend makes them in a function with its target features, so that they have these too.
 pub(super) struct Closures<Prefetch, Unpack, Line, Start, Dot, Widen, Add> {
+    pub(super) ahead: Ahead,
     pub(super) prefetch: Prefetch,
     pub(super) unpack: Unpack,
     pub(super) line: Line,
@@ -83,6 +93,11 @@ where
     type Line = W;
     type Sums = D;
     type Floats = F;
+
+    #[inline(always)]
+    fn ahead(&self) -> Ahead {
+        self.ahead
+    }
 
     #[inline(always)]
     fn prefetch(&self, start: *const u8, ahead: usize, bytes: usize) {
@@ -161,12 +176,12 @@ fn streams<'a, const P: usize, const BY_PART: bool, const BYTES: usize, const PA
     let mut sums = [[Zeroable::zeroed(); PARTS]; P];
     for panel in &panels {
         // The groups prefetch at a fixed distance and so would skip as many bytes as the scales before them have.
-        unit.prefetch(panel.scales.as_ptr().cast(), AHEAD, scale_bytes(cols));
+        unit.prefetch(panel.scales.as_ptr().cast(), unit.ahead().matvec, scale_bytes(cols));
     }
     for (g, x) in x.iter().enumerate() {
         for (panel, sums) in panels.iter().zip(&mut sums) {
             let codes = &panel.codes[g];
-            unit.prefetch(codes.as_ptr(), AHEAD, BYTES);
+            unit.prefetch(codes.as_ptr(), unit.ahead().matvec, BYTES);
             let unpacked = unit.unpack(codes);
             let mut products = [unit.start(x); PARTS];
             if BY_PART {
@@ -217,7 +232,7 @@ pub(super) fn matmul<'a, const MOST: usize, const BYTES: usize, const PARTS: usi
     out.fill([0.0; PANEL_ROWS]);
     for ((codes, scales), x) in panel.codes.iter().zip(panel.scales).zip(x.chunks_exact(n)) {
         // Near the end of the panel this reaches into the next one.
-        unit.prefetch(codes.as_ptr(), AHEAD, BYTES);
+        unit.prefetch(codes.as_ptr(), unit.ahead().matmul, BYTES);
         let (w, scales) = (unit.unpack(codes), unit.widen(scales));
         for part in parts(n, MOST) {
             let (x, out) = (&x[part.clone()], &mut out[part]);

@@ -3,7 +3,7 @@
 //! for every weight byte.
 
 use super::super::scalar::{check_matmul, check_quantize, group_scale};
-use super::super::x86::{self, Closures, Panel, Unit};
+use super::super::x86::{self, Ahead, Closures, Panel, Unit};
 use super::super::{Group, PanelOut};
 use super::{load, load_f32, prefetch, widen};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
@@ -83,7 +83,8 @@ pub(in super::super) fn line(codes: &Codes, j: usize, half: usize) -> __m256i {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 2, Unpacked = &'a Codes, Sums = __m256i> {
     Closures {
-        prefetch: |start: *const u8, ahead, bytes| prefetch(start, ahead, bytes),
+        ahead: Ahead { matvec: 3072, matmul: 2048 },
+        prefetch: |start: *const u8, ahead, bytes| prefetch::<_MM_HINT_NTA>(start, ahead, bytes),
         unpack: identity::<&'a Codes>,
         line: |codes: &&Codes, j, half| {
             let w = line(codes, j, half);

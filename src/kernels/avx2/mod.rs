@@ -52,12 +52,12 @@ pub(super) fn widen(halves: &[u8; 32]) -> [__m256; 2] {
     [_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(halves))]
 }
 
-/// Asks for the cache lines of `bytes` bytes that lie `ahead` bytes after `start`, as data that is read once.
+/// Asks for the cache lines of `bytes` bytes that lie `ahead` bytes after `start`. `HINT` is a `_MM_HINT_*`.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn prefetch(start: *const u8, ahead: usize, bytes: usize) {
+pub(super) fn prefetch<const HINT: i32>(start: *const u8, ahead: usize, bytes: usize) {
     for i in 0..bytes / 64 {
-        _mm_prefetch::<_MM_HINT_NTA>(start.wrapping_add(ahead + i * 64).cast());
+        _mm_prefetch::<HINT>(start.wrapping_add(ahead + i * 64).cast());
     }
 }
 
