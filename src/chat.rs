@@ -1,7 +1,10 @@
 //! Conversations: turns to tokens, by a model's own chat template.
 
 mod conversation;
+mod jinja;
+mod json;
 mod prompt;
+mod python;
 mod template;
 #[cfg(test)]
 mod tests;

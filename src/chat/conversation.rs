@@ -5,6 +5,7 @@ use super::template::Template;
 use super::turn::{Speaker, Turn};
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::os::calendar::Moment;
 use crate::token::TokenId;
 use crate::tokenizer::Tokenizer;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ impl Conversation {
     pub fn new(model: &Arc<Model>) -> Result<Self> {
         let template = model.chat_template();
         let template = template.ok_or_else(|| Error::data("this model has no chat template, so it cannot talk"))?;
-        let template = Template::new(template, tokenizer(model)?);
+        let template = Template::new(template, tokenizer(model)?, Moment::now());
         Ok(Conversation { model: Arc::clone(model), template, turns: Vec::new() })
     }
 

@@ -1,105 +1,178 @@
 //! A conversation as the model reads it: turns to tokens, by the model's template.
 //!
-//! What a user says can name a control token, but never becomes one: where such a name begins, its first character is hidden
-//! before the template is filled, control tokens are then looked for in its text, and what is hidden comes back in what lies
-//! between them. Replies are put between marks, by which their very tokens, as the model wrote them, are found a place again:
-//! so a conversation that goes on begins with the tokens that the KV cache holds.
+//! A template sees what was said as it was said, and its text is the one that is read. Where in that text the words of a
+//! user or of the system prompt stand is found by a second rendering, a probe, in which their characters are others of the
+//! same kind. If it gives the same text but for them, they are known by their positions: no name of a control token among
+//! them, or half among them, becomes one. A template that looks at what was said may give another text for other characters;
+//! then fewer are changed, and what is not changed can be no control token wherever it stands.
+//!
+//! The probe also marks the ends of replies, by which their very tokens, as the model wrote them, are found a place again: so
+//! a conversation that goes on begins with the tokens that the KV cache holds.
 
 use super::template::Template;
 use super::turn::{Speaker, Turn};
 use crate::error::{Error, Result};
 use crate::token::TokenId;
 use crate::tokenizer::{Specials, Tokenizer};
+use core::ops::Range;
 
-/// Noncharacters of Unicode (section 23.7), which no text means: one before a hidden character, two around a reply.
-const HIDDEN: char = '\u{fdd0}';
-const REPLY: char = '\u{fdd1}';
+/// After a reply: a noncharacter of Unicode (section 23.7), which no text means.
 const END_OF_REPLY: char = '\u{fdd2}';
-const MARKS: [char; 3] = [HIDDEN, REPLY, END_OF_REPLY];
-/// A hidden character stands as its upper and its lower 16 bits in this plane.
-const PLANE: u32 = 0xf_0000;
+/// From a character of the planes 0 and 1 to the one that stands for it, in the planes 15 and 16 of private use.
+const ELSEWHERE: u32 = 0xf_0000;
+/// The first character that has none.
+const PLANE_2: u32 = 0x2_0000;
 
 /// The tokens of `turns`, up to where the next reply begins.
 pub fn tokens(turns: &[Turn], template: &Template, tokenizer: &Tokenizer<'_>) -> Result<Vec<TokenId>> {
-    let contents: Vec<String> = turns.iter().map(|turn| marked(turn, tokenizer)).collect();
-    let last =
-        turns.iter().zip(&contents).rfind(|(turn, _)| turn.role == Speaker::User).map(|(_, content)| content.clone());
-    let text = template.render(turns, contents)?;
-    if last.is_some_and(|content| !text.contains(content.trim())) {
+    let text = template.render(turns)?;
+    let last = turns.iter().rfind(|turn| turn.role == Speaker::User);
+    if last.is_some_and(|turn| !text.contains(turn.text.trim())) {
         return Err(Error::data("it leaves out what the user said").field("chat template"));
     }
-    let mut replies = turns.iter().filter(|turn| turn.role == Speaker::Assistant);
-    let mut out = Vec::new();
-    let mut rest = text.as_str();
-    while let Some((span, id)) = tokenizer.next_special(rest) {
-        encode(&rest[..span.start], &mut replies, tokenizer, &mut out);
-        out.push(id);
-        rest = &rest[span.end..];
-    }
-    encode(rest, &mut replies, tokenizer, &mut out);
-    Ok(out)
-}
-
-/// A turn's text for the template, with marks.
-fn marked(turn: &Turn, tokenizer: &Tokenizer<'_>) -> String {
-    let text = turn.text.replace(MARKS, "\u{fffd}");
-    let mut out = String::with_capacity(text.len() + 32);
-    // Ends of the text may meet the template's own words, of which they must not be the rest.
-    let ends = [text.find(|c: char| !c.is_whitespace()), text.rfind(|c: char| !c.is_whitespace())];
-    for (at, c) in text.char_indices() {
-        if ends.contains(&Some(at)) || tokenizer.begins_with_special(&text[at..]) {
-            let half = |bits: u32| char::from_u32(PLANE + (bits & 0xffff)).unwrap_or(HIDDEN);
-            out.extend([HIDDEN, half(c as u32 >> 16), half(c as u32)]);
-        } else {
-            out.push(c);
+    for probe in Probe::ALL {
+        let contents: Vec<String> = turns.iter().map(|turn| probe.content(turn, template, tokenizer)).collect();
+        // A template that computes too much has said so above; one that raises an exception looked at what was said.
+        let Ok(probed) = template.render_with(turns, contents.clone()) else { continue };
+        if original(&probed) == text {
+            return Ok(Prompt { text: &probed, contents: &contents, probed: true, turns, tokenizer }.tokens());
         }
     }
-    match turn.role {
-        Speaker::Assistant => format!("{REPLY}{out}{END_OF_REPLY}"),
-        _ => out,
-    }
+    let contents: Vec<String> = turns.iter().map(|turn| turn.text.clone()).collect();
+    Ok(Prompt { text: &text, contents: &contents, probed: false, turns, tokenizer }.tokens())
 }
 
-/// `text` without marks, and with what was hidden.
-fn unmarked(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            HIDDEN => {
-                let mut half = || chars.next().map_or(0, |c| (c as u32).wrapping_sub(PLANE));
-                let (high, low) = (half(), half());
-                out.push(char::from_u32(high << 16 | low).unwrap_or(char::REPLACEMENT_CHARACTER));
+/// What is changed before a template is asked where it puts it. Of what users and the system prompt say, all characters but
+/// white space are; the ends of replies are marked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    /// Names of tokens in replies, too.
+    All,
+    /// Nothing within replies.
+    Said,
+    /// Nothing within replies, and in what is said no words that the template names itself, which it may look for; but those
+    /// of tokens are.
+    Unnamed,
+}
+
+impl Probe {
+    const ALL: [Probe; 3] = [Probe::All, Probe::Said, Probe::Unnamed];
+
+    /// What `turn` says, changed.
+    fn content(self, turn: &Turn, template: &Template, tokenizer: &Tokenizer<'_>) -> String {
+        let text = &turn.text;
+        let reply = turn.role == Speaker::Assistant;
+        let mut changed = vec![!reply; text.len()];
+        if self == Probe::Unnamed {
+            for literal in template.literals() {
+                text.match_indices(literal).for_each(|(at, _)| changed[at..at + literal.len()].fill(false));
             }
-            REPLY | END_OF_REPLY => {}
-            c => out.push(c),
         }
+        if !(reply && self != Probe::All) {
+            let mut from = 0;
+            while let Some((span, _)) = tokenizer.next_special(&text[from..]) {
+                changed[from + span.start..from + span.end].fill(true);
+                from += span.end;
+            }
+        }
+        let change = |part: Range<usize>| {
+            let characters = text[part.clone()].char_indices();
+            characters.map(|(at, c)| if changed[part.start + at] { elsewhere(c) } else { c }).collect::<String>()
+        };
+        let end = text.trim_end().len();
+        let mark = if reply && end > 0 { String::from(END_OF_REPLY) } else { String::new() };
+        change(0..end) + &mark + &change(end..text.len())
     }
-    out
 }
 
-/// Appends the tokens of a part of the template's text in which nothing is a control token.
-fn encode<'t>(
-    mut text: &str,
-    replies: &mut (impl Iterator<Item = &'t Turn> + Clone),
-    tokenizer: &Tokenizer<'_>,
-    out: &mut Vec<TokenId>,
-) {
-    let plain = |text: &str, out: &mut Vec<TokenId>| tokenizer.encode(&unmarked(text), Specials::AsText, out);
-    while let Some((before, after)) = text.split_once(REPLY) {
-        let Some((said, rest)) = after.split_once(END_OF_REPLY) else { break };
-        let said_again = unmarked(said);
-        let mut following = replies.clone();
-        let reply = following.find(|turn| turn.text == said_again && !turn.tokens.is_empty());
-        plain(before, out);
-        match reply {
-            Some(turn) => {
+/// The character that stands for `c`: none of the same meaning to a template, and as little white space.
+fn elsewhere(c: char) -> char {
+    let other = char::from_u32(c as u32 + ELSEWHERE).filter(|_| !c.is_whitespace() && (c as u32) < PLANE_2);
+    other.unwrap_or(c)
+}
+
+/// `text` with the characters that others stand for, without marks.
+fn original(text: &str) -> String {
+    let back = |c: char| (c as u32).checked_sub(ELSEWHERE).and_then(char::from_u32).unwrap_or(c);
+    text.chars().filter(|c| *c != END_OF_REPLY).map(back).collect()
+}
+
+/// A template's text, and what it was filled with.
+struct Prompt<'a> {
+    text: &'a str,
+    contents: &'a [String],
+    /// Whether they are those of a probe.
+    probed: bool,
+    turns: &'a [Turn],
+    tokenizer: &'a Tokenizer<'a>,
+}
+
+impl Prompt<'_> {
+    fn tokens(&self) -> Vec<TokenId> {
+        let mut replies = self.turns.iter().filter(|turn| turn.role == Speaker::Assistant);
+        let mut known = Vec::new();
+        let mut out = Vec::new();
+        // What begins at `start` is still to be encoded; the next control token is looked for from `from` on.
+        let (mut start, mut from) = (0, 0);
+        while let Some((span, id)) = self.tokenizer.next_special(&self.text[from..]) {
+            let span = from + span.start..from + span.end;
+            from = span.end;
+            let may_be_said = known.iter().find(|(token, _)| *token == id).map(|(_, said)| *said);
+            let may_be_said = may_be_said.unwrap_or_else(|| {
+                let said = self.may_be_said(&self.text[span.clone()]);
+                known.push((id, said));
+                said
+            });
+            if !may_be_said {
+                self.encode(&self.text[start..span.start], &mut replies, &mut out);
+                out.push(id);
+                start = span.end;
+            }
+        }
+        self.encode(&self.text[start..], &mut replies, &mut out);
+        out
+    }
+
+    /// Whether users or the system prompt wrote `name`, or a part of it that words beside theirs may complete.
+    fn may_be_said(&self, name: &str) -> bool {
+        let cuts = || name.char_indices().skip(1).map(|(at, _)| name.split_at(at));
+        self.turns.iter().zip(self.contents).filter(|(turn, _)| turn.role != Speaker::Assistant).any(|(_, content)| {
+            let said = content.trim();
+            let within = !said.is_empty() && name.contains(said);
+            within || said.contains(name) || cuts().any(|(begin, end)| said.ends_with(begin) || said.starts_with(end))
+        })
+    }
+
+    /// Appends the tokens of a part of the text in which nothing is a control token.
+    fn encode<'t>(
+        &self,
+        mut text: &str,
+        replies: &mut (impl Iterator<Item = &'t Turn> + Clone),
+        out: &mut Vec<TokenId>,
+    ) {
+        if !self.probed {
+            return self.tokenizer.encode(text, Specials::AsText, out);
+        }
+        let mut plain = String::new();
+        while let Some((before, after)) = text.split_once(END_OF_REPLY) {
+            plain += &original(before);
+            text = after;
+            // Where the template gives the whole of a reply, that stands before the mark, but for white space.
+            let mut following = replies.clone();
+            let whole = following.find_map(|turn| {
+                let (said, space) = turn.text.split_at(turn.text.trim_end().len());
+                let given = !turn.tokens.is_empty() && plain.ends_with(said) && after.starts_with(space);
+                given.then_some((turn, said, space))
+            });
+            if let Some((turn, said, space)) = whole {
+                self.tokenizer.encode(&plain[..plain.len() - said.len()], Specials::AsText, out);
                 out.extend_from_slice(&turn.tokens);
+                plain.clear();
+                text = &after[space.len()..];
                 *replies = following;
             }
-            None => plain(said, out),
         }
-        text = rest;
+        plain += &original(text);
+        self.tokenizer.encode(&plain, Specials::AsText, out);
     }
-    plain(text, out);
 }

@@ -1,14 +1,13 @@
 //! A model's chat template: messages to the text that the model was trained on. Templates come with model files, so they
 //! may compute only so much: by fuel and bytes, never by time, so that a slow board gets the same text.
 
+use super::jinja::{environment, refusal};
 use super::turn::{Speaker, Turn};
 use crate::error::{Error, Result};
 use crate::os::budget::{self, Beyond};
+use crate::os::calendar::Moment;
 use crate::tokenizer::Tokenizer;
-use minijinja::{
-    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context, filters, functions, syntax::SyntaxConfig,
-    tests,
-};
+use minijinja::{ErrorKind, Value, context};
 
 /// Instructions that a template may run.
 const FUEL: u64 = 1_000_000;
@@ -24,19 +23,39 @@ const DEPTH: usize = 150;
 #[derive(Debug, Clone)]
 pub struct Template {
     source: String,
-    bos: String,
-    eos: String,
+    /// What stands between quotes in it.
+    literals: Vec<String>,
+    bos: Option<String>,
+    eos: Option<String>,
+    now: Moment,
 }
 
 impl Template {
-    /// The template in `source`.
-    pub fn new(source: &str, tokenizer: &Tokenizer<'_>) -> Template {
-        let name = |id: Option<u32>| id.map_or(String::new(), |id| String::from_utf8_lossy(tokenizer.bytes(id)).into());
-        Template { source: without_generation_tags(source), bos: name(tokenizer.bos()), eos: name(tokenizer.eos()) }
+    /// The template in `source` of a model with this tokenizer, for a conversation that takes place at `now`.
+    pub fn new(source: &str, tokenizer: &Tokenizer<'_>, now: Moment) -> Template {
+        let name = |id: Option<u32>| id.map(|id| String::from_utf8_lossy(tokenizer.bytes(id)).into_owned());
+        Template::with_tokens(source, name(tokenizer.bos()), name(tokenizer.eos()), now)
     }
 
-    /// The text of `turns`, whose contents are given beside them; it ends where the model's next reply begins.
-    pub(super) fn render(&self, turns: &[Turn], contents: Vec<String>) -> Result<String> {
+    /// The template in `source`, which may write these names of the tokens that begin and end a text.
+    pub fn with_tokens(source: &str, bos: Option<String>, eos: Option<String>, now: Moment) -> Template {
+        // As Jinja2 reads lines, whatever ends them.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        Template { source: without_generation_tags(&source), literals: literals(&source), bos, eos, now }
+    }
+
+    /// The words that the template itself names, as which it may look for something.
+    pub(super) fn literals(&self) -> &[String] {
+        &self.literals
+    }
+
+    /// The text of `turns`, which ends where the model's next reply begins.
+    pub fn render(&self, turns: &[Turn]) -> Result<String> {
+        self.render_with(turns, turns.iter().map(|turn| turn.text.clone()).collect())
+    }
+
+    /// The text of `turns`, in which `contents` is said instead.
+    pub(super) fn render_with(&self, turns: &[Turn], contents: Vec<String>) -> Result<String> {
         let roles: Vec<Speaker> = turns.iter().map(|turn| turn.role).collect();
         let length: usize = contents.iter().map(String::len).sum();
         let template = self.clone();
@@ -57,26 +76,19 @@ impl Template {
             .zip(contents)
             .map(|(role, content)| context! { role => role.name(), content => content })
             .collect();
-        let mut environment = environment();
+        let mut environment = environment().map_err(|error| one_line(&error))?;
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(DEPTH);
-        environment.set_syntax(
-            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(|e| one_line(&e))?,
-        );
-        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> core::result::Result<Value, minijinja::Error> {
-                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-            },
-        );
+        let now = self.now;
+        environment.add_function("strftime_now", move |format: &str| now.format(format).map_err(refusal));
+        let token = |name: &Option<String>| name.as_ref().map_or(Value::UNDEFINED, Value::from);
         let values = context! {
             messages => messages,
+            tools => (),
+            documents => (),
             add_generation_prompt => true,
-            bos_token => &self.bos,
-            eos_token => &self.eos,
+            bos_token => token(&self.bos),
+            eos_token => token(&self.eos),
         };
         let template = environment.template_from_str(&self.source).map_err(|error| one_line(&error))?;
         let text = template.render(values).map_err(|error| one_line(&error))?;
@@ -85,54 +97,6 @@ impl Template {
         }
         Ok(text)
     }
-}
-
-/// The words of the language that published templates use: all of it would be a tenth of the program.
-fn environment() -> Environment<'static> {
-    let mut environment = Environment::empty();
-    environment.add_filter("trim", filters::trim);
-    environment.add_filter("length", filters::length);
-    environment.add_filter("count", filters::length);
-    environment.add_filter("upper", filters::upper);
-    environment.add_filter("lower", filters::lower);
-    environment.add_filter("capitalize", filters::capitalize);
-    environment.add_filter("title", filters::title);
-    environment.add_filter("replace", filters::replace);
-    environment.add_filter("default", filters::default);
-    environment.add_filter("join", filters::join);
-    environment.add_filter("list", filters::list);
-    environment.add_filter("first", filters::first);
-    environment.add_filter("last", filters::last);
-    environment.add_filter("reverse", filters::reverse);
-    environment.add_filter("items", filters::items);
-    environment.add_filter("int", filters::int);
-    environment.add_filter("string", |value: Value| value.to_string());
-    environment.add_filter("map", filters::map);
-    environment.add_filter("selectattr", filters::selectattr);
-    environment.add_filter("rejectattr", filters::rejectattr);
-    environment.add_filter("tojson", filters::tojson);
-    environment.add_test("defined", tests::is_defined);
-    environment.add_test("undefined", tests::is_undefined);
-    environment.add_test("none", tests::is_none);
-    environment.add_test("string", tests::is_string);
-    environment.add_test("mapping", tests::is_mapping);
-    environment.add_test("iterable", tests::is_iterable);
-    environment.add_test("sequence", tests::is_sequence);
-    environment.add_test("number", tests::is_number);
-    environment.add_test("integer", tests::is_integer);
-    environment.add_test("boolean", tests::is_boolean);
-    environment.add_test("true", tests::is_true);
-    environment.add_test("false", tests::is_false);
-    environment.add_test("odd", tests::is_odd);
-    environment.add_test("even", tests::is_even);
-    environment.add_test("in", tests::is_in);
-    environment.add_test("equalto", tests::is_eq);
-    environment.add_test("eq", tests::is_eq);
-    environment.add_test("ne", tests::is_ne);
-    environment.add_function("range", functions::range);
-    environment.add_function("namespace", functions::namespace);
-    environment.add_function("dict", functions::dict);
-    environment
 }
 
 /// The template's own message, with its line.
@@ -170,4 +134,33 @@ fn without_generation_tags(source: &str) -> String {
         }
     }
     out + rest
+}
+
+/// What stands between quotes in `source`. Quotes outside of tags are taken for such, too, which does no harm.
+fn literals(source: &str) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for tag in source.split("{{").flat_map(|part| part.split("{%")) {
+        let mut rest = tag.chars();
+        while let Some(quote) = rest.find(|c| ['\'', '"'].contains(c)) {
+            let mut literal = String::new();
+            while let Some(c) = rest.next().filter(|c| *c != quote) {
+                literal.push(if c == '\\' { escaped(rest.next()) } else { c });
+            }
+            if !literal.trim().is_empty() && !out.contains(&literal) {
+                out.push(literal);
+            }
+        }
+    }
+    out
+}
+
+/// The character that a backslash and `c` mean.
+fn escaped(c: Option<char>) -> char {
+    match c {
+        Some('n') => '\n',
+        Some('r') => '\r',
+        Some('t') => '\t',
+        Some(c) => c,
+        None => '\\',
+    }
 }

@@ -1,6 +1,7 @@
 //! Templates and what users say into them.
 
 use super::{Speaker, Template, Turn, from_note, to_note, tokens};
+use crate::os::calendar::Moment;
 use crate::tokenizer::{PreTokenizer, Specials, Token, TokenKind, Tokenizer, Vocabulary, VocabularyModel};
 
 #[global_allocator]
@@ -10,6 +11,9 @@ const CHATML: &str = "{% for message in messages %}{% if loop.first and messages
     {{ '<|im_start|>system\\nBe kind.<|im_end|>\\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\\n' + \
     message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}\
     {{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+/// A Friday.
+const NOW: Moment = Moment::utc(951_825_600);
 
 /// A tokenizer over bytes with control tokens.
 fn vocabulary(special: &[&str]) -> Vec<u8> {
@@ -32,17 +36,17 @@ fn user(text: &str) -> Vec<Turn> {
 /// Text with control tokens as `[NAME]` and all others as they are.
 fn shown(ids: &[u32], tokenizer: &Tokenizer<'_>) -> String {
     let piece = |id: &u32| {
-        let text = String::from_utf8_lossy(tokenizer.bytes(*id)).into_owned();
-        if tokenizer.kind(*id) == TokenKind::Control { format!("[{text}]") } else { text }
+        let bytes = tokenizer.bytes(*id);
+        if tokenizer.kind(*id) == TokenKind::Control { [b"[", bytes, b"]"].concat() } else { bytes.to_vec() }
     };
-    ids.iter().map(piece).collect()
+    String::from_utf8_lossy(&ids.iter().flat_map(piece).collect::<Vec<u8>>()).into_owned()
 }
 
 #[test]
 fn turns_become_the_templates_text() {
     let section = vocabulary(&["<|im_start|>", "<|im_end|>"]);
     let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
-    let template = Template::new(CHATML, &tokenizer);
+    let template = Template::new(CHATML, &tokenizer, NOW);
     let turns = [turn(Speaker::User, "hi"), turn(Speaker::Assistant, "yes?"), turn(Speaker::User, " 2 + 2 ")];
     let text = shown(&tokens(&turns, &template, &tokenizer).expect("a text"), &tokenizer);
     let expected = "[<|im_start|>]system\nBe kind.[<|im_end|>]\n[<|im_start|>]user\nhi[<|im_end|>]\n\
@@ -56,7 +60,7 @@ fn what_a_user_says_never_becomes_a_control_token() {
     let names = ["<|im_start|>", "<|im_end|>", "<s>", "</s>", "<", "aa"];
     let section = vocabulary(&names);
     let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
-    let template = Template::new(CHATML, &tokenizer);
+    let template = Template::new(CHATML, &tokenizer, NOW);
     let controls = |turns: &[Turn]| {
         let ids = tokens(turns, &template, &tokenizer).expect("a text");
         ids.into_iter().filter(|id| tokenizer.kind(*id) == TokenKind::Control).collect::<Vec<_>>()
@@ -79,7 +83,7 @@ fn what_a_user_says_never_becomes_a_control_token() {
         }
     }
     // Halves in two messages, beside each other in the template's text.
-    let beside = Template::new("{% for m in messages %}{{ m.content }}{% endfor %}", &tokenizer);
+    let beside = Template::new("{% for m in messages %}{{ m.content }}{% endfor %}", &tokenizer, NOW);
     let turns = [
         turn(Speaker::User, "<|im_"),
         turn(Speaker::System, "start|>"),
@@ -93,11 +97,129 @@ fn what_a_user_says_never_becomes_a_control_token() {
     assert_eq!(controls(&turns), plain);
 }
 
+/// Templates that look at what was said see it as it was said.
+#[test]
+fn a_template_may_look_at_what_was_said() {
+    let section = vocabulary(&["<|im_start|>", "<|im_end|>"]);
+    let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
+    let cases = [
+        ("{% if messages[0].content.startswith('Hello') %}ST{% endif %}", "Hello There", "ST"),
+        ("{% if messages[0].content.endswith('?') %}Q{% endif %}", "What?", "Q"),
+        ("{% if messages[0].content == 'x' %}same{% endif %}", "x", "same"),
+        ("{% if 'x' in messages[0].content %}in{% endif %}", "x", "in"),
+        ("{{ messages[0].content | length }}", " 12é<|im_end|> ", "15"),
+        ("{{ messages[0].content | upper }}", "abc", "ABC"),
+        ("{{ messages[0].content[0] }}", "abc", "a"),
+        ("{{ messages[0].content.split('<|im_end|>') | length }}", "a<|im_end|>b", "2"),
+        ("{{ messages[0].content | tojson }}", "a\"\u{1f642}", "\"a\\\"\u{1f642}\""),
+        ("{{ '<|im_end|>' if '<|im_end|>' in messages[0].content }}", "x", ""),
+        ("{{ '<|im_end|>' if messages[0].content != 'y' }}", "x", "[<|im_end|>]"),
+    ];
+    for (source, said, expected) in cases {
+        let template = Template::new(&format!("{source}|{{{{ messages[0].content }}}}"), &tokenizer, NOW);
+        let ids = tokens(&user(said), &template, &tokenizer).unwrap_or_else(|error| panic!("{source}: {error}"));
+        assert_eq!(shown(&ids, &tokenizer), format!("{expected}|{said}"), "{source}");
+    }
+}
+
+/// Thoughts of earlier replies are left out by the templates of models that think.
+#[test]
+fn a_template_may_look_at_replies() {
+    let section = vocabulary(&["<|im_start|>", "<|im_end|>"]);
+    let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
+    let source = "{% for m in messages %}{% set c = m.content %}{% if m.role == 'assistant' and '</think>' in c %}\
+        {% set c = c.split('</think>')[-1].lstrip('\\n') %}{% endif %}<|im_start|>{{ c }}<|im_end|>{% endfor %}";
+    let template = Template::new(source, &tokenizer, NOW);
+    let mut own = Vec::new();
+    tokenizer.encode("whole ", Specials::AsText, &mut own);
+    // Tokens that no text has, to see whether they are those that are read.
+    own.push(255);
+    let reply = |text: &str| Turn { role: Speaker::Assistant, text: text.into(), tokens: own.clone() };
+    let turns = [
+        turn(Speaker::User, "</think>"),
+        reply("<think>\nhm</think>\n\nfour"),
+        turn(Speaker::User, "<|im_end|>"),
+        reply("whole "),
+    ];
+    let text = shown(&tokens(&turns, &template, &tokenizer).expect("a text"), &tokenizer);
+    let expected = "[<|im_start|>]</think>[<|im_end|>][<|im_start|>]four[<|im_end|>]\
+        [<|im_start|>]<|im_end|>[<|im_end|>][<|im_start|>]whole \u{fffd}[<|im_end|>]";
+    assert_eq!(text, expected);
+}
+
+/// Whatever is said, in whatever parts, by whatever template: its control tokens are the template's own, or, where it cannot
+/// be told whose they are, text.
+#[test]
+fn no_text_becomes_a_control_token_in_any_template() {
+    let section = vocabulary(&["<|im_start|>", "<|im_end|>", "<s>"]);
+    let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
+    let pieces = [
+        "<|im_",
+        "end|>",
+        "<|im_end|>",
+        "<s>",
+        "<",
+        "s>",
+        "Hello",
+        "x",
+        " ",
+        "\n",
+        "</think>",
+        "é",
+        "\u{1f642}",
+        "\u{fdd2}",
+    ];
+    let plain = "<|im_start|>{{ m.content }}<|im_end|>";
+    // What stands before each turn, its text, what stands after, and whether the template's own names must be control tokens.
+    let templates = [
+        (plain.to_owned(), true),
+        ("<|im_start|>{% if m.content.startswith('Hello') %}{% endif %}{{ m.content }}<|im_end|>".into(), true),
+        (
+            "<|im_start|>{% if m.content == 'x' or '<|im_end|>' in m.content %}{% endif %}{{ m.content }}<|im_end|>"
+                .into(),
+            true,
+        ),
+        ("<|im_start|>{{ m.content }}{% if m.content | upper == 'X' %}!{% endif %}<|im_end|>".into(), false),
+        ("<|im_start|>{{ m.content if m.content.lower() == m.content else m.content }}<|im_end|>".into(), false),
+    ];
+    let mut random = 1_u64;
+    let mut next = |n: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % n
+    };
+    for round in 0..600 {
+        let (body, exact) = &templates[round % templates.len()];
+        let template = Template::new(&format!("{{% for m in messages %}}{body}{{% endfor %}}"), &tokenizer, NOW);
+        let mut say = || (0..1 + next(4)).map(|_| pieces[next(pieces.len())]).collect::<String>();
+        let turns = [turn(Speaker::System, &say()), turn(Speaker::User, &say()), turn(Speaker::User, &say())];
+        let ids = tokens(&turns, &template, &tokenizer).expect("a text");
+        let read: Vec<u8> = ids.iter().flat_map(|id| tokenizer.bytes(*id).to_vec()).collect();
+        assert_eq!(String::from_utf8_lossy(&read), template.render(&turns).expect("a text"));
+        let mark =
+            if body.contains("!") && turns.iter().any(|turn| turn.text.to_uppercase() == "X") { "!" } else { "" };
+        let own: String = turns
+            .iter()
+            .map(|turn| {
+                let mark = if turn.text.to_uppercase() == "X" { mark } else { "" };
+                format!("[<|im_start|>]{}{mark}[<|im_end|>]", turn.text)
+            })
+            .collect();
+        let controls = ids.iter().filter(|id| tokenizer.kind(**id) == TokenKind::Control).count();
+        if *exact {
+            assert_eq!(shown(&ids, &tokenizer), own, "{body}");
+        } else {
+            assert!(controls <= 6, "{}", shown(&ids, &tokenizer));
+            let said = turns.iter().any(|turn| turn.text.contains(['<', '>']));
+            assert!(said || shown(&ids, &tokenizer) == own, "{body}: {}", shown(&ids, &tokenizer));
+        }
+    }
+}
+
 #[test]
 fn what_is_said_is_read_in_linear_time() {
     let section = vocabulary(&["<|im_start|>", "<|im_end|>"]);
     let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
-    let template = Template::new(CHATML, &tokenizer);
+    let template = Template::new(CHATML, &tokenizer, NOW);
     // A scan to the end from each of them would take minutes.
     let text = "<".repeat(400_000);
     assert!(tokens(&user(&text), &template, &tokenizer).expect("a text").len() >= text.len());
@@ -107,7 +229,7 @@ fn what_is_said_is_read_in_linear_time() {
 fn a_reply_keeps_the_tokens_it_was_written_with() {
     let section = vocabulary(&["<|im_start|>", "<|im_end|>"]);
     let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
-    let template = Template::new(CHATML, &tokenizer);
+    let template = Template::new(CHATML, &tokenizer, NOW);
     let mut turns = user("hi");
     let before = tokens(&turns, &template, &tokenizer).expect("a text");
     // "a<|im_end|>" of plain bytes, as a model may write it.
@@ -120,7 +242,7 @@ fn a_reply_keeps_the_tokens_it_was_written_with() {
     assert_eq!(from_note(&to_note(&turns)).expect("a note"), turns);
     // A template that changes replies gets its own words.
     let more = CHATML.replace("message['content'] +", "message['content'].replace('im_', 'am_') +");
-    let changing = Template::new(&more, &tokenizer);
+    let changing = Template::new(&more, &tokenizer, NOW);
     let text = shown(&tokens(&turns, &changing, &tokenizer).expect("a text"), &tokenizer);
     assert!(text.contains("assistant\na<|am_end|>[<|im_end|>]"), "{text}");
 }
@@ -186,7 +308,7 @@ fn templates_that_compute_without_bound_are_stopped() {
         (&grown(60, "n.x.upper() ~ n.x.lower()", ""), "MiB"),
         (&grown(60, "n.x.replace('a', 'aaa')", ""), "instructions"),
         (&grown(60, "n.x | tojson | tojson | tojson", ""), "MiB"),
-        (&grown(60, "[n.x, n.x] | string", ""), "MiB"),
+        (&grown(60, "[n.x, n.x] | string", ""), "instructions"),
         (&grown(60, "(n.x ~ ',').split(',') | join('bb' ~ n.x)", ""), "MiB"),
         (&grown(60, "[n.x, n.x]", "{{ n.x }}"), "MiB"),
         (&grown(60, "{'a': n.x, 'b': n.x}", "{{ n.x | tojson }}"), "MiB"),
@@ -228,7 +350,7 @@ fn templates_that_compute_without_bound_are_stopped() {
         ("{{ raise_exception('no such role') }}", "no such role"),
         ("{{ raise_exception('a\nb\u{1b}[2J') }}", ""),
         ("{{ raise_exception('') }}{{ raise_exception(' \n') }}", "invalid operation"),
-        ("{{ strftime_now('%d') }}", "strftime_now"),
+        ("{{ strftime_now('%Q') }}", "strftime_now"),
         ("{{ messages | nosuch }}", "nosuch"),
         ("{{ 1 / 0 }}", ""),
         ("{{ -9223372036854775808 // -1 }}{{ 9223372036854775807 + 1 }}", ""),
@@ -237,7 +359,7 @@ fn templates_that_compute_without_bound_are_stopped() {
     assert!(cases.len() >= 60, "{}", cases.len());
     let mut complaints = Vec::new();
     for (source, part) in cases {
-        let template = Template::new(source, &tokenizer);
+        let template = Template::new(source, &tokenizer, NOW);
         let told = match tokens(&user("hello"), &template, &tokenizer) {
             Ok(_) => "a text".into(),
             Err(error) => error.to_string(),
@@ -279,7 +401,7 @@ fn what_published_templates_use_works() {
         ("{{ messages[0].content }}{{ messages[0].content is string }}{{ none is none }}", "helloTrueTrue"),
     ];
     for (source, expected) in cases {
-        let template = Template::new(source, &tokenizer);
+        let template = Template::new(source, &tokenizer, NOW);
         let ids = tokens(&user("hello"), &template, &tokenizer).unwrap_or_else(|error| panic!("{source}: {error}"));
         assert_eq!(shown(&ids, &tokenizer), expected, "{source}");
     }

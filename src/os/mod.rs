@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod budget;
+pub mod calendar;
 mod cgroup;
 pub mod clock;
 pub mod clusters;

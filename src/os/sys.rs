@@ -40,6 +40,29 @@ pub(super) fn page_bytes() -> Option<u64> {
     None
 }
 
+/// Seconds by which local time is ahead of UTC at `seconds` after 1970 began; 0 where the system does not say.
+#[cfg(unix)]
+pub(super) fn utc_offset(seconds: i64) -> i64 {
+    #[allow(clippy::useless_conversion, irrefutable_let_patterns, reason = "widths differ between systems")]
+    let Ok(seconds) = libc::time_t::try_from(seconds) else { return 0 };
+    let mut local = core::mem::MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: the call reads one number and writes `local`, which is of the type asked for.
+    let filled = unsafe { libc::localtime_r(&seconds, local.as_mut_ptr()) };
+    if filled.is_null() {
+        return 0;
+    }
+    // SAFETY: numbers and a pointer that is not read, for which zero is valid, and the call has filled them.
+    let local = unsafe { local.assume_init() };
+    #[allow(clippy::useless_conversion, reason = "widths differ between systems")]
+    local.tm_gmtoff.into()
+}
+
+/// Seconds by which local time is ahead of UTC at `seconds` after 1970 began; 0 where the system does not say.
+#[cfg(not(unix))]
+pub(super) fn utc_offset(_seconds: i64) -> i64 {
+    0
+}
+
 /// The lowest address of this thread's stack, near the page that guards it; `None` where the system does not say.
 #[cfg(target_os = "linux")]
 pub(super) fn stack_end() -> Option<usize> {

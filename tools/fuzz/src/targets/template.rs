@@ -8,6 +8,7 @@ use crate::random::Random;
 use whit::Model;
 use whit::chat::{Speaker, Template, Turn, tokens};
 use whit::format::Bytes;
+use whit::os::calendar::Moment;
 use whit::tokenizer::TokenKind;
 
 pub(super) struct ChatTemplate;
@@ -103,7 +104,7 @@ impl Target for ChatTemplate {
         let model = Model::open(Bytes::copy(model))?;
         let Some(tokenizer) = model.tokenizer() else { return Ok(()) };
         let source = String::from_utf8_lossy(source);
-        let template = Template::new(&source, tokenizer);
+        let template = Template::new(&source, tokenizer, Moment::utc(0));
         let turns: Vec<Turn> = (0..random.within(1, 5)).map(|i| turn(i, random)).collect();
         let bytes = source.len() + turns.iter().map(|turn| turn.text.len()).sum::<usize>();
         let made = bench.reading(bytes, || tokens(&turns, &template, tokenizer)).map_err(given_up)?;
