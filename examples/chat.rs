@@ -9,8 +9,9 @@ const STORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/stories.whit"
 
 fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::open(std::env::args().nth(1).unwrap_or(STORIES.into()))?;
-    let options = WriteOptions { n_tokens: Some(300), ..Default::default() };
     let mut conversation = Conversation::new(engine.model())?;
+    let end_tokens = conversation.end_tokens().to_vec();
+    let options = WriteOptions { n_tokens: Some(300), end_tokens, ..Default::default() };
     // One session computes all replies: what it holds of the conversation is not computed again.
     let mut session = engine.session(&options)?;
     for line in stdin().lines() {

@@ -12,5 +12,5 @@ mod turn;
 
 pub use conversation::Conversation;
 pub use prompt::tokens;
-pub use template::Template;
+pub use template::{Argument, Template};
 pub use turn::{Speaker, Turn, from_note, to_note};

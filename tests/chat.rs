@@ -118,7 +118,8 @@ fn what_cannot_be_told_is_an_error_or_a_word() {
         "{}",
         told(&output)
     );
-    assert_eq!(said(&output), said(&place.chat(&["--ctx", "64"], "hi\n")), "what found no room is taken back");
+    assert_eq!(output.status.code(), Some(64), "{}", told(&output));
+    assert_eq!(output.stdout, said(&place.chat(&["--ctx", "64"], "hi\n")), "what found no room is taken back");
     let shifted = place.chat(&["--ctx", "96", "--on-full", "shift"], "one two three\n".repeat(6).as_str());
     assert!(told(&shifted).contains("no longer sees the first"), "{}", told(&shifted));
     said(&shifted);
@@ -128,4 +129,59 @@ fn what_cannot_be_told_is_an_error_or_a_word() {
     wrong.write(&path);
     let output = place.chat(&["-m", path.to_str().expect("UTF-8")], "");
     assert_eq!(output.status.code(), Some(64), "two models: {}", told(&output));
+}
+
+/// A pipe goes on after a line that cannot be answered, and ends with an error; what was said is saved.
+#[test]
+fn a_turn_that_fails_is_no_success() {
+    let place = Place::new("chat-fails");
+    let refusing = place.folder.write(
+        "refusing.jinja",
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system here') }}{% endif %}\
+         {% if m.content == 'two' %}{{ raise_exception('not two') }}{% endif %}{{ m.content }}|{% endfor %}",
+    );
+    let refusing = ["--chat-template", refusing.to_str().expect("UTF-8")];
+    let output = place.chat(&[&refusing[..], &["--system", "be brief"]].concat(), "one\n");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(65), 0), "{}", told(&output));
+    assert!(told(&output).contains("no system here") && told(&output).contains("leave it out"), "{}", told(&output));
+    let output = place.chat(&refusing, "one\n/system be brief\n");
+    assert_eq!(output.status.code(), Some(65), "{}", told(&output));
+
+    let session = place.path("fails.session");
+    let output = place.chat(&[&refusing[..], &["--session", &session]].concat(), "one\ntwo\nthree\n");
+    assert_eq!(output.status.code(), Some(65), "{}", told(&output));
+    assert!(told(&output).contains("not two"), "{}", told(&output));
+    let mut parts = output.stdout;
+    parts.extend(said(&place.chat(&[&refusing[..], &["--session", &session]].concat(), "four\n")));
+    assert!(parts == said(&place.chat(&refusing, "one\nthree\nfour\n")));
+}
+
+#[test]
+fn templates_and_their_values_can_be_given() {
+    let place = Place::new("chat-template");
+    let lines = "one\n";
+    let own = place.folder.write("own.jinja", TEMPLATE);
+    let own = own.to_str().expect("UTF-8");
+    assert_eq!(said(&place.chat(&[], lines)), said(&place.chat(&["--chat-template", own], lines)));
+    let asking = "{% if not enable_thinking and n == 3 and x == 0.5 and name == 'a b' and nothing is none %}";
+    let asking =
+        place.folder.write("asking.jinja", format!("{asking}{TEMPLATE}{{% endif %}}{{{{ messages[0].content }}}}"));
+    let asking = asking.to_str().expect("UTF-8");
+    let values = ["enable_thinking=false", "n=3", "x=0.5", "name=a b", "nothing=none"];
+    let values: Vec<&str> = values.iter().flat_map(|value| ["--template-arg", value]).collect();
+    let n_tokens = |more: &[&str]| {
+        let output = place.chat(&[more, &["-v", "--chat-template", asking]].concat(), lines);
+        told(&output)
+            .split_once(" tokens computed")
+            .and_then(|(told, _)| told.rsplit_once(' ')?.1.parse::<usize>().ok())
+    };
+    assert_eq!((n_tokens(&[]), n_tokens(&values)), (Some(3), Some("user: one.\nassistant: one".len())));
+    for (more, part) in [
+        (vec!["--chat-template", "nowhere.jinja"], "nowhere.jinja"),
+        (vec!["--template-arg", "x"], "NAME=VALUE"),
+        (vec!["--end", "<|nothing|>"], "<|nothing|>"),
+    ] {
+        let output = place.chat(&more, lines);
+        assert!(!output.status.success() && told(&output).contains(part), "{more:?}: {}", told(&output));
+    }
 }

@@ -1,13 +1,13 @@
 //! A conversation under way: what was said so far, and the template by which the model reads it.
 
 use super::prompt::tokens;
-use super::template::Template;
+use super::template::{Argument, Template};
 use super::turn::{Speaker, Turn};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::os::calendar::Moment;
 use crate::token::TokenId;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{TokenKind, Tokenizer};
 use std::sync::Arc;
 
 /// The turns of a conversation with a model.
@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub struct Conversation {
     model: Arc<Model>,
     template: Template,
+    end_tokens: Vec<TokenId>,
     turns: Vec<Turn>,
 }
 
@@ -25,8 +26,18 @@ impl Conversation {
     pub fn new(model: &Arc<Model>) -> Result<Self> {
         let template = model.chat_template();
         let template = template.ok_or_else(|| Error::data("this model has no chat template, so it cannot talk"))?;
-        let template = Template::new(template, tokenizer(model)?, Moment::now());
-        Ok(Conversation { model: Arc::clone(model), template, turns: Vec::new() })
+        Self::with_template(model, template, Vec::new())
+    }
+
+    /// A conversation by the template `source`, which is given `arguments` by their names. Fails where the model has no
+    /// tokenizer.
+    pub fn with_template(model: &Arc<Model>, source: &str, arguments: Vec<(String, Argument)>) -> Result<Self> {
+        let tokenizer = tokenizer(model)?;
+        let mut template = Template::new(source, tokenizer, Moment::now());
+        arguments.into_iter().for_each(|(name, value)| template.set(name, value));
+        let mut end_tokens = model.end_tokens();
+        end_tokens.extend(closing(&template, tokenizer).filter(|closing| !end_tokens.contains(closing)));
+        Ok(Conversation { model: Arc::clone(model), template, end_tokens, turns: Vec::new() })
     }
 
     /// What was said, the first turn first.
@@ -43,6 +54,16 @@ impl Conversation {
     pub fn begin(&mut self, system: Option<String>) {
         self.turns.clear();
         self.turns.extend(system.map(|text| Turn { role: Speaker::System, text, tokens: Vec::new() }));
+    }
+
+    /// Fails where the template takes questions, but none after this system prompt.
+    pub fn check_system(&self) -> Result<()> {
+        let Some(system) = self.system() else { return Ok(()) };
+        let question = Turn { role: Speaker::User, text: "Is this a question?".into(), tokens: Vec::new() };
+        match self.template.render(&[system.clone(), question.clone()]) {
+            Err(error) if self.template.render(&[question]).is_ok() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Begins anew with the same system prompt.
@@ -106,6 +127,11 @@ impl Conversation {
         Ok(alone.and_then(Result::ok).unwrap_or_default())
     }
 
+    /// The tokens that end a reply: those that end a text of this model, and the one that the template puts after replies.
+    pub fn end_tokens(&self) -> &[TokenId] {
+        &self.end_tokens
+    }
+
     fn system(&self) -> Option<&Turn> {
         self.turns.first().filter(|turn| turn.role == Speaker::System)
     }
@@ -113,6 +139,18 @@ impl Conversation {
     fn last_question(&self) -> Option<usize> {
         self.turns.iter().rposition(|turn| turn.role == Speaker::User)
     }
+}
+
+/// The control token that `template` puts after a reply.
+pub(super) fn closing(template: &Template, tokenizer: &Tokenizer<'_>) -> Option<TokenId> {
+    const REPLY: &str = "That is a reply.";
+    let turn = |role, text: &str| Turn { role, text: text.into(), tokens: Vec::new() };
+    let turns =
+        [turn(Speaker::User, "A question?"), turn(Speaker::Assistant, REPLY), turn(Speaker::User, "And another one?")];
+    let text = template.render(&turns).ok()?;
+    let after = text.split_once(REPLY)?.1.trim_start();
+    let (span, id) = tokenizer.next_special(after)?;
+    (span.start == 0 && tokenizer.kind(id) == TokenKind::Control).then_some(id)
 }
 
 fn tokenizer(model: &Model) -> Result<&Tokenizer<'_>> {

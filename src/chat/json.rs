@@ -1,9 +1,8 @@
 //! Values of templates as JSON, written as Python writes them.
 
-use super::jinja::refusal;
 use core::fmt::Write;
 use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Error, Value};
+use minijinja::{Error, ErrorKind, Value};
 
 /// The filter `tojson` of transformers, which is not Jinja2's: Python's `json.dumps(value, ensure_ascii=False)` with its
 /// options `indent`, `ensure_ascii`, `separators` and `sort_keys`.
@@ -12,8 +11,9 @@ pub(super) fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
     let separators = options.get::<Option<Vec<String>>>("separators")?;
     let between = if indent.is_some() { "," } else { ", " };
     let separators = separators.unwrap_or_else(|| vec![between.into(), ": ".into()]);
-    let [between, colon] = <[String; 2]>::try_from(separators)
-        .map_err(|_| refusal("tojson: the separators are two, between items and after keys".into()))?;
+    let [between, colon] = <[String; 2]>::try_from(separators).map_err(|_| {
+        Error::new(ErrorKind::InvalidOperation, "tojson: the separators are two, between items and after keys")
+    })?;
     let ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
     let sorted = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     options.assert_all_used()?;
@@ -64,7 +64,12 @@ impl Writer {
                 let items: Vec<Value> = value.try_iter()?.collect();
                 self.items("[]", &items, level, |writer, item| writer.value(item, level + 1))?;
             }
-            kind => return Err(refusal(format!("tojson: a value that is {kind} cannot be written"))),
+            kind => {
+                return Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("tojson: a value that is {kind} cannot be written"),
+                ));
+            }
         }
         Ok(())
     }

@@ -1,9 +1,8 @@
 //! Methods of Python's strings and lists that templates may call and that minijinja-contrib does not have, or not as Python has
 //! them. Positions are in characters.
 
-use super::jinja::refusal;
-use minijinja::value::{ValueKind, from_args};
-use minijinja::{Error, State, Value};
+use minijinja::value::{Tuple, ValueKind, from_args};
+use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
 /// Calls a method that minijinja itself does not know.
@@ -22,7 +21,8 @@ fn of_list(list: &Value, name: &str, args: &[Value]) -> Result<Option<Value>, Er
     }
     let (wanted,): (&Value,) = from_args(args)?;
     let at = list.try_iter()?.position(|item| item == *wanted);
-    at.map(|at| Some(Value::from(at))).ok_or_else(|| refusal(format!("{wanted} is not in the list")))
+    at.map(|at| Some(Value::from(at)))
+        .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("{wanted} is not in the list")))
 }
 
 fn of_string(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, Error> {
@@ -40,7 +40,8 @@ fn of_string(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, Er
             let last = name == "rpartition";
             let parts = if last { text.rsplit_once(separator) } else { text.split_once(separator) };
             let parts = parts.map(|(before, after)| [before, separator, after]);
-            parts.unwrap_or(if last { ["", "", text] } else { [text, "", ""] }).map(Value::from).to_vec().into()
+            let parts = parts.unwrap_or(if last { ["", "", text] } else { [text, "", ""] });
+            Tuple::from(parts.map(Value::from)).into()
         }
         "rsplit" => {
             let (separator, most): (Option<&str>, Option<i64>) = from_args(args)?;
@@ -51,7 +52,9 @@ fn of_string(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, Er
             let at = if name.starts_with('r') { text.rfind(wanted) } else { text.find(wanted) };
             match at {
                 Some(at) => text[..at].chars().count().into(),
-                None if name.ends_with("index") => return Err(refusal(format!("{wanted:?} is not in the text"))),
+                None if name.ends_with("index") => {
+                    return Err(Error::new(ErrorKind::InvalidOperation, format!("{wanted:?} is not in the text")));
+                }
                 None => (-1).into(),
             }
         }

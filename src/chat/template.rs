@@ -8,6 +8,7 @@ use crate::os::budget::{self, Beyond};
 use crate::os::calendar::Moment;
 use crate::tokenizer::Tokenizer;
 use minijinja::{ErrorKind, Value, context};
+use std::collections::BTreeMap;
 
 /// Instructions that a template may run.
 const FUEL: u64 = 1_000_000;
@@ -28,6 +29,49 @@ pub struct Template {
     bos: Option<String>,
     eos: Option<String>,
     now: Moment,
+    /// What it is given besides, by name.
+    arguments: Vec<(String, Argument)>,
+}
+
+/// A value that a template is given by a name of its own, as `enable_thinking`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Argument {
+    /// `None`.
+    None,
+    /// `True` or `False`.
+    Boolean(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Another number.
+    Float(f64),
+    /// A text.
+    Text(String),
+}
+
+impl Argument {
+    /// The value that `text` names: `true`, `false`, `none`, a number, or else the text itself.
+    pub fn of(text: &str) -> Argument {
+        match text {
+            "none" | "None" | "null" => Argument::None,
+            "true" | "True" => Argument::Boolean(true),
+            "false" | "False" => Argument::Boolean(false),
+            _ => match (text.parse(), text.parse()) {
+                (Ok(n), _) => Argument::Integer(n),
+                (_, Ok(x)) => Argument::Float(x),
+                _ => Argument::Text(text.into()),
+            },
+        }
+    }
+
+    fn value(&self) -> Value {
+        match self {
+            Argument::None => ().into(),
+            Argument::Boolean(value) => (*value).into(),
+            Argument::Integer(value) => (*value).into(),
+            Argument::Float(value) => (*value).into(),
+            Argument::Text(value) => value.into(),
+        }
+    }
 }
 
 impl Template {
@@ -41,7 +85,19 @@ impl Template {
     pub fn with_tokens(source: &str, bos: Option<String>, eos: Option<String>, now: Moment) -> Template {
         // As Jinja2 reads lines, whatever ends them.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
-        Template { source: without_generation_tags(&source), literals: literals(&source), bos, eos, now }
+        Template {
+            source: without_generation_tags(&source),
+            literals: literals(&source),
+            bos,
+            eos,
+            now,
+            arguments: Vec::new(),
+        }
+    }
+
+    /// Gives it `value` as `name` from now on.
+    pub fn set(&mut self, name: String, value: Argument) {
+        self.arguments.push((name, value));
     }
 
     /// The words that the template itself names, as which it may look for something.
@@ -82,14 +138,16 @@ impl Template {
         let now = self.now;
         environment.add_function("strftime_now", move |format: &str| now.format(format).map_err(refusal));
         let token = |name: &Option<String>| name.as_ref().map_or(Value::UNDEFINED, Value::from);
-        let values = context! {
-            messages => messages,
-            tools => (),
-            documents => (),
-            add_generation_prompt => true,
-            bos_token => token(&self.bos),
-            eos_token => token(&self.eos),
-        };
+        let mut values: BTreeMap<&str, Value> =
+            self.arguments.iter().map(|(name, value)| (name.as_str(), value.value())).collect();
+        values.extend([
+            ("messages", messages.into()),
+            ("tools", ().into()),
+            ("documents", ().into()),
+            ("add_generation_prompt", true.into()),
+            ("bos_token", token(&self.bos)),
+            ("eos_token", token(&self.eos)),
+        ]);
         let template = environment.template_from_str(&self.source).map_err(|error| one_line(&error))?;
         let text = template.render(values).map_err(|error| one_line(&error))?;
         if text.len() > most {

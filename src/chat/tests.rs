@@ -1,5 +1,6 @@
 //! Templates and what users say into them.
 
+use super::conversation::closing;
 use super::{Speaker, Template, Turn, from_note, to_note, tokens};
 use crate::os::calendar::Moment;
 use crate::tokenizer::{PreTokenizer, Specials, Token, TokenKind, Tokenizer, Vocabulary, VocabularyModel};
@@ -213,6 +214,36 @@ fn no_text_becomes_a_control_token_in_any_template() {
             assert!(said || shown(&ids, &tokenizer) == own, "{body}: {}", shown(&ids, &tokenizer));
         }
     }
+}
+
+#[test]
+fn a_template_says_what_ends_a_reply() {
+    let section = vocabulary(&["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<end>"]);
+    let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
+    let alternating = "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}\
+        {{ raise_exception('roles have to take turns') }}{% endif %}";
+    let cases = [
+        (CHATML.to_owned(), Some("<|im_end|>")),
+        (format!("{alternating}{{{{ m.content + ' ' + eos_token }}}}{{% endfor %}}"), Some("</s>")),
+        ("{% for m in messages %}{{ m.content | trim }}\n<end>\n{% endfor %}".into(), Some("<end>")),
+        ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}".into(), None),
+        ("{% for m in messages %}{{ m.content }} and<end>{% endfor %}".into(), None),
+        ("{% for m in messages if m.role == 'user' %}{{ m.content }}<end>{% endfor %}".into(), None),
+        ("{{ raise_exception('I do not talk') }}".into(), None),
+    ];
+    for (source, expected) in cases {
+        let end = closing(&Template::new(&source, &tokenizer, NOW), &tokenizer);
+        assert_eq!(end, expected.and_then(|name| tokenizer.special(name)), "{source}");
+    }
+    // By their names, whoever lists them; and what closes thoughts beside them does not count.
+    let ends = |names: &[&str]| {
+        let section = vocabulary(names);
+        let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
+        tokenizer.named_ends().map(|id| tokenizer.bytes(id).to_vec()).collect::<Vec<_>>()
+    };
+    assert_eq!(ends(&["<|eot_id|>", "<|begin|>", "<|end|>"]), [&b"<|eot_id|>"[..], b"<|end|>"]);
+    assert_eq!(ends(&["<|end|>", "<|return|>", "<|call|>"]), [&b"<|return|>"[..], b"<|call|>"]);
+    assert!(ends(&["<think>", "</think>", "<unk>"]).is_empty());
 }
 
 #[test]

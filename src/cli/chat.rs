@@ -4,12 +4,12 @@ mod commands;
 mod lines;
 
 use super::args::{Chat, Full};
-use super::input::ModelFile;
+use super::input::{self, ModelFile};
 use super::keeping::{self, SessionFile};
 use super::output::{Outcome, Output, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
-use super::setup::{BATCH, compute, context_length, session_options};
+use super::setup::{BATCH, compute, context_length, ends, session_options};
 use super::{streaming, writing};
 use commands::{HELP, Input};
 use lines::{Line, Lines};
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use whit::TokenId;
 use whit::chat::{Conversation, from_note, to_note};
-use whit::error::{Error, Result};
+use whit::error::{Error, Kind, Result};
 use whit::failure::with_flags;
 use whit::generate::{PrefixCache, StopReason, StopRules, Writer};
 use whit::model::{Model, Session};
@@ -28,8 +28,10 @@ use whit::sampler::{Sampler, SamplerOptions};
 pub(super) fn run(args: &Chat) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
     let model = source.model()?;
-    let conversation = Conversation::new(&model)
-        .map_err(|error| error.in_file(source.name()).hint("whit generate continues a text"))?;
+    let mut conversation = conversation(args, &model, &source)?;
+    conversation.begin(args.system.clone());
+    conversation.check_system().map_err(no_system)?;
+    let ends = ends(&args.end, &model)?;
     let context_length = context_length(&args.context, &model)?;
     // An error in it is reported before anybody has said anything.
     keeping::on_full(&args.keeping, 0, context_length)?;
@@ -47,6 +49,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         source: &source,
         model: &model,
         conversation,
+        ends,
         session,
         cache: keeping::cache(&args.keeping, &model, kv)?,
         options,
@@ -54,8 +57,8 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         out: if args.raw.raw { Output::new().raw() } else { Output::new() },
         at_terminal: lines.is_terminal(),
         stats: None,
+        failure: None,
     };
-    talk.conversation.begin(args.system.clone());
     if let Some(file) = &session_file {
         talk.resume(file)?;
     }
@@ -71,7 +74,26 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     if let Some(file) = &session_file {
         talk.save(file)?;
     }
-    Ok(())
+    match talk.failure {
+        Some(kind) if !talk.at_terminal => Err(Error::new(kind, "not every line was answered").into()),
+        _ => Ok(()),
+    }
+}
+
+/// The conversation that the arguments ask for.
+fn conversation(args: &Chat, model: &Arc<Model>, source: &ModelFile) -> Result<Conversation> {
+    let template = args.chat_template.as_deref().map(input::text).transpose()?;
+    let Some(template) = template.as_deref().or_else(|| model.chat_template()) else {
+        let error = Error::data("this model has no chat template, so it cannot talk").in_file(source.name());
+        return Err(error.hint("--chat-template FILE gives it one, whit generate continues a text"));
+    };
+    Conversation::with_template(model, template, args.template_arg.clone())
+        .map_err(|error| error.in_file(source.name()))
+}
+
+/// The error of a template that takes questions, but none after this system prompt.
+fn no_system(error: Error) -> Error {
+    error.hint("it takes no such system prompt: leave it out")
 }
 
 /// A conversation under way.
@@ -80,6 +102,8 @@ struct Chatting<'c> {
     source: &'c ModelFile,
     model: &'c Arc<Model>,
     conversation: Conversation,
+    /// Tokens that end a reply besides those of the conversation.
+    ends: Vec<TokenId>,
     session: Session,
     cache: Option<PrefixCache>,
     options: SamplerOptions,
@@ -89,6 +113,8 @@ struct Chatting<'c> {
     /// Somebody sits there, for whom turns are set apart.
     at_terminal: bool,
     stats: Option<Stats>,
+    /// Of what kind the last error was for which a line was not answered.
+    failure: Option<Kind>,
 }
 
 /// What a reply took.
@@ -115,7 +141,13 @@ impl Chatting<'_> {
                 Input::Quit => return Ok(()),
                 Input::Say(text) => self.say(text)?,
                 Input::Help => note(format_args!("{}", HELP.trim_end())),
-                Input::System(text) => self.conversation.begin(text),
+                Input::System(text) => {
+                    self.conversation.begin(text);
+                    if let Err(error) = self.conversation.check_system() {
+                        self.conversation.begin(None);
+                        self.failed(no_system(error));
+                    }
+                }
                 Input::Reset => self.conversation.reset(),
                 Input::Undo => self.undo(),
                 Input::Regenerate => self.regenerate()?,
@@ -148,13 +180,19 @@ impl Chatting<'_> {
         self.reply()
     }
 
+    /// A line cannot be answered, and the conversation goes on without it.
+    fn failed(&mut self, error: Error) {
+        self.failure = Some(error.kind());
+        note(format_args!("whit: {}", with_flags(&error)));
+    }
+
     /// Lets the model reply to the last turn, which is taken back where it cannot.
     fn reply(&mut self) -> Outcome<()> {
         let tokens = match self.prompt() {
             Ok(tokens) => tokens,
             Err(error) => {
                 self.undo();
-                note(format_args!("whit: {}", with_flags(&error)));
+                self.failed(error);
                 return Ok(());
             }
         };
@@ -168,7 +206,8 @@ impl Chatting<'_> {
         let sampler = Sampler::new(options, self.model.config().vocab_size)?;
         let n_tokens = usize::try_from(self.args.n_tokens).ok();
         let on_full = keeping::on_full(&self.args.keeping, self.n_system(&tokens)?, self.session.context_length())?;
-        let rules = StopRules { n_tokens, stops: self.args.stop.clone(), end_tokens: self.model.end_tokens(), on_full };
+        let end_tokens = [self.conversation.end_tokens(), &self.ends].concat();
+        let rules = StopRules { n_tokens, stops: self.args.stop.clone(), end_tokens, on_full };
         let mut writer = Writer::new(self.model, &tokens, self.session.context_length(), sampler, rules)?;
         let cache = self.cache.as_ref();
         writer.prefill(&mut self.session, BATCH, &mut |session| writing::go_on(cache, session, &tokens), &mut ())?;

@@ -9,7 +9,7 @@ use super::keeping::{self, SessionFile};
 use super::output::{End, Outcome, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
-use super::setup::{BATCH, compute, held_by, session_options};
+use super::setup::{BATCH, compute, ends, held_by, session_options};
 use super::streaming;
 use super::views::Show;
 use super::views::branch::{self, Branching};
@@ -45,7 +45,8 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let seed = options.seed;
     let n_tokens = usize::try_from(args.n_tokens).ok();
     let on_full = keeping::on_full(&args.keeping, prompt.len(), context_length)?;
-    let rules = StopRules { n_tokens, stops: args.stop.clone(), end_tokens: model.end_tokens(), on_full };
+    let end_tokens = [model.end_tokens(), ends(&args.end, &model)?].concat();
+    let rules = StopRules { n_tokens, stops: args.stop.clone(), end_tokens, on_full };
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
     let plan = Wanted::one(&model, session_options, &compute, &args.compute, "--ctx").check()?;

@@ -5,6 +5,9 @@ use super::input::ModelFile;
 use super::json::{self, Object};
 use super::output::{Outcome, Output, bytes, hex};
 use super::table::table;
+use std::sync::Arc;
+use whit::TokenId;
+use whit::chat::Conversation;
 use whit::error::printable;
 use whit::format::{File, FileKind, SectionId, TensorEntry};
 use whit::kernels;
@@ -21,7 +24,7 @@ pub(super) fn run(args: &Inspect) -> Outcome<()> {
     };
     let mut out = Output::new();
     if args.print.json {
-        out.line(&as_json(&source.name(), &file, model.as_deref()))?;
+        out.line(&as_json(&source.name(), &file, model.as_ref()))?;
     } else {
         let mut page = String::new();
         header(&mut page, &source.name(), &file);
@@ -104,7 +107,12 @@ fn generation_fields(model: &Model) -> Vec<(&'static str, String)> {
     fields
 }
 
-fn network(page: &mut String, model: &Model) {
+/// The tokens that end a text or a reply.
+fn end_tokens(model: &Arc<Model>) -> Vec<TokenId> {
+    Conversation::new(model).map_or_else(|_| model.end_tokens(), |conversation| conversation.end_tokens().to_vec())
+}
+
+fn network(page: &mut String, model: &Arc<Model>) {
     title(page, "network");
     field(page, "family", &printable(&model.config().family));
     for (name, value) in config_fields(model.config()) {
@@ -121,8 +129,12 @@ fn network(page: &mut String, model: &Model) {
         field(page, "chat template", if model.chat_template().is_some() { "yes" } else { "none" });
     }
     let mut generation = generation_fields(model);
-    let ends: Vec<String> = model.generation().eos.iter().map(u32::to_string).collect();
-    generation.extend((!ends.is_empty()).then(|| ("end tokens", ends.join(" "))));
+    let name = |id: u32| match model.tokenizer() {
+        Some(tokenizer) => format!("{id} {}", printable(&String::from_utf8_lossy(tokenizer.bytes(id)))),
+        None => id.to_string(),
+    };
+    let ends: Vec<String> = end_tokens(model).into_iter().map(name).collect();
+    generation.extend((!ends.is_empty()).then(|| ("end tokens", ends.join(", "))));
     if !generation.is_empty() {
         title(page, "generation");
     }
@@ -194,7 +206,7 @@ fn machine(page: &mut String) {
     }
 }
 
-fn as_json(name: &str, file: &File<'_>, model: Option<&Model>) -> String {
+fn as_json(name: &str, file: &File<'_>, model: Option<&Arc<Model>>) -> String {
     let (major, minor) = file.version();
     let mut object = Object::default()
         .text("file", name)
@@ -216,7 +228,8 @@ fn as_json(name: &str, file: &File<'_>, model: Option<&Model>) -> String {
             .raw("config", config.line())
             .raw("bytes_per_token", model.bytes_per_token())
             .raw("chat_template", model.chat_template().is_some())
-            .raw("generation", generation.raw("eos", ends).line());
+            .raw("generation", generation.raw("eos", ends).line())
+            .raw("end_tokens", json::list(end_tokens(model).iter().map(u32::to_string)));
     }
     if let Some(provenance) = file.provenance() {
         let sources = provenance.sources.iter().map(|source| {

@@ -2,6 +2,7 @@
 
 use super::args::{ComputeArgs, ContextArg, Kv};
 use std::sync::Arc;
+use whit::TokenId;
 use whit::compute::Compute;
 use whit::error::{Error, Kind, Result};
 use whit::generate::OPEN_CONTEXT;
@@ -48,6 +49,18 @@ pub(super) fn held_by(model: &Model, context_length: usize) -> Result<usize> {
     }
     let message = format!("{context_length} is above the {most} positions that this model was made for");
     Err(Error::usage(message).field("ctx"))
+}
+
+/// The tokens of these names, which the arguments say end a text.
+pub(super) fn ends(names: &[String], model: &Model) -> Result<Vec<TokenId>> {
+    let token = |name: &String| {
+        let token = model.tokenizer().and_then(|tokenizer| tokenizer.special(name));
+        token.ok_or_else(|| {
+            let error = Error::usage(format!("this model has no special token {name:?}")).field("end");
+            error.hint("--stop ends a text at any words")
+        })
+    };
+    names.iter().map(token).collect()
 }
 
 /// A session that writes one text.

@@ -51,6 +51,8 @@ impl Writer {
             return Err(Error::usage("a prompt needs at least one token").field("prompt"));
         }
         prompt.iter().for_each(|token| sampler.accept(*token));
+        // A control token has no text in which its name could be found.
+        rules.end_tokens.extend(rules.stops.iter().filter_map(|stop| tokenizer.special(stop)));
         // A prompt of control tokens alone has no text that the output continues.
         let has_text = prompt.iter().any(|token| tokenizer.kind(*token) != TokenKind::Control);
         let mut tokens = Vec::with_capacity(context_length.max(prompt.len()) + 1);

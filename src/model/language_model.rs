@@ -86,10 +86,15 @@ impl Model {
         &self.generation
     }
 
-    /// The tokens that end a text, by the checkpoint's authors and by the tokenizer.
+    /// The tokens that end a text, each once: by the checkpoint's authors, by the tokenizer, and by their names.
     pub fn end_tokens(&self) -> Vec<TokenId> {
         let mut tokens = self.generation.eos.clone();
-        tokens.extend(self.tokenizer().and_then(|tokenizer| tokenizer.eos()));
+        let tokenizer = self.tokenizer().into_iter();
+        for token in tokenizer.flat_map(|tokenizer| tokenizer.eos().into_iter().chain(tokenizer.named_ends())) {
+            if !tokens.contains(&token) {
+                tokens.push(token);
+            }
+        }
         tokens
     }
 

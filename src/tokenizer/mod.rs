@@ -39,6 +39,29 @@ use merge::Merger;
 use sentencepiece::SentencePiece;
 use tables::{Model, Tables};
 
+/// Names of tokens that end a text or a turn, in the vocabularies of published models.
+const ENDS: [&str; 19] = [
+    "</s>",
+    "<eos>",
+    "<|eos|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|eot|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "<end_of_utterance>",
+    "<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
+];
+
 /// A tokenizer whose tables lie in the section it was opened from. Copies are cheap.
 #[derive(Debug, Clone, Copy)]
 pub struct Tokenizer<'a> {
@@ -83,11 +106,6 @@ impl<'a> Tokenizer<'a> {
         added::next(&self.tables, &self.first_bytes[Specials::Parse as usize], Specials::Parse, text)
     }
 
-    /// Whether `text` begins with the name of an added token.
-    pub fn begins_with_special(&self, text: &str) -> bool {
-        added::longest(&self.tables, Specials::Parse, text, 0).is_some()
-    }
-
     /// Encodes text without added tokens, at the start of the whole or after one.
     fn encode_plain(&self, text: &str, merger: &mut Merger, out: &mut Vec<TokenId>) {
         let tables = &self.tables;
@@ -107,6 +125,13 @@ impl<'a> Tokenizer<'a> {
     /// The token that ends a text.
     pub fn eos(&self) -> Option<TokenId> {
         self.tables.eos
+    }
+
+    /// The tokens whose names say that they end a text or a turn. Checkpoints often name one of them alone as their end.
+    pub fn named_ends(&self) -> impl Iterator<Item = TokenId> {
+        // Where the model closes calls and replies of its own, `<|end|>` only closes a thought (gpt-oss).
+        let closes_more = self.special("<|return|>").is_some() && self.special("<|call|>").is_some();
+        ENDS.iter().filter(move |name| !(closes_more && **name == "<|end|>")).filter_map(|name| self.special(name))
     }
 
     /// The token for what the vocabulary cannot spell.

@@ -2,6 +2,7 @@
 
 use clap::builder::RangedI64ValueParser;
 use clap::value_parser;
+use whit::chat::Argument;
 
 /// The most tokens that an argument can name.
 const MOST_TOKENS: i64 = 1 << 20;
@@ -49,6 +50,11 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     let value = unit.and_then(|(number, factor)| Some(number.trim().parse::<f64>().ok()? * factor));
     let value = value.filter(|value| (0.0..1e18).contains(value));
     value.map(|value| value as u64).ok_or_else(|| "expected a size such as 300M or 1.5GiB".into())
+}
+
+pub(super) fn template_argument(text: &str) -> Result<(String, Argument), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as enable_thinking=false")?;
+    Ok((name.trim().into(), Argument::of(value.trim())))
 }
 
 pub(super) fn seconds(text: &str) -> Result<f64, String> {

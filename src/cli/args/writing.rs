@@ -2,10 +2,11 @@
 
 use super::groups::{ComputeArgs, ContextArg, ModelArg, RawArg};
 use super::sampling::Sampling;
-use super::values::{count, size, tokens};
+use super::values::{count, size, template_argument, tokens};
 use super::views;
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
+use whit::chat::Argument;
 
 /// Arguments of `whit generate`.
 #[derive(Debug, Args)]
@@ -31,6 +32,9 @@ pub(crate) struct Generate {
     /// Stop at this text, which is not printed; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,
+    /// Stop at the token of this name, besides the model's own end tokens; may be given several times
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) end: Vec<String>,
     #[command(flatten)]
     pub(crate) keeping: Keeping,
     #[command(flatten)]
@@ -106,6 +110,12 @@ pub(crate) struct Chat {
     /// System prompt
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
+    /// Chat template to use instead of the model's own, in the Jinja language
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) chat_template: Option<PathBuf>,
+    /// Value that the template is given by a name of its own, as enable_thinking=false; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = template_argument)]
+    pub(crate) template_arg: Vec<(String, Argument)>,
     /// Most tokens of a reply; -1: until it or the context ends
     #[arg(short, long = "tokens", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     #[arg(value_parser = tokens())]
@@ -117,6 +127,9 @@ pub(crate) struct Chat {
     /// Stop a reply at this text, which is not printed; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,
+    /// Stop a reply at the token of this name, besides the model's own end tokens; may be given several times
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) end: Vec<String>,
     #[command(flatten)]
     pub(crate) keeping: Keeping,
     #[command(flatten)]

@@ -1,0 +1,134 @@
+//! Other people's files that were once read wrongly: `../shared/cases` has each with its right value and how that is known.
+
+mod support;
+
+use std::sync::Arc;
+
+use support::{Converted, shared};
+use whit::chat::Conversation;
+use whit::compute::Compute;
+use whit::generate::{StopReason, StopRules, Writer};
+use whit::kernels;
+use whit::model::{Model, Session, SessionOptions};
+use whit::os::calendar::Moment;
+use whit::quant::Dtype;
+use whit::sampler::{Sampler, SamplerOptions};
+
+/// The model of a case; `None`, loudly, where the folder is absent.
+fn model(case: &str) -> Option<Arc<Model>> {
+    let folder = shared(&format!("cases/{case}"))?;
+    let input = ["model", "model.gguf"].map(|name| folder.join(name)).into_iter().find(|path| path.exists());
+    Some(Converted::new(&input.expect("an input"), Dtype::Int8).model())
+}
+
+/// The likeliest reply of at most `most` tokens: its text, and why it ended.
+fn reply(conversation: &mut Conversation, model: &Arc<Model>, stops: &[&str], most: usize) -> (String, StopReason) {
+    let compute = Arc::new(Compute::new(kernels::detect(), 1).expect("a thread"));
+    let options = SessionOptions { context_length: model.config().context_length, ..SessionOptions::default() };
+    let mut session = Session::new(model, &compute, options).expect("a session");
+    let greedy = SamplerOptions { temperature: 0.0, ..SamplerOptions::default() };
+    let rules = StopRules {
+        n_tokens: Some(most),
+        stops: stops.iter().map(ToString::to_string).collect(),
+        end_tokens: conversation.end_tokens().to_vec(),
+        ..StopRules::default()
+    };
+    let sampler = Sampler::new(greedy, model.config().vocab_size).expect("a sampler");
+    let tokens = conversation.tokens().expect("a prompt");
+    let mut writer = Writer::new(model, &tokens, options.context_length, sampler, rules).expect("a writer");
+    let mut said = String::new();
+    while let Some(piece) = writer.next_piece(&mut session, &mut ()).expect("a piece") {
+        said.push_str(piece.text);
+    }
+    let reason = writer.stop_reason().expect("an end");
+    conversation.reply(&said, writer.written());
+    (said, reason)
+}
+
+fn talk(model: &Arc<Model>) -> Conversation {
+    Conversation::new(model).expect("a template")
+}
+
+/// The text of `tokens`.
+fn text(model: &Model, tokens: &[u32]) -> String {
+    let tokenizer = model.tokenizer().expect("a tokenizer");
+    String::from_utf8_lossy(&tokens.iter().flat_map(|id| tokenizer.bytes(*id).to_vec()).collect::<Vec<u8>>()).into()
+}
+
+#[test]
+fn thoughts_of_earlier_replies_leave_the_prompt() {
+    let Some(model) = model("01-thinking-stays-in-history") else { return };
+    let mut conversation = talk(&model);
+    conversation.say("q");
+    reply(&mut conversation, &model, &[], 64);
+    conversation.say("q");
+    assert_eq!(conversation.tokens().expect("a prompt").len(), 43);
+}
+
+#[test]
+fn a_reply_ends_where_its_turn_does() {
+    for (case, said) in [("02-eot-of-llama3-gguf", "hello"), ("04-endoftext-of-qwen-gguf", "")] {
+        let Some(model) = model(case) else { return };
+        let mut conversation = talk(&model);
+        conversation.say("hi");
+        let (text, reason) = reply(&mut conversation, &model, &[], 80);
+        assert_eq!(reason, StopReason::EndOfText, "{case}: {text:?}");
+        assert!(text == said || said.is_empty(), "{case}: {text:?}");
+    }
+}
+
+/// A control token has no text, but a name by which a text can be told to end.
+#[test]
+fn a_reply_stops_at_the_name_of_a_token() {
+    let Some(model) = model("02-eot-of-llama3-gguf") else { return };
+    let tokenizer = model.tokenizer().expect("a tokenizer");
+    let first = tokenizer.special("<|start_header_id|>").or_else(|| tokenizer.special("<|eot_id|>")).expect("a token");
+    let name = text(&model, &[first]);
+    let mut conversation = talk(&model);
+    conversation.say("hi");
+    let (_, reason) = reply(&mut conversation, &model, &[&name, "never said"], 80);
+    assert_eq!(reason, StopReason::EndOfText);
+}
+
+#[test]
+fn a_template_that_takes_no_system_prompt_is_known_before_the_first_question() {
+    let Some(model) = model("27-system-refused-exit-0") else { return };
+    let mut conversation = talk(&model);
+    conversation.check_system().expect("none");
+    conversation.begin(Some("Be brief".into()));
+    let error = conversation.check_system().expect_err("refused");
+    assert!(error.to_string().contains("roles have to take turns"), "{error}");
+}
+
+#[test]
+fn a_model_without_template_is_given_one() {
+    let Some(model) = model("35-no-template") else { return };
+    assert!(Conversation::new(&model).is_err());
+    let source = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
+    let mut conversation = Conversation::with_template(&model, source, Vec::new()).expect("a conversation");
+    conversation.say("hi");
+    assert_eq!(text(&model, &conversation.tokens().expect("a prompt")), "user: hi\n");
+}
+
+#[test]
+fn templates_have_what_transformers_gives_them() {
+    // Without tools there is None, not nothing; and contents are as they were said.
+    for (case, said, n_tokens) in [("23-tools-is-none", "hi", 3), ("25-template-looks-at-a-content", "Hello There", 10)]
+    {
+        let Some(model) = model(case) else { return };
+        let mut conversation = talk(&model);
+        conversation.say(said);
+        let tokens = conversation.tokens().expect("a prompt");
+        assert_eq!(tokens.len(), n_tokens, "{case}: {:?}", text(&model, &tokens));
+    }
+}
+
+#[test]
+fn templates_know_the_date() {
+    let Some(model) = model("26-strftime_now") else { return };
+    let mut conversation = talk(&model);
+    conversation.say("hi");
+    let read = text(&model, &conversation.tokens().expect("a prompt"));
+    let year = Moment::now().format("%Y").expect("a year");
+    assert!(read.contains(&year), "{read:?} of {year}");
+}
