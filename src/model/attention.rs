@@ -203,7 +203,7 @@ impl Attention {
 
     /// Multiply-adds of the scores and the weighted sums of the token at `position`.
     pub(super) fn macs(&self, position: usize) -> u64 {
-        2 * (self.width() * self.seen(position).len()) as u64
+        2 * self.width() as u64 * self.seen(position).len() as u64
     }
 
     /// `x += o(attention(q, k, v of norm(x)))` for the tokens of `spans`, whose rows `x` (T, dim) are, one span after the other.
