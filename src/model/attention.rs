@@ -98,8 +98,9 @@ impl Attention {
             let message = format!("{} does not divide n_heads {}", self.n_kv_heads, self.n_heads);
             return Err(Error::data(message).field("n_kv_heads"));
         }
-        if self.window == Some(0) {
-            return Err(Error::data("0 positions").field("sliding_window"));
+        if let Some(window) = self.window {
+            // As much as a file can say.
+            in_limit("window", window, u32::MAX as usize)?;
         }
         let Some(table) = self.rotary else { return Ok(()) };
         if !self.head_dim.is_multiple_of(2) {
