@@ -224,7 +224,8 @@ impl Attention {
         let (v, rest) = rest.split_at_mut(n_tokens * self.kv_width());
         let attended = &mut rest[..n_tokens * self.width()];
 
-        let input = stage.read(Op::AttentionNorm, x, &w.norms, b.normed, b.activations, [&w.q, &w.k, &w.v]);
+        let input =
+            stage.read(Op::AttentionNorm, x, &w.norms, b.scratch.normed, b.scratch.activations, [&w.q, &w.k, &w.v]);
         stage.run(Op::Qkv, |c| linear(c, [(&w.q, &mut *q), (&w.k, &mut *k), (&w.v, &mut *v)], &input));
         if angles.is_some() || w.qk_norm.is_some() {
             stage.run(Op::Rope, |c| {
@@ -257,7 +258,7 @@ impl Attention {
             });
             attention(c, q, self.n_heads, spans, self.window, attended);
         });
-        stage.add([Op::Output, Op::OutputNorm], &w.o, &w.norms, attended, x, (b.normed, b.output, b.activations));
+        stage.add([Op::Output, Op::OutputNorm], &w.o, &w.norms, attended, x, &mut b.scratch);
         stage.see(Point::Attended, x);
     }
 }
@@ -272,10 +273,10 @@ impl Memory for KvCache {
     }
 
     fn restore_block(&mut self, block: usize, bytes: &[u8]) {
-        self.restore_block(block, bytes);
+        self.put_block(block, bytes);
     }
 
     fn clear(&mut self, compute: &Compute, positions: Range<usize>) {
-        self.clear(compute, positions);
+        self.zero(compute, positions);
     }
 }
