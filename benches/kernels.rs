@@ -65,7 +65,7 @@ fn matvec(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("matvec {}", dtype.name()));
         group.throughput(Throughput::Bytes(matrix_bytes(dtype, rows as u64, cols as u64).expect("a size")));
         let (x, mut y) = (values(cols), vec![0.0; rows]);
-        let mut scratch = Activations::new(1, cols);
+        let mut scratch = Activations::new(1, cols).expect("memory");
         for compute in computes() {
             group.bench_function(id(&compute, cols), |b| {
                 b.iter(|| {
@@ -85,7 +85,7 @@ fn matmul(c: &mut Criterion) {
             let weights = Weights::new(dtype, rows, cols);
             group.throughput(Throughput::Elements((rows * cols * PREFILL_TOKENS) as u64));
             let (x, mut y) = (values(PREFILL_TOKENS * cols), vec![0.0; PREFILL_TOKENS * rows]);
-            let mut scratch = Activations::new(PREFILL_TOKENS, cols);
+            let mut scratch = Activations::new(PREFILL_TOKENS, cols).expect("memory");
             for compute in computes() {
                 let input = scratch.load(&compute, &x, cols, [dtype.format().inputs]);
                 group.bench_function(id(&compute, cols), |b| {
@@ -101,7 +101,7 @@ fn quantize(c: &mut Criterion) {
     let mut group = c.benchmark_group("quantize");
     group.throughput(Throughput::Elements((PREFILL_TOKENS * cols) as u64));
     let x = values(PREFILL_TOKENS * cols);
-    let mut scratch = Activations::new(PREFILL_TOKENS, cols);
+    let mut scratch = Activations::new(PREFILL_TOKENS, cols).expect("memory");
     for compute in computes() {
         group.bench_function(id(&compute, cols), |b| {
             b.iter(|| scratch.load(&compute, &x, cols, [Inputs::Quantized]).n_tokens())

@@ -185,3 +185,37 @@ fn templates_and_their_values_can_be_given() {
         assert!(!output.status.success() && told(&output).contains(part), "{more:?}: {}", told(&output));
     }
 }
+
+#[test]
+fn a_file_that_cannot_be_loaded_changes_nothing() {
+    let place = Place::new("chat-load");
+    let [file, whole, long, cut, damaged, text] =
+        ["file", "whole", "long", "cut", "damaged", "text"].map(|name| place.path(&format!("{name}.session")));
+    let small = ["--ctx", "96", "--session"];
+    let read = |path: &str| std::fs::read(path).expect("a session");
+    said(&place.chat(&[], &format!("{}\n/save {long}\n", "word ".repeat(30))));
+    said(&place.chat(&["--ctx", "96"], &format!("other\n/save {whole}\n")));
+    let mut bytes = read(&whole);
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).expect("written");
+    bytes[200] ^= 1;
+    std::fs::write(&damaged, bytes).expect("written");
+    let story = ["generate", "-m", &place.model, "--session", &text, "-n", "3", "once"];
+    assert!(whit().args(story).output().expect("whit starts").status.success());
+    said(&place.chat(&[&small[..], &[&file]].concat(), "one\n"));
+    let (kept, next) = (read(&file), said(&place.chat(&["--ctx", "96"], &format!("/load {file}\ntwo\n"))));
+    for (wrong, words) in [
+        (&long, "in a context of 96"),
+        (&cut, "bytes"),
+        (&damaged, "checksum is wrong"),
+        (&text, "conversation"),
+        (&place.model, "not a saved"),
+    ] {
+        let output = place.chat(&[&small[..], &[&file]].concat(), &format!("/load {wrong}\n"));
+        assert!(said(&output).is_empty() && told(&output).contains(words), "{wrong}: {}", told(&output));
+        assert!(read(&file) == kept, "the session was saved as it was after {wrong}");
+        let lines = format!("/load {file}\n/load {wrong}\ntwo\n");
+        assert!(said(&place.chat(&["--ctx", "96"], &lines)) == next, "the next reply after {wrong}");
+    }
+    said(&place.chat(&[&small[..], &[&file]].concat(), &format!("/load {whole}\n")));
+    assert!(read(&file) == read(&whole), "a whole one takes its place");
+}

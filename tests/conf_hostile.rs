@@ -256,7 +256,7 @@ const NUMBERS: &[Row] = &[
     ("an odd head that turns", |p| p.layers[0].number(18, 11), "11 is odd"),
     ("hidden_dim 0", |p| p.layers[1].number(257, 0), "hidden_dim"),
     ("hidden_dim 2^20 + 1", |p| p.layers[1].number(257, (1 << 20) + 1), "hidden_dim"),
-    ("a window of 0", |p| p.layers[1].number(19, 0), "sliding_window at byte"),
+    ("a window of 0", |p| p.layers[1].number(19, 0), ": 0 is outside 1..=4294967295"),
     ("a table that is not there", |p| p.layers[1].number(20, 2), "table 2 of 2"),
     ("table 2^32 - 1", |p| p.layers[0].number(20, u32::MAX), "rotary at byte"),
     ("a table of the wrong length", |p| p.layers[1].number(20, 0), "5 for head_dim 4"),
@@ -382,5 +382,25 @@ fn unknown_fields_that_are_not_required_change_nothing() {
         let (changed, got) = logits(&bytes, &plan.bytes());
         assert_eq!(changed.config(), model.config(), "{i}");
         assert!(got == expected, "{i}");
+    }
+}
+
+#[test]
+fn a_window_that_no_file_can_say_is_refused() {
+    let Ok(beyond) = usize::try_from(1_u64 << 32) else { return };
+    for (window, words) in
+        [(beyond - 1, None), (beyond, Some("4294967296 is outside 1..=4294967295")), (0, Some("0 is outside"))]
+    {
+        let mut tiny = TinyModel::llama();
+        tiny.config.sliding_window = Some(window);
+        let errors = [(tiny.config.check(), "sliding_window: "), (tiny.plan().check(), "window: ")];
+        for (result, field) in errors {
+            let error = result.err().map(|error| error.to_string());
+            let expected = words.map(|words| format!("{field}{words}"));
+            match (&error, &expected) {
+                (Some(error), Some(expected)) => assert!(error.starts_with(expected), "{error}"),
+                _ => assert_eq!(error, expected),
+            }
+        }
     }
 }

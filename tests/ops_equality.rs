@@ -48,7 +48,7 @@ fn linear_is_one_function_of_weights_and_token() {
                 let mut want = Vec::new();
                 for compute in &computes {
                     let what = || format!("{} {dtype:?} {rows} x {cols}, {n_tokens} tokens", named(compute));
-                    let mut scratch = Activations::new(n_tokens, cols);
+                    let mut scratch = Activations::new(n_tokens, cols).expect("memory");
                     let mut y = vec![f32::NAN; n_tokens * rows];
                     let input = scratch.load(compute, &x, cols, [dtype.format().inputs]);
                     linear(compute, [(&layer, &mut y)], &input);
@@ -100,7 +100,7 @@ fn fused_products_are_those_of_their_parts() {
                     let [gate, up] = &layers;
                     for compute in computes() {
                         let what = || format!("{} {dtype:?} {rows} x {cols}, {n_tokens} tokens", named(&compute));
-                        let mut scratch = Activations::new(n_tokens, cols);
+                        let mut scratch = Activations::new(n_tokens, cols).expect("memory");
                         let input = scratch.load(&compute, &x, cols, [Inputs::Quantized]);
                         let (mut a, mut b) = (vec![f32::NAN; n_tokens * rows], vec![f32::NAN; n_tokens * rows]);
                         linear(&compute, [(gate, &mut a), (up, &mut b)], &input);
@@ -127,7 +127,7 @@ fn nan_and_infinity_reach_every_output_of_their_token() {
             let mut x = vec![0.5; 3 * 64];
             x[70] = f32::INFINITY;
             let mut y = vec![0.0; 3 * 40];
-            let mut scratch = Activations::new(3, 64);
+            let mut scratch = Activations::new(3, 64).expect("memory");
             let layer = Linear { weight: w, bias: None };
             linear(&compute, [(&layer, &mut y)], &scratch.load(&compute, &x, 64, [Inputs::Quantized]));
             assert!(y[40..80].iter().all(|v| v.is_nan()), "{}", named(&compute));

@@ -202,3 +202,24 @@ fn damaged_entries_are_dropped_and_the_oldest_go_first() {
         assert!(files.iter().all(|old| !left.contains(old)), "the new ones stay");
     });
 }
+
+#[test]
+fn a_cache_keeps_what_a_state_holds_and_nothing_else() {
+    let folder = Folder::new("prefix-other");
+    each_model(&folder, |model, compute| {
+        let path = folder.path(&format!("{}.cache", n_kv_heads(model)));
+        let cache = PrefixCache::open(&path, model, KvDtype::F16, 1 << 30).expect("a folder");
+        let mut session = session(model, compute, KvDtype::F16);
+        let tokens = text(50, 7);
+        session.append(&tokens).expect("room");
+        let mut other = tokens.clone();
+        other[10] ^= 1;
+        for (tokens, words) in [(&other[..], "another text"), (&tokens[..40], "40 tokens end within a block")] {
+            let error = cache.keep(session.state_mut(), compute, tokens).expect_err("not this text").to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        assert_eq!(std::fs::read_dir(&path).expect("listed").count(), 0, "nothing is kept");
+        assert_eq!(cache.keep(session.state_mut(), compute, &tokens[..32]), Ok(32), "whole blocks");
+        assert_eq!(cache.keep(session.state_mut(), compute, &tokens), Ok(18), "the rest");
+    });
+}

@@ -218,3 +218,39 @@ fn writers_advance_together_as_they_would_alone() {
         }
     }
 }
+
+#[test]
+fn a_text_that_fails_leaves_the_others_alone() {
+    let folder = Folder::new("together-fails");
+    let compute = Compute::new(kernels::detect(), 1).expect("a thread");
+    let model = TinyModel::llama().open(&folder.path("m"));
+    let writer = |prompt: &[TokenId], logit_bias| {
+        let options = SamplerOptions { temperature: 0.0, logit_bias, ..SamplerOptions::default() };
+        let rules = StopRules { n_tokens: Some(3), ..StopRules::default() };
+        Writer::new(&model, prompt, 16, Sampler::new(options, VOCAB).expect("options"), rules)
+    };
+    for (prompt, words) in [
+        (&[1; 17][..], "prompt: 17 tokens exceed the context of 16"),
+        (&[1, 259], "prompt: token 259 is outside the vocabulary of 259"),
+        (&[], "prompt: a prompt needs at least one token"),
+    ] {
+        let error = writer(prompt, Vec::new()).err().expect("no prompt").to_string();
+        assert!(error.starts_with(words), "{error}");
+    }
+    let no_token = || (0..VOCAB as TokenId).map(|id| (id, f32::NEG_INFINITY)).collect();
+    let text = |logit_bias| {
+        let state = model.state(StateOptions { context_length: 16, kv: KvDtype::F16, slack: 8 }).expect("a state");
+        Together { state, writer: writer(&[5; 16], logit_bias).expect("as long as the context") }
+    };
+    let mut workspace = Workspace::new(&model, 64, 4).expect("a workspace");
+    let mut texts = [text(Vec::new()), text(no_token()), text(no_token()), text(Vec::new())];
+    let error = advance(&model, &compute, &mut workspace, &mut texts).expect_err("no token").to_string();
+    assert_eq!(error, "text 1: logits: the largest of 259 logits is -inf");
+    let pieces = texts.each_mut().map(|text| text.writer.piece().and_then(|piece| piece.token));
+    assert!(pieces[0].is_some() && pieces[0] == pieces[3] && pieces[1..3] == [None, None], "{pieces:?}");
+    texts[1].writer.interrupt();
+    let error = advance(&model, &compute, &mut workspace, &mut texts).expect_err("no token").to_string();
+    assert!(error.starts_with("text 2: "), "{error}");
+    texts[2].writer.interrupt();
+    assert_eq!(advance(&model, &compute, &mut workspace, &mut texts), Ok(0), "all have ended");
+}

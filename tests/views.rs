@@ -9,6 +9,7 @@ use program::whit;
 use serde_json::Value;
 use std::process::Output;
 use support::{Folder, TinyModel};
+use whit::model::Config;
 
 const TEXT: &str = "Once upon a time there was a cat and a cat";
 
@@ -299,4 +300,32 @@ fn what_cannot_be_shown_is_refused() {
     let config = folder.write("config.json", "{\"n_embd\": 0}");
     let output = run(&["tally", "--shape", config.to_str().expect("UTF-8")]);
     assert_eq!(output.status.code(), Some(65), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The second of two layers has half the heads, twice as wide, and a narrower MLP.
+fn differing(config: &mut Config) {
+    config.family = "differing".into();
+    let attention = config.layers[1].attention_mut().expect("attention");
+    (attention.n_heads, attention.n_kv_heads, attention.head_dim, attention.rotary) = (2, 1, 20, None);
+    config.layers[1].mlp.hidden_dim = 30;
+}
+
+#[test]
+fn a_plan_of_layers_that_differ_is_told_as_it_is() {
+    let folder = Folder::new("views-differing");
+    let path = folder.path("m.whit");
+    TinyModel { change: differing, ..TinyModel::llama() }.write(&path);
+    let model = ["-m", path.to_str().expect("UTF-8")];
+    let lines = json(&[&["tally", "-q"], &model[..]].concat());
+    let row = |name: &str| lines.iter().find(|row| row["category"] == name).expect("a row");
+    for (name, matrices) in [("query", 4.0 + 2.0), ("key", 2.0 + 1.0), ("up-projection", 2.0)] {
+        assert!(row(name)["rows"].is_null() && number(&row(name)["matrices"]) == matrices, "{}", row(name));
+    }
+    assert!(row("query")["heads"].is_null() && row("output")["rows"] == 40, "{} {}", row("query"), row("output"));
+    let text = stdout(&[&["tally", "-q"], &model[..]].concat());
+    assert!(text.contains("6 of different sizes") && text.contains("40 x 40 x 1 x 2"), "{text}");
+    let tour = stdout(&[&["explain", "hello there"], &model[..]].concat()).replace('\n', " ");
+    for part in ["2 layers 2 to 4 heads let", "what 1 to 2 let it offer", "Of the 30 to 72 inner values"] {
+        assert!(tour.contains(part), "{part}: {tour}");
+    }
 }

@@ -16,7 +16,7 @@ use lines::{Line, Lines};
 use std::path::Path;
 use std::sync::Arc;
 use whit::TokenId;
-use whit::chat::{Conversation, from_note, to_note};
+use whit::chat::{Conversation, Turn, from_note, to_note};
 use whit::error::{Error, Kind, Result};
 use whit::failure::with_flags;
 use whit::generate::{PrefixCache, StopReason, StopRules, Writer};
@@ -59,8 +59,8 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         stats: None,
         failure: None,
     };
-    if let Some(file) = &session_file {
-        talk.resume(file)?;
+    if let Some(turns) = session_file.as_ref().map(|file| talk.restore(file)).transpose()?.flatten() {
+        talk.conversation.resume(turns);
     }
     if !args.quiet {
         let (name, private, seed) = (source.short_name(), bytes(plan.private()), talk.options.seed);
@@ -310,14 +310,13 @@ impl Chatting<'_> {
         note(format_args!("whit: {position} of {context_length} positions in use; memory: {private} private"));
     }
 
-    /// Goes on with what `file` holds, if anything.
-    fn resume(&mut self, file: &SessionFile<'_>) -> Result<()> {
-        let Some(saved) = file.read()? else { return Ok(()) };
+    /// Has the session hold what `file` saved, and returns its turns; `None` where there is no file. After an error the session
+    /// is as it was.
+    fn restore(&mut self, file: &SessionFile<'_>) -> Result<Option<Vec<Turn>>> {
+        let Some(saved) = file.read()? else { return Ok(None) };
         let turns = from_note(saved.note).map_err(|error| error.in_file(file.name()))?;
-        self.session.rewind(0);
         saved.restore(self.session.state_mut())?;
-        self.conversation.resume(turns);
-        Ok(())
+        Ok(Some(turns))
     }
 
     fn save(&mut self, file: &SessionFile<'_>) -> Result<()> {
@@ -331,11 +330,12 @@ impl Chatting<'_> {
 
     fn load_from(&mut self, path: &Path, kv: KvDtype) -> Result<()> {
         let file = SessionFile::at(path, self.model, kv)?;
-        if !file.exists() {
+        let Some(turns) = self.restore(&file)? else {
             return Err(Error::new(whit::error::Kind::NoInput, "it does not exist").in_file(file.name()));
-        }
+        };
         self.conversation.begin(None);
-        self.resume(&file)
+        self.conversation.resume(turns);
+        Ok(())
     }
 }
 

@@ -39,11 +39,6 @@ impl<'p> SessionFile<'p> {
         self.path.display().to_string()
     }
 
-    /// Whether it was there when it was opened.
-    pub(super) fn exists(&self) -> bool {
-        self.mapping.is_some()
-    }
-
     /// What is saved in it, verified.
     pub(super) fn read(&self) -> Result<Option<Saved<'_>>> {
         let Some(mapping) = &self.mapping else { return Ok(None) };

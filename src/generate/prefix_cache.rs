@@ -52,11 +52,20 @@ impl PrefixCache {
         Ok(state.rewind(tokens.len().saturating_sub(1)))
     }
 
-    /// Keeps the beginning of `tokens` that `state` holds, which must be all it holds: no later token may be in use. What
-    /// layers with a window have given up is left out, so that a long text is best kept while it is computed. Returns how
-    /// many tokens were written.
+    /// Keeps the beginning of `tokens` that `state` holds; returns how many tokens were written. What layers with a window have
+    /// given up is left out, so that a long text is best kept while it is computed.
+    ///
+    /// Fails where `state` holds another text, and where it goes on in the block of 32 in which `tokens` end: what follows a kept
+    /// text in its last block is overwritten with zeros.
     pub fn keep(&self, state: &mut State, compute: &Compute, tokens: &[TokenId]) -> Result<usize> {
         let tokens = &tokens[..state.position().min(tokens.len())];
+        if !state.tokens().starts_with(tokens) {
+            return Err(Error::usage("the state holds another text").field("tokens"));
+        }
+        if !tokens.len().is_multiple_of(KV_BLOCK) && state.position() > tokens.len() {
+            let message = format!("{} tokens end within a block, in which the state goes on", tokens.len());
+            return Err(Error::usage(message).field("tokens"));
+        }
         let mut names = Vec::new();
         let (mut start, mut written, mut parent) = (0, 0, Key::default());
         for block in tokens.chunks(KV_BLOCK) {

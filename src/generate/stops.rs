@@ -61,12 +61,6 @@ impl Stops {
         self.found
     }
 
-    /// Forgets the text.
-    pub fn clear(&mut self) {
-        self.text.clear();
-        (self.released, self.found) = (0, false);
-    }
-
     /// Where the stop string starts that ends first, after byte `old`.
     fn first_stop(&self, old: usize) -> Option<usize> {
         let ends = self.text[old..].char_indices().map(|(at, c)| old + at + c.len_utf8());
@@ -170,7 +164,7 @@ mod tests {
         assert_eq!(stops.push("DEND tail"), "");
         assert!(stops.found());
         assert_eq!(stops.finish("more"), "");
-        stops.clear();
+        let mut stops = Stops::new(vec!["END".into()], 16);
         assert_eq!(stops.push("EN"), "");
         assert_eq!(stops.finish(""), "EN");
     }

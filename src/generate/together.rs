@@ -3,8 +3,9 @@
 
 use super::Writer;
 use crate::compute::Compute;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Model, Span, State, Wants, Watch, Workspace};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 /// One of the texts that are written together.
@@ -19,6 +20,10 @@ pub struct Together {
 /// tokens are all computed then has its next piece. Returns how many tokens were computed, 0 where nobody wanted any.
 ///
 /// Texts come in order; one for which no room is left waits for the next pass, so that whoever calls this may turn them.
+///
+/// Fails where no token can be chosen by the logits of a text, as [`Sampler::sample`](crate::sampler::Sampler::sample) does. The
+/// error names the first such text by its place in `texts`; all others have their next piece all the same. The text wants its
+/// logits again in every later pass, until its writer is [interrupted](Writer::interrupt) or it is left out.
 pub fn advance(model: &Model, compute: &Compute, workspace: &mut Workspace, texts: &mut [Together]) -> Result<usize> {
     let (mut room, mut rows) = (workspace.batch(), workspace.logit_rows());
     let mut spans = Vec::new();
@@ -53,9 +58,12 @@ pub fn advance(model: &Model, compute: &Compute, workspace: &mut Workspace, text
         return Ok(n_tokens);
     }
     let logits = workspace.logits(model, compute, 0..n_rows, Watch::default());
-    let ready = texts.iter_mut().zip(complete).filter(|(_, complete)| *complete);
-    for ((text, _), logits) in ready.zip(logits.chunks_exact(model.config().vocab_size)) {
-        text.writer.take(logits, &mut ())?;
+    let ready = texts.iter_mut().zip(complete).enumerate().filter(|(_, (_, complete))| *complete);
+    let mut failed = None;
+    for ((i, (text, _)), logits) in ready.zip(logits.chunks_exact(model.config().vocab_size)) {
+        if let Err(error) = text.writer.take(logits, &mut ()) {
+            failed.get_or_insert_with(|| Error::new(error.kind(), error.to_string()).field(format!("text {i}")));
+        }
     }
-    Ok(n_tokens)
+    failed.map_or(Ok(n_tokens), Err)
 }

@@ -2,7 +2,7 @@
 //! of text. Whoever has a model's logits can drive it: a command, a server with many texts, a binding, a guess to be verified.
 
 use super::{OnFull, Piece, StopReason, StopRules, Stops};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Remedy, Result};
 use crate::model::{Model, Session};
 use crate::sampler::{Sampler, Watcher};
 use crate::token::TokenId;
@@ -38,7 +38,8 @@ pub struct Writer {
 impl Writer {
     /// The writer of what comes after `prompt`, in a context of `context_length` tokens.
     ///
-    /// Fails where the prompt has no token, or the model no tokenizer.
+    /// Fails where the prompt has no token, one that is not in the vocabulary, or more than the context holds, and where the model
+    /// has no tokenizer.
     pub fn new(
         model: &Arc<Model>,
         prompt: &[TokenId],
@@ -50,12 +51,21 @@ impl Writer {
         if prompt.is_empty() {
             return Err(Error::usage("a prompt needs at least one token").field("prompt"));
         }
+        let vocab_size = model.config().vocab_size;
+        if let Some(token) = prompt.iter().find(|token| **token as usize >= vocab_size) {
+            let message = format!("token {token} is outside the vocabulary of {vocab_size}");
+            return Err(Error::usage(message).field("prompt"));
+        }
+        if prompt.len() > context_length {
+            let message = format!("{} tokens exceed the context of {context_length}", prompt.len());
+            return Err(Error::new(Kind::Resources, message).field("prompt").remedy(Remedy::LongerContext));
+        }
         prompt.iter().for_each(|token| sampler.accept(*token));
         // A control token has no text in which its name could be found.
         rules.end_tokens.extend(rules.stops.iter().filter_map(|stop| tokenizer.special(stop)));
         // A prompt of control tokens alone has no text that the output continues.
         let has_text = prompt.iter().any(|token| tokenizer.kind(*token) != TokenKind::Control);
-        let mut tokens = Vec::with_capacity(context_length.max(prompt.len()) + 1);
+        let mut tokens = Vec::with_capacity(context_length + 1);
         tokens.extend_from_slice(prompt);
         Ok(Writer {
             sampler,

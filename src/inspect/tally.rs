@@ -107,12 +107,14 @@ impl Category {
 pub struct Row {
     /// The category.
     pub category: Category,
-    /// Rows and columns of each matrix, as (out, in); `None` of vectors, which have many shapes.
+    /// Rows and columns of each matrix, as (out, in); `None` of vectors, and where matrices differ.
     pub shape: Option<(usize, usize)>,
-    /// Matrices in a block, or outside of the blocks.
-    pub heads: usize,
-    /// Blocks; 1 outside of the blocks.
+    /// Matrices in a block, or outside of the blocks; `None` where blocks differ.
+    pub heads: Option<usize>,
+    /// Blocks that have some; 1 outside of the blocks.
     pub layers: usize,
+    /// Matrices; 0 of vectors.
+    pub matrices: u64,
     /// Parameters.
     pub count: u64,
     /// Bytes in a file.
@@ -122,11 +124,6 @@ pub struct Row {
 }
 
 impl Row {
-    /// The number of matrices; 0 of vectors.
-    pub fn matrices(&self) -> u64 {
-        if self.shape.is_some() { (self.heads * self.layers) as u64 } else { 0 }
-    }
-
     /// Bits a parameter in a file; `None` where nothing is stored.
     pub fn bits(&self) -> Option<f64> {
         (self.bytes > 0).then(|| 8.0 * self.bytes as f64 / self.count as f64)
@@ -147,13 +144,17 @@ impl Tally {
     pub fn new(config: &Config, stored: &[TensorEntry<'_>]) -> Self {
         let mut rows: Vec<Row> = Vec::new();
         let mut reads = Vec::new();
+        // Of each category the block in which it was met last: tensors come block by block.
+        let mut last = [None; Category::ALL.len()];
         for tensor in tensors(config) {
             let category = Category::of(tensor.role);
             let heads = category.heads(config, tensor.layer);
-            let shape = match tensor.shape {
-                Shape::Matrix(rows, cols) => Some((rows / heads, cols)),
-                Shape::Vector(_) => None,
+            let (shape, matrices) = match tensor.shape {
+                Shape::Matrix(rows, cols) => (Some((rows / heads, cols)), heads as u64),
+                Shape::Vector(_) => (None, 0),
             };
+            let is_new = tensor.layer.is_some() && last[category as usize] != tensor.layer;
+            last[category as usize] = tensor.layer;
             let bytes = stored.iter().find(|entry| entry.name == tensor.name).map_or(0, |entry| entry.bytes);
             let count: u64 = tensor.shape.dims().iter().product();
             reads.extend(tensor.reads.iter().map(|&(op, _)| match op {
@@ -164,13 +165,19 @@ impl Tally {
                 Some(row) => {
                     row.count += count;
                     row.bytes += bytes;
+                    row.matrices += matrices;
+                    row.shape = row.shape.filter(|of_all| Some(*of_all) == shape);
+                    row.heads = row.heads.filter(|of_all| *of_all == heads);
+                    row.layers += usize::from(is_new);
                 }
                 None => {
-                    let layers = if tensor.layer.is_some() { config.n_layers() } else { 1 };
-                    rows.push(Row { category, shape, heads, layers, count, bytes, shared: false });
+                    let heads = Some(heads);
+                    let layers = usize::from(is_new);
+                    rows.push(Row { category, shape, heads, layers, matrices, count, bytes, shared: false });
                 }
             }
         }
+        rows.iter_mut().for_each(|row| row.layers = row.layers.max(1));
         if config.tied {
             let embedding = rows.iter().find(|row| row.category == Category::Embedding).copied();
             rows.extend(embedding.map(|row| Row { category: Category::Unembedding, bytes: 0, shared: true, ..row }));
@@ -197,7 +204,7 @@ impl Tally {
     /// Parameters and matrices of the film's eight categories, a shared table counted for each of its uses as the film does.
     pub fn film(&self) -> (u64, u64) {
         let rows = self.rows.iter().filter(|row| row.category.in_film());
-        rows.fold((0, 0), |(count, matrices), row| (count + row.count, matrices + row.matrices()))
+        rows.fold((0, 0), |(count, matrices), row| (count + row.count, matrices + row.matrices))
     }
 
     /// Parameters that are stored: everything, shared tables once.
@@ -263,8 +270,34 @@ mod tests {
         ] {
             categories.iter().for_each(|category| assert_eq!(of(*category).count, count, "{category:?}"));
         }
-        assert_eq!((of(Category::Key).shape, of(Category::Key).matrices()), (Some((128, 12288)), 96 * 96));
+        assert_eq!((of(Category::Key).shape, of(Category::Key).matrices), (Some((128, 12288)), 96 * 96));
         assert!(of(Category::Unembedding).shared);
+    }
+
+    #[test]
+    fn layers_that_differ_are_counted_one_by_one() {
+        let mut config = known("gpt2").expect("known");
+        config.layers.truncate(3);
+        let alike = Tally::new(&config, &[]);
+        let attention = config.layers[1].attention_mut().expect("attention");
+        (attention.n_heads, attention.n_kv_heads, attention.head_dim) = (6, 2, 128);
+        config.layers[2].mlp.hidden_dim = 1000;
+        config.layers[2].mlp.bias = false;
+        let tally = Tally::new(&config, &[]);
+        let of = |tally: &Tally, category| {
+            let row = *tally.rows.iter().find(|row| row.category == category).expect("a row");
+            (row.shape, row.heads, row.layers, row.matrices)
+        };
+        assert_eq!(of(&alike, Category::Query), (Some((64, 768)), Some(12), 3, 36));
+        assert_eq!(of(&tally, Category::Query), (None, None, 3, 12 + 6 + 12));
+        assert_eq!(of(&tally, Category::Key), (None, None, 3, 12 + 2 + 12));
+        assert_eq!(of(&tally, Category::Output), (Some((768, 768)), Some(1), 3, 3));
+        assert_eq!(of(&tally, Category::Up), (None, Some(1), 3, 3));
+        assert_eq!(of(&tally, Category::Norm), (None, Some(1), 3, 0));
+        assert_eq!(of(&tally, Category::Embedding), (Some((50257, 768)), Some(1), 1, 1));
+        let counted =
+            tally.rows.iter().filter(|row| row.matrices > 0 && row.category.in_film()).map(|row| row.matrices);
+        assert_eq!(tally.film().1, counted.sum::<u64>());
     }
 
     #[test]

@@ -138,7 +138,8 @@ where
 /// [`Products::matvec`](super::Products::matvec) over panels of `bytes` bytes, `STREAMS` of them side by side, which hides
 /// the latency of their sums. The codes of a group are read in the order of their bytes, which suits the prefetchers of a
 /// core without VNNI. With `BY_PART` those of one part are read before those of the next, which touches all cache lines of
-/// the group sooner.
+/// the group sooner. Where a register holds all rows, in one part, the order is the same, and `BY_PART` only picks the inner
+/// loop.
 #[inline(always)]
 pub(super) fn matvec<'a, const STREAMS: usize, const BY_PART: bool, const BYTES: usize, const PARTS: usize>(
     unit: &impl Unit<'a, BYTES, PARTS>,

@@ -98,8 +98,9 @@ impl Attention {
             let message = format!("{} does not divide n_heads {}", self.n_kv_heads, self.n_heads);
             return Err(Error::data(message).field("n_kv_heads"));
         }
-        if self.window == Some(0) {
-            return Err(Error::data("0 positions").field("sliding_window"));
+        if let Some(window) = self.window {
+            // As much as a file can say.
+            in_limit("window", window, u32::MAX as usize)?;
         }
         let Some(table) = self.rotary else { return Ok(()) };
         if !self.head_dim.is_multiple_of(2) {
@@ -203,7 +204,7 @@ impl Attention {
 
     /// Multiply-adds of the scores and the weighted sums of the token at `position`.
     pub(super) fn macs(&self, position: usize) -> u64 {
-        2 * (self.width() * self.seen(position).len()) as u64
+        2 * self.width() as u64 * self.seen(position).len() as u64
     }
 
     /// `x += o(attention(q, k, v of norm(x)))` for the tokens of `spans`, whose rows `x` (T, dim) are, one span after the other.
@@ -223,7 +224,8 @@ impl Attention {
         let (v, rest) = rest.split_at_mut(n_tokens * self.kv_width());
         let attended = &mut rest[..n_tokens * self.width()];
 
-        let input = stage.read(Op::AttentionNorm, x, &w.norms, b.normed, b.activations, [&w.q, &w.k, &w.v]);
+        let input =
+            stage.read(Op::AttentionNorm, x, &w.norms, b.scratch.normed, b.scratch.activations, [&w.q, &w.k, &w.v]);
         stage.run(Op::Qkv, |c| linear(c, [(&w.q, &mut *q), (&w.k, &mut *k), (&w.v, &mut *v)], &input));
         if angles.is_some() || w.qk_norm.is_some() {
             stage.run(Op::Rope, |c| {
@@ -256,7 +258,7 @@ impl Attention {
             });
             attention(c, q, self.n_heads, spans, self.window, attended);
         });
-        stage.add([Op::Output, Op::OutputNorm], &w.o, &w.norms, attended, x, (b.normed, b.output, b.activations));
+        stage.add([Op::Output, Op::OutputNorm], &w.o, &w.norms, attended, x, &mut b.scratch);
         stage.see(Point::Attended, x);
     }
 }
@@ -271,10 +273,10 @@ impl Memory for KvCache {
     }
 
     fn restore_block(&mut self, block: usize, bytes: &[u8]) {
-        self.restore_block(block, bytes);
+        self.put_block(block, bytes);
     }
 
     fn clear(&mut self, compute: &Compute, positions: Range<usize>) {
-        self.clear(compute, positions);
+        self.zero(compute, positions);
     }
 }

@@ -2,8 +2,8 @@
 
 use super::block::Layer;
 use super::config::Config;
-use crate::error::{Error, Kind, Remedy, Result};
-use crate::ops::Activations;
+use crate::error::Result;
+use crate::ops::{Activations, buffer};
 use alloc::vec::Vec;
 
 /// Buffers for a pass of up to `batch` tokens.
@@ -37,25 +37,22 @@ fn max_cols(config: &Config) -> usize {
 
 impl Buffers {
     pub(super) fn new(config: &Config, batch: usize) -> Result<Self> {
-        let [x, normed, output, inner, angles] = widths(config).map(|width| zeros(width * batch));
-        let activations = Activations::new(batch, max_cols(config));
-        Ok(Buffers { x: x?, normed: normed?, output: output?, inner: inner?, angles: angles?, activations })
+        let [x, normed, output, inner, angles] = widths(config);
+        let zeros = |width| buffer(batch, width, 0.0);
+        Ok(Buffers {
+            x: zeros(x)?,
+            normed: zeros(normed)?,
+            output: zeros(output)?,
+            inner: zeros(inner)?,
+            angles: zeros(angles)?,
+            activations: Activations::new(batch, max_cols(config))?,
+        })
     }
 
     /// Bytes of all buffers.
     pub(super) fn bytes(config: &Config, batch: usize) -> u64 {
         let floats: u64 = widths(config).iter().map(|width| *width as u64).sum();
-        floats * batch as u64 * size_of::<f32>() as u64 + Activations::bytes(batch, max_cols(config))
+        let bytes = (floats * size_of::<f32>() as u64).saturating_mul(batch as u64);
+        bytes.saturating_add(Activations::bytes(batch, max_cols(config)))
     }
-}
-
-/// `n` zeros, or an error where there is no memory for them.
-pub(super) fn zeros(n: usize) -> Result<Vec<f32>> {
-    let mut buffer = Vec::new();
-    if buffer.try_reserve_exact(n).is_err() {
-        let message = format!("no memory for {} MiB", (n * size_of::<f32>()) >> 20);
-        return Err(Error::new(Kind::Resources, message).remedy(Remedy::ShorterContext));
-    }
-    buffer.resize(n, 0.0);
-    Ok(buffer)
 }

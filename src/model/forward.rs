@@ -8,7 +8,7 @@ use super::config::Config;
 use super::network::Weights;
 use super::op::{Observer, Op, Point};
 use super::place::Norms;
-use super::stage::{Branch, Stage};
+use super::stage::{Branch, Scratch, Stage};
 use super::state::Span;
 use crate::compute::Compute;
 use crate::ops::{Activations, add, linear, rope_angles};
@@ -34,15 +34,17 @@ pub(super) fn forward<O: Observer + ?Sized>(
     stage.run(Op::Embedding, |c| embed(network, c, spans, x, &mut buffers.normed));
     stage.see(Point::Embedded, x);
     if !config.rotary_tables.is_empty() {
-        stage.run(Op::Rope, |_| turn(config, spans, n_tokens, &mut buffers.angles));
+        stage.run(Op::Rope, |_| angles(config, spans, n_tokens, &mut buffers.angles));
     }
     let mut branch = Branch {
-        normed: &mut buffers.normed,
-        output: &mut buffers.output,
+        scratch: Scratch {
+            normed: &mut buffers.normed,
+            output: &mut buffers.output,
+            activations: &mut buffers.activations,
+        },
         inner: &mut buffers.inner,
         angles: &buffers.angles,
         rotary_tables: &config.rotary_tables,
-        activations: &mut buffers.activations,
     };
     let mut n_rows = n_tokens;
     for (i, (layer, block)) in config.layers.iter().zip(&weights.blocks).enumerate() {
@@ -78,15 +80,14 @@ fn embed(network: Network<'_>, compute: &Compute, spans: &[Span<'_>], x: &mut [f
 }
 
 /// Cosines and sines of every token by every rotary table.
-fn turn(config: &Config, spans: &[Span<'_>], n_tokens: usize, mut angles: &mut [f32]) {
+fn angles(config: &Config, spans: &[Span<'_>], n_tokens: usize, mut out: &mut [f32]) {
     for freqs in &config.rotary_tables {
-        let (table, rest) = angles.split_at_mut(2 * freqs.len() * n_tokens);
-        for (angles, (position, _)) in
-            table.chunks_exact_mut(2 * freqs.len()).zip(spans.iter().flat_map(Span::positions))
+        let (table, rest) = out.split_at_mut(2 * freqs.len() * n_tokens);
+        for (row, (position, _)) in table.chunks_exact_mut(2 * freqs.len()).zip(spans.iter().flat_map(Span::positions))
         {
-            rope_angles(position, freqs, angles);
+            rope_angles(position, freqs, row);
         }
-        angles = rest;
+        out = rest;
     }
 }
 

@@ -102,14 +102,15 @@ impl Mlp {
         x: &mut [f32],
         b: &mut Branch<'_>,
     ) {
-        let hidden = &mut b.inner[..x.len() / w.down.weight.rows() * self.hidden_dim];
+        let n_tokens = x.len() / w.down.weight.rows();
+        let hidden = &mut b.inner[..n_tokens * self.hidden_dim];
         match &w.inner {
             Inner::SwiGlu { gate, up } => {
-                let input = stage.read(Op::MlpNorm, x, &w.norms, b.normed, b.activations, [gate, up]);
+                let input = stage.read(Op::MlpNorm, x, &w.norms, b.scratch.normed, b.scratch.activations, [gate, up]);
                 stage.run(Op::GateUp, |c| linear_swiglu(c, gate, up, &input, hidden));
             }
             Inner::GeluTanh { up } => {
-                let input = stage.read(Op::MlpNorm, x, &w.norms, b.normed, b.activations, [up]);
+                let input = stage.read(Op::MlpNorm, x, &w.norms, b.scratch.normed, b.scratch.activations, [up]);
                 stage.run(Op::GateUp, |c| {
                     linear(c, [(up, &mut *hidden)], &input);
                     gelu_tanh(c, hidden);
@@ -117,6 +118,6 @@ impl Mlp {
             }
         }
         stage.see(Point::Hidden, hidden);
-        stage.add([Op::Down, Op::DownNorm], &w.down, &w.norms, hidden, x, (b.normed, b.output, b.activations));
+        stage.add([Op::Down, Op::DownNorm], &w.down, &w.norms, hidden, x, &mut b.scratch);
     }
 }

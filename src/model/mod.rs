@@ -1,7 +1,7 @@
 //! What a network is: a plan of layers, the table of its tensors, its weights, the forward pass, and the state of each text.
 //!
-//! A file each: [`attention`](Attention) and [`mlp`](Mlp), the branches of a [`block`](Layer), with all that belongs to one: its
-//! row of the plan, its tensors, what it remembers of a text, its pass.
+//! Each branch of a [block](Layer) is one file, [`attention`](Attention) or [`mlp`](Mlp), with all that belongs to it: its row of the
+//! plan, its tensors, what it remembers of a text, its pass.
 
 mod attention;
 mod block;

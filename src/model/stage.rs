@@ -18,15 +18,20 @@ pub(super) struct Stage<'s, O: ?Sized> {
 
 /// The buffers of a branch, of T tokens or more; each op cuts off what it needs.
 pub(super) struct Branch<'b> {
-    /// Normed input, or normed output, (T, dim).
-    pub(super) normed: &'b mut [f32],
-    /// Output before it is normed, (T, dim); empty where no output is.
-    pub(super) output: &'b mut [f32],
+    pub(super) scratch: Scratch<'b>,
     /// What the branch computes between its first and its last matrix.
     pub(super) inner: &'b mut [f32],
     /// Cosines and sines by each of `rotary_tables`, one after the other, each (T, 2 * its frequencies).
     pub(super) angles: &'b [f32],
     pub(super) rotary_tables: &'b [Vec<f32>],
+}
+
+/// The buffers that the first and the last matrix of a branch need.
+pub(super) struct Scratch<'b> {
+    /// Normed input, or normed output, (T, dim).
+    pub(super) normed: &'b mut [f32],
+    /// Output before it is normed, (T, dim); empty where no output is.
+    pub(super) output: &'b mut [f32],
     /// Quantized inputs.
     pub(super) activations: &'b mut Activations,
 }
@@ -81,9 +86,9 @@ impl<O: Observer + ?Sized> Stage<'_, O> {
         norms: &Norms<'_>,
         from: &[f32],
         x: &mut [f32],
-        buffers: (&mut [f32], &mut [f32], &mut Activations),
+        scratch: &mut Scratch<'_>,
     ) {
-        let (normed, output, activations) = buffers;
+        let Scratch { normed, output, activations } = scratch;
         match &norms.output {
             None => self.run(op, |c| linear_add(c, layer, &input_of(c, from, activations, [layer]), x)),
             Some(weights) => {

@@ -132,9 +132,9 @@ pub struct State {
     max_span: usize,
     /// One past the last position that was computed since the text began.
     end: usize,
-    /// So many tokens were put back without all of the blocks before them: layers that give positions up lack those that the
-    /// text needs no more to go on after these tokens. 0: nothing is lacking.
-    begin: usize,
+    /// Up to this token the text was restored; of the blocks before it, layers with a window hold only those needed to go on from
+    /// there. 0: nothing was restored without them.
+    restored: usize,
 }
 
 impl State {
@@ -148,7 +148,7 @@ impl State {
             .try_reserve_exact(context_length)
             .map_err(|_| Error::new(Kind::Resources, format!("no memory for a context of {context_length} tokens")))?;
         let max_span = if forgets { options.slack } else { context_length };
-        Ok(State { layers, tokens, context_length, max_span, end: 0, begin: 0 })
+        Ok(State { layers, tokens, context_length, max_span, end: 0, restored: 0 })
     }
 
     /// The tokens held.
@@ -192,7 +192,7 @@ impl State {
             let held = if self.layers.iter().all(reaches) { mark } else { 0 };
             self.tokens.truncate(held);
             if held == 0 {
-                (self.end, self.begin) = (0, 0);
+                (self.end, self.restored) = (0, 0);
             }
         }
         self.tokens.len()
@@ -241,15 +241,16 @@ impl State {
 
     /// The oldest block that `layer` holds.
     fn oldest_block(&self, layer: &LayerState) -> usize {
-        let needed = layer.kind.first_needed(last_mark(self.kinds(), self.begin));
+        let needed = layer.kind.first_needed(last_mark(self.kinds(), self.restored));
         match layer.kind.window {
             None => 0,
             Some(_) => self.end.div_ceil(KV_BLOCK).saturating_sub(layer.memory.n_blocks()).max(needed),
         }
     }
 
-    /// Every layer holds the blocks from position `start` on that a part of a text up to its `n`-th token is saved with. After
-    /// tokens were taken back this may not be so, although the text can go on: that needs one position less.
+    /// Every layer holds the blocks from position `start` on that a part of a text up to its `n`-th token is saved with: those that
+    /// the last token needs to be computed anew. After tokens were taken back this may not be so, although the text can go on: to
+    /// compute the next token, a layer with a window needs one position less.
     pub(super) fn holds_needed(&self, start: usize, n: usize) -> bool {
         let mark = last_mark(self.kinds(), n);
         let held = |layer: &LayerState| layer.kind.first_needed(mark).max(start / KV_BLOCK) >= self.oldest_block(layer);
@@ -273,13 +274,19 @@ impl State {
     }
 
     /// Puts back what the layers remember of `tokens` from position `start` on: `blocks` are what
-    /// [`save_block`](Self::save_block) wrote of each of their blocks. The text up to `start` must be held.
+    /// [`save_block`](Self::save_block) wrote of each of their blocks. Fails where the context is too short for them, and where the
+    /// text up to `start` is not held: it never was, or layers with a window have given it up, and the state may then hold less
+    /// than before.
     pub(super) fn restore(&mut self, start: usize, tokens: &[TokenId], mut blocks: &[u8]) -> Result<()> {
         let n = start + tokens.len();
-        if start > self.position() || n > self.context_length || self.rewind(start) < start {
+        if n > self.context_length {
             let message =
                 format!("{} tokens from position {start} on, in a context of {}", tokens.len(), self.context_length);
             return Err(Error::new(Kind::Resources, message).field("saved session").remedy(Remedy::LongerContext));
+        }
+        if start > self.position() || self.rewind(start) < start {
+            let message = format!("the text before position {start} is not held, or no longer");
+            return Err(Error::new(Kind::Resources, message).field("saved session").hint("compute it first"));
         }
         let mark = last_mark(self.kinds(), n);
         for block in start / KV_BLOCK..n.div_ceil(KV_BLOCK) {
@@ -290,7 +297,7 @@ impl State {
             }
         }
         if self.kinds().any(|kind| kind.first_needed(mark) > start / KV_BLOCK) {
-            self.begin = self.begin.max(n);
+            self.restored = self.restored.max(n);
         }
         self.computed(tokens);
         Ok(())
@@ -376,5 +383,19 @@ mod tests {
             assert_eq!(state.position(), n);
             assert_eq!(state.rewind(n - 1), (n - 1) / KV_BLOCK * KV_BLOCK);
         }
+    }
+    #[test]
+    fn what_cannot_be_restored_is_told_by_its_cause() {
+        let mut state = text(&[(Some(9), 1, 2)], 300);
+        let error =
+            |state: &mut State, start, n| state.restore(start, &vec![1; n], &[0; 20]).expect_err("no room").to_string();
+        assert!(
+            error(&mut state, 288, 33)
+                .contains("33 tokens from position 288 on, in a context of 320 (a longer context")
+        );
+        assert_eq!(state.position(), 300, "nothing was taken back");
+        assert!(error(&mut state, 32, 32).contains("the text before position 32 is not held, or no longer"));
+        assert_eq!(state.position(), 0, "what the ring has given up must be computed anew");
+        assert!(error(&mut state, 32, 32).contains("the text before position 32 is not held"));
     }
 }

@@ -3,6 +3,7 @@
 use super::attention::Attention;
 use super::block::{Layer, Mixer};
 use super::config::Config;
+use super::fields::in_limit;
 use super::mlp::{Mlp, MlpKind};
 use super::spec::{BranchNorms, NormKind};
 use crate::error::{Error, Result};
@@ -143,6 +144,9 @@ impl Uniform {
     pub fn check(&self) -> Result<()> {
         if self.n_layers == 0 || self.n_layers > 1024 {
             return Err(Error::data(format!("{} is outside 1..=1024", self.n_layers)).field("n_layers"));
+        }
+        if let Some(window) = self.sliding_window {
+            in_limit("sliding_window", window, u32::MAX as usize)?;
         }
         self.config().check()?;
         match self.family {

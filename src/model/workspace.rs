@@ -1,7 +1,7 @@
 //! The buffers of a pass, which many texts share, and the pass itself: some tokens of some texts go through the network
 //! together.
 
-use super::buffers::{Buffers, zeros};
+use super::buffers::Buffers;
 use super::config::Config;
 use super::forward::{forward, unembed};
 use super::language_model::Model;
@@ -10,6 +10,7 @@ use super::stage::Stage;
 use super::state::{Span, State};
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Remedy, Result};
+use crate::ops::buffer;
 use crate::token::TokenId;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -45,7 +46,7 @@ impl Workspace {
         Ok(Workspace {
             buffers: Buffers::new(config, batch)?,
             batch,
-            logits: zeros(logit_rows * config.vocab_size)?,
+            logits: buffer(logit_rows, config.vocab_size, 0.0)?,
             logit_rows,
             n_wanted: 0,
         })
@@ -53,8 +54,8 @@ impl Workspace {
 
     /// Bytes of a workspace of `config`'s network.
     pub fn bytes(config: &Config, batch: usize, logit_rows: usize) -> u64 {
-        let logits = logit_rows as u64 * config.vocab_size as u64 * size_of::<f32>() as u64;
-        Buffers::bytes(config, batch) + logits
+        let row = config.vocab_size as u64 * size_of::<f32>() as u64;
+        Buffers::bytes(config, batch).saturating_add(row.saturating_mul(logit_rows as u64))
     }
 
     /// The most tokens of a pass.
@@ -157,4 +158,20 @@ pub(super) fn check_tokens(model: &Model, state: &State, tokens: &[TokenId]) -> 
         return Err(Error::new(Kind::Resources, message).remedy(Remedy::LongerContext));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workspace_that_no_memory_holds_is_an_error() {
+        let Some(bytes) = crate::default_model() else { return };
+        let model = Model::open(bytes).expect("the story model");
+        for (batch, logit_rows) in [(usize::MAX, 1), (usize::MAX >> 12, 1), (1, usize::MAX), (1, usize::MAX >> 12)] {
+            let error = Workspace::new(&model, batch, logit_rows).err().expect("too large").to_string();
+            assert!(error.contains("no memory for "), "{error}");
+            assert!(Workspace::bytes(model.config(), batch, logit_rows) > 1 << 32);
+        }
+    }
 }

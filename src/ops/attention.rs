@@ -5,7 +5,7 @@ use crate::compute::Compute;
 use crate::kernels::{QUERY_ROWS, Query};
 
 /// Multiply-adds below which a part of an attention is not worth a thread.
-const MIN_MACS: usize = 1 << 16;
+const MIN_MACS: u64 = 1 << 16;
 
 /// Consecutive tokens of one text, and the cache that holds their keys and values.
 #[derive(Clone, Copy)]
@@ -37,18 +37,18 @@ pub fn attention<'a>(
     let (n_kv_heads, head_dim) = (shape.n_kv_heads, shape.head_dim);
     assert!(n_heads > 0 && n_heads.is_multiple_of(n_kv_heads), "{n_heads} heads share {n_kv_heads}");
     let (group, width) = (n_heads / n_kv_heads, n_heads * head_dim);
-    let (mut n_tokens, mut seen) = (0, 0);
+    let (mut n_tokens, mut seen) = (0, 0_u64);
     for span in spans.clone() {
         let shape = span.cache.shape();
         assert!((shape.n_kv_heads, shape.head_dim) == (n_kv_heads, head_dim), "caches of other heads");
         n_tokens += span.n_tokens;
-        seen += span.n_tokens * (span.start + span.n_tokens).min(window.unwrap_or(usize::MAX));
+        seen += span.n_tokens as u64 * (span.start + span.n_tokens).min(window.unwrap_or(usize::MAX)) as u64;
     }
     assert!(q.len() == out.len() && q.len() == n_tokens * width, "{} queries, {} outputs", q.len(), out.len());
     if n_tokens == 0 {
         return;
     }
-    let min_heads = MIN_MACS.div_ceil(2 * seen * head_dim);
+    let min_heads = MIN_MACS.div_ceil(2 * seen * head_dim as u64) as usize;
     compute.threads.run_columns(out, width, head_dim, min_heads, &|heads, mut out| {
         let mut head = heads.start;
         while head < heads.end {

@@ -199,7 +199,7 @@ impl KvCache {
     }
 
     /// Stores the bytes, in one piece, that [`block`](Self::block) gave.
-    pub fn restore_block(&mut self, block: usize, mut bytes: &[u8]) {
+    pub fn put_block(&mut self, block: usize, mut bytes: &[u8]) {
         assert!(bytes.len() == self.shape.block_bytes(), "{} bytes of a block", bytes.len());
         for range in self.shape.block_ranges(block) {
             let (head, rest) = bytes.split_at(range.len());
@@ -209,7 +209,7 @@ impl KvCache {
     }
 
     /// Overwrites `positions`, which are no longer needed, with zeros.
-    pub fn clear(&mut self, compute: &Compute, positions: Range<usize>) {
+    pub fn zero(&mut self, compute: &Compute, positions: Range<usize>) {
         let zeros = vec![0.0; positions.len() * self.shape.n_kv_heads * self.shape.head_dim];
         self.store(compute, positions.start, &zeros, &zeros);
     }

@@ -1,6 +1,8 @@
 //! `y = x w^T + bias`: the products of a layer's inputs with a matrix, in any dtype of weights.
 
+use super::buffer::buffer;
 use crate::compute::Compute;
+use crate::error::Result;
 use crate::kernels::{Group, PanelOut, TILE, Tokens};
 use crate::quant::{Inputs, Matrix, PANEL_ROWS, groups, panel_bytes};
 use crate::threads::{Columns, MatricesBody};
@@ -8,7 +10,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Multiply-adds below which a part of a product is not worth a thread: some microseconds of work.
-const MIN_MACS: usize = 1 << 16;
+const MIN_MACS: u64 = 1 << 16;
 /// Panels of one matvec call.
 const PANELS_AT_ONCE: usize = 8;
 
@@ -27,14 +29,14 @@ pub struct Input<'a> {
 }
 
 impl Activations {
-    /// Scratch for up to `max_tokens` tokens of up to `max_cols` columns.
-    pub fn new(max_tokens: usize, max_cols: usize) -> Self {
-        Activations { groups: vec![Group::ZERO; max_tokens * groups(max_cols)] }
+    /// Scratch for up to `max_tokens` tokens of up to `max_cols` columns; fails where there is no memory for it.
+    pub fn new(max_tokens: usize, max_cols: usize) -> Result<Self> {
+        Ok(Activations { groups: buffer(max_tokens, groups(max_cols), Group::ZERO)? })
     }
 
     /// Bytes of scratch for up to `max_tokens` tokens of up to `max_cols` columns.
     pub fn bytes(max_tokens: usize, max_cols: usize) -> u64 {
-        (size_of::<Group>() * groups(max_cols)) as u64 * max_tokens as u64
+        ((size_of::<Group>() * groups(max_cols)) as u64).saturating_mul(max_tokens as u64)
     }
 
     /// The inputs `x` (T, cols) in every form that `wanted` names, quantized once.
@@ -54,7 +56,7 @@ impl Activations {
         assert!(needed <= self.groups.len(), "scratch for {} groups, {needed} needed", self.groups.len());
         let out = &mut self.groups[..needed];
         let tile = TILE * groups(cols);
-        let min_tiles = MIN_MACS.div_ceil(16 * TILE * cols);
+        let min_tiles = MIN_MACS.div_ceil((16 * TILE) as u64 * cols as u64) as usize;
         compute.threads.run_columns(out, needed, tile, min_tiles, &|tiles, mut columns| {
             let out = columns.row(0);
             let x = &x[tiles.start * TILE * cols..(tiles.end * TILE).min(n_tokens) * cols];
@@ -151,7 +153,8 @@ fn run<const N: usize>(
     body: &MatricesBody<'_, f32>,
 ) {
     if input.n_tokens() > 0 {
-        let min_panels = MIN_MACS.div_ceil(PANEL_ROWS * input.cols * input.n_tokens());
+        let macs = PANEL_ROWS as u64 * input.cols as u64 * input.n_tokens() as u64;
+        let min_panels = MIN_MACS.div_ceil(macs) as usize;
         compute.threads.run_matrices(ys, PANEL_ROWS, min_panels, body);
     }
 }

@@ -9,6 +9,7 @@ pub const NUMERICS_VERSION: u32 = 2;
 
 pub mod activation;
 pub mod attention;
+mod buffer;
 pub mod kv_cache;
 pub mod linear;
 pub mod norm;
@@ -18,6 +19,7 @@ pub use crate::kernels::BLOCK as KV_BLOCK;
 pub use crate::kernels::math;
 pub use activation::{add, gelu_tanh};
 pub use attention::{KvSpan, attention};
+pub(crate) use buffer::buffer;
 pub use kv_cache::{KvCache, KvDtype, KvShape};
 pub use linear::{Activations, Input, Linear, linear, linear_add, linear_swiglu};
 pub use norm::{Norm, norm, rms_norm_in_place};

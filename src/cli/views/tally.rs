@@ -100,10 +100,12 @@ fn grouped(n: u64) -> String {
 
 /// How a row's count comes about.
 fn product(row: &Row) -> String {
-    let Some((rows, cols)) = row.shape else { return "vectors".into() };
-    match row.layers {
-        1 => format!("{rows} x {cols}"),
-        layers => format!("{rows} x {cols} x {} x {layers}", row.heads),
+    match (row.shape, row.heads) {
+        (None, _) if row.matrices == 0 => "vectors".into(),
+        (None, _) => format!("{} of different sizes", row.matrices),
+        (Some((rows, cols)), _) if row.matrices == 1 => format!("{rows} x {cols}"),
+        (Some((rows, cols)), Some(heads)) => format!("{rows} x {cols} x {heads} x {}", row.layers),
+        (Some((rows, cols)), None) => format!("{rows} x {cols} x {}", row.matrices),
     }
 }
 
@@ -177,9 +179,9 @@ fn json(name: &str, config: &Config, tally: &Tally, times: Option<&Times>) -> Ve
             None => object.raw("rows", "null").raw("columns", "null"),
         };
         object = object
-            .raw("heads", row.heads)
+            .raw("heads", row.heads.map_or("null".into(), |heads| heads.to_string()))
             .raw("layers", row.layers)
-            .raw("matrices", row.matrices())
+            .raw("matrices", row.matrices)
             .raw("parameters", row.count)
             .raw("bytes", row.bytes)
             .number("bits_per_parameter", row.bits().unwrap_or(f64::NAN));

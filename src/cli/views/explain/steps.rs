@@ -28,6 +28,12 @@ pub(super) struct Tour<'t> {
     pub(super) choice: &'t Choice,
 }
 
+/// The value that layers have, or the least and the largest where they differ.
+fn range(values: impl Iterator<Item = usize>) -> String {
+    let (least, largest) = values.fold((usize::MAX, 0), |(least, largest), n| (least.min(n), largest.max(n)));
+    if least < largest { format!("{least} to {largest}") } else { largest.to_string() }
+}
+
 fn tokens_counted(n: usize) -> String {
     if n == 1 { "1 token".into() } else { format!("{n} tokens") }
 }
@@ -159,10 +165,13 @@ impl Tour<'_> {
                 self.shown(self.tokens[at])
             )
         });
-        let heads = match config.attentions().next().map_or((0, 0), |a| (a.n_heads, a.n_kv_heads)) {
-            (n, kv) if n == kv => format!("{n} heads let every token ask (query), offer (key) and pass on (value)"),
-            (n, kv) => {
-                format!("{n} heads let every token ask (query) what {kv} let it offer (key) and pass on (value)")
+        let n_heads = range(config.attentions().map(|a| a.n_heads));
+        let heads = match range(config.attentions().map(|a| a.n_kv_heads)) {
+            _ if config.attentions().all(|a| a.n_heads == a.n_kv_heads) => {
+                format!("{n_heads} heads let every token ask (query), offer (key) and pass on (value)")
+            }
+            kv => {
+                format!("{n_heads} heads let every token ask (query) what {kv} let it offer (key) and pass on (value)")
             }
         };
         let told = format!(
@@ -203,7 +212,7 @@ impl Tour<'_> {
              layer about {neurons:.0} carry what it writes here, on average. Added up over the layers, the MLPs write {} times as much \
              as attention.",
             count(self.parameters(&[Category::Up, Category::Gate, Category::Down])),
-            config.hidden_dim(),
+            range(config.layers.iter().map(|layer| layer.mlp.hidden_dim)),
             figure(mlp / attention.max(f64::MIN_POSITIVE)),
         );
         let largest = writes.iter().map(|w| w.attention.max(w.mlp)).fold(f64::MIN_POSITIVE, f64::max);

@@ -75,11 +75,13 @@ main.append(
 const known = (field) => rows.some((row) => row[field] !== null && row[field] !== 0);
 const product = (row) =>
   row.rows === null
-    ? 'vectors'
+    ? row.matrices
+      ? 'of different sizes'
+      : 'vectors'
     : [
         `${grouped(row.rows)} × ${grouped(row.columns)}`,
-        row.heads > 1 && `${row.heads} heads`,
-        row.layers > 1 && `${row.layers} layers`
+        row.heads === null ? `${row.matrices} heads` : row.heads > 1 && `${row.heads} heads`,
+        row.heads !== null && row.layers > 1 && `${row.layers} layers`
       ]
         .filter(Boolean)
         .join(' × ');

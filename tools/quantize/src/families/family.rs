@@ -44,8 +44,8 @@ pub(crate) struct Gguf {
     pub(crate) names: Names,
 }
 
-/// Tables of names; of those with a part the first counts. A name is what stands before `.weight` or `.bias`, and `{}` in it is
-/// the number of the block.
+/// Tables of names. The first table that names a part decides. A name is what stands before `.weight` or `.bias`, and `{}` in it
+/// is the number of the block.
 pub(crate) type Names = &'static [&'static [(Part, &'static str)]];
 
 /// A prefix of names of tensors.

@@ -77,7 +77,7 @@ fn config(fields: &mut Fields<'_>) -> Result<Config> {
     let network = Uniform {
         family: model::Family::Gpt2,
         dim,
-        hidden_dim: fields.usize("n_inner")?.unwrap_or(4 * dim),
+        hidden_dim: fields.usize("n_inner")?.unwrap_or(dim.saturating_mul(4)),
         n_layers,
         n_heads,
         n_kv_heads: n_heads,
