@@ -167,4 +167,14 @@ mod tests {
         assert_eq!(llama.normalize(names.clone()), names);
         assert_eq!(llama.normalize(vec!["embedding".into()]), ["embedding"]);
     }
+
+    #[test]
+    fn a_name_tells_its_block() {
+        let block = |family: &str, name: &str| Family::named(family).expect("a family").block_of(name);
+        assert_eq!(block("llama", "model.layers.12.mlp.up_proj.weight"), Some(12));
+        assert_eq!(block("gpt2", "h.0.ln_1.weight"), Some(0));
+        for name in ["model.norm.weight", "model.layers.x.mlp", "layers.1.mlp", "model.layers.1"] {
+            assert_eq!(block("llama", name), None, "{name}");
+        }
+    }
 }

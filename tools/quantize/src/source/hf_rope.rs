@@ -249,3 +249,72 @@ fn positive(object: Value<'_>, key: &str, path: &str) -> Result<Option<f64>> {
     let number = value.f64(&field)?;
     if number > 0.0 { Ok(Some(number)) } else { Err(value.expected("a positive number", &field)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::Json;
+    use super::*;
+
+    /// What is read for heads of 8 in a context of 64, and what the user is told.
+    fn read_of(config: &str) -> Result<(Rotary, Vec<String>)> {
+        let json = Json::parse(config.as_bytes(), 0).expect("valid");
+        let mut notes = Vec::new();
+        Ok((read(json.root(), 8, 64, &mut notes)?, notes))
+    }
+
+    fn rotary(config: &str) -> Rotary {
+        read_of(config).expect(config).0
+    }
+
+    #[test]
+    fn the_old_name_goes_first_and_the_inner_theta() {
+        let plain = rotary("{}");
+        assert_eq!(plain.freqs, rope::frequencies(8, 10_000.0));
+        assert_eq!((plain.context_length, plain.attention_factor), (64, 1.0));
+        assert_eq!(rotary(r#"{"rope_theta": 500}"#).freqs, rope::frequencies(8, 500.0));
+        let both =
+            r#"{"rope_theta": 500, "rope_parameters": {"rope_theta": 100}, "rope_scaling": {"type": "default"}}"#;
+        assert_eq!(rotary(both).freqs, rope::frequencies(8, 500.0));
+        let new = r#"{"rope_theta": 500, "rope_parameters": {"rope_theta": 100}, "rope_scaling": null}"#;
+        assert_eq!(rotary(new).freqs, rope::frequencies(8, 100.0));
+        let types = r#"{"rope_scaling": {"rope_type": "default", "type": "linear", "factor": 2}}"#;
+        assert_eq!(rotary(types), plain);
+    }
+
+    #[test]
+    fn yarn_infers_what_is_not_said() {
+        let yarn = |more: &str| rotary(&format!(r#"{{"rope_scaling": {{"rope_type": "yarn"{more}}}}}"#));
+        let attention = |scale: f64| rope::yarn_attention(scale, 1.0);
+        assert_eq!(yarn(r#", "factor": 4"#).attention_factor, attention(4.0));
+        let inferred = r#", "factor": null, "original_max_position_embeddings": 16"#;
+        assert_eq!(yarn(inferred), yarn(r#", "factor": 4, "original_max_position_embeddings": 16"#));
+        assert_eq!(yarn(r#", "factor": 4, "attention_factor": 0.5"#).attention_factor, 0.5);
+        let ratio = yarn(r#", "factor": 4, "mscale": 1, "mscale_all_dim": 0.5"#).attention_factor;
+        assert_eq!(ratio, attention(4.0) / rope::yarn_attention(4.0, 0.5));
+        assert_eq!(yarn(r#", "factor": 4, "mscale": 1, "mscale_all_dim": 0"#).attention_factor, attention(4.0));
+    }
+
+    #[test]
+    fn longrope_holds_for_the_original_context() {
+        let settings = r#""rope_type": "longrope", "short_factor": [1, 2, 4, 8], "long_factor": [9, 9, 9, 9]"#;
+        let config = |outside: &str| format!(r#"{{{outside} "rope_parameters": {{{settings}}}}}"#);
+        let (rotary, notes) = read_of(&config(r#""original_max_position_embeddings": 16,"#)).expect("valid");
+        let want: Vec<f32> =
+            rope::frequencies(8, 10_000.0).iter().zip([1.0, 2.0, 4.0, 8.0]).map(|(f, by)| f / by).collect();
+        assert_eq!((rotary.freqs, rotary.context_length), (want, 16));
+        assert_eq!(rotary.attention_factor, 1.5_f64.sqrt(), "1 + log 4 / log 16");
+        assert!(notes[0].contains("made for 16 positions"), "{notes:?}");
+        let (whole, notes) = read_of(&config("")).expect("valid");
+        assert_eq!((whole.context_length, whole.attention_factor, notes), (64, 1.0, vec![]));
+    }
+
+    #[test]
+    fn a_part_of_the_pairs_stands_still() {
+        let config = r#"{"rope_parameters": {"rope_type": "proportional", "partial_rotary_factor": 0.5, "factor": 2}}"#;
+        let freqs = rope::frequencies(8, 10_000.0);
+        assert_eq!(rotary(config).freqs, [freqs[0] / 2.0, freqs[1] / 2.0, 0.0, 0.0]);
+        let (plain, notes) =
+            read_of(r#"{"partial_rotary_factor": 0.5, "rope_scaling": {"type": "default"}}"#).expect("valid");
+        assert_eq!((plain.freqs, notes.len()), (freqs, 1));
+    }
+}
