@@ -96,7 +96,9 @@ fn weights(dir: &Path, family: &Family, files: &mut Vec<SourceFile>, notes: &mut
         return Err(if dir.join("pytorch_model.bin").exists() || dir.join("pytorch_model.bin.index.json").exists() {
             error.hint("pytorch_model.bin is a pickle, which runs code when loaded: save the model as safetensors")
         } else {
-            error.hint("the directory needs the weights of the model as safetensors, in one file or in shards")
+            error.hint(format!(
+                "the directory needs the weights of the whole model as {SINGLE}, or in shards with an index"
+            ))
         });
     }
     let names = weights.0.iter().map(|t: &SourceTensor| t.name.clone()).collect();
