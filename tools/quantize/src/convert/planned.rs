@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use whit::error::{Error, Result, listed, printable};
-use whit::model::spec::TensorSpec;
+use whit::model::spec::{Part, TensorSpec};
 use whit::model::tensors;
 use whit::quant::Dtype;
 
@@ -33,7 +33,12 @@ pub(super) fn plan(source: &Checkpoint, dtypes: &Dtypes) -> Result<Vec<Planned>>
             continue;
         };
         let Some(tensor) = by_name.get(name.as_str()).copied() else {
-            problems.push(format!("missing {name}"));
+            problems.push(match spec.part {
+                Part::Unembedding => {
+                    format!("missing {name}: where the embedding stands for it, tie_word_embeddings is true")
+                }
+                _ => format!("missing {name}"),
+            });
             continue;
         };
         used.insert(tensor);
@@ -42,6 +47,7 @@ pub(super) fn plan(source: &Checkpoint, dtypes: &Dtypes) -> Result<Vec<Planned>>
             problems.push(format!("{name} has shape {got:?}, not {want:?}"));
         }
         let dtype = dtypes.of(spec.role);
+        let transform = Transform { factor: source.factor(&spec), ..transform };
         planned.push(Planned { spec, tensor, transform, dtype });
     }
     let left_over = source.tensors.iter().enumerate().filter(|(i, _)| !used.contains(i));
@@ -49,5 +55,6 @@ pub(super) fn plan(source: &Checkpoint, dtypes: &Dtypes) -> Result<Vec<Planned>>
     if problems.is_empty() {
         return Ok(planned);
     }
-    Err(Error::data(listed(&problems)).field("tensors").hint("the checkpoint does not fit its own configuration"))
+    let hint = "the checkpoint does not fit its own configuration: take weights and configuration from one place";
+    Err(Error::data(listed(&problems)).field("tensors").hint(hint))
 }

@@ -17,8 +17,8 @@ pub struct Family {
     pub(crate) architectures: &'static [&'static str],
     /// The plan that the fields of config.json describe.
     pub(crate) config: fn(&mut Fields<'_>) -> Result<Config>,
-    /// The prefix that names of its tensors have in some Hugging Face checkpoints.
-    pub(crate) prefix: Prefix,
+    /// What the names in Hugging Face checkpoints begin with in the family's table, but for the unembedding's.
+    pub(crate) prefix: &'static str,
     /// Ends of the names of Hugging Face tensors that follow from the configuration: tables and masks.
     pub(crate) ignored: &'static [&'static str],
     /// Names in Hugging Face checkpoints.
@@ -48,20 +48,6 @@ pub(crate) struct Gguf {
 /// is the number of the block.
 pub(crate) type Names = &'static [&'static [(Part, &'static str)]];
 
-/// A prefix of names of tensors.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Prefix {
-    /// Some checkpoints have it before the names that the family's table has.
-    Dropped(&'static str),
-    /// Some checkpoints lack it, which the names of the family's table have.
-    Added {
-        /// The prefix.
-        prefix: &'static str,
-        /// What names begin with that lack it.
-        before: &'static [&'static str],
-    },
-}
-
 /// Who named the tensors of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
@@ -81,7 +67,7 @@ pub struct Layout {
 }
 
 /// Where a tensor of a plan comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Origin {
     /// Name of the tensor in the checkpoint.
     pub name: String,
@@ -140,19 +126,54 @@ impl Family {
         Some(format!("{}.{}", name.replace("{}", &block), if is_bias { "bias" } else { "weight" }))
     }
 
-    /// The name in the family's table of a tensor that a Hugging Face checkpoint names `name`.
-    pub(crate) fn normal_name(&self, name: String) -> String {
-        match self.prefix {
-            Prefix::Dropped(prefix) => name.strip_prefix(prefix).map_or(name.clone(), str::to_string),
-            Prefix::Added { prefix, before } if before.iter().any(|start| name.starts_with(start)) => {
-                format!("{prefix}{name}")
+    /// Gives the tensors of a Hugging Face checkpoint, all of whose `names` are given, the names of the family's table. What
+    /// stands before the name of the first block's norm stands before all others too, whatever it is. The unembedding is found
+    /// at any beginning of it.
+    pub(crate) fn normalize(&self, names: Vec<String>) -> Vec<String> {
+        let names: Vec<_> = names.into_iter().map(|name| unwrapped(&name)).collect();
+        let anchors = [(Part::AttentionNorm, Some(0)), (Part::Embedding, None), (Part::FinalNorm, None)];
+        let Some(prefix) = anchors.into_iter().find_map(|(part, layer)| self.prefix_of(&names, part, layer)) else {
+            return names;
+        };
+        let unembedding = self.tensor_name(Part::Unembedding, None, false, Naming::HuggingFace);
+        let normal = |name: String| match (name.strip_prefix(&prefix), &unembedding) {
+            (_, Some(unembedding)) if parent(&name, unembedding).is_some_and(|at| prefix.starts_with(at)) => {
+                unembedding.clone()
             }
-            Prefix::Added { .. } => name,
-        }
+            (Some(rest), _) => format!("{}{rest}", self.prefix),
+            _ => name,
+        };
+        names.into_iter().map(normal).collect()
+    }
+
+    /// What stands in some of `names` before that of the weight of a part; the shortest, where several do.
+    fn prefix_of(&self, names: &[String], part: Part, layer: Option<usize>) -> Option<String> {
+        let name = self.tensor_name(part, layer, false, Naming::HuggingFace)?;
+        let name = name.strip_prefix(self.prefix)?;
+        let prefixes = names.iter().filter_map(|n| parent(n, name));
+        prefixes.min_by_key(|prefix| prefix.len()).map(str::to_string)
+    }
+
+    /// The number of the block that a tensor of a Hugging Face checkpoint is of, by its name in the family's table.
+    pub(crate) fn block_of(&self, name: &str) -> Option<usize> {
+        let (_, pattern) = self.names.iter().copied().flatten().find(|(part, _)| *part == Part::AttentionNorm)?;
+        let (before, _) = pattern.split_once("{}")?;
+        name.strip_prefix(before)?.split_once('.')?.0.parse().ok()
     }
 
     /// A Hugging Face tensor that follows from the configuration.
     pub(crate) fn ignores(&self, name: &str) -> bool {
         self.ignored.iter().any(|end| name.ends_with(end))
     }
+}
+
+/// What stands in `name` before `end`: nothing, or modules with a point after each.
+fn parent<'n>(name: &'n str, end: &str) -> Option<&'n str> {
+    name.strip_suffix(end).filter(|parent| parent.is_empty() || parent.ends_with('.'))
+}
+
+/// A name without the modules that torch.compile, checkpointing and FSDP wrap others in.
+fn unwrapped(name: &str) -> String {
+    let wraps = |module: &&str| ["_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"].contains(module);
+    name.split('.').filter(|module| !wraps(module)).collect::<Vec<_>>().join(".")
 }

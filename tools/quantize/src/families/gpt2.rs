@@ -4,7 +4,7 @@ use whit::error::Result;
 use whit::model::spec::{Part, Shape, TensorSpec};
 use whit::model::{self, Config, Uniform};
 
-use super::family::{Family, GGUF_NAMES, Gguf, Naming, Prefix};
+use super::family::{Family, GGUF_NAMES, Gguf, Naming};
 use super::transform::{Slice, Transform};
 use crate::source::gguf_keys::Keys;
 use crate::source::hf_fields::Fields;
@@ -13,7 +13,7 @@ pub(super) static GPT2: Family = Family {
     model_type: "gpt2",
     architectures: &["GPT2LMHeadModel", "GPT2Model"],
     config,
-    prefix: Prefix::Dropped("transformer."),
+    prefix: "",
     ignored: &[".attn.bias", ".attn.masked_bias"],
     names: &[NAMES],
     gguf: Some(Gguf {
@@ -54,30 +54,31 @@ fn transform(config: &Config, spec: &TensorSpec, naming: Naming) -> Transform {
     }
 }
 
+/// The tanh form of GELU (Hendrycks and Gimpel 2016), by its names in transformers.
+const GELU_TANH: &[&str] = &["gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"];
+
 fn config(fields: &mut Fields<'_>) -> Result<Config> {
-    let dim = fields.required("n_embd")?;
-    let n_layers = fields.required("n_layer")?;
-    let n_heads = fields.required("n_head")?;
-    let vocab_size = fields.required("vocab_size")?;
-    let context_length = fields.required("n_positions")?;
-    let norm_eps = fields.required_float("layer_norm_epsilon")? as f32;
+    // transformers takes the names of other families, too, and those go first.
+    let dim = fields.required(&["hidden_size", "n_embd"])?;
+    let n_layers = fields.required(&["num_hidden_layers", "n_layer"])?;
+    let n_heads = fields.required(&["num_attention_heads", "n_head"])?;
+    let vocab_size = fields.required(&["vocab_size"])?;
+    let context_length = fields.required(&["max_position_embeddings", "n_positions"])?;
     fields.check()?;
-    fields.activation("activation_function", &["gelu_new", "gelu_pytorch_tanh"])?;
-    for key in ["scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention"] {
-        if fields.bool(key, false)? {
-            return Err(fields.error(key, "true is not supported"));
-        }
-    }
-    if !fields.bool("scale_attn_weights", true)? {
-        return Err(fields.error("scale_attn_weights", "false is not supported"));
+    let norm_eps = fields.float("layer_norm_epsilon", 1e-5)? as f32;
+    fields.activation("activation_function", GELU_TANH)?;
+    if fields.bool("add_cross_attention", false)? {
+        let error = fields.error("add_cross_attention", "true is not supported");
+        return Err(error.hint("whit runs models that read text alone, not the output of an encoder"));
     }
     if n_heads == 0 || !dim.is_multiple_of(n_heads) {
-        return Err(fields.error("n_head", format!("{n_heads} does not divide n_embd {dim}")));
+        let error = fields.error("n_head", format!("{n_heads} does not divide n_embd {dim}"));
+        return Err(error.hint("take config.json and weights from one place"));
     }
     let network = Uniform {
         family: model::Family::Gpt2,
         dim,
-        hidden_dim: fields.usize("n_inner")?.unwrap_or(dim.saturating_mul(4)),
+        hidden_dim: fields.usize("n_inner", None)?.unwrap_or(dim.saturating_mul(4)),
         n_layers,
         n_heads,
         n_kv_heads: n_heads,
@@ -93,7 +94,20 @@ fn config(fields: &mut Fields<'_>) -> Result<Config> {
         qk_norm: false,
         rope_freqs: Vec::new(),
     };
-    network.check().map(|()| network.config())
+    network.check()?;
+    fields.scale_queries(query_scales(fields, &network)?);
+    Ok(network.config())
+}
+
+/// What the queries of each layer are multiplied by so that scores, which are divided by the root of the width of heads, are
+/// scaled as `scale_attn_weights` and `scale_attn_by_inverse_layer_idx` say.
+fn query_scales(fields: &Fields<'_>, network: &Uniform) -> Result<Vec<f32>> {
+    let root = match fields.bool("scale_attn_weights", true)? {
+        true => 1.0,
+        false => (network.head_dim as f32).sqrt(),
+    };
+    let by_layer = fields.bool("scale_attn_by_inverse_layer_idx", false)?;
+    Ok((0..network.n_layers).map(|layer| if by_layer { root / (layer + 1) as f32 } else { root }).collect())
 }
 
 fn gguf_config(keys: &mut Keys<'_, '_>) -> Result<Config> {

@@ -2,9 +2,9 @@
 
 use whit::error::Result;
 use whit::model::spec::Part;
-use whit::model::{self, Config, Uniform};
+use whit::model::{self, Config, Mixer, Uniform};
 
-use super::family::{Family, GGUF_NAMES, Gguf, Names, Prefix};
+use super::family::{Family, GGUF_NAMES, Gguf, Names};
 use super::transform::Transform;
 use crate::source::gguf_keys::Keys;
 use crate::source::hf_fields::Fields;
@@ -14,7 +14,7 @@ const SHARED: Family = Family {
     model_type: "",
     architectures: &[],
     config: |fields| config(fields, &Variant::LLAMA),
-    prefix: Prefix::Added { prefix: "model.", before: &["layers.", "embed_tokens.", "norm."] },
+    prefix: "model.",
     ignored: &["rotary_emb.inv_freq"],
     names: &[NAMES],
     gguf: None,
@@ -24,7 +24,7 @@ const SHARED_GGUF_NAMES: Names = &[GGUF_NAMES];
 
 pub(crate) static LLAMA: Family = Family {
     model_type: "llama",
-    architectures: &["LlamaForCausalLM"],
+    architectures: &["LlamaForCausalLM", "LlamaModel"],
     gguf: Some(Gguf {
         architecture: "llama",
         label: "llama (also Mistral)",
@@ -37,14 +37,14 @@ pub(crate) static LLAMA: Family = Family {
 
 pub(super) static MISTRAL: Family = Family {
     model_type: "mistral",
-    architectures: &["MistralForCausalLM"],
+    architectures: &["MistralForCausalLM", "MistralModel"],
     config: |fields| config(fields, &Variant::MISTRAL),
     ..SHARED
 };
 
 pub(super) static QWEN2: Family = Family {
     model_type: "qwen2",
-    architectures: &["Qwen2ForCausalLM"],
+    architectures: &["Qwen2ForCausalLM", "Qwen2Model"],
     config: |fields| config(fields, &Variant::QWEN2),
     gguf: Some(Gguf {
         architecture: "qwen2",
@@ -58,7 +58,7 @@ pub(super) static QWEN2: Family = Family {
 
 pub(super) static QWEN3: Family = Family {
     model_type: "qwen3",
-    architectures: &["Qwen3ForCausalLM"],
+    architectures: &["Qwen3ForCausalLM", "Qwen3Model"],
     config: |fields| config(fields, &Variant::QWEN3),
     gguf: Some(Gguf {
         architecture: "qwen3",
@@ -87,13 +87,15 @@ pub(super) const NAMES: &[(Part, &str)] = &[
     (Part::Unembedding, "lm_head"),
 ];
 
-/// What one of the families has that another lacks.
+/// What one of the families has that another lacks. Defaults are those of transformers.
 #[derive(Debug)]
 pub(super) struct Variant {
-    /// config.json may leave the number of key and value heads out: as many as query heads.
-    kv_heads_default: bool,
-    /// The width of heads that config.json leaves out; `None`: the heads share the width of the residual stream.
+    /// The number of key and value heads where config.json leaves it out; `None`: as many as query heads.
+    kv_heads_default: Option<usize>,
+    /// The width of heads where config.json leaves it out; `None`: the heads share the width of the residual stream.
     head_dim_default: Option<usize>,
+    /// The number of positions where config.json leaves it out.
+    context_default: usize,
     /// `attention_bias` says whether q, k, v and the output have biases.
     attention_bias_field: bool,
     /// q, k and v have biases, whatever else is said.
@@ -117,8 +119,9 @@ enum Window {
 
 impl Variant {
     pub(super) const LLAMA: Variant = Variant {
-        kv_heads_default: true,
+        kv_heads_default: None,
         head_dim_default: None,
+        context_default: 2048,
         attention_bias_field: true,
         qkv_bias: false,
         mlp_bias_field: true,
@@ -126,14 +129,20 @@ impl Variant {
         window: Window::Never,
     };
     pub(super) const MISTRAL: Variant = Variant {
-        kv_heads_default: false,
+        kv_heads_default: Some(8),
+        context_default: 131_072,
         attention_bias_field: false,
         mlp_bias_field: false,
         window: Window::Always,
         ..Variant::LLAMA
     };
-    pub(super) const QWEN2: Variant = Variant { qkv_bias: true, window: Window::Asked, ..Variant::MISTRAL };
-    /// transformers' default for heads is 128.
+    pub(super) const QWEN2: Variant = Variant {
+        kv_heads_default: Some(32),
+        context_default: 32_768,
+        qkv_bias: true,
+        window: Window::Asked,
+        ..Variant::MISTRAL
+    };
     pub(super) const QWEN3: Variant = Variant {
         head_dim_default: Some(128),
         attention_bias_field: true,
@@ -145,25 +154,25 @@ impl Variant {
 
 /// The plan of a network like Llama, of this `variant`.
 pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Config> {
-    let dim = fields.required("hidden_size")?;
-    let hidden_dim = fields.required("intermediate_size")?;
-    let n_layers = fields.required("num_hidden_layers")?;
-    let n_heads = fields.required("num_attention_heads")?;
-    let n_kv_heads = match variant.kv_heads_default {
-        true => fields.usize("num_key_value_heads")?.unwrap_or(n_heads),
-        false => fields.required("num_key_value_heads")?,
-    };
-    let vocab_size = fields.required("vocab_size")?;
-    let context_length = fields.required("max_position_embeddings")?;
-    let norm_eps = fields.required_float("rms_norm_eps")? as f32;
+    let dim = fields.required(&["hidden_size"])?;
+    let hidden_dim = fields.required(&["intermediate_size"])?;
+    let n_layers = fields.required(&["num_hidden_layers"])?;
+    let n_heads = fields.required(&["num_attention_heads"])?;
+    let vocab_size = fields.required(&["vocab_size"])?;
     fields.check()?;
+    let context_default = variant.context_default;
+    let context_length = fields.usize("max_position_embeddings", Some(context_default))?.unwrap_or(context_default);
+    let norm_eps = fields.float("rms_norm_eps", 1e-6)? as f32;
     fields.activation("hidden_act", &["silu", "swish"])?;
+    let n_kv_heads = fields.usize("num_key_value_heads", variant.kv_heads_default)?.unwrap_or(n_heads);
     if n_heads == 0 || n_kv_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) {
         let message = format!("{n_kv_heads} does not divide num_attention_heads {n_heads}");
-        return Err(fields.error("num_key_value_heads", message));
+        let error = fields.error("num_key_value_heads", message);
+        return Err(error.hint("where config.json names no number, transformers assumes this one: name the right one"));
     }
     let head_dim = head_dim(fields, variant, dim, n_heads)?;
     let attention_bias = variant.attention_bias_field && fields.bool("attention_bias", false)?;
+    let rotary = fields.rotary(head_dim, context_length)?;
     let network = Uniform {
         family: model::Family::Llama,
         dim,
@@ -173,58 +182,71 @@ pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Confi
         n_kv_heads,
         head_dim,
         vocab_size,
-        context_length,
+        context_length: rotary.context_length,
         norm_eps,
-        sliding_window: sliding_window(fields, variant.window, n_layers, context_length)?,
+        sliding_window: None,
         tied: fields.bool("tie_word_embeddings", false)?,
         qkv_bias: attention_bias || variant.qkv_bias,
         output_bias: attention_bias,
         mlp_bias: variant.mlp_bias_field && fields.bool("mlp_bias", false)?,
         qk_norm: variant.qk_norm,
-        rope_freqs: fields.rope_freqs(head_dim, context_length)?,
+        rope_freqs: rotary.freqs,
     };
-    network.check().map(|()| network.config())
+    network.check()?;
+    // Queries and keys are both multiplied by the factor of the rotation: their product by its square.
+    fields.scale_queries(vec![rotary.attention_factor.powi(2) as f32; n_layers]);
+    let mut config = network.config();
+    let windows = windows(fields, variant.window, n_layers, config.context_length)?;
+    for (layer, window) in config.layers.iter_mut().zip(windows) {
+        let Mixer::Attention(attention) = &mut layer.mixer;
+        attention.window = window;
+    }
+    Ok(config)
 }
 
-fn head_dim(fields: &Fields<'_>, variant: &Variant, dim: usize, n_heads: usize) -> Result<usize> {
-    let head_dim = match fields.usize("head_dim")?.or(variant.head_dim_default) {
+fn head_dim(fields: &mut Fields<'_>, variant: &Variant, dim: usize, n_heads: usize) -> Result<usize> {
+    let head_dim = match fields.usize("head_dim", variant.head_dim_default)? {
         Some(head_dim) => head_dim,
         None if dim.is_multiple_of(n_heads) => dim / n_heads,
         None => {
             let message = format!("{n_heads} does not divide hidden_size {dim}, and there is no head_dim");
-            return Err(fields.error("num_attention_heads", message));
+            return Err(fields.error("num_attention_heads", message).hint("name the width of heads, head_dim"));
         }
     };
     if !head_dim.is_multiple_of(2) || !(2..=4096).contains(&head_dim) {
-        return Err(fields.error("head_dim", format!("{head_dim}, expected an even number from 2 to 4096")));
+        let error = fields.error("head_dim", format!("{head_dim}, expected an even number from 2 to 4096"));
+        return Err(error.hint("name the width that the matrices of this model have"));
     }
     Ok(head_dim)
 }
 
-/// The window of all layers; layers that differ are refused.
-fn sliding_window(fields: &mut Fields<'_>, rule: Window, n_layers: usize, context: usize) -> Result<Option<usize>> {
+/// The window of each layer.
+fn windows(fields: &mut Fields<'_>, rule: Window, n_layers: usize, context: usize) -> Result<Vec<Option<usize>>> {
     let key = "sliding_window";
-    if rule == Window::Never || (rule == Window::Asked && !fields.bool("use_sliding_window", false)?) {
-        return Ok(None);
+    if rule == Window::Never {
+        return Ok(vec![None; n_layers]);
     }
-    let Some(window) = fields.usize(key)? else { return Ok(None) };
-    if window == 0 {
-        return Err(fields.error(key, "0 positions"));
-    }
-    let sliding = match fields.layer_types(n_layers)? {
-        Some(types) => types.iter().filter(|slides| **slides).count(),
-        None if rule == Window::Asked => n_layers.saturating_sub(fields.usize("max_window_layers")?.unwrap_or(28)),
-        None => n_layers,
+    let types = fields.layer_types(n_layers)?;
+    let asked = rule == Window::Always || fields.bool("use_sliding_window", false)?;
+    let Some(window) = (if asked { fields.usize(key, Some(4096))? } else { None }) else {
+        if types.is_some_and(|types| types.contains(&true)) {
+            let error = fields.error("layer_types", "sliding_attention, but there is no sliding_window in use");
+            return Err(error.hint("set use_sliding_window and sliding_window, or write full_attention"));
+        }
+        return Ok(vec![None; n_layers]);
     };
-    if sliding != 0 && sliding != n_layers {
-        let message = format!("{sliding} of {n_layers} layers have a window: only all or none is supported");
-        return Err(fields.error(key, message));
+    if window == 0 {
+        return Err(fields.error(key, "0 positions").hint("write null where layers have no window"));
     }
-    if sliding > 0 && window >= context {
+    let first = match rule {
+        Window::Asked => fields.usize("max_window_layers", Some(28))?.unwrap_or(28),
+        _ => 0,
+    };
+    let slides = types.unwrap_or_else(|| (0..n_layers).map(|layer| layer >= first).collect());
+    if window >= context && slides.contains(&true) {
         fields.note(format!("sliding_window {window} spans the whole context of {context}: ignored"));
-        return Ok(None);
     }
-    Ok(Some(window).filter(|_| sliding > 0))
+    Ok(slides.into_iter().map(|slides| Some(window).filter(|window| slides && *window < context)).collect())
 }
 
 /// As [`config`], of a GGUF file.

@@ -115,12 +115,66 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_come_and_go() {
-        let normal = |family: &str, name: &str| Family::named(family).expect("a family").normal_name(name.into());
-        assert_eq!(normal("gpt2", "transformer.wte.weight"), "wte.weight");
-        assert_eq!(normal("gpt2", "wte.weight"), "wte.weight");
-        assert_eq!(normal("llama", "layers.0.mlp.up_proj.weight"), "model.layers.0.mlp.up_proj.weight");
-        assert_eq!(normal("llama", "model.norm.weight"), "model.norm.weight");
-        assert_eq!(normal("llama", "lm_head.weight"), "lm_head.weight");
+    fn whatever_stands_before_all_names_is_taken_off() {
+        let table = |family: &str| Family::named(family).expect("a family");
+        let normal =
+            |family: &str, names: &[&str]| table(family).normalize(names.iter().map(|n| n.to_string()).collect());
+        let llama =
+            ["layers.0.input_layernorm.weight", "layers.1.mlp.up_proj.weight", "embed_tokens.weight", "norm.weight"];
+        let prefixes = [
+            "",
+            "model.",
+            "transformer.",
+            "model.language_model.",
+            "_orig_mod.model.",
+            "module.model.",
+            "base_model.model.model.",
+            "model.model.",
+        ];
+        for prefix in prefixes {
+            for head in ["", &prefix[..prefix.find('.').map_or(0, |at| at + 1)], prefix] {
+                let stored = llama.map(|name| format!("{prefix}{name}"));
+                let mut stored: Vec<&str> = stored.iter().map(String::as_str).collect();
+                let head = format!("{head}lm_head.weight");
+                stored.push(&head);
+                let mut want = llama.map(|name| format!("model.{name}")).to_vec();
+                want.push("lm_head.weight".into());
+                assert_eq!(normal("llama", &stored), want, "{prefix}, {head}");
+            }
+        }
+        assert_eq!(
+            normal(
+                "gpt2",
+                &["module.transformer.h.0.ln_1.weight", "module.transformer.wte.weight", "module.lm_head.weight"]
+            ),
+            ["h.0.ln_1.weight", "wte.weight", "lm_head.weight"]
+        );
+        assert_eq!(normal("gpt2", &["h.0.ln_1.weight", "wpe.weight"]), ["h.0.ln_1.weight", "wpe.weight"]);
+        assert_eq!(
+            normal(
+                "llama",
+                &["model.layers.0._orig_mod.input_layernorm.weight", "model._fsdp_wrapped_module.norm.weight"]
+            ),
+            ["model.layers.0.input_layernorm.weight", "model.norm.weight"]
+        );
+    }
+
+    #[test]
+    fn names_that_are_not_under_the_prefix_stay_as_they_are() {
+        let names = ["model.layers.0.input_layernorm.weight", "norm.weight", "head.lm_head.weight", "x.layers.1.mlp"];
+        let names = names.map(String::from).to_vec();
+        let llama = Family::named("llama").expect("a family");
+        assert_eq!(llama.normalize(names.clone()), names);
+        assert_eq!(llama.normalize(vec!["embedding".into()]), ["embedding"]);
+    }
+
+    #[test]
+    fn a_name_tells_its_block() {
+        let block = |family: &str, name: &str| Family::named(family).expect("a family").block_of(name);
+        assert_eq!(block("llama", "model.layers.12.mlp.up_proj.weight"), Some(12));
+        assert_eq!(block("gpt2", "h.0.ln_1.weight"), Some(0));
+        for name in ["model.norm.weight", "model.layers.x.mlp", "layers.1.mlp", "model.layers.1"] {
+            assert_eq!(block("llama", name), None, "{name}");
+        }
     }
 }

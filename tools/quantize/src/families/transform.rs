@@ -6,7 +6,7 @@ use whit::model::spec::{Part, Shape};
 use whit::quant::PANEL_ROWS;
 
 /// How the elements of a tensor lie in the tensor of a checkpoint that it comes from. The default: as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Transform {
     /// The matrix is stored as (in, out).
     pub transposed: bool,
@@ -15,6 +15,8 @@ pub struct Transform {
     /// Rows are those of heads of this many, in which neighbours (2i, 2i + 1) are a rotary pair; they are put in the order in
     /// which halves (i, i + head_dim / 2) are one.
     pub interleaved: Option<usize>,
+    /// What every element is multiplied by.
+    pub factor: Option<f32>,
 }
 
 /// Rows of a tensor, as many as another tensor has.
@@ -58,11 +60,32 @@ impl Transform {
 
     /// Reads a whole vector.
     pub(crate) fn read_vector(&self, out: &mut [f32], source: &Elements<'_>) -> Result<()> {
-        self.read_line(0, 0, out, source)
+        self.read_line(0, 0, out, source)?;
+        self.scale(out);
+        Ok(())
     }
 
     /// Reads the rows from `row` on of a matrix of `shape` (rows, cols), as many as `out` holds.
     pub(crate) fn read_rows(
+        &self,
+        shape: (usize, usize),
+        row: usize,
+        out: &mut [f32],
+        source: &Elements<'_>,
+    ) -> Result<()> {
+        self.move_rows(shape, row, out, source)?;
+        self.scale(out);
+        Ok(())
+    }
+
+    fn scale(&self, out: &mut [f32]) {
+        if let Some(factor) = self.factor {
+            out.iter_mut().for_each(|x| *x *= factor);
+        }
+    }
+
+    /// Reads rows as they are, in their order.
+    fn move_rows(
         &self,
         (rows, cols): (usize, usize),
         row: usize,
@@ -148,11 +171,18 @@ mod tests {
                 let slice = Slice { first: before, total: before + rows + after };
                 for slice in [None, Some(slice)] {
                     let heads = (2..=rows).step_by(2).filter(|head_dim| rows.is_multiple_of(*head_dim)).map(Some);
-                    out.extend(heads.chain([None]).map(|interleaved| Transform { transposed, slice, interleaved }));
+                    let factor = slice.map(|slice| slice.first as f32);
+                    let all = |interleaved| Transform { transposed, slice, interleaved, factor };
+                    out.extend(heads.chain([None]).map(all));
                 }
             }
         }
         out
+    }
+
+    /// The values of rows that `transform` yields of a checkpoint that was made of them.
+    fn scaled(transform: &Transform, rows: &[Vec<f32>]) -> Vec<f32> {
+        rows.concat().iter().map(|x| x * transform.factor.unwrap_or(1.0)).collect()
     }
 
     fn matrix(rows: usize, cols: usize) -> Vec<Vec<f32>> {
@@ -181,7 +211,11 @@ mod tests {
                         let mut got = vec![f32::NAN; n * cols];
                         let read = transform.read_rows((rows, cols), row, &mut got, &elements(&stored));
                         read.expect("within the tensor");
-                        assert_eq!(got, want[row..row + n].concat(), "{rows} x {cols} from {row}: {transform:?}");
+                        assert_eq!(
+                            got,
+                            scaled(&transform, &want[row..row + n]),
+                            "{rows} x {cols} from {row}: {transform:?}"
+                        );
                     }
                 }
             }
@@ -197,7 +231,7 @@ mod tests {
                 assert_eq!(transform.source_dims(Shape::Vector(n)), [stored.len() as u64]);
                 let mut got = vec![f32::NAN; n];
                 transform.read_vector(&mut got, &elements(&stored)).expect("within the tensor");
-                assert_eq!(got, want.concat(), "{n}: {transform:?}");
+                assert_eq!(got, scaled(&transform, &want), "{n}: {transform:?}");
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use whit::error::{Error, Result};
-use whit::model::spec::Part;
+use whit::error::{Error, Result, listed, printable};
+use whit::model::spec::{Part, TensorSpec};
 use whit::model::{Config, GenerationDefaults};
 use whit::tokenizer::{Token, TokenKind, Vocabulary};
 
@@ -67,6 +67,8 @@ pub struct Checkpoint {
     pub tensors: Vec<SourceTensor>,
     /// What the user should know: what was ignored or assumed.
     pub notes: Vec<String>,
+    /// What the queries of each layer are multiplied by on the way; empty: nothing.
+    pub(super) query_scales: Vec<f32>,
     pub(super) locations: Vec<Location>,
     /// The file that `vocabulary` comes from.
     pub(super) vocabulary_file: usize,
@@ -85,13 +87,27 @@ impl Checkpoint {
         self.files.iter().try_for_each(SourceFile::check_unchanged)
     }
 
-    /// As many tokens as the embedding has rows: more are refused, missing ones never occur in a text.
+    /// As many tokens as the embedding has rows: added ones without a row are left out, missing ones never occur in a text.
     pub(super) fn fit_vocabulary(&mut self) -> Result<()> {
         let (Some(vocabulary), rows) = (&mut self.vocabulary, self.config.vocab_size) else { return Ok(()) };
         let n = vocabulary.tokens.len();
-        if n > rows {
-            let error = Error::data(format!("{n} tokens, the embedding has {rows} rows")).field("tokenizer");
-            return Err(self.files[self.vocabulary_file].error(error));
+        if let Some(beyond) = vocabulary.tokens.get(rows..).filter(|beyond| !beyond.is_empty()) {
+            if beyond.iter().any(|token| !matches!(token.kind, TokenKind::Control | TokenKind::UserDefined)) {
+                let error = Error::data(format!("{n} tokens, the embedding has {rows} rows")).field("tokenizer");
+                let error = error.hint("give the tokenizer that this model was trained with");
+                return Err(self.files[self.vocabulary_file].error(error));
+            }
+            let names: Vec<_> = beyond.iter().map(|token| String::from_utf8_lossy(&token.bytes)).collect();
+            let names: Vec<_> = names.iter().map(|name| format!("\"{}\"", printable(name))).collect();
+            self.notes
+                .push(format!("the embedding has no row for added tokens, which are left out: {}", listed(&names)));
+            vocabulary.tokens.truncate(rows);
+            let there = |id: &u32| (*id as usize) < rows;
+            vocabulary.bos = vocabulary.bos.filter(there);
+            vocabulary.eos = vocabulary.eos.filter(there);
+            vocabulary.unk = vocabulary.unk.filter(there);
+            vocabulary.add_bos &= vocabulary.bos.is_some();
+            self.generation.eos.retain(there);
         }
         // Weights for as many rows are there, so the padding is no longer than the file.
         let stored = self.tensors.iter().any(|tensor| tensor.shape.contains(&(rows as u64)));
@@ -129,24 +145,62 @@ impl Checkpoint {
         &self.files[file].map[offset as usize..(offset + bytes) as usize]
     }
 
-    /// Leaves out the unembedding where it is a copy of the embedding, and says so.
-    pub(super) fn tie(&mut self) {
-        let name = |part| self.family.tensor_name(part, None, false, self.layout.naming);
-        let (Some(name), Some(embedding)) = (name(Part::Unembedding), name(Part::Embedding)) else { return };
-        let find = |name: &str| self.tensors.iter().position(|t| t.name == name);
-        let (Some(output), Some(input)) = (find(&name), find(&embedding)) else { return };
-        let same = self.locations[output].encoding == self.locations[input].encoding
-            && self.tensors[output].shape == self.tensors[input].shape
-            && self.raw(output) == self.raw(input);
-        if same {
-            self.notes.push(format!("{name} is a copy of {embedding}: stored once"));
-        } else if self.config.tied {
-            self.notes.push(format!("{name} is ignored: the configuration ties it to {embedding}"));
-        } else {
+    /// What the values of a tensor of the plan are multiplied by, so that the queries of its layer are: the norm of queries,
+    /// where there is one, else what makes them.
+    pub(crate) fn factor(&self, spec: &TensorSpec) -> Option<f32> {
+        let layer = spec.layer?;
+        let normed = self.config.layers.get(layer)?.attention()?.qk_norm;
+        let scaled = if normed { Part::QueryNorm } else { Part::Query };
+        self.query_scales.get(layer).copied().filter(|factor| spec.part == scaled && *factor != 1.0)
+    }
+
+    /// Leaves out tensors of blocks that the configuration does not count, and says so.
+    pub(super) fn leave_out_later_blocks(&mut self) {
+        let n_layers = self.config.n_layers();
+        let counts = |tensor: &SourceTensor| self.family.block_of(&tensor.name).is_none_or(|block| block < n_layers);
+        let counted: Vec<bool> = self.tensors.iter().map(counts).collect();
+        let left_out = counted.iter().filter(|counts| !**counts).count();
+        if left_out == 0 {
             return;
         }
-        self.config.tied = true;
-        self.tensors.remove(output);
-        self.locations.remove(output);
+        self.notes
+            .push(format!("{left_out} tensors are of blocks beyond the {n_layers} of the configuration: ignored"));
+        let mut kept = counted.iter();
+        self.tensors.retain(|_| kept.next() == Some(&true));
+        let mut kept = counted.iter();
+        self.locations.retain(|_| kept.next() == Some(&true));
+    }
+
+    /// Stores the embedding and the unembedding once where one is a copy of the other, or stands for both, and says so. Where they
+    /// differ both count, whatever the configuration says of them.
+    pub(super) fn tie(&mut self) {
+        let name = |part| self.family.tensor_name(part, None, false, self.layout.naming);
+        let (Some(unembedding), Some(embedding)) = (name(Part::Unembedding), name(Part::Embedding)) else { return };
+        let find = |name: &str| self.tensors.iter().position(|t| t.name == name);
+        match (find(&unembedding), find(&embedding)) {
+            (Some(output), Some(input)) if self.same(output, input) => {
+                self.notes.push(format!("{unembedding} is a copy of {embedding}: stored once"));
+                self.config.tied = true;
+                self.tensors.remove(output);
+                self.locations.remove(output);
+            }
+            (Some(_), Some(_)) if self.config.tied => {
+                let differs = format!("{unembedding} differs from {embedding}, to which the configuration ties it");
+                self.notes.push(format!("{differs}: both are used"));
+                self.config.tied = false;
+            }
+            (Some(output), None) if self.config.tied => {
+                self.notes.push(format!("{embedding} is stored as {unembedding}, to which the configuration ties it"));
+                self.tensors[output].name = embedding;
+            }
+            _ => {}
+        }
+    }
+
+    /// Two tensors are alike to the last byte.
+    fn same(&self, one: usize, other: usize) -> bool {
+        self.locations[one].encoding == self.locations[other].encoding
+            && self.tensors[one].shape == self.tensors[other].shape
+            && self.raw(one) == self.raw(other)
     }
 }

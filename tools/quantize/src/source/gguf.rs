@@ -54,6 +54,7 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint
         tensors,
         notes,
         locations,
+        query_scales: Vec::new(),
     };
     source.tie();
     Ok(source)

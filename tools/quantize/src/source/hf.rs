@@ -29,11 +29,12 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
         let error = Error::new(Kind::NoInput, "no config.json: not a Hugging Face checkpoint");
         return Err(error.in_file(dir.display().to_string()));
     };
-    let HfConfig { family, config, bos, eos, dtype, mut notes } = with_object(&config_file, hf_config::parse)?;
+    let HfConfig { family, config, bos, eos, dtype, mut notes, query_scales } =
+        with_object(&config_file, hf_config::parse)?;
     let mut files = vec![config_file];
     let mut generation = whit::model::GenerationDefaults::default();
     if let Some(file) = optional(dir, "generation_config.json", MAX_CONFIG)? {
-        generation = with_object(&file, |object| hf_config::generation(object, config.vocab_size))?;
+        generation = with_object(&file, |object| hf_config::generation(object, config.vocab_size, &mut notes))?;
         files.push(file);
     }
     if generation.eos.is_empty() {
@@ -71,7 +72,9 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
         tensors,
         notes,
         locations,
+        query_scales,
     };
+    source.leave_out_later_blocks();
     source.tie();
     Ok(source)
 }
@@ -93,10 +96,14 @@ fn weights(dir: &Path, family: &Family, files: &mut Vec<SourceFile>, notes: &mut
         return Err(if dir.join("pytorch_model.bin").exists() || dir.join("pytorch_model.bin.index.json").exists() {
             error.hint("pytorch_model.bin is a pickle, which runs code when loaded: save the model as safetensors")
         } else {
-            error
+            error.hint(format!(
+                "the directory needs the weights of the whole model as {SINGLE}, or in shards with an index"
+            ))
         });
     }
-    let mut names: Vec<_> = weights.0.iter().map(|t: &SourceTensor| &t.name).collect();
+    let names = weights.0.iter().map(|t: &SourceTensor| t.name.clone()).collect();
+    let mut names = family.normalize(names);
+    weights.0.iter_mut().zip(&names).for_each(|(tensor, name)| tensor.name.clone_from(name));
     names.sort_unstable();
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         let error = Error::data("appears twice, with and without prefix").field(format!("tensor \"{}\"", pair[0]));
@@ -113,7 +120,7 @@ fn add_file(file: SourceFile, family: &Family, files: &mut Vec<SourceFile>, out:
         let safetensors::Entry { name, encoding, shape, start } = entry;
         let bytes = encoding.bytes(shape.iter().product()).unwrap_or(0);
         names.push(name.clone());
-        out.0.push(SourceTensor { name: family.normal_name(name), shape, dtype: encoding.name() });
+        out.0.push(SourceTensor { name, shape, dtype: encoding.name() });
         out.1.push(Location { file: files.len(), offset: start, bytes, encoding });
     }
     files.push(file);

@@ -77,6 +77,17 @@ impl<'j> Value<'j> {
         self.kind() == Type::Null
     }
 
+    /// True for what programs write where there is nothing to set: null, false, 0, -1, "", "none", [] and {}.
+    pub(crate) fn is_off(self) -> bool {
+        match self.kind() {
+            Type::Null => true,
+            Type::Bool => self.raw() == "false",
+            Type::Number => self.raw().parse().is_ok_and(|number: f64| number == 0.0 || number == -1.0),
+            Type::String => ["", "none", "null"].contains(&&*unescape(self.raw()).to_lowercase()),
+            Type::Array | Type::Object => self.inner().next == self.node + 1,
+        }
+    }
+
     /// An error about this value, which is called `field`.
     pub(crate) fn error(self, message: impl AsRef<str>, field: &str) -> Error {
         place(self.json.text, self.inner().start as usize, self.json.base, message.as_ref()).field(field)
@@ -141,11 +152,21 @@ impl<'j> Value<'j> {
             .map(move |node| (unescape(Value { json, node }.raw()), Value { json, node: node + 1 })))
     }
 
-    /// The value of `key`, unless it is absent or `null`.
-    pub(crate) fn get(self, key: &str) -> Option<Value<'j>> {
+    /// The value of `key`, unless it is absent.
+    pub(crate) fn entry(self, key: &str) -> Option<Value<'j>> {
         // An error would look for its line, and costs what lies before it.
         let mut entries = if self.kind() == Type::Object { self.entries(key).ok()? } else { return None };
-        entries.find(|(name, _)| name == key).map(|(_, value)| value).filter(|value| !value.is_null())
+        entries.find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    /// The value of `key`, unless it is absent or `null`.
+    pub(crate) fn get(self, key: &str) -> Option<Value<'j>> {
+        self.entry(key).filter(|value| !value.is_null())
+    }
+
+    /// The value of `key`, unless it is absent or says that there is nothing to set.
+    pub(crate) fn set(self, key: &str) -> Option<Value<'j>> {
+        self.entry(key).filter(|value| !value.is_off())
     }
 }
 
@@ -213,6 +234,20 @@ mod tests {
         assert!(Json::parse(nested(64).as_bytes(), 0).is_ok());
         assert!(fails(&nested(65)).to_string().contains("deep"));
         assert!(fails(&"[".repeat(1_000_000)).to_string().contains("deep"));
+    }
+
+    #[test]
+    fn what_means_off_is_off() {
+        for text in ["null", "false", "0", "0.0", "-1", "\"\"", "\"none\"", "\"None\"", "[]", "{}", " { } "] {
+            assert!(Json::parse(text.as_bytes(), 0).expect("valid").root().is_off(), "{text}");
+        }
+        for text in ["true", "1", "-2", "1e-9", "\"off we go\"", "[0]", "{\"a\":null}"] {
+            assert!(!Json::parse(text.as_bytes(), 0).expect("valid").root().is_off(), "{text}");
+        }
+        let json = Json::parse(br#"{"a": null, "b": 0, "c": 2}"#, 0).expect("valid");
+        let root = json.root();
+        let found = |key| [root.entry(key).is_some(), root.get(key).is_some(), root.set(key).is_some()];
+        assert_eq!(["a", "b", "c", "d"].map(found), [[true, false, false], [true, true, false], [true; 3], [false; 3]]);
     }
 
     #[test]

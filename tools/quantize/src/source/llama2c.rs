@@ -86,6 +86,7 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint
         tensors,
         notes: Vec::new(),
         locations,
+        query_scales: Vec::new(),
     })
 }
 

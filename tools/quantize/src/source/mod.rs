@@ -17,6 +17,7 @@ mod hf;
 mod hf_config;
 pub(crate) mod hf_fields;
 mod hf_files;
+mod hf_rope;
 mod hf_tokenizer;
 mod json;
 mod json_parser;

@@ -38,6 +38,50 @@ pub(crate) fn scale_llama3(freqs: &mut [f32], scaling: Llama3) {
     }
 }
 
+/// The parameters of YaRN.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Yarn {
+    pub(crate) theta: f64,
+    pub(crate) factor: f64,
+    /// Pairs that turn more often than this in the original context are kept.
+    pub(crate) beta_fast: f64,
+    /// Pairs that turn less often than this in the original context are divided.
+    pub(crate) beta_slow: f64,
+    pub(crate) original_context: f64,
+    /// The first and the last pair between the two are whole numbers.
+    pub(crate) truncate: bool,
+}
+
+/// YaRN (Peng et al. 2023): long waves are divided by `factor`, short ones kept, those between interpolated by their place.
+pub(crate) fn scale_yarn(freqs: &mut [f32], scaling: Yarn) {
+    let dim = 2.0 * freqs.len() as f64;
+    let pair_that_turns = |times: f64| {
+        dim * (scaling.original_context / (times * std::f64::consts::TAU)).ln() / (2.0 * scaling.theta.ln())
+    };
+    let (mut first, mut last) = (pair_that_turns(scaling.beta_fast), pair_that_turns(scaling.beta_slow));
+    if scaling.truncate {
+        (first, last) = (first.floor(), last.ceil());
+    }
+    (first, last) = (first.max(0.0), last.min(dim - 1.0));
+    if first == last {
+        last += 0.001;
+    }
+    for (i, f) in freqs.iter_mut().enumerate() {
+        let divided = ((i as f64 - first) / (last - first)).clamp(0.0, 1.0) as f32;
+        *f = *f / scaling.factor as f32 * divided + *f * (1.0 - divided);
+    }
+}
+
+/// YaRN's temperature of attention for a context that is `scale` times the original, weighted by `mscale`.
+pub(crate) fn yarn_attention(scale: f64, mscale: f64) -> f64 {
+    if scale <= 1.0 { 1.0 } else { 0.1 * mscale * scale.ln() + 1.0 }
+}
+
+/// LongRoPE (Ding et al. 2024): each frequency is divided by a factor of its own.
+pub(crate) fn scale_each(freqs: &mut [f32], factors: &[f64]) {
+    freqs.iter_mut().zip(factors).for_each(|(f, factor)| *f /= *factor as f32);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +105,33 @@ mod tests {
         assert_eq!(freqs[..15], plain[..15]);
         assert_eq!(freqs[31], plain[31] / 32.0);
         assert!(freqs[17] < plain[17] && freqs[17] > plain[17] / 32.0);
+    }
+
+    /// Values of transformers' `_compute_yarn_parameters` for Qwen3 8B with a factor of 4, and for heads of 64 whose range is not
+    /// cut to whole pairs.
+    #[test]
+    fn yarn_keeps_short_waves_and_divides_long_ones() {
+        let scaling = Yarn {
+            theta: 1e6,
+            factor: 4.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            original_context: 32768.0,
+            truncate: true,
+        };
+        let check = |head_dim, scaling: Yarn, want: &[(usize, f32)]| {
+            let mut freqs = frequencies(head_dim, scaling.theta);
+            scale_yarn(&mut freqs, scaling);
+            for (i, f) in want {
+                assert!((freqs[*i] / f - 1.0).abs() < 3e-6, "{i}: {} {f}", freqs[*i]);
+            }
+        };
+        let qwen3 = [(0, 1.0), (20, 0.013335215), (24, 0.0053753215), (30, 0.00106436), (39, 6.49039e-5)];
+        check(128, scaling, &qwen3);
+        check(128, scaling, &[(40, 4.4456985e-5), (63, 3.1023443e-7)]);
+        let uncut = Yarn { theta: 150_000.0, factor: 32.0, original_context: 4096.0, truncate: false, ..scaling };
+        check(64, uncut, &[(0, 1.0), (8, 0.050813273), (9, 0.031705696), (12, 0.006794959), (17, 0.0001293187)]);
+        assert!((yarn_attention(4.0, 1.0) - 1.138629436).abs() < 1e-9);
+        assert_eq!(yarn_attention(1.0, 1.0), 1.0);
     }
 }

@@ -10,7 +10,7 @@ use super::tensor::{MAX_TENSORS, check_dimensions, check_name};
 const MAX_HEADER: u64 = 100_000_000;
 
 /// The names of what can be read.
-const SUPPORTED: &str = "F32, F16, BF16";
+const SUPPORTED: &str = "F32, F16, BF16: save the model as one of them";
 
 /// One tensor of a file.
 #[derive(Debug, PartialEq)]

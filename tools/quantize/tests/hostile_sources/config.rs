@@ -1,5 +1,7 @@
 //! config.json and generation_config.json.
 
+use quantize::source::Checkpoint;
+
 use super::{Case, Files, Scratch, case, caught, run, sweep};
 
 pub(crate) const LLAMA: &str = r#"{
@@ -73,15 +75,7 @@ fn text() {
 
 #[test]
 fn every_missing_field_is_named() {
-    let fields = [
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "vocab_size",
-        "max_position_embeddings",
-        "rms_norm_eps",
-    ];
+    let fields = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"];
     run(fields.iter().map(|field| row("C-02", with(&format!("\"{field}\""), "\"x\""), "missing", field)).collect());
     run(vec![
         row("C-02 all", r#"{"model_type":"llama"}"#, "hidden_size, intermediate_size, num_hidden_layers", "fields"),
@@ -138,7 +132,6 @@ fn values() {
         row("C-07 epsilon 1", eps("1"), "outside", "norm_eps").nowhere(),
         row("C-07 epsilon 1e999", eps("1e999"), "finite", "rms_norm_eps"),
         row("C-08 another activation", with("silu", "gelu"), "supported: silu", "hidden_act"),
-        row("C-08 no architecture", types("[]"), "one architecture", "architectures"),
         row("C-08 two architectures", types("[\"LlamaForCausalLM\", \"x\"]"), "one architecture", "architectures"),
         row("C-08 another architecture", types("[\"BertModel\"]"), "supported: gpt2", "architectures"),
         row("C-08 another type", with("\"llama\"", "\"mixtral\""), "supported: gpt2", "model_type"),
@@ -161,18 +154,53 @@ fn values() {
         row("C-11 AWQ", quantized("awq"), "already quantized (awq)", "quantization_config"),
         row("C-11 bitsandbytes", quantized("bitsandbytes"), "already quantized (bitsandbytes)", "quantization_config"),
         row(
-            "C-13 EOS past the end",
-            with("\"eos_token_id\": 2", "\"eos_token_id\": [2, 8]"),
-            "token 8",
-            "eos_token_id",
-        ),
-        row(
             "C-13 EOS as text",
             with("\"eos_token_id\": 2", "\"eos_token_id\": \"</s>\""),
             "whole number",
             "eos_token_id",
         ),
-        row("rope type yarn", rope(r#"{"rope_type":"yarn","factor":2.0}"#), "yarn", "rope_parameters.rope_type"),
+        row("C-17 type mrope", rope(r#"{"rope_type":"mrope"}"#), "longrope, proportional", "rope_parameters.rope_type"),
+        row("C-17 null", rope(r#"{"rope_type":null,"factor":2.0}"#), "name their type", "rope_parameters.rope_type"),
+        row(
+            "C-17 by type of layer",
+            rope(r#"{"full_attention":{"rope_type":"default","rope_theta":500.0}}"#),
+            "write them into rope_parameters itself",
+            "rope_parameters.full_attention",
+        ),
+        row("C-17 a type that is a list", rope(r#"{"rope_type":["yarn"]}"#), "a string", "rope_parameters.rope_type"),
+        row("C-17 yarn alone", rope(r#"{"rope_type":"yarn"}"#), "missing: factor", "rope_parameters.factor"),
+        row(
+            "C-17 yarn with a factor as text",
+            rope(r#"{"rope_type":"yarn","factor":"4"}"#),
+            "finite",
+            "rope_parameters.factor",
+        ),
+        row(
+            "C-17 longrope of three pairs",
+            rope(r#"{"rope_type":"longrope","short_factor":[1,2,3],"long_factor":[1,2]}"#),
+            "3 factors, heads have 2 pairs",
+            "rope_parameters.short_factor",
+        ),
+        row(
+            "C-17 longrope with a factor of 0",
+            rope(r#"{"rope_type":"longrope","short_factor":[1,0],"long_factor":[1,2]}"#),
+            "positive",
+            "rope_parameters.short_factor",
+        ),
+        row(
+            "C-17 longrope from one position on",
+            rope(
+                r#"{"rope_type":"longrope","short_factor":[1,1],"long_factor":[1,2],"original_max_position_embeddings":1}"#,
+            ),
+            "these settings make it inf",
+            "rope_parameters.attention_factor",
+        ),
+        row(
+            "C-17 more than all of a head",
+            rope(r#"{"rope_type":"proportional","partial_rotary_factor":1.5}"#),
+            "outside 0 to 1",
+            "rope_parameters.partial_rotary_factor",
+        ),
         row("rope theta 0", rope(r#"{"rope_theta":0}"#), "positive", "rope_parameters.rope_theta"),
         row(
             "rope without a factor",
@@ -187,25 +215,20 @@ fn values() {
             "exceed",
             "high_freq_factor",
         ),
-        row("half a rotation", extra("\"partial_rotary_factor\": 0.5"), "1.0", "partial_rotary_factor"),
         row(
-            "gpt2 by layer",
-            gpt2("\"scale_attn_by_inverse_layer_idx\":true"),
-            "true",
-            "scale_attn_by_inverse_layer_idx",
+            "C-17 half a head",
+            extra("\"partial_rotary_factor\": 0.5, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}"),
+            "remove it if whole heads turn",
+            "partial_rotary_factor",
         ),
+        row("gpt2 with an encoder", gpt2("\"add_cross_attention\":true"), "text alone", "add_cross_attention"),
+        row("gpt2 with a scale as text", gpt2("\"scale_attn_weights\":\"no\""), "true or false", "scale_attn_weights"),
         row("gpt2 with relu", gpt2("\"activation_function\":\"relu\""), "gelu_new", "activation_function"),
         case(
             "a bad temperature",
             directory(&[("generation_config.json", br#"{"temperature": "hot"}"#)]),
             "finite",
             "temperature",
-        ),
-        case(
-            "C-13 generation EOS",
-            directory(&[("generation_config.json", br#"{"eos_token_id": 9}"#)]),
-            "token 9",
-            "eos_token_id",
         ),
     ]);
 }
@@ -219,6 +242,65 @@ fn a_window_that_bounds_nothing_is_read() {
             .replace("\"llama\"", "\"mistral\"");
         let scratch = Scratch::new();
         caught(window, &scratch.write(&directory(&[("config.json", config.as_bytes())]))).expect("valid");
+    }
+}
+
+/// What is read of a tiny Llama with this config.json.
+fn read(config: &str) -> Checkpoint {
+    let scratch = Scratch::new();
+    caught(config, &scratch.write(&directory(&[("config.json", config.as_bytes())]))).expect("valid")
+}
+
+/// C-13: an end beyond the vocabulary never comes.
+#[test]
+fn an_end_beyond_the_vocabulary_is_left_out_and_told() {
+    let source = read(&with("\"eos_token_id\": 2", "\"eos_token_id\": [2, 8, -1]"));
+    assert_eq!(source.generation.eos, [2]);
+    assert!(source.notes.iter().any(|note| note.contains("token 8 of a vocabulary of 8")), "{:?}", source.notes);
+    let many = vec!["9"; 2000].join(",");
+    let files = directory(&[("generation_config.json", format!("{{\"eos_token_id\": [{many}]}}").as_bytes())]);
+    let error = caught("2000 ends", &Scratch::new().write(&files)).expect_err("too many");
+    assert!(error.to_string().contains("more than 1024 ids"), "{error}");
+}
+
+/// C-02: what does not shape a tensor may be absent.
+#[test]
+fn what_is_absent_is_as_in_transformers_and_told() {
+    let source =
+        read(&with("\"max_position_embeddings\": 16", "\"x\": 1").replacen("\"rms_norm_eps\": 1e-5", "\"y\": 1", 1));
+    assert_eq!((source.config.context_length, source.config.norm_eps), (2048, 1e-6));
+    for note in ["max_position_embeddings: 2048, as in transformers", "rms_norm_eps: 0.000001, as in transformers"] {
+        assert!(source.notes.iter().any(|told| told.contains(note)), "{note}: {:?}", source.notes);
+    }
+}
+
+/// C-19: what programs write where there is nothing to set.
+#[test]
+fn values_that_mean_off_are_off() {
+    let plain = read(LLAMA);
+    let keys = ["rope_scaling", "rope_parameters", "quantization_config", "sliding_window", "layer_types", "mlp_bias"];
+    for off in ["null", "false", "0", "-1", "\"\"", "\"none\"", "\"None\"", "[]", "{}"] {
+        for key in keys.into_iter().chain(["attention_bias", "use_sliding_window", "tie_word_embeddings"]) {
+            let source = read(&extra(&format!("\"{key}\": {off}")));
+            assert_eq!(source.config, plain.config, "{key}: {off}");
+        }
+        assert_eq!(read(&with("[\"LlamaForCausalLM\"]", off)).config, plain.config, "architectures: {off}");
+        let config = extra(&format!("\"sliding_window\": {off}")).replacen("\"llama\"", "\"mistral\"", 1);
+        let config = config.replacen("Llama", "Mistral", 1);
+        if off != "0" {
+            assert_eq!(read(&config).config, plain.config, "a window of {off}");
+        }
+        assert_eq!(
+            read(&extra(&format!("\"rope_scaling\": {{\"rope_type\": {off}, \"factor\": null}}"))).config,
+            plain.config
+        );
+        if !off.contains(['0', '[', '{']) {
+            let generation = format!("{{\"top_k\": {off}, \"eos_token_id\": {off}}}");
+            let scratch = Scratch::new();
+            let files = directory(&[("generation_config.json", generation.as_bytes())]);
+            let source = caught(off, &scratch.write(&files)).expect("valid");
+            assert_eq!((source.generation.top_k, source.generation.eos), (None, vec![2]), "{off}");
+        }
     }
 }
 

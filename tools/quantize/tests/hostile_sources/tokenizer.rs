@@ -58,7 +58,7 @@ fn documents() {
         row("T-02 an id of u32::MAX", vocab("\"ab\": 4294967295"), "limit", "model.vocab \"ab\""),
         row("T-02 an id as text", vocab("\"ab\": \"3\""), "number", "model.vocab \"ab\""),
         row("T-02 a name twice", vocab("\"ab\": 3, \"ab\": 8"), "twice", "key \"ab\""),
-        row("M-25 nine tokens, eight rows", longer, "9 tokens", "8 rows").nowhere(),
+        row("M-25 nine tokens, eight rows", longer, "the tokenizer that this model", "8 rows").nowhere(),
         row("T-04 an unknown piece", merges("\"a x\""), "merge 1", "tokenizer").nowhere(),
         row("T-04 three pieces", merges("\"a b c\""), "merge 1", "model.merges"),
         row("T-04 one piece", merges("[\"a\"]"), "merge 1", "model.merges"),
@@ -244,4 +244,25 @@ fn reading_takes_linear_time() {
         assert!(error.expect_err("too many").to_string().contains("100008 tokens"));
     }
     assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}
+
+/// M-25: added tokens without a row are left out, also where one of them begins or ends texts.
+#[test]
+fn added_tokens_beyond_the_embedding_are_left_out() {
+    let added =
+        r#"{"id": 8, "content": "<pad>", "special": true}, {"id": 9, "content": "<end>", "special": false}, {"id": 7"#;
+    let tokenizer = with("{\"id\": 7", added);
+    let settings = br#"{"eos_token": "<end>", "bos_token": "<pad>", "add_bos_token": true}"#;
+    let scratch = Scratch::new();
+    let config = LLAMA.replacen(",\n \"eos_token_id\": 2", "", 1);
+    let files = directory(&[
+        ("config.json", config.as_bytes()),
+        ("tokenizer.json", tokenizer.as_bytes()),
+        ("tokenizer_config.json", settings),
+    ]);
+    let source = caught("M-25", &scratch.write(&files)).expect("valid");
+    let note = "no row for added tokens, which are left out: \"<pad>\"; \"<end>\"";
+    assert!(source.notes.iter().any(|told| told.contains(note)), "{:?}", source.notes);
+    let vocabulary = source.vocabulary.expect("a vocabulary");
+    assert_eq!((vocabulary.tokens.len(), vocabulary.eos, source.generation.eos), (8, None, vec![]));
 }

@@ -199,3 +199,19 @@ pub fn write_safetensors(path: &Path, tensors: &[(String, Vec<u64>, Vec<f32>)]) 
     }
     output.flush().expect("written");
 }
+
+/// A safetensors file whose tensors have the names that `rename` gives them; those to which it gives none are left out.
+pub fn renamed(file: &[u8], rename: impl Fn(&str) -> Option<String>) -> Vec<u8> {
+    let length = u64::from_le_bytes(file[..8].try_into().expect("8 bytes")) as usize;
+    let header: serde_json::Map<String, Value> = serde_json::from_slice(&file[8..8 + length]).expect("a header");
+    let (mut kept, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, mut tensor) in header {
+        let Some(name) = rename(&name).filter(|_| name != "__metadata__") else { continue };
+        let [start, end] = [0, 1].map(|i| tensor["data_offsets"][i].as_u64().expect("an offset") as usize);
+        tensor["data_offsets"] = vec![data.len(), data.len() + end - start].into();
+        data.extend(&file[8 + length + start..8 + length + end]);
+        kept.insert(name, tensor);
+    }
+    let header = Value::Object(kept).to_string().into_bytes();
+    [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()
+}
