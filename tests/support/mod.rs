@@ -174,7 +174,8 @@ impl TinyModel {
     fn vocabulary(&self) -> Vocabulary {
         let token = |bytes: &[u8], kind| Token { bytes: bytes.to_vec(), kind, score: 0.0 };
         let mut tokens: Vec<Token> = (0..=255).map(|byte| token(&[byte], TokenKind::Normal)).collect();
-        tokens.push(token(b"<|end|>", TokenKind::Control));
+        // By its name alone a token can end a text.
+        tokens.push(token(if self.has_end { b"<|end|>" } else { b"<|mark|>" }, TokenKind::Control));
         tokens.push(token(b"he", TokenKind::Normal));
         tokens.push(token(b"the", TokenKind::Normal));
         let merges = vec![(b"h".to_vec(), b"e".to_vec()), (b"t".to_vec(), b"he".to_vec())];

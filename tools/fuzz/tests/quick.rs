@@ -27,7 +27,8 @@ fn no_format_breaks_a_promise() {
 #[test]
 fn every_broken_promise_is_found() {
     let expected = [
-        ("panic", "panicked at"),
+        // In a release a panic ends the process: it has no tables to unwind by.
+        ("panic", if cfg!(debug_assertions) { "panicked at" } else { "the process ends" }),
         ("abort", "the process ends"),
         ("stack", "the process ends"),
         ("hang", "it hangs"),
