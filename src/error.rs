@@ -218,7 +218,8 @@ impl core::error::Error for Error {}
 
 /// Control characters, line separators and direction marks and overrides: what moves the cursor where it is shown.
 pub fn moves_cursor(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}')
 }
 
 /// Appends `c`, escaped where it moves the cursor.

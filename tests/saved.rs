@@ -223,3 +223,41 @@ fn a_cache_keeps_what_a_state_holds_and_nothing_else() {
         assert_eq!(cache.keep(session.state_mut(), compute, &tokens), Ok(18), "the rest");
     });
 }
+
+/// Whatever else lies in the folder of a cache, by whatever name, stays.
+#[test]
+fn a_cache_removes_its_own_files_alone() {
+    let folder = Folder::new("prefix-foreign");
+    each_model(&folder, |model, compute| {
+        let path = folder.path(&format!("{}.cache", n_kv_heads(model)));
+        let cache = PrefixCache::open(&path, model, KvDtype::F16, 1).expect("a folder");
+        let mut session = session(model, compute, KvDtype::F16);
+        let tokens = text(64, 9);
+        session.append(&tokens).expect("room");
+        let digits = "0123456789abcdef".repeat(4);
+        let saved = b"whitKV\0\0 and so on";
+        let foreign = [
+            ("talk.kv", &saved[..]),
+            ("notes.kv", b"text"),
+            ("0.kv", saved),
+            (&format!("{digits}.kv"), b"named alike, and something else"),
+            (&format!("{}.kv", digits.to_uppercase()), saved),
+            (&format!(".talk.kv.{}.partial", u32::MAX), saved),
+        ];
+        let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 << 30);
+        for (name, content) in foreign {
+            std::fs::write(path.join(name), content).expect("written");
+            let file = std::fs::File::options().append(true).open(path.join(name)).expect("there");
+            file.set_modified(long_ago).expect("aged");
+        }
+        assert_eq!(cache.keep(session.state_mut(), compute, &tokens), Ok(64));
+        for (name, content) in foreign {
+            assert_eq!(std::fs::read(path.join(name)).expect("there"), content, "{name}");
+        }
+        assert_eq!(
+            std::fs::read_dir(&path).expect("listed").count(),
+            foreign.len(),
+            "its own are gone, of 1 byte at most"
+        );
+    });
+}

@@ -112,7 +112,9 @@ impl PrefixCache {
 
     /// Removes what was not of use for the longest time until the folder holds no more than it may.
     fn shrink(&self) -> Result<()> {
-        let mut entries = self.folder.entries(SUFFIX)?;
+        let mut entries = self.folder.entries(&is_name)?;
+        // A file of such a name that is no saved text is somebody else's.
+        entries.retain(|entry| self.folder.map(&entry.name).is_ok_and(|file| Saved::is_one(&file)));
         let mut bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
         entries.sort_by_key(|entry| entry.used);
         for entry in &entries {
@@ -124,6 +126,12 @@ impl PrefixCache {
         }
         Ok(())
     }
+}
+
+/// Whether an entry may have this name: the hexadecimal digits of its key.
+fn is_name(name: &str) -> bool {
+    let digits = name.strip_suffix(SUFFIX).unwrap_or_default().as_bytes();
+    digits.len() == 2 * size_of::<Key>() && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn name(key: &Key) -> String {

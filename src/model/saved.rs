@@ -215,6 +215,11 @@ pub fn save(
 }
 
 impl<'b> Saved<'b> {
+    /// Whether `bytes` begin as what [`save`] wrote does.
+    pub fn is_one(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC)
+    }
+
     /// Reads what [`save`] wrote under the same `settings`; every byte is verified.
     pub fn read(bytes: &'b [u8], settings: &Settings) -> Result<Saved<'b>> {
         let mut cursor = Cursor::new(bytes, "saved session");

@@ -255,14 +255,11 @@ fn find_leftovers(directory: &Path, name: &OsStr) -> Vec<Leftover> {
     found
 }
 
-/// Whether the file at `path` is an unfinished one of a target whose name ends in `suffix`, and its writer is gone.
-pub(super) fn is_abandoned(path: &Path, suffix: &str) -> bool {
-    let name = path.file_name().map(OsStr::as_encoded_bytes).unwrap_or_default();
-    let target = name.strip_prefix(b".").and_then(|rest| rest.strip_suffix(b".partial")).and_then(|rest| {
-        let dot = rest.iter().rposition(|b| *b == b'.')?;
-        Some(&rest[..dot])
-    });
-    target.is_some_and(|target| target.ends_with(suffix.as_bytes())) && !is_locked(path)
+/// Whether the file at `path` is an unfinished one of a target whose name is one of `ours`, and its writer is gone.
+pub(super) fn is_abandoned(path: &Path, ours: &dyn Fn(&str) -> bool) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let target = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".partial"));
+    target.and_then(|target| target.rsplit_once('.')).is_some_and(|(target, _)| ours(target)) && !is_locked(path)
 }
 
 fn is_locked(path: &Path) -> bool {

@@ -70,17 +70,18 @@ impl Folder {
             .and_then(|file| file.set_modified(SystemTime::now()));
     }
 
-    /// The files whose names end in `suffix`; unfinished ones whose writers are gone are removed.
-    pub fn entries(&self, suffix: &str) -> Result<Vec<Entry>> {
+    /// The files whose names are `ours`; unfinished ones of such names whose writers are gone are removed. Others may keep files
+    /// in the same folder, which are never touched.
+    pub fn entries(&self, ours: &dyn Fn(&str) -> bool) -> Result<Vec<Entry>> {
         let listed = fs::read_dir(&self.path).map_err(|error| failed(Kind::Io, &self.path, "cannot list", &error))?;
         let mut found = Vec::new();
         for entry in listed.filter_map(|entry| entry.ok()) {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let Some(metadata) = entry.metadata().ok().filter(Metadata::is_file) else { continue };
             let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            if used.elapsed().is_ok_and(|age| age > ABANDONED) && atomic::is_abandoned(&entry.path(), suffix) {
+            if used.elapsed().is_ok_and(|age| age > ABANDONED) && atomic::is_abandoned(&entry.path(), ours) {
                 self.remove(&name);
-            } else if name.ends_with(suffix) {
+            } else if ours(&name) {
                 found.push(Entry { name, bytes: metadata.len(), used });
             }
         }
@@ -111,7 +112,7 @@ mod tests {
         let writing = folder.create("c.kv").expect("a file");
         fs::write(path.join("foreign"), "not ours").expect("written");
         let names = |folder: &Folder| -> Vec<String> {
-            folder.entries(".kv").expect("listed").into_iter().map(|entry| entry.name).collect()
+            folder.entries(&|name| name.ends_with(".kv")).expect("listed").into_iter().map(|entry| entry.name).collect()
         };
         assert_eq!(names(&folder), ["a.kv"]);
         assert!(killed.exists(), "its writer may be about to lock it");
@@ -119,9 +120,10 @@ mod tests {
         age(writing.partial());
         assert_eq!(names(&folder), ["a.kv"]);
         assert!(!killed.exists() && writing.partial().exists() && path.join("foreign").exists());
-        let before = folder.entries(".kv").expect("listed")[0].used;
+        let used = |folder: &Folder| folder.entries(&|name| name == "a.kv").expect("listed")[0].used;
+        let before = used(&folder);
         folder.touch("a.kv");
-        assert!(folder.entries(".kv").expect("listed")[0].used >= before);
+        assert!(used(&folder) >= before);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

@@ -73,6 +73,17 @@ impl Mapping {
         self.stamp
     }
 
+    /// Whether `path` leads to this file, by whatever name or link.
+    pub fn is_at(&self, path: &Path) -> bool {
+        #[cfg(unix)]
+        return fs::metadata(path).is_ok_and(|metadata| {
+            let there = Stamp::of(&metadata);
+            (there.device, there.inode) == (self.stamp.device, self.stamp.inode)
+        });
+        #[cfg(not(unix))]
+        return fs::canonicalize(path).is_ok_and(|there| fs::canonicalize(&self.path).is_ok_and(|here| here == there));
+    }
+
     /// Has the system bring in pages only as they are asked for.
     pub(super) fn read_in_order(&self) {
         #[cfg(unix)]

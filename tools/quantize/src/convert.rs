@@ -58,6 +58,7 @@ pub fn convert(
     force: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Conversion> {
+    source.files.iter().try_for_each(|file| file.check_not(output))?;
     let planned = plan(source, dtypes)?;
     let plans: Vec<TensorPlan> = planned
         .iter()
@@ -106,6 +107,7 @@ pub fn convert_words(
     force: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Conversion> {
+    words.file.check_not(output)?;
     let (rows, cols) = (words.len(), words.dim);
     let name = "embedding".to_string();
     let dims = vec![rows as u64, cols as u64];

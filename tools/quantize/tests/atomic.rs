@@ -218,3 +218,30 @@ fn private_memory_stays_under_64_mib() {
     let checksums = |file: &File<'_>| file.tensors().iter().map(|t| (t.name.to_owned(), t.hash)).collect::<Vec<_>>();
     assert!(checksums(&again) == checksums(&exact), "GGUF and Hugging Face directory give other weights");
 }
+
+/// Neither by its name nor by a link to it does an output take the place of an input.
+#[test]
+#[cfg(unix)]
+fn an_input_is_never_the_output() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("checkpoint");
+    std::fs::create_dir(&input).expect("a folder");
+    for entry in std::fs::read_dir(fixture()).expect("the fixture") {
+        let path = entry.expect("an entry").path();
+        std::fs::copy(&path, input.join(path.file_name().expect("a name"))).expect("copied");
+    }
+    let words = folder.path().join("words.txt");
+    std::fs::write(&words, "one 1 2\ntwo 3 4\n").expect("written");
+    let (hard, soft) = (folder.path().join("hard"), folder.path().join("soft"));
+    std::fs::hard_link(input.join("config.json"), &hard).expect("a link");
+    std::os::unix::fs::symlink(input.join("model.safetensors"), &soft).expect("a link");
+    let dotted = input.join("../checkpoint/model.safetensors");
+    let weights = input.join("model.safetensors");
+    for (input, output) in [(&input, &weights), (&input, &hard), (&input, &soft), (&input, &dotted), (&words, &words)] {
+        let before = std::fs::read(output).expect("the file");
+        let run = quantize(input, output).arg("--force").output().expect("quantize starts");
+        let told = String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.code() == Some(64) && told.contains("also the input"), "{}: {told}", output.display());
+        assert!(std::fs::read(output).expect("the file") == before, "{}", output.display());
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use whit::error::{Error, Result};
+use whit::error::{Error, Result, printable};
 use whit::os::Mapping;
 
 /// One input file.
@@ -27,6 +27,15 @@ impl SourceFile {
     /// BLAKE3 of the content, computed on all cores.
     pub fn hash(&self) -> [u8; 32] {
         *blake3::Hasher::new().update_rayon(&self.map).finalize().as_bytes()
+    }
+
+    /// Refuses to write `output` in place of this file.
+    pub fn check_not(&self, output: &Path) -> Result<()> {
+        if !self.map.is_at(output) {
+            return Ok(());
+        }
+        let error = Error::usage(format!("this is also the input {}", printable(&self.path.display().to_string())));
+        Err(error.in_file(output.display().to_string()).hint("name another output"))
     }
 
     /// Refuses to go on where the file was changed or cut since it was opened.
