@@ -84,8 +84,12 @@ mod unix {
 
     /// Ends the program with `exit_code` where a page of a file that is mapped from now on cannot be read. Before that the error
     /// goes to standard error, as `line` words it: with its offset in decimal or, as `Display` does, in hexadecimal.
+    ///
+    /// A file that would grow beyond the limit of the process (SIGXFSZ) is an error of the write from now on, too.
     pub fn watch_files(line: impl Fn(&Error) -> String + Send + Sync + 'static, exit_code: u8) {
         HOW_TO_END.get_or_init(|| Ending { line: Box::new(line), exit_code });
+        // SAFETY: no handler is installed; the write that the signal would end the program for returns an error instead.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
         BEFORE_BUS.get_or_init(|| set_handler(libc::SIGBUS, on_bus));
     }
 

@@ -37,6 +37,9 @@ pub(crate) fn failed(kind: Kind, path: &Path, action: &str, error: &io::Error) -
         }
         io::ErrorKind::StorageFull => ("no space is left on the device".to_owned(), Some("free some space")),
         io::ErrorKind::QuotaExceeded => ("the disk quota is used up".to_owned(), Some("free some space")),
+        io::ErrorKind::FileTooLarge => {
+            ("the file would be larger than this process may write".to_owned(), Some("raise the limit (ulimit -f)"))
+        }
         io::ErrorKind::ReadOnlyFilesystem => ("the file system is read-only".to_owned(), None),
         _ => (error.to_string(), None),
     };

@@ -39,10 +39,15 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", failure::line(&error, as_json));
+            tell(format_args!("{}", failure::line(&error, as_json)));
             ExitCode::from(failure::exit_code(error.kind()))
         }
     }
+}
+
+/// A line for the user, which is lost where standard error takes none: that is no reason to stop.
+fn tell(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn run(args: &Args) -> Result<()> {
@@ -67,7 +72,7 @@ fn run(args: &Args) -> Result<()> {
 /// Has `convert` write the file, with a bar, and reports what was written.
 fn write(args: &Args, read: Read<'_>, convert: &mut dyn FnMut(&mut Progress<'_>) -> Result<Conversion>) -> Result<()> {
     if !args.quiet {
-        read.notes.iter().for_each(|note| eprintln!("note: {note}"));
+        read.notes.iter().for_each(|note| tell(format_args!("note: {note}")));
     }
     let bar = progress_bar(args);
     interrupt::watch();
@@ -88,7 +93,7 @@ fn write(args: &Args, read: Read<'_>, convert: &mut dyn FnMut(&mut Progress<'_>)
     for leftover in &conversion.leftovers {
         let state =
             if leftover.in_use { "is being written by another run" } else { "was left by a killed run; remove it" };
-        eprintln!("note: {} {state}", printable(&leftover.path.display().to_string()));
+        tell(format_args!("note: {} {state}", printable(&leftover.path.display().to_string())));
     }
     let file_bytes = verify(args)?;
     if !args.quiet {

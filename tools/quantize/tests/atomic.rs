@@ -245,3 +245,37 @@ fn an_input_is_never_the_output() {
         assert!(std::fs::read(output).expect("the file") == before, "{}", output.display());
     }
 }
+
+/// Notes and errors for which there is no room are lost; what was to be done is done.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_standard_error_stops_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("m.whit");
+    let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").expect("a full device"));
+    let code = |input: &Path| quantize(input, &output).stderr(full()).status().expect("quantize starts").code();
+    // One with notes, one that is refused.
+    assert_eq!(code(&fixture()), Some(0));
+    assert!(File::open(&Mapping::open(&output).expect("written")).is_ok());
+    assert_eq!(code(&fixture()), Some(73), "it exists");
+    assert_eq!(code(&folder.path().join("nowhere")), Some(66));
+}
+
+/// The limit of a file's size is told like a full disk.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_beyond_the_limit_of_the_process_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("m.whit");
+    for limit in ["--fsize=0", "--fsize=4096", "--fsize=20000"] {
+        let mut command = Command::new("prlimit");
+        command.arg(limit).arg(env!("CARGO_BIN_EXE_quantize")).arg(fixture()).arg("-o").arg(&output);
+        let run = command.output().expect("prlimit");
+        let told = String::from_utf8_lossy(&run.stderr);
+        assert!(
+            run.status.code() == Some(73) && told.contains("larger than this process may write"),
+            "{limit}: {told}"
+        );
+        assert_eq!(names(folder.path()), [""; 0], "{limit}");
+    }
+}
