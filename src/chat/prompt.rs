@@ -46,7 +46,7 @@ pub fn tokens(turns: &[Turn], template: &Template, tokenizer: &Tokenizer<'_>) ->
 /// white space are; the ends of replies are marked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Probe {
-    /// Names of tokens in replies, too.
+    /// Names of tokens in replies, too, and the ends of replies, beside which others may complete a name.
     All,
     /// Nothing within replies.
     Said,
@@ -75,11 +75,15 @@ impl Probe {
                 from += span.end;
             }
         }
+        let (begin, end) = (text.len() - text.trim_start().len(), text.trim_end().len());
+        if let Some((last, _)) = text[..end].char_indices().next_back().filter(|_| self == Probe::All) {
+            changed[begin] = true;
+            changed[last] = true;
+        }
         let change = |part: Range<usize>| {
             let characters = text[part.clone()].char_indices();
             characters.map(|(at, c)| if changed[part.start + at] { elsewhere(c) } else { c }).collect::<String>()
         };
-        let end = text.trim_end().len();
         let mark = if reply && end > 0 { String::from(END_OF_REPLY) } else { String::new() };
         change(0..end) + &mark + &change(end..text.len())
     }
@@ -133,14 +137,19 @@ impl Prompt<'_> {
         out
     }
 
-    /// Whether users or the system prompt wrote `name`, or a part of it that words beside theirs may complete.
+    /// Whether users or the system prompt wrote `name`, or a part of it that words beside theirs may complete. Where nothing is
+    /// known of what stands where, replies count, too.
     fn may_be_said(&self, name: &str) -> bool {
         let cuts = || name.char_indices().skip(1).map(|(at, _)| name.split_at(at));
-        self.turns.iter().zip(self.contents).filter(|(turn, _)| turn.role != Speaker::Assistant).any(|(_, content)| {
-            let said = content.trim();
-            let within = !said.is_empty() && name.contains(said);
-            within || said.contains(name) || cuts().any(|(begin, end)| said.ends_with(begin) || said.starts_with(end))
-        })
+        self.turns.iter().zip(self.contents).filter(|(turn, _)| !self.probed || turn.role != Speaker::Assistant).any(
+            |(_, content)| {
+                let said = content.trim();
+                let within = !said.is_empty() && name.contains(said);
+                within
+                    || said.contains(name)
+                    || cuts().any(|(begin, end)| said.ends_with(begin) || said.starts_with(end))
+            },
+        )
     }
 
     /// Appends the tokens of a part of the text in which nothing is a control token.

@@ -23,12 +23,14 @@ const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 impl PreTokenizer {
-    /// The pattern that a GGUF file means by its `tokenizer.ggml.pre`.
+    /// The pattern that a GGUF file means by its `tokenizer.ggml.pre`: names that llama.cpp treats alike mean one pattern.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
-            "gpt-2" | "gpt2" => Some(PreTokenizer::Gpt2),
-            "llama-bpe" | "llama3" | "llama-v3" => Some(PreTokenizer::Llama3),
-            "qwen2" => Some(PreTokenizer::Qwen2),
+            "gpt-2" | "gpt2" | "phi-2" | "jina-es" | "jina-de" | "jina-v2-es" | "jina-v2-de" | "gigachat"
+            | "a.x-4.0" | "mellum" => Some(PreTokenizer::Gpt2),
+            "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "falcon-h1" | "pixtral" | "midm-2.0" | "lfm2"
+            | "jina-v5-nano" => Some(PreTokenizer::Llama3),
+            "qwen2" | "deepseek-r1-qwen" | "kormo" | "f2llmv2" | "megrez" => Some(PreTokenizer::Qwen2),
             "smollm" => Some(PreTokenizer::SmolLm2),
             _ => None,
         }

@@ -4,6 +4,7 @@ mod support;
 
 use std::sync::Arc;
 
+use quantize::source::{Checkpoint, OpenOptions};
 use support::{Converted, shared};
 use whit::chat::Conversation;
 use whit::compute::Compute;
@@ -13,6 +14,7 @@ use whit::model::{Model, Session, SessionOptions};
 use whit::os::calendar::Moment;
 use whit::quant::Dtype;
 use whit::sampler::{Sampler, SamplerOptions};
+use whit::tokenizer::Specials;
 
 /// The model of a case; `None`, loudly, where the folder is absent.
 fn model(case: &str) -> Option<Arc<Model>> {
@@ -131,4 +133,74 @@ fn templates_know_the_date() {
     let read = text(&model, &conversation.tokens().expect("a prompt"));
     let year = Moment::now().format("%Y").expect("a year");
     assert!(read.contains(&year), "{read:?} of {year}");
+}
+
+#[test]
+fn files_of_other_names_and_formats_are_read() {
+    for case in ["10-gguf-pre-deepseek-r1-qwen", "12-gguf-iq4_nl"] {
+        let Some(model) = model(case) else { return };
+        let tokenizer = model.tokenizer().expect("a tokenizer");
+        let mut tokens = Vec::new();
+        tokenizer.encode("hello", Specials::AsText, &mut tokens);
+        assert_eq!(text(&model, &tokens), "hello", "{case}");
+    }
+}
+
+/// Every file of a hub's cache is a link to its blobs; the case has the paths of the links as texts.
+#[test]
+#[cfg(unix)]
+fn the_cache_of_a_hub_is_read() {
+    let Some(case) = shared("cases/14-hub-cache-shards/models--x--y") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (blobs, snapshot) = (folder.path().join("blobs"), folder.path().join("snapshots/abc"));
+    std::fs::create_dir_all(&snapshot).expect("a folder");
+    std::fs::create_dir(&blobs).expect("a folder");
+    for entry in std::fs::read_dir(case.join("blobs")).expect("the blobs") {
+        let path = entry.expect("an entry").path();
+        std::fs::copy(&path, blobs.join(path.file_name().expect("a name"))).expect("copied");
+    }
+    for entry in std::fs::read_dir(case.join("snapshots/abc")).expect("the snapshot") {
+        let path = entry.expect("an entry").path();
+        let target =
+            std::fs::read_link(&path).unwrap_or_else(|_| std::fs::read_to_string(&path).expect("a path").trim().into());
+        std::os::unix::fs::symlink(target, snapshot.join(path.file_name().expect("a name"))).expect("a link");
+    }
+    assert!(Converted::new(&snapshot, Dtype::Int8).model().tokenizer().is_some());
+}
+
+#[test]
+fn a_guess_is_told() {
+    let Some(file) = shared("cases/13-gguf-without-pre/model.gguf") else { return };
+    let source = Checkpoint::open(&file, &OpenOptions::default()).expect("a checkpoint");
+    assert!(source.notes.iter().any(|note| note.contains("tokenizer.ggml.pre")), "{:?}", source.notes);
+}
+
+/// A link that leads out of a checkpoint's directory could have any file put into what is made of it.
+#[test]
+#[cfg(unix)]
+fn no_link_leads_out_of_a_directory() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (dir, outside) = (folder.path().join("model"), folder.path().join("secret"));
+    std::fs::create_dir(&dir).expect("a folder");
+    std::fs::write(&outside, "{{ 'secret' }}").expect("written");
+    let fixture = support::root().join("tests/fixtures/llama");
+    for entry in std::fs::read_dir(&fixture).expect("the fixture") {
+        let path = entry.expect("an entry").path();
+        std::fs::copy(&path, dir.join(path.file_name().expect("a name"))).expect("copied");
+    }
+    let open = || Checkpoint::open(&dir, &OpenOptions::default());
+    symlink(&outside, dir.join("LICENSE")).expect("a link");
+    let source = open().expect("a checkpoint without licence");
+    assert!(source.licence.is_none() && source.notes.iter().any(|note| note.contains("LICENSE is left out")));
+    std::fs::rename(dir.join("config.json"), dir.join("settings")).expect("renamed");
+    symlink("settings", dir.join("config.json")).expect("a link");
+    open().expect("links within the directory are followed");
+    for name in ["chat_template.jinja", "tokenizer_config.json", "generation_config.json"] {
+        let _ = std::fs::remove_file(dir.join(name));
+        symlink("../secret", dir.join(name)).expect("a link");
+        let error = open().expect_err(name).to_string();
+        assert!(error.contains(name) && error.contains("a link out of the directory"), "{error}");
+        std::fs::remove_file(dir.join(name)).expect("removed");
+    }
 }

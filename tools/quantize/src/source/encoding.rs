@@ -20,6 +20,11 @@ pub(crate) enum Encoding {
     Q4K,
     Q5K,
     Q6K,
+    Iq4Nl,
+    Iq4Xs,
+    Mxfp4,
+    Tq1_0,
+    Tq2_0,
 }
 
 /// Elements in the longest block.
@@ -42,6 +47,11 @@ impl Encoding {
             Encoding::Q4K => "Q4_K",
             Encoding::Q5K => "Q5_K",
             Encoding::Q6K => "Q6_K",
+            Encoding::Iq4Nl => "IQ4_NL",
+            Encoding::Iq4Xs => "IQ4_XS",
+            Encoding::Mxfp4 => "MXFP4",
+            Encoding::Tq1_0 => "TQ1_0",
+            Encoding::Tq2_0 => "TQ2_0",
         }
     }
 
@@ -60,6 +70,11 @@ impl Encoding {
             Encoding::Q4K => (256, 144),
             Encoding::Q5K => (256, 176),
             Encoding::Q6K => (256, 210),
+            Encoding::Iq4Nl => (32, 18),
+            Encoding::Iq4Xs => (256, 136),
+            Encoding::Mxfp4 => (32, 17),
+            Encoding::Tq1_0 => (256, 54),
+            Encoding::Tq2_0 => (256, 66),
         }
     }
 
@@ -127,6 +142,11 @@ impl Encoding {
             Encoding::Q4K => blocks::q4_k(block, out),
             Encoding::Q5K => blocks::q5_k(block, out),
             Encoding::Q6K => blocks::q6_k(block, out),
+            Encoding::Iq4Nl => blocks::iq4_nl(block, out),
+            Encoding::Iq4Xs => blocks::iq4_xs(block, out),
+            Encoding::Mxfp4 => blocks::mxfp4(block, out),
+            Encoding::Tq1_0 => blocks::tq1_0(block, out),
+            Encoding::Tq2_0 => blocks::tq2_0(block, out),
             Encoding::F32 | Encoding::F16 | Encoding::Bf16 => self.decode(block, 0, out),
         }
     }
@@ -136,7 +156,7 @@ impl Encoding {
 mod tests {
     use super::*;
 
-    const BLOCKED: [Encoding; 10] = [
+    const BLOCKED: [Encoding; 15] = [
         Encoding::Q8_0,
         Encoding::Q4_0,
         Encoding::Q4_1,
@@ -147,6 +167,11 @@ mod tests {
         Encoding::Q4K,
         Encoding::Q5K,
         Encoding::Q6K,
+        Encoding::Iq4Nl,
+        Encoding::Iq4Xs,
+        Encoding::Mxfp4,
+        Encoding::Tq1_0,
+        Encoding::Tq2_0,
     ];
 
     /// ggml_blocks.bin (written by tests/make_ggml_blocks.py): for each format in the order of `BLOCKED`, the bytes

@@ -151,3 +151,70 @@ pub(super) fn q6_k(block: &[u8], out: &mut [f32]) {
         }
     }
 }
+
+/// What the sixteen codes of the nonlinear four-bit formats stand for.
+const NONLINEAR: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// Twice the sixteen values of four-bit floats with two bits of exponent and one of fraction (OCP Microscaling Formats 1.0,
+/// section 5.3.3).
+const E2M1: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/// 32 x u4 (weight i in the low halves, i + 16 in the high ones) as the values that they stand for, times `scale`.
+fn table(scale: f32, values: &[i8; 16], quants: &[u8], out: &mut [f32]) {
+    let (low, high) = out.split_at_mut(16);
+    for ((lo, hi), q) in low.iter_mut().zip(high).zip(quants) {
+        *lo = scale * f32::from(values[usize::from(q & 15)]);
+        *hi = scale * f32::from(values[usize::from(q >> 4)]);
+    }
+}
+
+/// d, 32 x u4 of nonlinear values.
+pub(super) fn iq4_nl(block: &[u8], out: &mut [f32]) {
+    table(half(block, 0), &NONLINEAR, &block[2..18], out);
+}
+
+/// d, the upper two bits of 8 six-bit scales less 32, their lower four, 8 times 32 x u4 of nonlinear values.
+pub(super) fn iq4_xs(block: &[u8], out: &mut [f32]) {
+    let d = half(block, 0);
+    let upper = u16::from_le_bytes([block[2], block[3]]);
+    for (group, y) in out[..SUPER].chunks_exact_mut(32).enumerate() {
+        let low = (block[4 + group / 2] >> (group % 2 * 4)) & 15;
+        let high = (upper >> (group * 2)) as u8 & 3;
+        let scale = d * (f32::from(low | high << 4) - 32.0);
+        table(scale, &NONLINEAR, &block[8 + group * 16..][..16], y);
+    }
+}
+
+/// A power of two as its biased exponent, 32 x u4 of four-bit floats.
+pub(super) fn mxfp4(block: &[u8], out: &mut [f32]) {
+    // Half of it, since the table has twice the values.
+    let scale = match block[0] {
+        exponent @ 0..2 => f32::from_bits(0x0020_0000 << exponent),
+        exponent => f32::from_bits(u32::from(exponent - 1) << 23),
+    };
+    table(scale, &E2M1, &block[1..17], out);
+}
+
+/// 48 bytes of five digits to the base 3 and 4 bytes of four, as fractions of 256, less 1; d.
+pub(super) fn tq1_0(block: &[u8], out: &mut [f32]) {
+    let d = half(block, 52);
+    let mut out = out[..SUPER].iter_mut();
+    for (bytes, digits) in [(&block[..32], 5), (&block[32..48], 5), (&block[48..52], 4)] {
+        for digit in 0..digits {
+            for (q, y) in bytes.iter().zip(&mut out) {
+                let fraction = q.wrapping_mul(3_u8.pow(digit));
+                *y = d * (f32::from(((u16::from(fraction) * 3) >> 8) as u8) - 1.0);
+            }
+        }
+    }
+}
+
+/// 64 bytes of u2 less 1, a byte of weights that lie 32 apart; d.
+pub(super) fn tq2_0(block: &[u8], out: &mut [f32]) {
+    let d = half(block, 64);
+    for (group, y) in out[..SUPER].chunks_exact_mut(32).enumerate() {
+        for (y, q) in y.iter_mut().zip(&block[group / 4 * 32..]) {
+            *y = d * (f32::from((q >> (group % 4 * 2)) & 3) - 1.0);
+        }
+    }
+}

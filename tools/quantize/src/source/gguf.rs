@@ -96,6 +96,7 @@ fn read(file: &SourceFile) -> Result<Parts> {
     let generation = gguf_config::generation(&metadata, config.vocab_size)?;
     let chat_template = gguf_config::chat_template(&metadata)?;
     let vocabulary = gguf_vocabulary::read(&metadata)?;
+    notes.extend(gguf_vocabulary::guessed(&metadata)?);
     let licence = metadata.str("general.license")?.map(str::to_string);
     let layout = Layout { naming: Naming::Gguf, interleaved_rotary: gguf.interleaved_rotary };
     Ok(Parts {
@@ -229,7 +230,12 @@ fn encoding(number: u32) -> Result<Encoding> {
         12 => Encoding::Q4K,
         13 => Encoding::Q5K,
         14 => Encoding::Q6K,
+        20 => Encoding::Iq4Nl,
+        23 => Encoding::Iq4Xs,
         30 => Encoding::Bf16,
+        34 => Encoding::Tq1_0,
+        35 => Encoding::Tq2_0,
+        39 => Encoding::Mxfp4,
         _ => {
             let name = match number {
                 4 => "Q4_2 (removed)",
@@ -240,23 +246,18 @@ fn encoding(number: u32) -> Result<Encoding> {
                 17 => "IQ2_XS",
                 18 => "IQ3_XXS",
                 19 => "IQ1_S",
-                20 => "IQ4_NL",
                 21 => "IQ3_S",
                 22 => "IQ2_S",
-                23 => "IQ4_XS",
                 24..=27 => "an integer type",
                 28 => "F64",
                 29 => "IQ1_M",
                 31..=33 | 36..=38 => "a repacked type (removed)",
-                34 => "TQ1_0",
-                35 => "TQ2_0",
-                39 => "MXFP4",
                 _ => "unknown",
             };
             let error = Error::data(format!("weights of ggml type {number}, {name}, are not supported"));
-            return Err(
-                error.hint("supported: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K")
-            );
+            return Err(error.hint(
+                "supported: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, MXFP4",
+            ));
         }
     })
 }

@@ -67,6 +67,14 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<Vocabulary>> {
     Ok(Some(Vocabulary { tokens, model, bos, eos, unk, add_bos }))
 }
 
+/// What the user should know of a vocabulary whose pattern is not named.
+pub(super) fn guessed(metadata: &Metadata<'_>) -> Result<Option<String>> {
+    let guess = metadata.str(MODEL)? == Some("gpt2") && metadata.str(PRE)?.is_none();
+    let note =
+        "no tokenizer.ggml.pre: text is cut as GPT-2 cuts it; if the model is of another family, convert its original";
+    Ok(guess.then(|| format!("{note} directory, or name its tokenizer.json with --tokenizer")))
+}
+
 fn id(metadata: &Metadata<'_>, name: &str, n: usize) -> Result<Option<u32>> {
     let key = format!("tokenizer.ggml.{name}_token_id");
     match metadata.integer(&key)? {
@@ -84,7 +92,7 @@ fn byte_level_model(metadata: &Metadata<'_>) -> Result<VocabularyModel> {
         None => PreTokenizer::Gpt2,
         Some(name) => PreTokenizer::from_name(name).ok_or_else(|| {
             let error = metadata.error(PRE, format!("pre-tokenizer \"{}\" is not supported", shown(name)));
-            error.hint("supported: gpt-2, llama-bpe, qwen2, smollm")
+            error.hint("supported: gpt-2, llama-bpe, qwen2, smollm, and names that mean the same")
         })?,
     };
     let lines = metadata.strings(MERGES)?.ok_or_else(|| metadata.error(MERGES, "missing"))?;

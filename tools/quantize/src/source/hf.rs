@@ -8,7 +8,7 @@ use whit::error::{Error, Kind, Result, listed, moves_cursor, printable};
 
 use super::checkpoint::{Checkpoint, OpenOptions, SourceFormat};
 use super::hf_config::{self, HfConfig};
-use super::hf_files::{MAX_CONFIG, optional, with_object};
+use super::hf_files::{MAX_CONFIG, check_link, optional, with_object};
 use super::json::Value;
 use super::source_file::SourceFile;
 use super::tensor::{Location, MAX_TENSORS, SourceTensor, check_name};
@@ -50,6 +50,10 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
     }
     let mut licence = None;
     for name in LICENCES {
+        if check_link(dir, &dir.join(name)).is_err() {
+            notes.push(format!("{name} is left out: it is a link out of the directory"));
+            continue;
+        }
         if let Some(file) = optional(dir, name, 1 << 20)? {
             licence = Some(String::from_utf8_lossy(&file.map).into_owned());
             files.push(file);
@@ -141,17 +145,11 @@ fn shards(
     let shown = index.path.display().to_string();
     for (shard, tensors) in &map {
         let path = dir.join(shard);
-        match std::fs::symlink_metadata(&path) {
-            Err(_) => {
-                problems.push(format!("shard {shard} is missing"));
-                continue;
-            }
-            Ok(metadata) if metadata.is_symlink() => {
-                let error = Error::data(format!("shard {shard} is a symbolic link")).field("weight_map");
-                return Err(index.error(error.hint("copy the directory with its links resolved, as `cp -rL` does")));
-            }
-            Ok(_) => {}
+        if std::fs::symlink_metadata(&path).is_err() {
+            problems.push(format!("shard {shard} is missing"));
+            continue;
         }
+        check_link(dir, &path)?;
         let present = add_file(SourceFile::open(&path)?, family, files, out)?;
         let present: BTreeSet<String> = present.into_iter().collect();
         for name in tensors.iter().filter(|name| !present.contains(*name) && !family.ignores(name)) {
