@@ -113,15 +113,16 @@ impl PrefixCache {
     /// Removes what was not of use for the longest time until the folder holds no more than it may.
     fn shrink(&self) -> Result<()> {
         let mut entries = self.folder.entries(&is_name)?;
-        // A file of such a name that is no saved text is somebody else's.
-        entries.retain(|entry| self.folder.map(&entry.name).is_ok_and(|file| Saved::is_one(&file)));
         let mut bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
         entries.sort_by_key(|entry| entry.used);
         for entry in &entries {
             if bytes <= self.max_bytes {
                 break;
             }
-            self.folder.remove(&entry.name);
+            // A file of such a name that is no saved text is somebody else's, and does not count.
+            if self.folder.head(&entry.name).is_some_and(|head| Saved::is_one(&head)) {
+                self.folder.remove(&entry.name);
+            }
             bytes -= entry.bytes;
         }
         Ok(())

@@ -4,6 +4,7 @@ use super::atomic::{self, AtomicFile};
 use super::{Mapping, failed};
 use crate::error::{Kind, Result};
 use std::fs::{self, DirBuilder, File, Metadata};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -48,6 +49,13 @@ impl Folder {
     /// The file called `name`, mapped: it stays readable should it be removed meanwhile.
     pub fn map(&self, name: &str) -> Result<Mapping> {
         Mapping::open(self.path.join(name))
+    }
+
+    /// The first bytes of the file called `name`, where it has so many.
+    pub fn head(&self, name: &str) -> Option<[u8; 8]> {
+        let mut head = [0; 8];
+        File::open(self.path.join(name)).and_then(|mut file| file.read_exact(&mut head)).ok()?;
+        Some(head)
     }
 
     /// Begins a file called `name`.
