@@ -118,19 +118,18 @@ impl Prompt<'_> {
         let mut out = Vec::new();
         // What begins at `start` is still to be encoded; the next control token is looked for from `from` on.
         let (mut start, mut from) = (0, 0);
-        while let Some((span, id)) = self.tokenizer.next_special(&self.text[from..]) {
-            let span = from + span.start..from + span.end;
-            from = span.end;
+        while let Some((name, span, id)) = self.tokenizer.next_special_from(self.text, from) {
+            from = name.end;
             let may_be_said = known.iter().find(|(token, _)| *token == id).map(|(_, said)| *said);
             let may_be_said = may_be_said.unwrap_or_else(|| {
-                let said = self.may_be_said(&self.text[span.clone()]);
+                let said = self.may_be_said(&self.text[name]);
                 known.push((id, said));
                 said
             });
             if !may_be_said {
-                self.encode(&self.text[start..span.start], &mut replies, &mut out);
+                self.encode(&self.text[start..span.start.max(start)], &mut replies, &mut out);
                 out.push(id);
-                start = span.end;
+                (start, from) = (span.end, span.end);
             }
         }
         self.encode(&self.text[start..], &mut replies, &mut out);
@@ -160,7 +159,7 @@ impl Prompt<'_> {
         out: &mut Vec<TokenId>,
     ) {
         if !self.probed {
-            return self.tokenizer.encode(text, Specials::AsText, out);
+            return self.part(text, out);
         }
         let mut plain = String::new();
         while let Some((before, after)) = text.split_once(END_OF_REPLY) {
@@ -174,7 +173,7 @@ impl Prompt<'_> {
                 given.then_some((turn, said, space))
             });
             if let Some((turn, said, space)) = whole {
-                self.tokenizer.encode(&plain[..plain.len() - said.len()], Specials::AsText, out);
+                self.part(&plain[..plain.len() - said.len()], out);
                 out.extend_from_slice(&turn.tokens);
                 plain.clear();
                 text = &after[space.len()..];
@@ -182,6 +181,14 @@ impl Prompt<'_> {
             }
         }
         plain += &original(text);
-        self.tokenizer.encode(&plain, Specials::AsText, out);
+        self.part(&plain, out);
+    }
+
+    /// Appends the tokens of words alone, which begin the text where nothing was appended before.
+    fn part(&self, text: &str, out: &mut Vec<TokenId>) {
+        match out.is_empty() {
+            true => self.tokenizer.encode(text, Specials::AsText, out),
+            false => self.tokenizer.encode_on(text, Specials::AsText, out),
+        }
     }
 }

@@ -2,20 +2,29 @@
 
 use core::ops::Range;
 
-use super::tables::{Tables, Words};
+use super::names::{Names, rule};
+use super::tables::Tables;
 use super::{Specials, TokenKind};
 use crate::token::TokenId;
 
+/// Added tokens that are found in text at one stage of its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Added<'a> {
+    names: Names<'a>,
+    /// By [`Specials`].
+    first_bytes: [FirstBytes; 2],
+}
+
 /// The bytes by which an added token may begin, so that plain text is passed over quickly.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct FirstBytes([u64; 4]);
+struct FirstBytes([u64; 4]);
 
 impl FirstBytes {
-    /// Those of the tokens that `specials` lets match.
-    pub(super) fn of(tables: &Tables, specials: Specials) -> Self {
+    /// Those of the `names` that `specials` lets match.
+    fn of(tables: &Tables, names: Names, specials: Specials) -> Self {
         let mut bits = [0; 4];
-        for id in tables.added.iter().filter(|id| matched(tables, *id, specials)) {
-            if let Some(first) = tables.bytes(id).first() {
+        for i in (0..names.len()).filter(|i| matched(tables, names.id(*i), specials)) {
+            if let Some(first) = names.name(i, tables.tokens).first() {
                 bits[usize::from(first >> 6)] |= 1 << (first & 63);
             }
         }
@@ -27,61 +36,93 @@ impl FirstBytes {
     }
 }
 
-/// The leftmost added token in `text`, at one place the longest.
-pub(super) fn next(
-    tables: &Tables,
-    first: &FirstBytes,
-    specials: Specials,
-    text: &str,
-) -> Option<(Range<usize>, TokenId)> {
-    if first.0 == [0; 4] {
-        return None;
+/// An added token in a text.
+pub(super) struct Found {
+    /// Where its name is.
+    pub(super) name: Range<usize>,
+    /// The name with the white space that belongs to it.
+    pub(super) span: Range<usize>,
+    pub(super) id: TokenId,
+}
+
+impl<'a> Added<'a> {
+    pub(super) fn new(tables: &Tables<'a>, names: Names<'a>) -> Self {
+        let first_bytes = [Specials::AsText, Specials::Parse].map(|specials| FirstBytes::of(tables, names, specials));
+        Added { names, first_bytes }
     }
-    let mut at = 0;
-    loop {
-        at += text.as_bytes()[at..].iter().position(|byte| first.has(*byte))?;
-        if let Some((end, id)) = longest(tables, specials, text, at) {
-            return Some((at..end, id));
+
+    /// The leftmost one in `text` from byte `from` on, at one place the longest. What is before `from` belongs to others.
+    pub(super) fn next(&self, tables: &Tables, specials: Specials, text: &str, from: usize) -> Option<Found> {
+        let first = &self.first_bytes[specials as usize];
+        if first.0 == [0; 4] {
+            return None;
         }
-        at += 1;
+        let mut at = from;
+        loop {
+            at += text.as_bytes()[at..].iter().position(|byte| first.has(*byte))?;
+            let Some((end, entry)) = longest(tables, &self.names, specials, text, at) else {
+                at += 1;
+                continue;
+            };
+            let (before, behind) = (&text[..at], &text[end..]);
+            let is = |rule: u8| self.names.rules(entry) & rule != 0;
+            let beside = [before.chars().next_back(), behind.chars().next()];
+            if is(rule::SINGLE_WORD) && beside.into_iter().flatten().any(of_word) {
+                at = end;
+                continue;
+            }
+            let start = if is(rule::LSTRIP) { before.trim_end().len().max(from) } else { at };
+            let stop = if is(rule::RSTRIP) { text.len() - behind.trim_start().len() } else { end };
+            return Some(Found { name: at..end, span: start..stop, id: self.names.id(entry) });
+        }
+    }
+
+    /// Gives those in `text` and what is between them, and of that whether it begins the text.
+    pub(super) fn parts(&self, tables: &Tables, specials: Specials, text: &str, give: &mut dyn FnMut(Part<'_>)) {
+        let mut from = 0;
+        let between = |from: usize, to: usize, give: &mut dyn FnMut(Part<'_>)| {
+            if from < to {
+                give(Part::Text { text: &text[from..to], first: from == 0 });
+            }
+        };
+        while let Some(found) = self.next(tables, specials, text, from) {
+            between(from, found.span.start, give);
+            give(Part::Token(found.id));
+            from = found.span.end;
+        }
+        between(from, text.len(), give);
     }
 }
 
-/// The longest added token at byte `at` of `text`: its end and id. Walks down the sorted table as down a trie.
-pub(super) fn longest(tables: &Tables, specials: Specials, text: &str, at: usize) -> Option<(usize, TokenId)> {
-    let (mut found, mut range) = (None, 0..tables.added.len());
+/// A part of a text.
+pub(super) enum Part<'t> {
+    Token(TokenId),
+    Text { text: &'t str, first: bool },
+}
+
+/// Whether `c` is part of a word.
+fn of_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// The longest name at byte `at` of `text`: its end and entry. Walks down the sorted table as down a trie.
+fn longest(tables: &Tables, names: &Names, specials: Specials, text: &str, at: usize) -> Option<(usize, usize)> {
+    let (mut found, mut range) = (None, 0..names.len());
     for depth in 0.. {
         let end = at + depth;
         if range.is_empty() {
             break;
         }
-        let token = tables.added.at(range.start);
-        if tables.bytes(token).len() == depth {
-            if matched(tables, token, specials) && text.get(at..end).is_some() {
-                found = Some((end, token));
+        if names.name(range.start, tables.tokens).len() == depth {
+            if matched(tables, names.id(range.start), specials) && text.get(at..end).is_some() {
+                found = Some((end, range.start));
             }
             range.start += 1;
         }
         let Some(byte) = text.as_bytes().get(end) else { break };
-        range = narrowed(tables, tables.added, range, depth, *byte);
+        range = names.narrowed(range, depth, *byte, tables.tokens);
     }
     found
-}
-
-/// Those of the sorted ids `range` whose byte `depth` is `byte`; all of them are longer than `depth`.
-fn narrowed(tables: &Tables, ids: Words, range: Range<usize>, depth: usize, byte: u8) -> Range<usize> {
-    let first_not_below = |bound: u16| {
-        let (mut low, mut high) = (range.start, range.end);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match tables.bytes(ids.at(middle)).get(depth) {
-                Some(b) if u16::from(*b) >= bound => high = middle,
-                _ => low = middle + 1,
-            }
-        }
-        low
-    };
-    first_not_below(byte.into())..first_not_below(u16::from(byte) + 1)
 }
 
 fn matched(tables: &Tables, id: TokenId, specials: Specials) -> bool {

@@ -3,16 +3,16 @@
 use alloc::borrow::Cow;
 use std::collections::HashMap;
 
+use super::buckets::{parted, size};
 use super::header::{
-    ABSENT, FLAG_ADD_BOS, FLAG_SPACE_PREFIX, FLAG_WORDS_APART, MAX_BUCKET_BITS, MAX_TOKENS, MODEL_BYTE_LEVEL,
-    MODEL_SENTENCE_PIECE,
+    ABSENT, FLAG_ADD_BOS, FLAG_SPACE_PREFIX, FLAG_WORDS_APART, MAX_TOKENS, MODEL_BYTE_LEVEL, MODEL_SENTENCE_PIECE,
 };
 use super::merge::Merger;
+use super::pipeline::{Encoded, Pipeline};
 use super::sentencepiece::SPACE_MARK;
-use super::tables::{
-    ID_BITS, MAX_ADDED_BYTES, MAX_BUCKET, Merge, Model, Tables, bucket, pair_hash, piece_hash, piece_id,
-};
-use super::{PreTokenizer, TokenKind, bpe::ByteLevel};
+use super::tables::{ID_BITS, Merge, Model, Tables, pair_hash, piece_hash, piece_id};
+use super::tokens::MAX_ADDED_BYTES;
+use super::{PreTokenizer, TokenKind, bpe::Bpe};
 use crate::error::{Error, Result, printable};
 use crate::format::cursor::Encoder;
 use crate::token::TokenId;
@@ -20,7 +20,8 @@ use crate::token::TokenId;
 /// One entry of a vocabulary; its id is its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Token {
-    /// Byte-level: the bytes that the token stands for (see [`byte_level_decode`]; an added token is its text).
+    /// Byte-level, or behind steps: the bytes that the token stands for (see [`byte_level_decode`]; an added token is its
+    /// text).
     /// SentencePiece: the piece as the vocabulary writes it, with U+2581 for a space and `<0x0A>` for a byte.
     pub bytes: Vec<u8>,
     /// What it is for.
@@ -46,6 +47,8 @@ pub enum VocabularyModel {
         /// Whether a text gets a space in front.
         add_dummy_prefix: bool,
     },
+    /// Merges by rank behind a row of steps.
+    Pipeline(Pipeline),
 }
 
 /// A vocabulary as a converter finds it, whole and unchecked.
@@ -98,6 +101,11 @@ impl Vocabulary {
                 if words.is_empty() { section } else { draft.byte_level(*pre, &merges, &words)? }
             }
             VocabularyModel::SentencePiece { add_dummy_prefix } => draft.sentence_piece(*add_dummy_prefix)?,
+            VocabularyModel::Pipeline(pipeline) => {
+                let section = draft.pipeline(pipeline, &[])?;
+                let words = pipeline.words(&section)?;
+                if words.is_empty() { section } else { draft.pipeline(pipeline, &words)? }
+            }
         };
         Tables::read(&section).map_err(|error| error.hint("the builder wrote what the reader refuses"))?;
         Ok(section)
@@ -126,7 +134,8 @@ impl<'v> Draft<'v> {
                 return Err(Error::data(format!("{name} is token {id}, but there are {}", tokens.len())));
             }
         }
-        let byte_level = matches!(vocabulary.model, VocabularyModel::ByteLevel { .. });
+        let byte_level = !matches!(vocabulary.model, VocabularyModel::SentencePiece { .. });
+        let steps = matches!(vocabulary.model, VocabularyModel::Pipeline(_));
         let mut draft = Draft {
             vocabulary,
             texts: Vec::with_capacity(tokens.len()),
@@ -136,10 +145,13 @@ impl<'v> Draft<'v> {
         };
         for (id, token) in (0..).zip(tokens) {
             let text = if byte_level { Cow::Borrowed(&token.bytes[..]) } else { draft.plain(id, token)?.into() };
-            draft.place(id, token, text)?;
+            match steps {
+                true => draft.texts.push(text),
+                false => draft.place(id, token, text)?,
+            }
         }
         draft.sort_added()?;
-        if byte_level {
+        if byte_level && !steps {
             for byte in 0..=255 {
                 draft.byte_ids[usize::from(byte)] = draft.pieces.get(&[byte][..]).copied().unwrap_or(ABSENT);
             }
@@ -233,8 +245,8 @@ impl<'v> Draft<'v> {
     /// The tokens that the merges in `section` do not make of their own bytes.
     fn words(&self, section: &[u8]) -> Result<Vec<TokenId>> {
         let tables = Tables::read(section)?;
-        let Model::ByteLevel { pre, buckets, merges, words } = tables.model else { return Ok(Vec::new()) };
-        let model = ByteLevel { tables: &tables, pre, buckets, merges, words };
+        let Model::Merges(model) = &tables.model else { return Ok(Vec::new()) };
+        let model = Bpe { tables: &tables, model };
         let (mut merger, mut out) = (Merger::default(), Vec::new());
         let mut irregular: Vec<TokenId> = self.pieces.values().copied().collect();
         irregular.retain(|id| {
@@ -250,7 +262,8 @@ impl<'v> Draft<'v> {
         let mut merges = merges.to_vec();
         let key = |merge: &Merge| pair_hash(merge.left, merge.right);
         let starts = parted(&mut merges, key, |a, b| (a.left, a.right).cmp(&(b.left, b.right)))?;
-        let mut out = self.head(MODEL_BYTE_LEVEL, pre.code(), 0, merges.len(), starts.len(), words.len())?;
+        let sizes = [merges.len(), starts.len(), words.len()];
+        let mut out = self.head(MODEL_BYTE_LEVEL, pre.code(), 0, &self.added, &self.byte_ids, sizes)?;
         starts.iter().for_each(|start| out.u32(*start));
         for Merge { left, right, rank, merged } in merges {
             [left, right, rank, merged].iter().for_each(|word| out.u32(*word));
@@ -267,22 +280,40 @@ impl<'v> Draft<'v> {
         let words_apart = !self.pieces.keys().any(|piece| space_inside(piece));
         let flag = |set: bool, flag: u32| if set { flag } else { 0 };
         let flags = flag(space_prefix, FLAG_SPACE_PREFIX) | flag(words_apart, FLAG_WORDS_APART);
-        let mut out = self.head(MODEL_SENTENCE_PIECE, 0, flags, pieces.len(), starts.len(), 0)?;
+        let sizes = [pieces.len(), starts.len(), 0];
+        let mut out = self.head(MODEL_SENTENCE_PIECE, 0, flags, &self.added, &self.byte_ids, sizes)?;
         starts.iter().for_each(|start| out.u32(*start));
         pieces.iter().for_each(|entry| out.u32(*entry));
         self.vocabulary.tokens.iter().for_each(|token| out.f32(token.score));
         Ok(out.into_bytes())
     }
 
-    /// The header and the tables that both models have.
-    fn head(&self, model: u32, pre: u32, flags: u32, entries: usize, starts: usize, words: usize) -> Result<Encoder> {
+    fn pipeline(&self, pipeline: &Pipeline, words: &[(Vec<u8>, TokenId)]) -> Result<Vec<u8>> {
+        let Encoded { model, flags, added, n_merges, starts, n_words, tables } = pipeline.encode(words)?;
+        let sizes = [n_merges, starts, n_words];
+        let mut out = self.head(model, Pipeline::PRE, flags, &added, &pipeline.byte_ids(), sizes)?;
+        out.bytes(&tables);
+        Ok(out.into_bytes())
+    }
+
+    /// The header and the tables that all models have; `sizes` are those of entries, bucket starts and words.
+    fn head(
+        &self,
+        model: u32,
+        pre: u32,
+        flags: u32,
+        added: &[TokenId],
+        byte_ids: &[u32; 256],
+        sizes: [usize; 3],
+    ) -> Result<Encoder> {
+        let [entries, starts, words] = sizes;
         let Vocabulary { tokens, bos, eos, unk, add_bos, .. } = self.vocabulary;
         let text_bytes = self.texts.iter().map(|text| text.len()).sum();
         let mut out = Encoder::default();
         let flags = flags | if *add_bos { FLAG_ADD_BOS } else { 0 };
         let [bos, eos, unk] = [bos, eos, unk].map(|id| id.unwrap_or(ABSENT));
         let bucket_bits = (starts - 1).trailing_zeros();
-        let sizes = [size(text_bytes)?, size(self.added.len())?, size(entries)?, bucket_bits, size(words)?];
+        let sizes = [size(text_bytes)?, size(added.len())?, size(entries)?, bucket_bits, size(words)?];
         let header = [model, pre, flags, size(tokens.len())?, bos, eos, unk];
         header.iter().chain(&sizes).for_each(|word| out.u32(*word));
         let mut end = 0;
@@ -294,36 +325,9 @@ impl<'v> Draft<'v> {
         out.pad(4);
         self.texts.iter().for_each(|text| out.bytes(text));
         out.pad(4);
-        self.added.iter().chain(&self.byte_ids).for_each(|id| out.u32(*id));
+        added.iter().chain(byte_ids).for_each(|id| out.u32(*id));
         Ok(out)
     }
-}
-
-/// Sorts `entries` by bucket, then by `order`, and gives the start of each bucket: about two entries to a bucket, up to
-/// 16 times as many buckets where one would overflow. Pieces can be made that all share a bucket, however many there are.
-fn parted<T>(
-    entries: &mut [T],
-    hash: impl Fn(&T) -> u64,
-    order: impl Fn(&T, &T) -> core::cmp::Ordering,
-) -> Result<Vec<u32>> {
-    let least = (entries.len() / 2).max(1).ilog2();
-    for bits in least..=(least + 4).min(MAX_BUCKET_BITS) {
-        let mut starts = vec![0_u32; (1 << bits) + 1];
-        entries.iter().for_each(|entry| starts[bucket(hash(entry), bits) + 1] += 1);
-        if starts.iter().any(|count| *count > MAX_BUCKET) {
-            continue;
-        }
-        for i in 1..starts.len() {
-            starts[i] += starts[i - 1];
-        }
-        entries.sort_by(|a, b| bucket(hash(a), bits).cmp(&bucket(hash(b), bits)).then_with(|| order(a, b)));
-        return Ok(starts);
-    }
-    Err(Error::data(format!("{} entries do not spread over a hash table", entries.len())))
-}
-
-fn size(n: usize) -> Result<u32> {
-    u32::try_from(n).map_err(|_| Error::data(format!("the tokenizer has a table of {n}, past 32 bits")))
 }
 
 fn shown(bytes: &[u8]) -> String {

@@ -12,14 +12,28 @@ pub(super) const MAX_TOKENS: usize = 1 << 20;
 pub(super) const MAX_BUCKET_BITS: u32 = 24;
 pub(super) const MODEL_BYTE_LEVEL: u32 = 1;
 pub(super) const MODEL_SENTENCE_PIECE: u32 = 2;
+pub(super) const MODEL_CHARACTERS: u32 = 3;
+/// In the place of a pre-tokenizer's number: the section has a list of steps.
+pub(super) const PRE_STEPS: u32 = 5;
 pub(super) const FLAG_ADD_BOS: u32 = 1;
 pub(super) const FLAG_SPACE_PREFIX: u32 = 2;
 pub(super) const FLAG_WORDS_APART: u32 = 4;
+pub(super) const FLAG_FUSE_UNKNOWN: u32 = 8;
+
+/// How text becomes pieces and pieces become tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Bytes are merged in pieces that a known pattern cuts.
+    Bytes(PreTokenizer),
+    /// Characters are merged by the scores of what they make.
+    Scores,
+    /// Bytes or, so says the field, characters are merged in pieces that steps cut.
+    Steps { characters: bool },
+}
 
 /// What the tables are and how large.
 pub(super) struct Header {
-    /// The pre-tokenizer of the byte-level model; none is SentencePiece.
-    pub(super) pre: Option<PreTokenizer>,
+    pub(super) kind: Kind,
     flags: u32,
     pub(super) n_tokens: usize,
     pub(super) bos: Option<TokenId>,
@@ -53,10 +67,13 @@ impl Header {
         if n_words > n_tokens || n_added > n_tokens {
             return Err(wrong(format!("{n_words} whole words and {n_added} added tokens of {n_tokens} tokens"), 32));
         }
-        let (pre, allowed) = match (model, PreTokenizer::from_code(pre)) {
-            (MODEL_BYTE_LEVEL, Some(pre)) => (Some(pre), FLAG_ADD_BOS),
+        const STEPS: u32 = FLAG_ADD_BOS | FLAG_SPACE_PREFIX | FLAG_FUSE_UNKNOWN;
+        let (kind, allowed) = match (model, PreTokenizer::from_code(pre)) {
+            (MODEL_BYTE_LEVEL, Some(pre)) => (Kind::Bytes(pre), FLAG_ADD_BOS),
+            (MODEL_BYTE_LEVEL, None) if pre == PRE_STEPS => (Kind::Steps { characters: false }, STEPS),
+            (MODEL_CHARACTERS, None) if pre == PRE_STEPS => (Kind::Steps { characters: true }, STEPS),
             (MODEL_SENTENCE_PIECE, None) if pre == 0 && n_words == 0 => {
-                (None, FLAG_ADD_BOS | FLAG_SPACE_PREFIX | FLAG_WORDS_APART)
+                (Kind::Scores, FLAG_ADD_BOS | FLAG_SPACE_PREFIX | FLAG_WORDS_APART)
             }
             _ => {
                 let message = format!("unknown model {model} with pre-tokenizer {pre} and {n_words} whole words");
@@ -66,7 +83,7 @@ impl Header {
         if flags & !allowed != 0 {
             return Err(wrong(format!("unknown flags {flags:#x}"), 8));
         }
-        Ok(Header { pre, flags, n_tokens, bos, eos, unk, text_bytes, n_added, n_entries, bits, n_words })
+        Ok(Header { kind, flags, n_tokens, bos, eos, unk, text_bytes, n_added, n_entries, bits, n_words })
     }
 
     pub(super) fn has(&self, flag: u32) -> bool {

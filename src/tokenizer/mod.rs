@@ -4,19 +4,28 @@
 #![doc = include_str!("SECTION.md")]
 
 mod added;
+mod automaton;
 mod bpe;
+#[cfg(feature = "std")]
+mod buckets;
 #[cfg(feature = "std")]
 mod build;
 mod decode;
 mod header;
 mod kind;
 mod merge;
+mod names;
 mod normalize;
+#[cfg(feature = "std")]
+mod pipeline;
 mod pretokenize;
 mod sentencepiece;
+mod steps;
 mod tables;
+mod tokens;
 mod unicode;
 mod unicode_tables;
+mod words;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that fails may panic")]
@@ -26,15 +35,18 @@ mod tests;
 pub use build::{Token, Vocabulary, VocabularyModel, byte_level_decode, byte_token};
 pub use decode::Decoder;
 pub use kind::{Specials, TokenKind};
+#[cfg(feature = "std")]
+pub use pipeline::{AddedToken, Pattern, Pipeline, Step};
 pub use pretokenize::PreTokenizer;
+pub use steps::Behavior;
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::error::Result;
 use crate::token::TokenId;
-use added::FirstBytes;
-use bpe::ByteLevel;
+use added::{Added, Found, Part};
+use bpe::Bpe;
 use merge::Merger;
 use sentencepiece::SentencePiece;
 use tables::{Model, Tables};
@@ -66,8 +78,10 @@ const ENDS: [&str; 19] = [
 #[derive(Debug, Clone, Copy)]
 pub struct Tokenizer<'a> {
     tables: Tables<'a>,
-    /// By [`Specials`].
-    first_bytes: [FirstBytes; 2],
+    /// Found in text as it is.
+    added: Added<'a>,
+    /// Found in text after normalization.
+    normalized: Added<'a>,
     longest_token: usize,
 }
 
@@ -75,9 +89,9 @@ impl<'a> Tokenizer<'a> {
     /// Checks every table of `section` once, in linear time and without heap memory, and borrows them.
     pub fn open(section: &'a [u8]) -> Result<Tokenizer<'a>> {
         let tables = Tables::read(section)?;
-        let first_bytes = [Specials::AsText, Specials::Parse].map(|specials| FirstBytes::of(&tables, specials));
+        let [added, normalized] = [tables.added, tables.normalized].map(|names| Added::new(&tables, names));
         let longest_token = (0..tables.len() as TokenId).map(|id| tables.bytes(id).len()).max().unwrap_or(0);
-        Ok(Tokenizer { tables, first_bytes, longest_token })
+        Ok(Tokenizer { tables, added, normalized, longest_token })
     }
 
     /// The number of tokens; ids are below it.
@@ -87,33 +101,54 @@ impl<'a> Tokenizer<'a> {
 
     /// Appends the tokens of `text` to `out`, without BOS. O(n log n) in its length, without recursion.
     pub fn encode(&self, text: &str, specials: Specials, out: &mut Vec<TokenId>) {
-        self.encode_with(text, specials, &mut Merger::default(), out);
+        self.encode_with(text, specials, true, &mut Merger::default(), out);
     }
 
-    fn encode_with(&self, text: &str, specials: Specials, merger: &mut Merger, out: &mut Vec<TokenId>) {
-        let first = &self.first_bytes[specials as usize];
-        let mut rest = text;
-        while let Some((span, id)) = added::next(&self.tables, first, specials, rest) {
-            self.encode_plain(&rest[..span.start], merger, out);
-            out.push(id);
-            rest = &rest[span.end..];
-        }
-        self.encode_plain(rest, merger, out);
+    /// As [`encode`](Self::encode) for text that goes on behind other text or behind a control token, where some tokenizers
+    /// put no space before it.
+    pub fn encode_on(&self, text: &str, specials: Specials, out: &mut Vec<TokenId>) {
+        self.encode_with(text, specials, false, &mut Merger::default(), out);
+    }
+
+    fn encode_with(&self, text: &str, specials: Specials, first: bool, merger: &mut Merger, out: &mut Vec<TokenId>) {
+        let tables = &self.tables;
+        self.added.parts(tables, specials, text, &mut |part| match part {
+            Part::Token(id) => out.push(id),
+            Part::Text { text, first: begins } => {
+                let normal = tables.normalizer.changed(text);
+                self.normalized.parts(tables, specials, &normal, &mut |part| match part {
+                    Part::Token(id) => out.push(id),
+                    Part::Text { text, first: as_well } => {
+                        self.encode_plain(text, first && begins && as_well, merger, out);
+                    }
+                });
+            }
+        });
     }
 
     /// The leftmost name of an added token in `text`, the longest at one place: where it stands, and its token.
     pub fn next_special(&self, text: &str) -> Option<(Range<usize>, TokenId)> {
-        added::next(&self.tables, &self.first_bytes[Specials::Parse as usize], Specials::Parse, text)
+        self.next_added(text, 0).map(|found| (found.name, found.id))
     }
 
-    /// Encodes text without added tokens, at the start of the whole or after one.
-    fn encode_plain(&self, text: &str, merger: &mut Merger, out: &mut Vec<TokenId>) {
+    /// As [`next_special`](Self::next_special) in `text` from byte `from` on, and the name with the white space around it
+    /// that belongs to the token.
+    pub fn next_special_from(&self, text: &str, from: usize) -> Option<(Range<usize>, Range<usize>, TokenId)> {
+        self.next_added(text, from).map(|found| (found.name, found.span, found.id))
+    }
+
+    fn next_added(&self, text: &str, from: usize) -> Option<Found> {
+        let both = [&self.added, &self.normalized].into_iter();
+        let found = both.filter_map(|added| added.next(&self.tables, Specials::Parse, text, from));
+        found.min_by_key(|found| (found.name.start, core::cmp::Reverse(found.name.end)))
+    }
+
+    /// Encodes text without added tokens; `first` says whether it begins the whole text.
+    fn encode_plain(&self, text: &str, first: bool, merger: &mut Merger, out: &mut Vec<TokenId>) {
         let tables = &self.tables;
-        match tables.model {
-            Model::ByteLevel { pre, buckets, merges, words } => {
-                ByteLevel { tables, pre, buckets, merges, words }.encode(text, merger, out);
-            }
-            Model::SentencePiece(pieces) => SentencePiece { tables, pieces }.encode(text, merger, out),
+        match &tables.model {
+            Model::Merges(model) => Bpe { tables, model }.encode(text, first, merger, out),
+            Model::SentencePiece(pieces) => SentencePiece { tables, pieces: *pieces }.encode(text, merger, out),
         }
     }
 
@@ -146,7 +181,10 @@ impl<'a> Tokenizer<'a> {
 
     /// Whether a text gets a space in front, which decoding takes off again.
     pub fn adds_space(&self) -> bool {
-        matches!(self.tables.model, Model::SentencePiece(pieces) if pieces.space_prefix)
+        match self.tables.model {
+            Model::SentencePiece(pieces) => pieces.space_prefix,
+            Model::Merges(model) => model.strips_space,
+        }
     }
 
     /// The raw bytes of token `id` in a text, which need not be UTF-8: a byte token is its byte, a control token its
@@ -167,6 +205,8 @@ impl<'a> Tokenizer<'a> {
 
     /// The control, user-defined or unknown token of this name.
     pub fn special(&self, name: &str) -> Option<TokenId> {
-        self.tables.find(self.tables.added, name.as_bytes())
+        let Tables { added, normalizer, normalized, tokens, .. } = &self.tables;
+        let found = added.find(name.as_bytes(), *tokens).map(|i| added.id(i));
+        found.or_else(|| normalized.find(normalizer.changed(name).as_bytes(), *tokens).map(|i| normalized.id(i)))
     }
 }

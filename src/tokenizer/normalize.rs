@@ -1,4 +1,4 @@
-//! Unicode normalization form C, by the tables of Unicode 16.0.0.
+//! Unicode normalization forms C and D, by the tables of Unicode 16.0.0.
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
 
@@ -19,6 +19,14 @@ const N_TRAILING: u32 = 28;
 /// `text` in normalization form C; as it is where no character of it could change.
 pub(super) fn nfc(text: &str) -> Cow<'_, str> {
     if text.chars().any(may_change) { Cow::Owned(composed(decomposed(text))) } else { Cow::Borrowed(text) }
+}
+
+/// `text` in normalization form D.
+pub(super) fn nfd(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(decomposed(text).into_iter().filter_map(|(_, c)| char::from_u32(c)).collect())
 }
 
 fn may_change(c: char) -> bool {

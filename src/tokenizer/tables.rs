@@ -1,38 +1,20 @@
 //! The section as borrowed tables: checked once, front to back, then read without a copy.
 
-use super::header::{ABSENT, FLAG_ADD_BOS, FLAG_SPACE_PREFIX, FLAG_WORDS_APART, Header, wrong};
+use super::header::{
+    ABSENT, FLAG_ADD_BOS, FLAG_FUSE_UNKNOWN, FLAG_SPACE_PREFIX, FLAG_WORDS_APART, Header, Kind, wrong,
+};
+use super::names::Names;
+use super::steps::Steps;
+use super::tokens::{MAX_ADDED_BYTES, Tokens, check_ends, ids_in_range, no_text};
+use super::words::{Words, padding};
 use super::{PreTokenizer, TokenKind};
 use crate::error::{Error, Result};
 use crate::format::cursor::Cursor;
 use crate::token::TokenId;
 
-pub(super) const MAX_ADDED_BYTES: usize = 256;
 pub(super) const MAX_BUCKET: u32 = 64;
 /// Bits of a piece entry that hold the id; the tag is above.
 pub(super) const ID_BITS: u32 = 24;
-
-/// A table of little-endian u32.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Words<'a>(&'a [[u8; 4]]);
-
-impl<'a> Words<'a> {
-    fn read(cursor: &mut Cursor<'a>, n: usize, field: &'static str) -> Result<Self> {
-        // A product that wraps on a 32-bit host is more than any slice holds.
-        Ok(Words(cursor.take(n.saturating_mul(4), field)?.as_chunks().0))
-    }
-
-    pub(super) fn len(self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn at(self, i: usize) -> u32 {
-        u32::from_le_bytes(self.0[i])
-    }
-
-    pub(super) fn iter(self) -> impl Iterator<Item = u32> + 'a {
-        self.0.iter().map(|word| u32::from_le_bytes(*word))
-    }
-}
 
 /// Entries parted into 2^bits buckets by a hash.
 #[derive(Debug, Clone, Copy)]
@@ -135,10 +117,33 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// The tables of one of the two models.
+/// What cuts text into the pieces in which symbols are merged.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cut<'a> {
+    Known(PreTokenizer),
+    Steps(Steps<'a>),
+}
+
+/// The tables of merging by rank.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Merges<'a> {
+    pub(super) cut: Cut<'a>,
+    /// Characters, ascending, and their tokens; without them the symbols are bytes.
+    pub(super) characters: Option<(Words<'a>, Words<'a>)>,
+    pub(super) buckets: Buckets<'a>,
+    pub(super) merges: &'a [[u8; 16]],
+    /// Pieces that are a token although their merges lead elsewhere.
+    pub(super) words: Names<'a>,
+    /// Whether a run of symbols that have no token becomes one unknown token.
+    pub(super) fuse_unknown: bool,
+    /// Whether decoding takes the first space of a text off.
+    pub(super) strips_space: bool,
+}
+
+/// The tables of one of the models.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Model<'a> {
-    ByteLevel { pre: PreTokenizer, buckets: Buckets<'a>, merges: &'a [[u8; 16]], words: Words<'a> },
+    Merges(Merges<'a>),
     SentencePiece(Pieces<'a>),
 }
 
@@ -149,8 +154,13 @@ pub(super) struct Tables<'a> {
     pub(super) eos: Option<TokenId>,
     pub(super) unk: Option<TokenId>,
     pub(super) add_bos: bool,
-    tokens: Tokens<'a>,
-    pub(super) added: Words<'a>,
+    pub(super) tokens: Tokens<'a>,
+    /// Found in text as it is.
+    pub(super) added: Names<'a>,
+    /// What is done to text next.
+    pub(super) normalizer: Steps<'a>,
+    /// Found in text after that.
+    pub(super) normalized: Names<'a>,
     byte_ids: Words<'a>,
     pub(super) model: Model<'a>,
 }
@@ -171,32 +181,52 @@ impl<'a> Tables<'a> {
         let text = cursor.take(header.text_bytes, "text")?;
         padding(&mut cursor)?;
         let tokens = Tokens { ends, kinds, text };
-        let added = tokens.sorted(&mut cursor, header.n_added, "added tokens")?;
-        for id in added.iter() {
-            let matched = matches!(tokens.kind(id), TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown);
-            if !matched || !(1..=MAX_ADDED_BYTES).contains(&tokens.bytes(id).len()) {
-                return Err(wrong(format!("token {id} may not be an added token"), cursor.position()));
-            }
-        }
+        let ids = Words::read(&mut cursor, header.n_added, "added tokens")?;
+        ids_in_range(ids.iter(), n, "added tokens")?;
         let byte_ids = Words::read(&mut cursor, 256, "byte ids")?;
         tokens.check_text(byte_ids.iter().filter(|id| *id != ABSENT), "byte ids")?;
-        let model = match header.pre {
-            Some(pre) => {
-                let buckets = Buckets::read(&mut cursor, header.bits, header.n_entries)?;
-                let merges = read_merges(&mut cursor, buckets, header.n_entries, tokens)?;
-                let words = tokens.sorted(&mut cursor, header.n_words, "whole words")?;
-                tokens.check_text(words.iter(), "whole words")?;
-                Model::ByteLevel { pre, buckets, merges, words }
-            }
-            None => Model::SentencePiece(Pieces::read(&mut cursor, &header, tokens)?),
+        let mut tables = Tables {
+            bos: header.bos,
+            eos: header.eos,
+            unk: header.unk,
+            add_bos: header.has(FLAG_ADD_BOS),
+            tokens,
+            added: Names::texts(ids),
+            normalizer: Steps::NONE,
+            normalized: Names::NONE,
+            byte_ids,
+            model: match header.kind {
+                Kind::Scores => Model::SentencePiece(Pieces::read(&mut cursor, &header, tokens)?),
+                Kind::Bytes(pre) => Model::Merges(Merges::read(&mut cursor, &header, tokens, Cut::Known(pre))?),
+                Kind::Steps { .. } => Model::Merges(Merges::NONE),
+            },
         };
+        if let Kind::Steps { characters } = header.kind {
+            tables.added = Names::read(&mut cursor, Some(ids), MAX_ADDED_BYTES)?;
+            tables.normalizer = Steps::read(section, &mut cursor)?;
+            tables.normalized = Names::read(&mut cursor, None, MAX_ADDED_BYTES)?;
+            let cut = Cut::Steps(Steps::read(section, &mut cursor)?);
+            let characters = if characters { Some(read_characters(&mut cursor, tokens)?) } else { None };
+            let merges = Merges::read(&mut cursor, &header, tokens, cut)?;
+            tables.model = Model::Merges(Merges { characters, ..merges });
+        }
+        for names in [tables.added, tables.normalized] {
+            names.check(tokens, "added tokens")?;
+            let added = |id| {
+                let matched =
+                    matches!(tokens.kind(id), TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown);
+                matched && (1..=MAX_ADDED_BYTES).contains(&tokens.bytes(id).len())
+            };
+            if let Some(id) = names.ids().find(|id| !added(*id)) {
+                return Err(wrong(format!("token {id} may not be an added token"), 32));
+            }
+        }
         cursor.finish()?;
-        let Header { bos, eos, unk, .. } = header;
-        Ok(Tables { bos, eos, unk, add_bos: header.has(FLAG_ADD_BOS), tokens, added, byte_ids, model })
+        Ok(tables)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.tokens.ends.len()
+        self.tokens.len()
     }
 
     /// The bytes of token `id`; none where there is no such token.
@@ -212,101 +242,56 @@ impl<'a> Tables<'a> {
     pub(super) fn byte_id(&self, byte: u8) -> Option<TokenId> {
         Some(self.byte_ids.at(byte.into())).filter(|id| *id != ABSENT)
     }
+}
 
-    /// The id with exactly these bytes in a table sorted by bytes.
-    pub(super) fn find(&self, table: Words<'a>, bytes: &[u8]) -> Option<TokenId> {
-        table.0.binary_search_by(|id| self.bytes(u32::from_le_bytes(*id)).cmp(bytes)).ok().map(|i| table.at(i))
+impl<'a> Merges<'a> {
+    /// Tables of nothing, until those of the section are read.
+    const NONE: Merges<'static> = Merges {
+        cut: Cut::Steps(Steps::NONE),
+        characters: None,
+        buckets: Buckets { bits: 0, starts: Words::NONE },
+        merges: &[],
+        words: Names::NONE,
+        fuse_unknown: false,
+        strips_space: false,
+    };
+
+    fn read(cursor: &mut Cursor<'a>, header: &Header, tokens: Tokens<'a>, cut: Cut<'a>) -> Result<Self> {
+        let buckets = Buckets::read(cursor, header.bits, header.n_entries)?;
+        let merges = read_merges(cursor, buckets, header.n_entries, tokens)?;
+        let ids = Words::read(cursor, header.n_words, "whole words")?;
+        let words = match cut {
+            Cut::Known(_) => Names::texts(ids),
+            Cut::Steps(_) => Names::read(cursor, Some(ids), usize::MAX)?,
+        };
+        tokens.check_text(ids.iter(), "whole words")?;
+        words.check(tokens, "whole words")?;
+        let [fuse_unknown, strips_space] = [FLAG_FUSE_UNKNOWN, FLAG_SPACE_PREFIX].map(|flag| header.has(flag));
+        Ok(Merges { cut, characters: None, buckets, merges, words, fuse_unknown, strips_space })
+    }
+
+    /// The merge of two ids.
+    pub(super) fn find(&self, left: TokenId, right: TokenId) -> Option<Merge> {
+        let bucket = &self.merges[self.buckets.range(pair_hash(left, right))];
+        bucket.iter().map(Merge::of).find(|merge| (merge.left, merge.right) == (left, right))
     }
 }
 
-/// The merge of two ids.
-pub(super) fn find_merge(buckets: Buckets, merges: &[[u8; 16]], left: TokenId, right: TokenId) -> Option<Merge> {
-    let bucket = &merges[buckets.range(pair_hash(left, right))];
-    bucket.iter().map(Merge::of).find(|merge| (merge.left, merge.right) == (left, right))
+/// Reads characters, ascending, and the token of each.
+fn read_characters<'a>(cursor: &mut Cursor<'a>, tokens: Tokens) -> Result<(Words<'a>, Words<'a>)> {
+    let at = cursor.position();
+    let n = cursor.count(8, "characters")?;
+    let (characters, ids) = (Words::read(cursor, n, "characters")?, Words::read(cursor, n, "characters")?);
+    tokens.check_text(ids.iter(), "characters")?;
+    match (1..n).find(|i| characters.at(i - 1) >= characters.at(*i)) {
+        Some(i) => Err(wrong(format!("characters do not ascend at entry {i}"), at + 4 * (i + 1))),
+        None => Ok((characters, ids)),
+    }
 }
 
 /// The id in an entry of the piece table.
 pub(super) fn piece_id(entry: u32) -> TokenId {
     entry & ((1 << ID_BITS) - 1)
-}
-
-/// Bytes and kind of each token.
-#[derive(Debug, Clone, Copy)]
-struct Tokens<'a> {
-    ends: Words<'a>,
-    kinds: &'a [u8],
-    text: &'a [u8],
-}
-
-impl<'a> Tokens<'a> {
-    fn bytes(self, id: TokenId) -> &'a [u8] {
-        let id = id as usize;
-        let start = if id == 0 { 0 } else { self.ends.at(id - 1) };
-        &self.text[start as usize..self.ends.at(id) as usize]
-    }
-
-    fn kind(self, id: TokenId) -> TokenKind {
-        self.kinds.get(id as usize).and_then(|code| TokenKind::from_code(*code)).unwrap_or(TokenKind::Unused)
-    }
-
-    /// Whether text may become token `id`: it exists and is no control token.
-    fn is_text(self, id: TokenId) -> bool {
-        (id as usize) < self.kinds.len() && !matches!(self.kind(id), TokenKind::Control | TokenKind::Unknown)
-    }
-
-    fn check_text(self, mut ids: impl Iterator<Item = TokenId>, field: &'static str) -> Result<()> {
-        match ids.find(|id| !self.is_text(*id)) {
-            Some(id) => Err(no_text(id, self.kinds.len()).field(format!("tokenizer {field}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// Reads `n` ids that ascend strictly by their bytes.
-    fn sorted(self, cursor: &mut Cursor<'a>, n: usize, field: &'static str) -> Result<Words<'a>> {
-        let at = cursor.position();
-        let ids = Words::read(cursor, n, field)?;
-        ids_in_range(ids.iter(), self.ends.len(), field)?;
-        let falls = (1..n).find(|i| self.bytes(ids.at(i - 1)) >= self.bytes(ids.at(*i)));
-        match falls {
-            Some(i) => Err(wrong(format!("{field} do not ascend at entry {i}"), at + 4 * i)),
-            None => Ok(ids),
-        }
-    }
-}
-
-fn no_text(id: TokenId, n: usize) -> Error {
-    Error::data(format!("token {id} of {n} is none that text may become"))
-}
-
-fn ids_in_range(mut ids: impl Iterator<Item = TokenId>, n: usize, field: &'static str) -> Result<()> {
-    match ids.find(|id| *id as usize >= n) {
-        Some(id) => Err(Error::data(format!("token {id} of {n}")).field(format!("tokenizer {field}"))),
-        None => Ok(()),
-    }
-}
-
-/// Refuses anything but zeros up to the next multiple of 4.
-fn padding(cursor: &mut Cursor) -> Result<()> {
-    let at = cursor.position();
-    let bytes = cursor.take(at.next_multiple_of(4) - at, "padding")?;
-    if bytes.iter().any(|b| *b != 0) {
-        return Err(wrong("padding is not zero".into(), at));
-    }
-    Ok(())
-}
-
-fn check_ends(ends: Words, text_bytes: usize) -> Result<()> {
-    let mut last = 0;
-    for (id, end) in ends.iter().enumerate() {
-        if end < last || end as usize > text_bytes {
-            return Err(wrong(format!("token {id} is text {last}..{end} of {text_bytes} bytes"), 48 + 4 * id));
-        }
-        last = end;
-    }
-    if last as usize != text_bytes {
-        return Err(wrong(format!("the tokens end at byte {last} of {text_bytes} of text"), 28));
-    }
-    Ok(())
 }
 
 /// Reads the merges; each lies in its bucket, in order, so none is there twice and each is found.

@@ -43,14 +43,14 @@ fn spm() -> Vec<u8> {
     sentence_piece(&["▁a", "ab", "▁", "a", "b", "c", "bc"]).build().unwrap()
 }
 
-fn refused(section: &[u8], says: &str) {
+pub(super) fn refused(section: &[u8], says: &str) {
     let error = Tokenizer::open(section).expect_err(says).to_string();
     assert!(error.contains(says), "{error:?} does not say {says:?}");
     assert!(error.contains("tokenizer"), "{error:?} names no section");
 }
 
 /// Opens a damaged section and, if that goes, uses it: nothing may panic or hang.
-fn survives(section: &[u8]) {
+pub(super) fn survives(section: &[u8]) {
     let Ok(tokenizer) = Tokenizer::open(section) else { return };
     let text = "<|end|> abcabcc <s>a\u{1f999}é'll 12\n<unk>";
     let mut decoder = Decoder::new(&tokenizer);
@@ -104,7 +104,7 @@ fn header_fields_are_checked() {
     let n = word(&section, N_TOKENS);
     refused(&with_word(&section, 0, 3), "unknown model 3");
     refused(&with_word(&section, 4, 0), "unknown model 1 with pre-tokenizer 0");
-    refused(&with_word(&section, 4, 5), "unknown model 1 with pre-tokenizer 5");
+    refused(&with_word(&section, 4, 6), "unknown model 1 with pre-tokenizer 6");
     refused(&with_word(&section, 8, 4), "unknown flags 0x4");
     refused(&with_word(&spm(), 8, 8), "unknown flags 0x8");
     refused(&with_word(&section, 8, 2), "unknown flags 0x2");

@@ -3,6 +3,7 @@
 mod decoding;
 mod encoding;
 mod hostile;
+mod pipeline;
 mod work;
 
 use super::*;

@@ -46,7 +46,7 @@ fn families(n: usize) -> Vec<(&'static str, String)> {
 /// Work on `text`.
 fn steps(tokenizer: &Tokenizer, text: &str) -> f64 {
     let mut merger = Merger::default();
-    tokenizer.encode_with(text, Specials::Parse, &mut merger, &mut Vec::new());
+    tokenizer.encode_with(text, Specials::Parse, true, &mut merger, &mut Vec::new());
     assert!(merger.steps > 0);
     merger.steps as f64
 }

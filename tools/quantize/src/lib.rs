@@ -3,5 +3,6 @@
 pub mod args;
 pub mod convert;
 pub mod families;
+pub mod pattern;
 pub mod report;
 pub mod source;

@@ -204,3 +204,46 @@ fn no_link_leads_out_of_a_directory() {
         std::fs::remove_file(dir.join(name)).expect("removed");
     }
 }
+
+/// The ids of `text` in the model of a case, without BOS.
+fn tokens(case: &str, text: &str) -> Option<Vec<u32>> {
+    let model = model(case)?;
+    let mut ids = Vec::new();
+    model.tokenizer().expect("a tokenizer").encode(text, Specials::AsText, &mut ids);
+    Some(ids)
+}
+
+#[test]
+fn a_space_is_put_in_front_only_where_there_is_none() {
+    let case = "05-metaspace-leading-space";
+    let Some(ids) = tokens(case, " hello world") else { return };
+    assert_eq!(ids, [271, 277]);
+    assert_eq!(tokens(case, "  hello"), Some(vec![259, 271]));
+    assert_eq!(tokens(case, "hello world"), Some(vec![271, 277]));
+}
+
+#[test]
+fn what_no_merge_makes_stays_apart() {
+    let Some(ids) = tokens("07-merge-not-in-the-list", "abc") else { return };
+    assert_eq!(ids, [260, 263]);
+}
+
+#[test]
+fn bytes_that_are_added_tokens_spell_what_has_no_piece() {
+    let Some(ids) = tokens("08-byte-pieces-as-added-tokens", "hello 42") else { return };
+    assert_eq!(ids, [281, 259, 55, 53]);
+}
+
+#[test]
+fn vocab_json_and_merges_txt_are_a_tokenizer() {
+    let Some(ids) = tokens("19-vocab-and-merges", "hello world") else { return };
+    assert_eq!(text(&model("19-vocab-and-merges").expect("a model"), &ids), "hello world");
+    assert_eq!(ids.len(), 2);
+}
+
+#[test]
+fn a_tokenizer_that_is_not_read_is_refused_with_what_to_do() {
+    let Some(folder) = shared("cases/20-tokenizer-model-only/model") else { return };
+    let error = Checkpoint::open(&folder, &OpenOptions::default()).expect_err("refused").to_string();
+    assert!(error.contains("tokenizer.model") && error.contains("writes a tokenizer.json"), "{error}");
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use whit::error::{Error, Result, listed, printable};
 use whit::model::spec::{Part, TensorSpec};
 use whit::model::{Config, GenerationDefaults};
-use whit::tokenizer::{Token, TokenKind, Vocabulary};
+use whit::tokenizer::{Token, TokenKind, Vocabulary, VocabularyModel};
 
 use super::source_file::SourceFile;
 use super::tensor::{Location, SourceTensor};
@@ -102,6 +102,9 @@ impl Checkpoint {
             self.notes
                 .push(format!("the embedding has no row for added tokens, which are left out: {}", listed(&names)));
             vocabulary.tokens.truncate(rows);
+            if let VocabularyModel::Pipeline(pipeline) = &mut vocabulary.model {
+                pipeline.truncate(rows);
+            }
             let there = |id: &u32| (*id as usize) < rows;
             vocabulary.bos = vocabulary.bos.filter(there);
             vocabulary.eos = vocabulary.eos.filter(there);

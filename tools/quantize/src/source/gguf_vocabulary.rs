@@ -1,9 +1,12 @@
 //! The tokenizer in a GGUF file's metadata.
 
+use std::collections::HashMap;
+
 use whit::error::{Error, Result};
-use whit::tokenizer::{PreTokenizer, Token, TokenKind, Vocabulary, VocabularyModel, byte_level_decode};
+use whit::tokenizer::{AddedToken, Pipeline, Token, TokenKind, Vocabulary, VocabularyModel, byte_level_decode};
 
 use super::gguf_meta::{Metadata, shown};
+use super::gguf_patterns::Cut;
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const SCORES: &str = "tokenizer.ggml.scores";
@@ -56,10 +59,10 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<Vocabulary>> {
         tokens.push(Token { bytes, kind, score: scores.as_ref().map_or(0.0, |scores| scores[id]) });
     }
     let n = tokens.len();
-    let model = if byte_level { byte_level_model(metadata)? } else { sentence_piece_model(metadata)? };
-    let llama3 = matches!(model, VocabularyModel::ByteLevel { pre: PreTokenizer::Llama3, .. });
+    let (model, begins) =
+        if byte_level { byte_level_model(metadata, &tokens)? } else { (sentence_piece_model(metadata)?, true) };
     let bos = id(metadata, "bos", n)?;
-    let add_bos = metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(!byte_level || llama3);
+    let add_bos = metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(begins);
     if add_bos && bos.is_none() {
         return Err(metadata.error("tokenizer.ggml.add_bos_token", "true, but there is no bos_token_id"));
     }
@@ -86,15 +89,14 @@ fn id(metadata: &Metadata<'_>, name: &str, n: usize) -> Result<Option<u32>> {
     }
 }
 
-fn byte_level_model(metadata: &Metadata<'_>) -> Result<VocabularyModel> {
-    let pre = match metadata.str(PRE)? {
-        // Files older than the key are of GPT-2's kind.
-        None => PreTokenizer::Gpt2,
-        Some(name) => PreTokenizer::from_name(name).ok_or_else(|| {
-            let error = metadata.error(PRE, format!("pre-tokenizer \"{}\" is not supported", shown(name)));
-            error.hint("supported: gpt-2, llama-bpe, qwen2, smollm, and names that mean the same")
-        })?,
-    };
+/// How text becomes tokens, and whether it begins with BOS where the file does not say.
+fn byte_level_model(metadata: &Metadata<'_>, tokens: &[Token]) -> Result<(VocabularyModel, bool)> {
+    // Files older than the key are of GPT-2's kind.
+    let name = metadata.str(PRE)?.unwrap_or("gpt-2");
+    let cut = Cut::named(name).ok_or_else(|| {
+        let error = metadata.error(PRE, format!("pre-tokenizer \"{}\" is not supported", shown(name)));
+        error.hint("convert its original directory, or name its tokenizer.json with --tokenizer")
+    })?;
     let lines = metadata.strings(MERGES)?.ok_or_else(|| metadata.error(MERGES, "missing"))?;
     let mut merges = Vec::with_capacity(lines.len());
     for (i, line) in lines.iter().enumerate() {
@@ -105,7 +107,51 @@ fn byte_level_model(metadata: &Metadata<'_>) -> Result<VocabularyModel> {
         let pair = byte_level_decode(left).zip(byte_level_decode(right));
         merges.push(pair.ok_or_else(|| refused("not byte-level"))?);
     }
-    Ok(VocabularyModel::ByteLevel { pre, merges, ignore_merges: pre == PreTokenizer::Llama3 })
+    let model = match cut.known {
+        Some(pre) => VocabularyModel::ByteLevel { pre, merges, ignore_merges: cut.ignore_merges },
+        None => VocabularyModel::Pipeline(pipeline(metadata, &cut, tokens, &merges)?),
+    };
+    Ok((model, cut.add_bos))
+}
+
+/// Merges of bytes behind patterns that need a table.
+fn pipeline(metadata: &Metadata<'_>, cut: &Cut, tokens: &[Token], merges: &[(Vec<u8>, Vec<u8>)]) -> Result<Pipeline> {
+    let (normalizer, pre_tokenizer) = cut.steps(metadata, PRE)?;
+    let all = || (0_u32..).zip(tokens);
+    let named = |kind| all().filter(move |(_, token)| token.kind == kind).map(|(id, token)| (&token.bytes[..], id));
+    // A piece is a normal token before it is a user-defined one.
+    let mut ids: HashMap<&[u8], u32> = named(TokenKind::UserDefined).collect();
+    ids.extend(named(TokenKind::Normal));
+    let mut ranked = Vec::with_capacity(merges.len());
+    for (i, (left, right)) in merges.iter().enumerate() {
+        let merged = [&left[..], right].concat();
+        let [Some(left), Some(right), Some(merged)] = [&left[..], right, &merged].map(|piece| ids.get(piece).copied())
+        else {
+            return Err(metadata.error(MERGES, format!("merge {} names or makes no token", i + 1)));
+        };
+        ranked.push([left, right, merged]);
+    }
+    let added = |kind| matches!(kind, TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown);
+    let token = |(id, token): (u32, &Token)| AddedToken {
+        id,
+        name: String::from_utf8_lossy(&token.bytes).into_owned(),
+        lstrip: false,
+        rstrip: false,
+        single_word: false,
+        normalized: false,
+    };
+    Ok(Pipeline {
+        added: all().filter(|(_, token)| added(token.kind) && !token.bytes.is_empty()).map(token).collect(),
+        normalizer,
+        pre_tokenizer,
+        bytes: ids.iter().filter(|(piece, _)| piece.len() == 1).map(|(piece, id)| (piece[0], *id)).collect(),
+        merges: ranked,
+        whole: match cut.ignore_merges {
+            true => ids.iter().map(|(piece, id)| (piece.to_vec(), *id)).collect(),
+            false => Vec::new(),
+        },
+        ..Pipeline::default()
+    })
 }
 
 fn sentence_piece_model(metadata: &Metadata<'_>) -> Result<VocabularyModel> {

@@ -12,6 +12,7 @@ mod gguf;
 mod gguf_config;
 pub(crate) mod gguf_keys;
 mod gguf_meta;
+mod gguf_patterns;
 mod gguf_vocabulary;
 mod hf;
 mod hf_config;
@@ -25,11 +26,13 @@ mod json_text;
 mod llama2c;
 mod rope;
 mod safetensors;
+mod sentencepiece_model;
 mod source_file;
 mod tensor;
 mod tokenizer_bin;
 mod tokenizer_json;
 mod tokenizer_pipeline;
+mod vocab_merges;
 mod word_vectors;
 
 use std::path::Path;
@@ -55,11 +58,14 @@ impl Checkpoint {
     }
 }
 
-/// The vocabulary alone of a GGUF file or a tokenizer.json, as read without a model.
+/// The vocabulary alone of a GGUF file, a tokenizer.json or a tokenizer.model, as read without a model.
 pub fn open_vocabulary(path: &Path) -> Result<Vocabulary> {
     let file = SourceFile::open(path)?;
     if file.map.starts_with(b"GGUF") {
         return gguf::vocabulary(&file).map_err(|e| file.error(e));
+    }
+    if path.extension().is_some_and(|extension| extension == "model") {
+        return sentencepiece_model::read(&file.map).map_err(|e| file.error(e));
     }
     hf_files::with_object(&file, |object| Ok(tokenizer_json::read(object)?.vocabulary))
 }

@@ -1,13 +1,15 @@
-//! tokenizer.json of Hugging Face: byte-level BPE, and BPE with byte fallback as converted from SentencePiece.
+//! tokenizer.json of Hugging Face: BPE over bytes, and over characters with bytes as the fallback.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use whit::error::{Error, Result, listed, printable};
-use whit::tokenizer::{Token, TokenKind, Vocabulary, VocabularyModel, byte_level_decode, byte_token};
+use whit::error::{Result, printable};
+use whit::tokenizer::{
+    AddedToken, Pipeline, PreTokenizer, Token, TokenKind, Vocabulary, VocabularyModel, byte_level_decode, byte_token,
+};
 
 use super::json::{Type, Value};
-use super::tokenizer_pipeline::{self as pipeline, Cut};
+use super::tokenizer_pipeline::{self as pipeline, Cut, Decoding};
 
 /// Ids below this, at most.
 const MAX_TOKENS: usize = 1 << 20;
@@ -32,32 +34,38 @@ pub(super) fn read(object: Value<'_>) -> Result<Read> {
     }
     let model = object.get("model").ok_or_else(|| object.error("missing: model", "model"))?;
     check_model(model)?;
-    let cut = pipeline::cut(object, &mut notes)?;
-    let ids = Ids::of(object, model, &mut notes)?;
-    let byte_level = matches!(cut, Cut::ByteLevel(_));
-    let byte_fallback = flag(model, "byte_fallback")?;
-    if byte_level == byte_fallback {
-        let message = format!("byte_fallback {byte_fallback} with this pre_tokenizer is not supported");
-        return Err(model.error(message, "model.byte_fallback").hint(pipeline::SUPPORTED));
-    }
+    let ids = Ids::of(object, model)?;
     let unk = match model.get("unk_token") {
         Some(value) => {
             let name = value.str("model.unk_token")?;
             let missing = || value.error(format!("\"{}\" is no token", printable(&name)), "model.unk_token");
-            Some(ids.find(&name).ok_or_else(missing)?)
+            Some(ids.model(&name).ok_or_else(missing)?)
         }
         None => None,
     };
-    let merges = merges(model)?;
-    let (tokens, model) = match cut {
-        Cut::ByteLevel(pre) => {
-            let ignore_merges = flag(model, "ignore_merges")?;
-            let merges = byte_level_merges(model, &merges)?;
-            (ids.byte_level_tokens()?, VocabularyModel::ByteLevel { pre, merges, ignore_merges })
-        }
-        Cut::SentencePiece { add_dummy_prefix } => {
-            let tokens = ids.sentence_piece_tokens(model, &merges, unk, &mut notes)?;
-            (tokens, VocabularyModel::SentencePiece { add_dummy_prefix })
+    let mut stages = Stages {
+        ids: &ids,
+        model,
+        unk,
+        normalizer: pipeline::normalizer(object)?,
+        cut: pipeline::cut(object)?,
+        decoding: pipeline::decoding(object, &mut notes)?,
+        byte_fallback: flag(model, "byte_fallback")?,
+        merges: merges(model)?,
+    };
+    let mut tokens = stages.tokens();
+    let model = match stages.plain()? {
+        Some(pre) => stages.byte_level(pre)?,
+        None => {
+            let pipeline = stages.pipeline(&mut notes)?;
+            // The library knows a normalized token by what normalization makes of its name.
+            let said =
+                |token: &&AddedToken| token.normalized && tokens[token.id as usize].kind == TokenKind::UserDefined;
+            let named: Vec<&AddedToken> = pipeline.added.iter().filter(said).collect();
+            for (token, name) in named.iter().zip(pipeline.normalized(named.iter().map(|token| &*token.name))?) {
+                tokens[token.id as usize].bytes = stages.decoding.bytes(&name);
+            }
+            VocabularyModel::Pipeline(pipeline)
         }
     };
     let template = pipeline::template(object, |name| ids.find(name), &mut notes)?;
@@ -100,133 +108,229 @@ fn check_model(model: Value<'_>) -> Result<()> {
 
 /// The tokens of the document by id.
 struct Ids<'j> {
-    /// Name, and the kind of an added token.
-    tokens: Vec<(Cow<'j, str>, Option<TokenKind>)>,
-    by_name: HashMap<Cow<'j, str>, u32>,
+    /// By id; a number that no token has is empty.
+    names: Vec<Option<Cow<'j, str>>>,
+    /// Those of the model's own vocabulary.
+    model: HashMap<Cow<'j, str>, u32>,
+    /// Those that are added, and what they are.
+    added: BTreeMap<u32, (AddedToken, TokenKind)>,
 }
 
 impl<'j> Ids<'j> {
-    fn of(object: Value<'j>, model: Value<'j>, notes: &mut Vec<String>) -> Result<Self> {
+    fn of(object: Value<'j>, model: Value<'j>) -> Result<Self> {
         let field = "model.vocab";
         let vocab = model.get("vocab").ok_or_else(|| model.error("missing: vocab", field))?;
-        let mut named: Vec<(u32, Cow<'j, str>, Option<TokenKind>, Value<'j>)> = Vec::new();
+        let mut ids = Ids { names: Vec::new(), model: HashMap::new(), added: BTreeMap::new() };
         for (name, value) in vocab.entries(field)? {
-            named.push((id(value, &name, field)?, name, None, value));
+            let id = id(value, &name, field)?;
+            ids.place(id, name.clone(), value)?;
+            ids.model.insert(name, id);
         }
-        let mut spaced = Vec::new();
         if let Some(added) = object.get("added_tokens") {
-            let field = "added_tokens";
-            for value in added.items(field)? {
-                let missing = |key: &str| value.error(format!("an added token without {key}"), field);
-                let name = value.get("content").ok_or_else(|| missing("content"))?.str(field)?;
-                let id = id(value.get("id").ok_or_else(|| missing("id"))?, &name, field)?;
-                let special = value.get("special").map_or(Ok(false), |v| v.bool(field))?;
-                let kind = if special { TokenKind::Control } else { TokenKind::UserDefined };
-                let is_set = |key: &&str| value.get(key).is_some_and(|v| v.bool(field).unwrap_or(false));
-                if ["lstrip", "rstrip", "single_word"].iter().any(is_set) {
-                    spaced.push(format!("\"{}\"", printable(&name)));
-                }
-                named.push((id, name, Some(kind), value));
+            for value in added.items("added_tokens")? {
+                ids.add(value)?;
             }
         }
-        if !spaced.is_empty() {
-            let names = listed(&spaced);
-            notes.push(format!(
-                "lstrip, rstrip and single_word of {names} are ignored: spaces beside them stay in the text"
-            ));
-        }
-        if named.is_empty() {
+        if ids.names.is_empty() {
             return Err(vocab.error("no tokens", field));
         }
-        named.sort_by_key(|(id, _, kind, _)| (*id, kind.is_some()));
-        let mut tokens: Vec<(Cow<'j, str>, Option<TokenKind>)> = Vec::with_capacity(named.len());
-        let mut by_name = HashMap::with_capacity(named.len());
-        for (id, name, kind, value) in named {
-            let field = format!("token {id}");
-            if id as usize == tokens.len() {
-                tokens.push((name.clone(), kind));
-            } else if id as usize > tokens.len() {
-                return Err(value.error(format!("no token has the id {}: a hole", tokens.len()), &field));
-            } else {
-                let (other, other_kind) = &mut tokens[id as usize];
-                let both = kind.is_some() && other_kind.is_none() && *other == name;
-                if !both {
-                    let message = format!("both \"{}\" and \"{}\" have this id", printable(other), printable(&name));
-                    return Err(value.error(message, &field));
-                }
-                *other_kind = kind;
-            }
-            if let Some(other) = by_name.insert(name, id).filter(|other| *other != id) {
-                return Err(value.error(format!("has the same name as token {other}"), &field));
-            }
+        Ok(ids)
+    }
+
+    fn place(&mut self, id: u32, name: Cow<'j, str>, value: Value<'_>) -> Result<()> {
+        if self.names.len() <= id as usize {
+            self.names.resize(id as usize + 1, None);
         }
-        Ok(Ids { tokens, by_name })
+        let place = &mut self.names[id as usize];
+        if let Some(other) = place.as_ref().filter(|other| **other != name) {
+            let message = format!("both \"{}\" and \"{}\" have this id", printable(other), printable(&name));
+            return Err(value.error(message, &format!("token {id}")));
+        }
+        *place = Some(name);
+        Ok(())
+    }
+
+    fn add(&mut self, value: Value<'j>) -> Result<()> {
+        let field = "added_tokens";
+        let missing = |key: &str| value.error(format!("an added token without {key}"), field);
+        let name = value.get("content").ok_or_else(|| missing("content"))?.str(field)?;
+        let id = id(value.get("id").ok_or_else(|| missing("id"))?, &name, field)?;
+        let token = format!("token {id}");
+        if name.is_empty() {
+            return Err(value.error("an added token that is empty", &token));
+        }
+        if let Some(other) = self.find(&name).filter(|other| *other != id) {
+            return Err(value.error(format!("has the same name as token {other}"), &token));
+        }
+        let is = |key: &str| value.get(key).map_or(Ok(false), |v| v.bool(field));
+        let special = is("special")?;
+        // A token that is not said to be otherwise is normalized, unless it is special.
+        let normalized = value.get("normalized").map_or(Ok(!special), |v| v.bool(field))?;
+        let [lstrip, rstrip, single_word] = ["lstrip", "rstrip", "single_word"].map(is);
+        let added = AddedToken {
+            id,
+            name: name.clone().into_owned(),
+            lstrip: lstrip?,
+            rstrip: rstrip?,
+            single_word: single_word?,
+            normalized,
+        };
+        self.place(id, name, value)?;
+        let kind = if special { TokenKind::Control } else { TokenKind::UserDefined };
+        if self.added.insert(id, (added, kind)).is_some() {
+            return Err(value.error("is added twice", &token));
+        }
+        Ok(())
+    }
+
+    /// The token of the model's vocabulary.
+    fn model(&self, name: &str) -> Option<u32> {
+        self.model.get(name).copied()
     }
 
     fn find(&self, name: &str) -> Option<u32> {
-        self.by_name.get(name).copied()
+        let added = || self.added.iter().find(|(_, (token, _))| token.name == name).map(|(id, _)| *id);
+        self.model(name).or_else(added)
     }
+}
 
-    fn byte_level_tokens(&self) -> Result<Vec<Token>> {
-        let token = |(id, (name, kind)): (usize, &(Cow<'j, str>, Option<TokenKind>))| -> Result<Token> {
-            let Some(kind) = *kind else {
-                let message = || format!("\"{}\" is not byte-level", printable(name));
-                let bytes = byte_level_decode(name);
-                let bytes = bytes.ok_or_else(|| Error::data(message()).field(format!("token {id}")))?;
-                return Ok(Token { bytes, kind: TokenKind::Normal, score: 0.0 });
-            };
-            Ok(Token { bytes: name.as_bytes().to_vec(), kind, score: 0.0 })
+/// All that the document says of the way from text to tokens.
+struct Stages<'s, 'j> {
+    ids: &'s Ids<'j>,
+    model: Value<'j>,
+    unk: Option<u32>,
+    normalizer: Vec<whit::tokenizer::Step>,
+    cut: Cut,
+    decoding: Decoding,
+    byte_fallback: bool,
+    merges: Merges<'j>,
+}
+
+impl Stages<'_, '_> {
+    /// The pattern, where the document says no more than that text is cut by it and bytes are merged.
+    fn plain(&self) -> Result<Option<PreTokenizer>> {
+        let Some(pre) = self.cut.known else { return Ok(None) };
+        let normalized = match &self.normalizer[..] {
+            [] => !pre.normalizes(),
+            [whit::tokenizer::Step::FormC] => pre.normalizes(),
+            _ => false,
         };
-        self.tokens.iter().enumerate().map(token).collect()
+        let mut pairs = HashSet::new();
+        let once = self.merges.iter().all(|pair| pairs.insert(pair));
+        let added = self.ids.added.values();
+        let by_name = |(token, _): &(AddedToken, TokenKind)| {
+            !(token.lstrip || token.rstrip || token.single_word || token.normalized)
+        };
+        let level = |(name, _): (&Cow<'_, str>, &u32)| byte_level_decode(name).is_some();
+        let names = self.ids.model.iter().filter(|(_, id)| !self.ids.added.contains_key(id));
+        let whole = self.unk.is_none() && !flag(self.model, "fuse_unk")? && names.into_iter().all(level);
+        let whole = whole && self.ids.names.iter().all(Option::is_some);
+        Ok(Some(pre)
+            .filter(|_| self.decoding.byte_level && normalized && once && whole && added.into_iter().all(by_name)))
     }
 
-    /// Pieces whose scores make a merge by score do what the merges do by rank.
-    fn sentence_piece_tokens(
-        &self,
-        model: Value<'_>,
-        merges: &[(Cow<'_, str>, Cow<'_, str>)],
-        unk: Option<u32>,
-        notes: &mut Vec<String>,
-    ) -> Result<Vec<Token>> {
-        let mut scores = vec![f32::NEG_INFINITY; self.tokens.len()];
-        let (mut last, mut scattered) = (None, 0usize);
-        for (rank, (left, right)) in merges.iter().enumerate() {
-            let known = [left.as_ref(), right.as_ref()].iter().all(|piece| self.find(piece).is_some());
-            let merged = self.find(&format!("{left}{right}")).filter(|_| known);
-            let Some(merged) = merged else {
-                let message = format!(
-                    "merge {} of \"{}\" and \"{}\" names or makes no token",
-                    rank + 1,
-                    printable(left),
-                    printable(right)
-                );
-                return Err(model.error(message, "model.merges"));
-            };
-            let score = &mut scores[merged as usize];
-            if *score == f32::NEG_INFINITY {
-                *score = -(rank as f32);
-            } else if last != Some(merged) {
-                scattered += 1;
+    /// What a token is for.
+    fn kind(&self, id: u32, name: &str) -> TokenKind {
+        let in_model = self.ids.model(name) == Some(id);
+        match self.ids.added.get(&id) {
+            _ if self.unk == Some(id) => TokenKind::Unknown,
+            _ if in_model && !self.cut.byte_level && self.byte_fallback && byte_token(name).is_some() => {
+                TokenKind::Byte
             }
-            last = Some(merged);
-        }
-        if scattered > 0 {
-            notes.push(format!("{scattered} merges of tokenizer.json stand apart from others that make the same piece: the first counts"));
-        }
-        let kind = |id: usize, name: &str, added: Option<TokenKind>| match added {
-            _ if unk == Some(id as u32) => TokenKind::Unknown,
-            Some(kind) => kind,
-            None if byte_token(name).is_some() => TokenKind::Byte,
+            Some((_, kind)) => *kind,
             None => TokenKind::Normal,
+        }
+    }
+
+    fn tokens(&self) -> Vec<Token> {
+        let token = |(id, name): (u32, &Option<Cow<'_, str>>)| {
+            let Some(name) = name else { return Token { bytes: Vec::new(), kind: TokenKind::Unused, score: 0.0 } };
+            let kind = self.kind(id, name);
+            let bytes = match kind {
+                TokenKind::Control | TokenKind::Unknown | TokenKind::Unused => name.as_bytes().to_vec(),
+                _ => self.decoding.bytes(name),
+            };
+            Token { bytes, kind, score: 0.0 }
         };
-        let tokens = self.tokens.iter().zip(scores).enumerate();
-        Ok(tokens
-            .map(|(id, ((name, added), score))| Token {
-                bytes: name.as_bytes().to_vec(),
-                kind: kind(id, name, *added),
-                score,
-            })
-            .collect())
+        (0..).zip(&self.ids.names).map(token).collect()
+    }
+
+    fn byte_level(&self, pre: PreTokenizer) -> Result<VocabularyModel> {
+        let ignore_merges = flag(self.model, "ignore_merges")?;
+        let decode = |(i, (left, right)): (usize, &(Cow<'_, str>, Cow<'_, str>))| {
+            let message = || format!("merge {} \"{} {}\" is not byte-level", i + 1, printable(left), printable(right));
+            let pair = byte_level_decode(left).zip(byte_level_decode(right));
+            pair.ok_or_else(|| self.model.error(message(), "model.merges"))
+        };
+        let merges = self.merges.iter().enumerate().map(decode).collect::<Result<_>>()?;
+        Ok(VocabularyModel::ByteLevel { pre, merges, ignore_merges })
+    }
+
+    fn pipeline(&mut self, notes: &mut Vec<String>) -> Result<Pipeline> {
+        let pieces = || self.ids.model.iter().map(|(name, id)| (name.as_ref(), *id, self.kind(*id, name)));
+        let is_text = |kind| matches!(kind, TokenKind::Normal | TokenKind::UserDefined | TokenKind::Byte);
+        let text = || pieces().filter(|(_, _, kind)| is_text(*kind));
+        let single = |name: &str| {
+            let mut chars = name.chars();
+            chars.next().filter(|_| chars.next().is_none())
+        };
+        let (mut characters, mut bytes) = (None, BTreeMap::new());
+        if self.cut.byte_level {
+            bytes.extend(text().filter_map(|(name, id, _)| match byte_level_decode(name)?[..] {
+                [byte] => Some((byte, id)),
+                _ => None,
+            }));
+        } else {
+            characters = Some(text().filter_map(|(name, id, _)| Some((single(name)?, id))).collect());
+            if self.byte_fallback {
+                bytes.extend(text().filter_map(|(name, id, _)| Some((byte_token(name)?, id))));
+            }
+        }
+        let mut whole = Vec::new();
+        if flag(self.model, "ignore_merges")? {
+            whole.extend(text().filter_map(|(name, id, _)| {
+                let bytes = if self.cut.byte_level { byte_level_decode(name)? } else { name.as_bytes().to_vec() };
+                Some((bytes, id)).filter(|(bytes, _)| !bytes.is_empty())
+            }));
+        }
+        let merges = self.ranked(is_text)?;
+        let spelled = |(token, _): &&(AddedToken, TokenKind)| self.kind(token.id, &token.name) == TokenKind::Byte;
+        let bytes_by_name = self.ids.added.values().filter(spelled).count();
+        if bytes_by_name > 0 {
+            notes.push(format!(
+                "{bytes_by_name} tokens of single bytes are listed as added tokens: text that spells their names stays text"
+            ));
+        }
+        Ok(Pipeline {
+            added: self.ids.added.values().filter(|token| !spelled(token)).map(|(token, _)| token.clone()).collect(),
+            fuse_unknown: flag(self.model, "fuse_unk")?,
+            strips_space: self.decoding.strips_space,
+            characters,
+            bytes,
+            merges,
+            whole,
+            normalizer: std::mem::take(&mut self.normalizer),
+            pre_tokenizer: std::mem::take(&mut self.cut.steps),
+        })
+    }
+
+    /// The merges as ids.
+    fn ranked(&self, is_text: impl Fn(TokenKind) -> bool) -> Result<Vec<[u32; 3]>> {
+        let mut out = Vec::with_capacity(self.merges.len());
+        for (i, (left, right)) in self.merges.iter().enumerate() {
+            let refused = |what: &str| {
+                let message = format!("merge {} of \"{}\" and \"{}\" {what}", i + 1, printable(left), printable(right));
+                self.model.error(message, "model.merges")
+            };
+            let merged = format!("{left}{right}");
+            let id = |name: &str| {
+                let id = self.ids.model(name).ok_or_else(|| refused("names or makes no token"))?;
+                let text = is_text(self.kind(id, name));
+                if text { Ok(id) } else { Err(refused("names or makes a control token, which no text may become")) }
+            };
+            out.push([id(left)?, id(right)?, id(&merged)?]);
+        }
+        Ok(out)
     }
 }
 
@@ -273,13 +377,4 @@ fn merges(model: Value<'_>) -> Result<Merges<'_>> {
         out.push(pair);
     }
     Ok(out)
-}
-
-fn byte_level_merges(model: Value<'_>, merges: &Merges<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let decode = |(i, (left, right)): (usize, &(Cow<'_, str>, Cow<'_, str>))| {
-        let message = || format!("merge {} \"{} {}\" is not byte-level", i + 1, printable(left), printable(right));
-        let pair = byte_level_decode(left).zip(byte_level_decode(right));
-        pair.ok_or_else(|| model.error(message(), "model.merges"))
-    };
-    merges.iter().enumerate().map(decode).collect()
 }

@@ -1,23 +1,20 @@
-//! The stages around the model of a tokenizer.json: normalizer, pre-tokenizer, post-processor, decoder. Only the
-//! combinations whose meaning is known exactly are accepted.
+//! The stages around the model of a tokenizer.json: normalizer, pre-tokenizer, post-processor, decoder. Each stage of the
+//! `tokenizers` library that is read becomes steps that compute the same; any other is refused by its name.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+use unicode_normalization::UnicodeNormalization;
 use whit::error::{Error, Result, printable};
-use whit::tokenizer::PreTokenizer;
+use whit::tokenizer::{Behavior, Pattern, PreTokenizer, Step, byte_level_decode, byte_token};
 
 use super::json::Value;
+use crate::pattern;
 
-/// The pipelines that are read, for hints.
-pub(super) const SUPPORTED: &str =
-    "supported: byte-level BPE as of GPT-2, Llama 3, Qwen2, SmolLM2, and BPE with byte fallback as of Llama 2";
-
-/// How text is cut before it is merged.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Cut {
-    ByteLevel(PreTokenizer),
-    SentencePiece { add_dummy_prefix: bool },
-}
+/// SentencePiece's mark for a space.
+const SPACE_MARK: char = '\u{2581}';
+/// The pattern of a `ByteLevel` with `use_regex`.
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// A stage and its type.
 fn typed<'j>(value: Value<'j>, field: &str) -> Result<Cow<'j, str>> {
@@ -26,171 +23,313 @@ fn typed<'j>(value: Value<'j>, field: &str) -> Result<Cow<'j, str>> {
 }
 
 fn unsupported(value: Value<'_>, kind: &str, field: &str) -> Error {
-    value.error(format!("\"{}\" is not supported here", printable(kind)), field).hint(SUPPORTED)
+    let hint = "a tokenizer of another kind of the same model may be among the files: name it with --tokenizer";
+    value.error(format!("\"{}\" is not supported here", printable(kind)), field).hint(hint)
 }
 
-/// The stage itself, or the stages of a `Sequence`, whose list is called `list`.
+/// The stage itself, or the stages of a `Sequence`, whose list is called `list`; sequences within it, too.
 fn stages<'j>(value: Option<Value<'j>>, list: &str, field: &str) -> Result<Vec<(Cow<'j, str>, Value<'j>)>> {
-    let Some(value) = value else { return Ok(Vec::new()) };
-    let kind = typed(value, field)?;
-    if kind != "Sequence" {
-        return Ok(vec![(kind, value)]);
+    let (mut out, mut left) = (Vec::new(), Vec::from_iter(value));
+    while let Some(value) = left.pop() {
+        let kind = typed(value, field)?;
+        if kind != "Sequence" {
+            out.push((kind, value));
+            continue;
+        }
+        let inner = value.get(list).ok_or_else(|| value.error(format!("missing: {list}"), field))?;
+        let inner: Vec<Value<'j>> = inner.items(field)?.collect();
+        left.extend(inner.into_iter().rev());
     }
-    let inner = value.get(list).ok_or_else(|| value.error(format!("missing: {list}"), field))?;
-    inner.items(field)?.map(|stage| Ok((typed(stage, field)?, stage))).collect()
+    Ok(out)
 }
 
 fn flag(value: Value<'_>, key: &str, default: bool, field: &str) -> Result<bool> {
     value.get(key).map_or(Ok(default), |v| v.bool(&format!("{field}.{key}")))
 }
 
-/// What the normalizer does.
-#[derive(Debug, Default)]
-struct Normalizer {
-    nfc: bool,
-    prepends: bool,
-    marks_spaces: bool,
+fn text<'j>(value: Value<'j>, key: &str, field: &str) -> Result<Cow<'j, str>> {
+    let field = format!("{field}.{key}");
+    value.get(key).ok_or_else(|| value.error(format!("missing: {key}"), &field))?.str(&field)
 }
 
-fn normalizer(object: Value<'_>) -> Result<Normalizer> {
-    let field = "normalizer";
-    let mut out = Normalizer::default();
-    for (kind, stage) in stages(object.get(field), "normalizers", field)? {
-        let text = |key: &str| stage.get(key).and_then(|v| v.str("").ok());
+fn one_char(value: Value<'_>, key: &str, default: Option<char>, field: &str) -> Result<char> {
+    if let (None, Some(default)) = (value.get(key), default) {
+        return Ok(default);
+    }
+    let text = text(value, key, field)?;
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(c), None) => Ok(c),
+        _ => Err(value.error(format!("\"{}\" is no single character", printable(&text)), &format!("{field}.{key}"))),
+    }
+}
+
+/// The pattern of a stage: `{"String": ...}` as it is, or `{"Regex": ...}`.
+fn compiled(stage: Value<'_>, field: &str) -> Result<Pattern> {
+    let field = format!("{field}.pattern");
+    let value = stage.get("pattern").ok_or_else(|| stage.error("missing: pattern", &field))?;
+    let (text, pattern) = if let Some(literal) = value.get("String") {
+        let text = literal.str(&field)?;
+        let pattern = pattern::literal(&text);
+        (text, pattern)
+    } else {
+        let regex = value.get("Regex").ok_or_else(|| value.error("neither String nor Regex", &field))?;
+        let text = regex.str(&field)?;
+        let pattern = pattern::compile(&text);
+        (text, pattern)
+    };
+    pattern.map_err(|reason| value.error(format!("\"{}\": {reason}", printable(&text)), &field))
+}
+
+/// The pattern of characters for which `holds`, which is known to compile.
+fn characters(stage: Value<'_>, field: &str, holds: impl Fn(char) -> bool) -> Result<Pattern> {
+    pattern::characters(holds).map_err(|reason| stage.error(reason, field))
+}
+
+/// The steps of the normalizer.
+pub(super) fn normalizer(object: Value<'_>) -> Result<Vec<Step>> {
+    let mut out = Vec::new();
+    for (kind, stage) in stages(object.get("normalizer"), "normalizers", "normalizer")? {
+        let field = &format!("normalizer.{kind}");
         match &*kind {
-            "NFC" => out.nfc = true,
-            "Prepend" if text("prepend").as_deref() == Some("\u{2581}") => out.prepends = true,
-            "Replace" => {
-                let pattern = stage.get("pattern").and_then(|p| p.get("String")).and_then(|p| p.str("").ok());
-                if pattern.as_deref() != Some(" ") || text("content").as_deref() != Some("\u{2581}") {
-                    let message = "a Replace other than of a space by U+2581 is not supported";
-                    return Err(stage.error(message, "normalizer.Replace").hint(SUPPORTED));
-                }
-                out.marks_spaces = true;
+            "NFC" => out.push(Step::FormC),
+            "NFD" => out.push(Step::FormD),
+            "NFKC" => out.extend([compatible(), Step::FormC]),
+            "NFKD" => out.extend([compatible(), Step::FormD]),
+            "Lowercase" => out.push(Step::Characters(mapped(|c| c.to_lowercase().collect()))),
+            "StripAccents" => {
+                let pattern = pattern::compile(r"\p{M}").map_err(|reason| stage.error(reason, field))?;
+                out.push(Step::Replace { pattern, by: String::new() });
             }
-            other => return Err(unsupported(stage, other, field)),
+            "Strip" => {
+                let [left, right] = ["strip_left", "strip_right"].map(|key| flag(stage, key, true, field));
+                let (left, right) = (left?, right?);
+                out.extend((left || right).then_some(Step::Trim { left, right }));
+            }
+            "Prepend" => {
+                let text = text(stage, "prepend", field)?.into_owned();
+                out.push(Step::Prepend { text, unless_there: false, first: false });
+            }
+            "Replace" => {
+                let by = text(stage, "content", field)?.into_owned();
+                out.push(Step::Replace { pattern: compiled(stage, field)?, by });
+            }
+            other => return Err(unsupported(stage, other, "normalizer")),
         }
     }
     Ok(out)
 }
 
-/// Reads normalizer, pre-tokenizer and decoder.
-pub(super) fn cut(object: Value<'_>, notes: &mut Vec<String>) -> Result<Cut> {
-    check_decoder(object)?;
-    let normalizer = normalizer(object)?;
-    let field = "pre_tokenizer";
-    let stages = stages(object.get(field), "pretokenizers", field)?;
-    if stages.is_empty() {
-        return unicode_cut(object, &normalizer);
-    }
-    if let [(kind, stage)] = &stages[..]
-        && *kind == "Metaspace"
-    {
-        return metaspace(*stage, &normalizer, notes);
-    }
-    let pre = byte_level(object, &stages)?;
-    if normalizer.prepends || normalizer.marks_spaces {
-        let stage = object.get("normalizer").unwrap_or(object);
-        return Err(stage.error("not supported before a byte-level pre_tokenizer", "normalizer").hint(SUPPORTED));
-    }
-    if normalizer.nfc && !pre.normalizes() {
-        notes.push("tokenizer.json normalizes text to NFC: whit does so for Qwen2's pattern only".into());
-    } else if !normalizer.nfc && pre.normalizes() {
-        notes
-            .push("text is normalized to NFC, as Qwen2's pattern goes with; tokenizer.json does not ask for it".into());
-    }
-    Ok(Cut::ByteLevel(pre))
+/// Characters that `becomes` changes.
+fn mapped(becomes: impl Fn(char) -> String) -> BTreeMap<char, String> {
+    let changed = |c: char| Some((c, becomes(c))).filter(|(c, text)| !text.chars().eq([*c]));
+    ('\0'..=char::MAX).filter_map(changed).collect()
 }
 
-/// No pre-tokenizer: the normalizer has to do SentencePiece's work.
-fn unicode_cut(object: Value<'_>, normalizer: &Normalizer) -> Result<Cut> {
-    if !normalizer.marks_spaces || normalizer.nfc {
-        return Err(object
-            .error("no pre_tokenizer, and no normalizer that marks spaces", "pre_tokenizer")
-            .hint(SUPPORTED));
-    }
-    Ok(Cut::SentencePiece { add_dummy_prefix: normalizer.prepends })
-}
-
-fn metaspace(stage: Value<'_>, normalizer: &Normalizer, notes: &mut Vec<String>) -> Result<Cut> {
-    let field = "pre_tokenizer.Metaspace";
-    if normalizer.nfc || normalizer.prepends {
-        return Err(stage.error("not supported together with this normalizer", field).hint(SUPPORTED));
-    }
-    let replacement = stage.get("replacement").map(|v| v.str(field)).transpose()?;
-    if replacement.is_some_and(|r| r != "\u{2581}") || flag(stage, "split", false, field)? {
-        return Err(stage.error("only with replacement U+2581 and without split", field).hint(SUPPORTED));
-    }
-    let scheme = stage.get("prepend_scheme").map(|v| v.str(field)).transpose()?;
-    let add_dummy_prefix = match scheme.as_deref() {
-        Some("always") => true,
-        Some("first") => {
-            notes.push("a space is put before each text between special tokens, not before the first only".into());
-            true
-        }
-        Some("never") => false,
-        Some(other) => return Err(unsupported(stage, other, field)),
-        None => flag(stage, "add_prefix_space", true, field)?,
+/// Characters that forms KC and KD change more than forms C and D do; what they become is in order.
+fn compatible() -> Step {
+    let becomes = |c: char| {
+        let text: String = [c].into_iter().nfkd().collect();
+        if text.chars().eq([c].into_iter().nfd()) { String::from(c) } else { text }
     };
-    Ok(Cut::SentencePiece { add_dummy_prefix })
+    Step::Characters(mapped(becomes))
 }
 
-fn byte_level(object: Value<'_>, stages: &[(Cow<'_, str>, Value<'_>)]) -> Result<PreTokenizer> {
-    let field = "pre_tokenizer";
-    let (mut pattern, mut digits, mut bytes) = (None, false, None);
+/// What the pre-tokenizer does.
+pub(super) struct Cut {
+    pub(super) steps: Vec<Step>,
+    /// The bytes of the pieces are the symbols, not their characters.
+    pub(super) byte_level: bool,
+    /// The pattern that the steps amount to, where it is one of those that need no table.
+    pub(super) known: Option<PreTokenizer>,
+}
+
+/// Reads the pre-tokenizer.
+pub(super) fn cut(object: Value<'_>) -> Result<Cut> {
+    let stages = stages(object.get("pre_tokenizer"), "pretokenizers", "pre_tokenizer")?;
+    let mut cut = Cut { steps: Vec::new(), byte_level: false, known: known(&stages)? };
     for (kind, stage) in stages {
-        match &**kind {
-            _ if bytes.is_some() => return Err(unsupported(*stage, kind, field)),
-            "Split" if pattern.is_none() && !digits => pattern = Some((split(*stage)?, *stage)),
-            "Digits" if pattern.is_none() && !digits => {
-                digits = flag(*stage, "individual_digits", false, "pre_tokenizer.Digits")?;
-                if !digits {
-                    return Err(stage.error("only with individual_digits", "pre_tokenizer.Digits").hint(SUPPORTED));
-                }
-            }
+        let field = &format!("pre_tokenizer.{kind}");
+        if cut.byte_level {
+            return Err(unsupported(stage, &format!("{kind} behind ByteLevel"), "pre_tokenizer"));
+        }
+        let behavior = |default: &str| behavior(stage, default, field);
+        let split = |pattern, behavior, invert| Step::Split { pattern, behavior, invert };
+        match &*kind {
             "ByteLevel" => {
-                if flag(*stage, "add_prefix_space", true, "pre_tokenizer.ByteLevel")? {
-                    return Err(stage.error("add_prefix_space is not supported", "pre_tokenizer.ByteLevel"));
+                cut.byte_level = true;
+                if flag(stage, "add_prefix_space", true, field)? {
+                    cut.steps.push(Step::Prepend { text: " ".into(), unless_there: true, first: false });
                 }
-                bytes = Some(flag(*stage, "use_regex", true, "pre_tokenizer.ByteLevel")?);
+                if flag(stage, "use_regex", true, field)? {
+                    let pattern = pattern::compile(GPT2).map_err(|reason| stage.error(reason, field))?;
+                    cut.steps.push(split(pattern, Behavior::Isolated, false));
+                }
             }
-            other => return Err(unsupported(*stage, other, field)),
+            "Split" => {
+                cut.steps.push(split(compiled(stage, field)?, behavior("")?, flag(stage, "invert", false, field)?))
+            }
+            "Digits" => {
+                let alone = flag(stage, "individual_digits", false, field)?;
+                let behavior = if alone { Behavior::Isolated } else { Behavior::Contiguous };
+                cut.steps.push(split(characters(stage, field, char::is_numeric)?, behavior, false));
+            }
+            "Punctuation" => {
+                let pattern = pattern::compile(r"[\p{P}$+<=>^`|~]").map_err(|reason| stage.error(reason, field))?;
+                cut.steps.push(split(pattern, behavior("Isolated")?, false));
+            }
+            "Whitespace" => {
+                let pattern = pattern::compile(r"\w+|[^\w\s]+").map_err(|reason| stage.error(reason, field))?;
+                cut.steps.push(split(pattern, Behavior::Removed, true));
+            }
+            "WhitespaceSplit" => {
+                cut.steps.push(split(characters(stage, field, char::is_whitespace)?, Behavior::Removed, false));
+            }
+            "CharDelimiterSplit" => {
+                let delimiter = one_char(stage, "delimiter", None, field)?;
+                cut.steps.push(split(characters(stage, field, |c| c == delimiter)?, Behavior::Removed, false));
+            }
+            "Metaspace" => cut.steps.extend(metaspace(stage, field)?),
+            other => return Err(unsupported(stage, other, "pre_tokenizer")),
         }
     }
-    match (pattern, digits, bytes) {
-        (None, false, Some(true)) => Ok(PreTokenizer::Gpt2),
-        (None, true, Some(true)) => Ok(PreTokenizer::SmolLm2),
-        (Some((pattern, stage)), false, Some(false)) => PreTokenizer::from_pattern(&pattern).ok_or_else(|| {
-            let message = format!("no known pattern: {}", printable(&pattern));
-            stage.error(message, "pre_tokenizer.Split").hint(SUPPORTED)
-        }),
-        _ => {
-            let stage = object.get(field).unwrap_or(object);
-            Err(stage.error("this sequence of stages is not supported", field).hint(SUPPORTED))
-        }
+    Ok(cut)
+}
+
+fn behavior(stage: Value<'_>, default: &str, field: &str) -> Result<Behavior> {
+    let key = "behavior";
+    let name = if stage.get(key).is_none() { default.into() } else { text(stage, key, field)? };
+    match &*name {
+        "Isolated" => Ok(Behavior::Isolated),
+        "Removed" => Ok(Behavior::Removed),
+        "Contiguous" => Ok(Behavior::Contiguous),
+        "MergedWithPrevious" => Ok(Behavior::MergedWithPrevious),
+        "MergedWithNext" => Ok(Behavior::MergedWithNext),
+        other => Err(unsupported(stage, other, &format!("{field}.{key}"))),
     }
 }
 
-fn split(stage: Value<'_>) -> Result<Cow<'_, str>> {
-    let field = "pre_tokenizer.Split";
-    let regex = stage.get("pattern").and_then(|p| p.get("Regex"));
-    let regex = regex.ok_or_else(|| stage.error("only with a Regex pattern", field).hint(SUPPORTED))?;
-    let behavior = stage.get("behavior").map(|v| v.str(field)).transpose()?;
-    if behavior.as_deref() != Some("Isolated") || flag(stage, "invert", false, field)? {
-        return Err(stage.error("only with behavior Isolated and without invert", field).hint(SUPPORTED));
+fn metaspace(stage: Value<'_>, field: &str) -> Result<Vec<Step>> {
+    let mark = one_char(stage, "replacement", Some(SPACE_MARK), field)?;
+    let replace = Step::Replace { pattern: characters(stage, field, |c| c == ' ')?, by: mark.into() };
+    let prepend = |first| Step::Prepend { text: mark.into(), unless_there: true, first };
+    let mut out = vec![replace];
+    match &*scheme(stage, field)? {
+        "always" => out.push(prepend(false)),
+        "first" => out.push(prepend(true)),
+        "never" => {}
+        other => return Err(unsupported(stage, other, &format!("{field}.prepend_scheme"))),
     }
-    regex.str(field)
+    if flag(stage, "split", true, field)? {
+        let pattern = characters(stage, field, |c| c == mark)?;
+        out.push(Step::Split { pattern, behavior: Behavior::MergedWithNext, invert: false });
+    }
+    Ok(out)
 }
 
-fn check_decoder(object: Value<'_>) -> Result<()> {
-    let field = "decoder";
-    const KNOWN: [&str; 6] = ["ByteLevel", "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"];
-    for (kind, stage) in stages(object.get(field), "decoders", field)? {
-        if !KNOWN.contains(&&*kind) {
-            return Err(unsupported(stage, &kind, field));
+fn scheme<'j>(stage: Value<'j>, field: &str) -> Result<Cow<'j, str>> {
+    if stage.get("prepend_scheme").is_some() {
+        return text(stage, "prepend_scheme", field);
+    }
+    let prepends = flag(stage, "add_prefix_space", true, field)?;
+    Ok(if prepends { "always" } else { "never" }.into())
+}
+
+/// The pattern that needs no table and does what all of `stages` do.
+fn known(stages: &[(Cow<'_, str>, Value<'_>)]) -> Result<Option<PreTokenizer>> {
+    let (Some(&(ref last, byte_level)), before) = (stages.last(), &stages[..stages.len().saturating_sub(1)]) else {
+        return Ok(None);
+    };
+    if last != "ByteLevel" || flag(byte_level, "add_prefix_space", true, "pre_tokenizer.ByteLevel")? {
+        return Ok(None);
+    }
+    let use_regex = flag(byte_level, "use_regex", true, "pre_tokenizer.ByteLevel")?;
+    Ok(match before {
+        [] if use_regex => Some(PreTokenizer::Gpt2),
+        [(kind, stage)] if kind == "Digits" && use_regex => {
+            let alone = flag(*stage, "individual_digits", false, "pre_tokenizer.Digits")?;
+            alone.then_some(PreTokenizer::SmolLm2)
+        }
+        [(kind, stage)] if kind == "Split" && !use_regex => {
+            let field = "pre_tokenizer.Split";
+            let invert = flag(*stage, "invert", false, field)?;
+            // The known patterns leave nothing out: to remove what is between their matches removes nothing.
+            let whole = match behavior(*stage, "", field)? {
+                Behavior::Isolated => true,
+                Behavior::Removed => invert,
+                _ => false,
+            };
+            let regex = stage.get("pattern").and_then(|pattern| pattern.get("Regex"));
+            let regex = regex.map(|regex| regex.str(field)).transpose()?;
+            regex.filter(|_| whole).and_then(|regex| PreTokenizer::from_pattern(&regex))
+        }
+        _ => None,
+    })
+}
+
+/// How tokens become text again.
+#[derive(Debug, Default)]
+pub(super) struct Decoding {
+    /// Text in pieces, and what it stands for, in this order.
+    replaced: Vec<(String, String)>,
+    /// Characters of the byte alphabet are bytes.
+    pub(super) byte_level: bool,
+    /// `<0x0A>` is a byte.
+    pub(super) byte_fallback: bool,
+    /// The first space of a text is taken off.
+    pub(super) strips_space: bool,
+}
+
+impl Decoding {
+    /// What `piece` stands for.
+    pub(super) fn bytes(&self, piece: &str) -> Vec<u8> {
+        if let Some(byte) = byte_token(piece).filter(|_| self.byte_fallback) {
+            return vec![byte];
+        }
+        let text = self.replaced.iter().fold(piece.to_string(), |text, (from, to)| text.replace(from, to));
+        let bytes = if self.byte_level { byte_level_decode(&text) } else { None };
+        bytes.unwrap_or_else(|| text.into_bytes())
+    }
+}
+
+/// Reads the decoder.
+pub(super) fn decoding(object: Value<'_>, notes: &mut Vec<String>) -> Result<Decoding> {
+    let mut out = Decoding::default();
+    let mut fused = false;
+    let stages = stages(object.get("decoder"), "decoders", "decoder")?;
+    if stages.is_empty() {
+        notes.push("tokenizer.json has no decoder: tokens are joined as they are".into());
+    }
+    for (kind, stage) in stages {
+        let field = &format!("decoder.{kind}");
+        match &*kind {
+            "ByteLevel" => out.byte_level = true,
+            "ByteFallback" => out.byte_fallback = true,
+            "Fuse" => fused = true,
+            "Replace" => {
+                let from = stage.get("pattern").and_then(|p| p.get("String")).map(|p| p.str(field)).transpose()?;
+                let from = from.filter(|from| !from.is_empty());
+                let from = from.ok_or_else(|| unsupported(stage, "a pattern that is no text", field))?;
+                out.replaced.push((from.into_owned(), text(stage, "content", field)?.into_owned()));
+            }
+            "Metaspace" => {
+                let mark = one_char(stage, "replacement", Some(SPACE_MARK), field)?;
+                out.strips_space |= scheme(stage, field)? != "never";
+                out.replaced.push((mark.into(), " ".into()));
+            }
+            "Strip" => {
+                let count = |key: &str| stage.get(key).map_or(Ok(0), |n| n.u32(&format!("{field}.{key}")));
+                let space = one_char(stage, "content", Some(' '), field)? == ' ';
+                match (count("start")?, count("stop")?) {
+                    (0, 0) => {}
+                    (1, 0) if space && fused => out.strips_space = true,
+                    _ => return Err(unsupported(stage, "more than one space at the start of a text", field)),
+                }
+            }
+            other => return Err(unsupported(stage, other, "decoder")),
         }
     }
-    Ok(())
+    Ok(out)
 }
 
 /// The token that the post-processor puts before a text: `None` where no post-processor says so, `Some(None)` where
