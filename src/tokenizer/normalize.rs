@@ -1,4 +1,5 @@
-//! Unicode normalization forms C and D, by the tables of Unicode 16.0.0.
+//! Unicode normalization forms C and D, by the tables of Unicode 9, as the `tokenizers` library has them: characters
+//! that were assigned later stay as they are.
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
 

@@ -1,10 +1,16 @@
 """Writes src/tokenizer/unicode_tables.rs: the general categories L* and N*, White_Space, and the data of NFC.
 
-usage: pip install unicodedata2==16.0.0 && python tools/unicode/make_tables.py > src/tokenizer/unicode_tables.rs
+usage: pip install unicodedata2==16.0.0
+       npm install @unicode/unicode-9.0.0
+       node -e "import('@unicode/unicode-9.0.0/General_Category/Unassigned/code-points.mjs')
+                .then(m => console.log(JSON.stringify(m.default)))" > unassigned.json
+       python tools/unicode/make_tables.py unassigned.json > src/tokenizer/unicode_tables.rs
 
-The version of Unicode is pinned, and is that of the regex crate (regex-syntax 0.8), so that the classes are those
-of the `tokenizers` crate's patterns whatever toolchain builds whit.
+The versions of Unicode are pinned. The classes are those of the regex crate (regex-syntax 0.8), and so of the patterns of
+the `tokenizers` library. Its forms C and D are those of Unicode 9: characters that were assigned later stay as they are. What
+was assigned keeps its decomposition and its combining class (Unicode's stability policy), so the data of 16.0.0 serve for both.
 """
+import json
 import sys
 import unicodedata2 as ucd
 
@@ -73,8 +79,11 @@ def main():
             best = (cost, per_block, index, blocks)
     cost, per_block, index, blocks = best
 
-    decompositions, singles, excluded = [], set(), set()
-    for c in scalars():
+    with open(sys.argv[1]) as file:
+        later = set(json.load(file))
+    old = [c for c in scalars() if c not in later]
+    decompositions, excluded = [], set()
+    for c in old:
         parts = ucd.decomposition(chr(c))
         if parts and not parts.startswith("<"):
             first, *rest = (int(p, 16) for p in parts.split())
@@ -83,12 +92,12 @@ def main():
             if ucd.normalize("NFC", chr(c)) != chr(c):
                 excluded.add(c)
     compose = sorted((i for i, d in enumerate(decompositions) if d[0] not in excluded), key=lambda i: decompositions[i][1:])
-    classes_of_marks = ranges((c, ucd.combining(chr(c))) for c in scalars() if ucd.combining(chr(c)))
+    classes_of_marks = ranges((c, ucd.combining(chr(c))) for c in old if ucd.combining(chr(c)))
     seconds = {decompositions[i][2] for i in compose} | set(range(0x1161, 0x1176)) | set(range(0x11A8, 0x11C3))
-    check = ranges((c, 1) for c in scalars() if c in excluded or c in seconds or ucd.combining(chr(c)))
+    check = ranges((c, 1) for c in old if c in excluded or c in seconds or ucd.combining(chr(c)))
 
     out = sys.stdout
-    out.write("//! Unicode 16.0.0 tables, written by tools/unicode/make_tables.py: do not edit.\n\n")
+    out.write("//! Tables of Unicode 16.0.0 (classes) and 9.0.0 (forms C and D), written by tools/unicode/make_tables.py: do not edit.\n\n")
     out.write(f"/// Code points in a block of [`CLASS_BLOCKS`].\npub(super) const CLASS_BLOCK: usize = {per_block};\n")
     out.write(f"\n/// Code points from here on are of class 0. The two class tables take {cost} bytes.\n")
     out.write(f"pub(super) const CLASS_END: u32 = {len(index) * per_block:#x};\n")

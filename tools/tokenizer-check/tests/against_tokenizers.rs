@@ -202,10 +202,9 @@ fn llama3() {
     check("vocab/ggml-vocab-llama-bpe.gguf", r"(?s).", |metadata| byte_level(metadata, split(LLAMA3), true));
 }
 
-/// The reference normalizes by the tables of Unicode 9: later characters that compose or move may differ.
 #[test]
 fn qwen2() {
-    check("vocab/ggml-vocab-qwen2.gguf", r"\p{age:9.0}", |metadata| {
+    check("vocab/ggml-vocab-qwen2.gguf", r"(?s).", |metadata| {
         let mut reference = byte_level(metadata, split(QWEN2), false);
         reference.with_normalizer(Some(NFC));
         reference

@@ -27,3 +27,10 @@ pub fn literal(text: &str) -> Result<Pattern, String> {
 pub fn characters(holds: impl Fn(char) -> bool) -> Result<Pattern, String> {
     automaton::pattern(&Node::One(classes::those(holds)))
 }
+
+/// The characters of a class such as `\p{Lu}`; none where there is no such class.
+pub fn members(class: &str) -> impl Iterator<Item = char> + use<> {
+    let set = classes::named(class).unwrap_or_else(classes::none);
+    let ranges: Vec<_> = set.ranges().iter().map(|range| range.start()..=range.end()).collect();
+    ranges.into_iter().flatten()
+}

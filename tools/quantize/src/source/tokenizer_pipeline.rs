@@ -96,7 +96,7 @@ pub(super) fn normalizer(object: Value<'_>) -> Result<Vec<Step>> {
             "NFD" => out.push(Step::FormD),
             "NFKC" => out.extend([compatible(), Step::FormC]),
             "NFKD" => out.extend([compatible(), Step::FormD]),
-            "Lowercase" => out.push(Step::Characters(mapped(|c| c.to_lowercase().collect()))),
+            "Lowercase" => out.push(Step::Characters(mapped('\0'..=char::MAX, |c| c.to_lowercase().collect()))),
             "StripAccents" => {
                 let pattern = pattern::compile(r"\p{M}").map_err(|reason| stage.error(reason, field))?;
                 out.push(Step::Replace { pattern, by: String::new() });
@@ -120,19 +120,19 @@ pub(super) fn normalizer(object: Value<'_>) -> Result<Vec<Step>> {
     Ok(out)
 }
 
-/// Characters that `becomes` changes.
-fn mapped(becomes: impl Fn(char) -> String) -> BTreeMap<char, String> {
-    let changed = |c: char| Some((c, becomes(c))).filter(|(c, text)| !text.chars().eq([*c]));
-    ('\0'..=char::MAX).filter_map(changed).collect()
+/// Those of `characters` that `becomes` changes.
+fn mapped(characters: impl Iterator<Item = char>, becomes: impl Fn(char) -> String) -> BTreeMap<char, String> {
+    characters.map(|c| (c, becomes(c))).filter(|(c, text)| !text.chars().eq([*c])).collect()
 }
 
-/// Characters that forms KC and KD change more than forms C and D do; what they become is in order.
+/// Characters that forms KC and KD change more than forms C and D do; what they become is in order. The forms of the
+/// `tokenizers` library are those of Unicode 9.
 fn compatible() -> Step {
     let becomes = |c: char| {
         let text: String = [c].into_iter().nfkd().collect();
         if text.chars().eq([c].into_iter().nfd()) { String::from(c) } else { text }
     };
-    Step::Characters(mapped(becomes))
+    Step::Characters(mapped(pattern::members(r"\p{Age:9.0}"), becomes))
 }
 
 /// What the pre-tokenizer does.
