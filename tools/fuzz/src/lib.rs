@@ -13,6 +13,7 @@ pub mod memory;
 mod model;
 mod pieces;
 pub mod random;
+mod stages;
 pub mod targets;
 pub mod watch;
 pub mod worker;

@@ -1,9 +1,13 @@
 //! Tiny vocabularies of both kinds, and the shapes in which formats hold them.
 
-use whit::tokenizer::{PreTokenizer, Token, TokenKind, Vocabulary, VocabularyModel, byte_level_decode};
+use whit::tokenizer::{
+    AddedToken, Behavior, Pipeline, PreTokenizer, Step, Token, TokenKind, Vocabulary, VocabularyModel,
+    byte_level_decode,
+};
 
 use crate::json::{Json, map, number, text};
 use crate::random::Random;
+use crate::stages;
 
 /// A token; the ids are the places.
 #[derive(Debug, Clone)]
@@ -81,7 +85,9 @@ impl Pieces {
             let bytes = if plain { piece.text.clone().into_bytes() } else { spelt(&piece.text) };
             Token { bytes, kind: piece.kind, score: piece.score }
         };
-        let model = if self.byte_level {
+        let model = if random.once_in(4) {
+            VocabularyModel::Pipeline(self.pipeline(random))
+        } else if self.byte_level {
             let merges = self.merges.iter().map(|(left, right)| (spelt(left), spelt(right))).collect();
             VocabularyModel::ByteLevel { pre: random.pick(&PRE), merges, ignore_merges: random.once_in(2) }
         } else {
@@ -97,13 +103,53 @@ impl Pieces {
         }
     }
 
+    /// Merges behind steps, which a pattern cuts.
+    fn pipeline(&self, random: &mut Random) -> Pipeline {
+        let id = |piece: &str| self.tokens.iter().position(|token| token.text == piece).map(|id| id as u32);
+        let pattern = |random: &mut Random| quantize::pattern::compile(&stages::expression(random));
+        let mut pipeline =
+            Pipeline { fuse_unknown: random.once_in(2), strips_space: random.once_in(2), ..Pipeline::default() };
+        for (id, token) in (0_u32..).zip(&self.tokens) {
+            let mut chars = token.text.chars();
+            match (token.kind, chars.next(), chars.next()) {
+                (TokenKind::Normal, Some(c), None) => {
+                    pipeline.characters.get_or_insert_default().insert(c, id);
+                    pipeline.bytes.insert(c as u8, id);
+                }
+                (TokenKind::Control | TokenKind::UserDefined, ..) => {
+                    let [lstrip, rstrip, single_word, normalized] = [4; 4].map(|n| random.once_in(n));
+                    let name = token.text.clone();
+                    pipeline.added.push(AddedToken { id, name, lstrip, rstrip, single_word, normalized });
+                }
+                _ => {}
+            }
+        }
+        if random.once_in(2) {
+            pipeline.characters = None;
+        }
+        let merges = self.merges.iter().filter_map(|(a, b)| Some([id(a)?, id(b)?, id(&format!("{a}{b}"))?]));
+        pipeline.merges = merges.collect();
+        if let Ok(pattern) = pattern(random) {
+            pipeline.normalizer.push(Step::Replace { pattern, by: "ab".into() });
+        }
+        if let Ok(pattern) = pattern(random) {
+            let behavior = random.pick(&[Behavior::Isolated, Behavior::Removed, Behavior::MergedWithNext]);
+            pipeline.pre_tokenizer.push(Step::Split { pattern, behavior, invert: random.once_in(3) });
+        }
+        pipeline.pre_tokenizer.push(Step::Prepend { text: "a".into(), unless_there: true, first: random.once_in(2) });
+        pipeline
+    }
+
     /// As tokenizer.json.
     pub(crate) fn tokenizer_json(&self, random: &mut Random) -> Json {
         let added = |kind| matches!(kind, TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown);
         let listed = self.tokens.iter().enumerate().filter(|(_, token)| added(token.kind)).map(|(id, token)| {
             let special = Json::Bool(token.kind != TokenKind::UserDefined);
-            map([("id", number(id)), ("content", text(&token.text)), ("special", special)])
+            let rules =
+                ["lstrip", "rstrip", "single_word", "normalized"].map(|rule| (rule, Json::Bool(random.once_in(6))));
+            map([("id", number(id)), ("content", text(&token.text)), ("special", special)].into_iter().chain(rules))
         });
+        let listed: Vec<Json> = listed.collect();
         let vocab = self.tokens.iter().enumerate().map(|(id, token)| (token.text.clone(), number(id))).collect();
         let pairs = random.once_in(2);
         let merges = self.merges.iter().map(|(left, right)| {
@@ -121,7 +167,11 @@ impl Pieces {
             model.push(("unk_token", text("<unk>")));
         }
         let mut document = if self.byte_level { byte_level(random) } else { sentence_piece(random) };
-        document.set("added_tokens", Json::List(listed.collect()));
+        if random.once_in(2) {
+            document.set("normalizer", stages::normalizer(random));
+            document.set("pre_tokenizer", stages::pre_tokenizer(self.byte_level, random));
+        }
+        document.set("added_tokens", Json::List(listed));
         document.set("model", map(model));
         document
     }

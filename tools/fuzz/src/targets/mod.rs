@@ -5,6 +5,7 @@ mod config;
 mod gguf;
 mod llama2c;
 mod safetensors;
+mod sentencepiece;
 mod session;
 mod template;
 mod tokenizer;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Box<dyn Target>> {
         Box::new(llama2c::Llama2c),
         Box::new(config::ConfigJson),
         Box::new(tokenizer::TokenizerJson),
+        Box::new(sentencepiece::SentencePiece),
         Box::new(session::SavedSession),
         Box::new(template::ChatTemplate),
     ]

@@ -17,6 +17,10 @@ use super::node::Node;
 const MAX_PLACES: usize = 4096;
 /// States, at most.
 const MAX_STATES: usize = 8192;
+/// Places in all states together, and places that are looked at to find them, at most: published patterns take some
+/// thousands and some hundred thousands.
+const MAX_LISTED: usize = 1 << 20;
+const MAX_VISITS: usize = 1 << 27;
 
 /// What is done at a place.
 #[derive(Debug)]
@@ -133,10 +137,15 @@ pub(super) fn pattern(node: &Node) -> Result<Pattern, String> {
     let mut states: Vec<Vec<usize>> = vec![Vec::new(), vec![start]];
     let mut numbers: HashMap<Vec<usize>, u16> = HashMap::from([(Vec::new(), 0), (vec![start], 1)]);
     let mut transitions = Vec::new();
+    let (mut listed, mut visits) = (1, 0);
     let mut at = 0;
     while at < states.len() {
         let state = states[at].clone();
         for class in members.iter().map(Some).chain([None]) {
+            visits += program.places.len();
+            if visits > MAX_VISITS || listed > MAX_LISTED {
+                return Err("an expression that takes this long to compile is not supported".into());
+            }
             let (reading, matched) = program.follow(&state, class.map(Vec::as_slice));
             let mut next: Vec<usize> = Vec::new();
             for (_, place) in reading.iter().filter(|(set, _)| class.is_some_and(|class| class[*set])) {
@@ -151,6 +160,7 @@ pub(super) fn pattern(node: &Node) -> Result<Pattern, String> {
                 }
                 None => {
                     let number = states.len() as u16;
+                    listed += next.len();
                     states.push(next.clone());
                     numbers.insert(next, number);
                     number

@@ -233,7 +233,8 @@ fn extended(mut vocabulary: Vocabulary, added: &[Added]) -> Result<Vocabulary> {
         let Some(id) = id.map(|id| id as usize) else { continue };
         if id >= vocabulary.tokens.len() {
             if id >= vocabulary.tokens.len() + MAX_ADDED {
-                return Err(Error::data(format!("an added token has the id {id}, far behind the pieces")));
+                let message = format!("an added token has the id {id}, far behind the pieces");
+                return Err(Error::data(message).field(format!("token {id}")));
             }
             vocabulary.tokens.resize(id + 1, Token { bytes: Vec::new(), kind: TokenKind::Unused, score: 0.0 });
         }
@@ -252,7 +253,7 @@ fn extended(mut vocabulary: Vocabulary, added: &[Added]) -> Result<Vocabulary> {
 }
 
 /// Tokens that are added behind the pieces of a tokenizer.model, at most.
-const MAX_ADDED: usize = 1 << 16;
+const MAX_ADDED: usize = 1 << 10;
 
 /// A token is its text, or an object with its text.
 fn token_text(object: Value<'_>, key: &str) -> Result<Option<String>> {

@@ -14,6 +14,9 @@ use super::tokenizer_pipeline::{self as pipeline, Cut, Decoding};
 /// Ids below this, at most.
 const MAX_TOKENS: usize = 1 << 20;
 
+/// Numbers that no token has, at most, besides as many as there are tokens.
+const MAX_UNUSED: usize = 1024;
+
 /// A vocabulary with what was left aside to read it.
 pub(super) struct Read {
     pub(super) vocabulary: Vocabulary,
@@ -108,8 +111,8 @@ fn check_model(model: Value<'_>) -> Result<()> {
 
 /// The tokens of the document by id.
 struct Ids<'j> {
-    /// By id; a number that no token has is empty.
-    names: Vec<Option<Cow<'j, str>>>,
+    /// By id.
+    names: BTreeMap<u32, Cow<'j, str>>,
     /// Those of the model's own vocabulary.
     model: HashMap<Cow<'j, str>, u32>,
     /// Those that are added, and what they are.
@@ -120,7 +123,7 @@ impl<'j> Ids<'j> {
     fn of(object: Value<'j>, model: Value<'j>) -> Result<Self> {
         let field = "model.vocab";
         let vocab = model.get("vocab").ok_or_else(|| model.error("missing: vocab", field))?;
-        let mut ids = Ids { names: Vec::new(), model: HashMap::new(), added: BTreeMap::new() };
+        let mut ids = Ids { names: BTreeMap::new(), model: HashMap::new(), added: BTreeMap::new() };
         for (name, value) in vocab.entries(field)? {
             let id = id(value, &name, field)?;
             ids.place(id, name.clone(), value)?;
@@ -131,23 +134,30 @@ impl<'j> Ids<'j> {
                 ids.add(value)?;
             }
         }
-        if ids.names.is_empty() {
-            return Err(vocab.error("no tokens", field));
+        let Some((last, _)) = ids.names.last_key_value() else { return Err(vocab.error("no tokens", field)) };
+        let n = ids.names.len();
+        if *last as usize > 2 * n + MAX_UNUSED {
+            return Err(
+                vocab.error(format!("{n} tokens, of which one has the id {last}: most numbers are unused"), field)
+            );
         }
         Ok(ids)
     }
 
     fn place(&mut self, id: u32, name: Cow<'j, str>, value: Value<'_>) -> Result<()> {
-        if self.names.len() <= id as usize {
-            self.names.resize(id as usize + 1, None);
+        match self.names.insert(id, name.clone()) {
+            Some(other) if other != name => {
+                let message = format!("both \"{}\" and \"{}\" have this id", printable(&other), printable(&name));
+                Err(value.error(message, &format!("token {id}")))
+            }
+            _ => Ok(()),
         }
-        let place = &mut self.names[id as usize];
-        if let Some(other) = place.as_ref().filter(|other| **other != name) {
-            let message = format!("both \"{}\" and \"{}\" have this id", printable(other), printable(&name));
-            return Err(value.error(message, &format!("token {id}")));
-        }
-        *place = Some(name);
-        Ok(())
+    }
+
+    /// The name of each id up to the last one; a number that no token has is unused.
+    fn all(&self) -> impl Iterator<Item = (u32, Option<&str>)> {
+        let n = self.names.last_key_value().map_or(0, |(id, _)| id + 1);
+        (0..n).map(|id| (id, self.names.get(&id).map(|name| &**name)))
     }
 
     fn add(&mut self, value: Value<'j>) -> Result<()> {
@@ -224,7 +234,7 @@ impl Stages<'_, '_> {
         let level = |(name, _): (&Cow<'_, str>, &u32)| byte_level_decode(name).is_some();
         let names = self.ids.model.iter().filter(|(_, id)| !self.ids.added.contains_key(id));
         let whole = self.unk.is_none() && !flag(self.model, "fuse_unk")? && names.into_iter().all(level);
-        let whole = whole && self.ids.names.iter().all(Option::is_some);
+        let whole = whole && self.ids.all().all(|(_, name)| name.is_some());
         Ok(Some(pre)
             .filter(|_| self.decoding.byte_level && normalized && once && whole && added.into_iter().all(by_name)))
     }
@@ -243,7 +253,7 @@ impl Stages<'_, '_> {
     }
 
     fn tokens(&self) -> Vec<Token> {
-        let token = |(id, name): (u32, &Option<Cow<'_, str>>)| {
+        let token = |(id, name): (u32, Option<&str>)| {
             let Some(name) = name else { return Token { bytes: Vec::new(), kind: TokenKind::Unused, score: 0.0 } };
             let kind = self.kind(id, name);
             let bytes = match kind {
@@ -252,7 +262,7 @@ impl Stages<'_, '_> {
             };
             Token { bytes, kind, score: 0.0 }
         };
-        (0..).zip(&self.ids.names).map(token).collect()
+        self.ids.all().map(token).collect()
     }
 
     fn byte_level(&self, pre: PreTokenizer) -> Result<VocabularyModel> {
