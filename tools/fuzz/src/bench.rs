@@ -64,6 +64,8 @@ impl Bound {
     pub const GGUF: Bound = Bound { peak: [16 << 20, 12], largest: [4 << 20, 4] };
     /// Of JSON. A value is 2 bytes in the text and 16 in the tree, which grows by doubling.
     pub const JSON: Bound = Bound { peak: [16 << 20, 32], largest: [1 << 20, 16] };
+    /// Of a pickle. A value of one byte is 24 on the stack and 48 in a dictionary, both of which grow by doubling.
+    pub const PICKLE: Bound = Bound { peak: [16 << 20, 160], largest: [1 << 20, 64] };
     /// Of a chat template: what it may ask for in all, 64 MiB and 64 bytes for each of the messages.
     pub const TEMPLATE: Bound = Bound { peak: [72 << 20, 256], largest: [64 << 20, 64] };
 }
@@ -123,8 +125,13 @@ impl Bench {
 
     /// Reads the checkpoint at `path`, converts it and has the model write.
     pub fn convert(&mut self, path: &Path, bytes: usize, random: &mut Random) -> Verdict {
+        self.convert_with(path, &OpenOptions::default(), bytes, random)
+    }
+
+    /// As [`Bench::convert`], with `options`.
+    pub fn convert_with(&mut self, path: &Path, options: &OpenOptions, bytes: usize, random: &mut Random) -> Verdict {
         let source = self.reading(bytes, || {
-            let source = Checkpoint::open(path, &OpenOptions::default())?;
+            let source = Checkpoint::open(path, options)?;
             source.tokenizer_section()?;
             Ok(source)
         })?;

@@ -167,7 +167,8 @@ fn write_tensor(
     writer: &mut Writer,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<TensorErrors> {
-    let read = |start: u64, out: &mut [f32]| source.read(p.tensor, start, out);
+    let reader = source.reader(p.tensor)?;
+    let read = |start: u64, out: &mut [f32]| reader.read(start, out);
     let mut total = Errors::default();
     match p.spec.shape {
         Shape::Vector(n) => {

@@ -4,10 +4,12 @@ mod broken;
 mod config;
 mod gguf;
 mod llama2c;
+mod lora;
 mod safetensors;
 mod session;
 mod template;
 mod tokenizer;
+mod torch;
 mod whit_file;
 
 use crate::bench::{Bench, Bound, Files, Verdict};
@@ -35,6 +37,8 @@ pub fn all() -> Vec<Box<dyn Target>> {
     vec![
         Box::new(whit_file::WhitFile),
         Box::new(safetensors::Safetensors),
+        Box::new(torch::Torch),
+        Box::new(lora::Lora),
         Box::new(gguf::Gguf),
         Box::new(llama2c::Llama2c),
         Box::new(config::ConfigJson),

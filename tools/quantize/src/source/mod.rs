@@ -10,8 +10,11 @@ mod encoding;
 mod ggml_blocks;
 mod gguf;
 mod gguf_config;
+mod gguf_header;
 pub(crate) mod gguf_keys;
 mod gguf_meta;
+mod gguf_split;
+mod gguf_tensors;
 mod gguf_vocabulary;
 mod hf;
 mod hf_config;
@@ -19,10 +22,15 @@ pub(crate) mod hf_fields;
 mod hf_files;
 mod hf_rope;
 mod hf_tokenizer;
+mod hf_weights;
 mod json;
 mod json_parser;
 mod json_text;
 mod llama2c;
+mod lora;
+mod lora_config;
+mod pickle;
+mod reader;
 mod rope;
 mod safetensors;
 mod source_file;
@@ -30,7 +38,10 @@ mod tensor;
 mod tokenizer_bin;
 mod tokenizer_json;
 mod tokenizer_pipeline;
+mod torch;
+mod torch_types;
 mod word_vectors;
+mod zip;
 
 use std::path::Path;
 
@@ -38,6 +49,7 @@ use whit::error::{Error, Kind, Result};
 use whit::tokenizer::Vocabulary;
 
 pub use checkpoint::{Checkpoint, OpenOptions, SourceFormat};
+pub use reader::TensorReader;
 pub use source_file::SourceFile;
 pub use tensor::SourceTensor;
 pub use word_vectors::WordVectors;
@@ -66,6 +78,10 @@ pub fn open_vocabulary(path: &Path) -> Result<Vocabulary> {
 
 fn open_file(path: &Path, options: &OpenOptions) -> Result<Checkpoint> {
     let file = SourceFile::open(path)?;
+    if !options.lora.is_empty() {
+        let error = Error::usage("an adapter is merged into a Hugging Face directory").field("--lora");
+        return Err(file.error(error.hint("give the base model as its authors published it")));
+    }
     match &file.map[..file.map.len().min(4)] {
         b"GGUF" => return gguf::open(file, options),
         b"24ka" => return llama2c::open(file, options),
@@ -78,9 +94,7 @@ fn open_file(path: &Path, options: &OpenOptions) -> Result<Checkpoint> {
         return llama2c::open(file, options);
     }
     let error = Error::data("not a checkpoint that quantize knows").field("magic").at(0);
-    Err(file.error(
-        error.hint("it reads Hugging Face directories, GGUF files, llama2.c .bin files and word vectors as text"),
-    ))
+    Err(file.error(error.hint("it reads Hugging Face directories, GGUF files, llama2.c .bin files and word vectors")))
 }
 
 /// What a file is that is no readable checkpoint, and what to do about it.
@@ -90,14 +104,14 @@ fn known_but_not_readable(file: &SourceFile) -> Option<(&'static str, &'static s
     let text = text.trim_ascii_start();
     let big = "convert it to little endian, as gguf-convert-endian does";
     let old = "a format before GGUF; find the model as GGUF or as safetensors";
-    let torch = "pickled files run code when loaded; save the model as safetensors";
+    let torch = "give the directory that holds it, config.json and the tokenizer";
     Some(match bytes {
         [b'F', b'U', b'G', b'G', ..] => ("a big-endian GGUF file", big),
         [b'l', b'm', b'g', b'g', ..] | [b'g', b'g', b'm', b'l', ..] => ("a ggml file", old),
         [b't', b'j', b'g', b'g', ..] | [b'g', b'g', b'j', b't', ..] => ("a ggjt file", old),
         [b'f', b'm', b'g', b'g', ..] | [b'g', b'g', b'm', b'f', ..] => ("a ggmf file", old),
-        [b'P', b'K', 3, 4, ..] => ("a ZIP archive, perhaps a PyTorch checkpoint", torch),
-        [0x80, 2..=5, ..] => ("a Python pickle, perhaps a PyTorch checkpoint", torch),
+        [b'P', b'K', 3, 4, ..] => ("a ZIP archive, perhaps a PyTorch file of tensors", torch),
+        [0x80, 2..=5, ..] => ("a Python pickle, perhaps a PyTorch file of tensors", torch),
         [0x1f, 0x8b, ..] => ("a gzip file", "unpack it first"),
         [_, _, _, _, _, _, 0, 0, b'{', ..] => {
             ("a safetensors file", "give the directory that holds it and config.json")
@@ -105,6 +119,7 @@ fn known_but_not_readable(file: &SourceFile) -> Option<(&'static str, &'static s
         _ if text.starts_with(b"version https://git-lfs") => {
             ("a git-lfs pointer, not the file it stands for", "run `git lfs pull` in its repository")
         }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => ("a text in UTF-16", "save it as UTF-8"),
         _ if text.starts_with(b"<!doctype") || text.starts_with(b"<html") => {
             ("an HTML page", "the download fetched a web page: download the file itself")
         }
