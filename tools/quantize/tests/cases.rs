@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::Arc;
 
-use quantize::source::{Checkpoint, OpenOptions};
+use quantize::source::{Checkpoint, OpenOptions, WordVectors};
 use support::{Converted, shared};
 use whit::chat::Conversation;
 use whit::compute::Compute;
@@ -202,5 +202,18 @@ fn no_link_leads_out_of_a_directory() {
         let error = open().expect_err(name).to_string();
         assert!(error.contains(name) && error.contains("a link out of the directory"), "{error}");
         std::fs::remove_file(dir.join(name)).expect("removed");
+    }
+}
+
+/// word2vec's binary form, with and without the end of a line after each word.
+#[test]
+fn binary_word_vectors_are_read() {
+    for file in ["w2v.bin", "w2v-nonl.bin"] {
+        let Some(path) = shared(&format!("cases/29-word2vec-binary/{file}")) else { return };
+        let vectors = WordVectors::open(&path).expect("a file").expect("word vectors");
+        assert_eq!((vectors.len(), vectors.notes.len()), (5, 0), "{file}");
+        let mut out = vec![0.0; 5 * vectors.dim];
+        vectors.read(0, &mut out).expect("numbers");
+        assert!(out.iter().all(|x| x.is_finite() && x.abs() < 100.0), "{file}: {out:?}");
     }
 }

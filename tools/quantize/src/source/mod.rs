@@ -40,6 +40,9 @@ mod tokenizer_json;
 mod tokenizer_pipeline;
 mod torch;
 mod torch_types;
+mod word_binary;
+mod word_layout;
+mod word_text;
 mod word_vectors;
 mod zip;
 

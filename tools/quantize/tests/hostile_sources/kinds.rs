@@ -20,6 +20,7 @@ fn other_formats_are_named() {
         row("M-05 HTML", "m.gguf", b"\n<!DOCTYPE html><html>", "HTML"),
         row("M-05 safetensors", "model.safetensors", b"\x02\0\0\0\0\0\0\0{}", "give the directory"),
         row("M-05 JSON", "config.json", b"{\"model_type\": \"llama\"}", "give the directory"),
+        row("W-05 UTF-16", "vectors.txt", b"\xff\xfea\0 \x001\0", "a text in UTF-16"),
         row("M-05 text", "readme.txt", b"hello", "not a checkpoint"),
     ]);
 }
