@@ -12,9 +12,10 @@ use crate::source::OpenOptions;
 
 /// Converts a published checkpoint into one flat .whit file.
 ///
-/// INPUT is a Hugging Face directory (config.json, model.safetensors, pytorch_model.bin or shards of either, tokenizer.json), a
-/// GGUF file or a part of a split one, a llama2.c checkpoint with its tokenizer.bin, or word vectors as GloVe, word2vec and fastText
-/// write them (for `whit words`). Of PyTorch's files tensors are read; nothing in them is run.
+/// INPUT is a Hugging Face directory (config.json, model.safetensors, pytorch_model.bin or shards of either, tokenizer.json), one of
+/// Mistral or Meta (params.json, consolidated.safetensors or consolidated.00.pth), a GGUF file or a part of a split one, a llama2.c
+/// checkpoint with its tokenizer.bin, or word vectors as GloVe, word2vec and fastText write them (for `whit words`). Of PyTorch's
+/// files tensors are read; nothing in them is run.
 #[derive(Debug, Parser)]
 #[command(name = "quantize", version, max_term_width = 100)]
 pub struct Args {

@@ -17,7 +17,9 @@ use crate::families::{Family, Layout};
 pub enum SourceFormat {
     /// A directory with config.json and safetensors.
     HuggingFace,
-    /// One GGUF file.
+    /// A directory with params.json and consolidated weights, as Mistral and Meta publish models.
+    Consolidated,
+    /// A GGUF file, or several of one model.
     Gguf,
     /// A llama2.c checkpoint with its tokenizer.bin.
     Llama2c,
@@ -28,6 +30,7 @@ impl SourceFormat {
     pub fn name(self) -> &'static str {
         match self {
             SourceFormat::HuggingFace => "Hugging Face",
+            SourceFormat::Consolidated => "consolidated",
             SourceFormat::Gguf => "GGUF",
             SourceFormat::Llama2c => "llama2.c",
         }

@@ -7,6 +7,8 @@ use whit::error::{Error, Kind, Result};
 use super::checkpoint::{Checkpoint, OpenOptions, SourceFormat};
 use super::hf_config::{self, HfConfig};
 use super::hf_files::{MAX_CONFIG, check_link, optional, with_object};
+use super::hf_weights::Weights;
+use super::source_file::SourceFile;
 use super::tensor::SourceTensor;
 use super::{hf_tokenizer, hf_weights, lora, lora_config};
 use crate::families::{Layout, Naming};
@@ -22,9 +24,28 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
         let error = Error::new(Kind::NoInput, "no config.json: not a Hugging Face checkpoint");
         return Err(error.in_file(dir.display().to_string()));
     };
-    let HfConfig { family, config, bos, eos, dtype, mut notes, query_scales } =
-        with_object(&config_file, hf_config::parse)?;
+    let mut settings = with_object(&config_file, hf_config::parse)?;
     let mut files = vec![config_file];
+    let weights =
+        hf_weights::read(dir, settings.family, &hf_weights::OF_TRANSFORMERS, &mut files, &mut settings.notes)?;
+    if let Some(note) = settings.dtype.take().and_then(|dtype| differing_dtype(&dtype, &weights.0)) {
+        settings.notes.push(note);
+    }
+    let layout = Layout { naming: Naming::HuggingFace, interleaved_rotary: false };
+    finish(dir, options, SourceFormat::HuggingFace, layout, settings, files, weights)
+}
+
+/// Reads what lies beside the configuration and the weights of a directory, whoever named the tensors.
+pub(super) fn finish(
+    dir: &Path,
+    options: &OpenOptions,
+    format: SourceFormat,
+    layout: Layout,
+    settings: HfConfig,
+    mut files: Vec<SourceFile>,
+    (tensors, locations): Weights,
+) -> Result<Checkpoint> {
+    let HfConfig { family, config, bos, eos, mut notes, query_scales, .. } = settings;
     let mut generation = whit::model::GenerationDefaults::default();
     if let Some(file) = optional(dir, "generation_config.json", MAX_CONFIG)? {
         generation = with_object(&file, |object| hf_config::generation(object, config.vocab_size, &mut notes))?;
@@ -32,10 +53,6 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
     }
     if generation.eos.is_empty() {
         generation.eos = eos.unwrap_or_default();
-    }
-    let (tensors, locations) = hf_weights::read(dir, family, &mut files, &mut notes)?;
-    if let Some(note) = dtype.and_then(|dtype| differing_dtype(&dtype, &tensors)) {
-        notes.push(note);
     }
     let tokenizer = hf_tokenizer::read(dir, options, &config, bos, &mut files, &mut notes)?;
     if let Some(eos) = tokenizer.vocabulary.as_ref().and_then(|v| v.eos).filter(|_| generation.eos.is_empty()) {
@@ -55,7 +72,7 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
     }
     let name = dir.canonicalize().ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
     let mut source = Checkpoint {
-        format: SourceFormat::HuggingFace,
+        format,
         config,
         name: name.unwrap_or_default(),
         vocabulary: tokenizer.vocabulary,
@@ -64,7 +81,7 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
         generation,
         licence,
         family,
-        layout: Layout { naming: Naming::HuggingFace, interleaved_rotary: false },
+        layout,
         files,
         tensors,
         notes,

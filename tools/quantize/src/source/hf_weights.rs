@@ -17,28 +17,45 @@ const MAX_INDEX: u64 = 64 << 20;
 const MAX_SHARDS: usize = 1024;
 
 /// A form in which the weights of a directory are stored.
-struct Form {
-    single: &'static str,
-    index: &'static str,
+pub(super) struct Form {
+    pub(super) single: &'static str,
+    /// The index of shards.
+    pub(super) index: &'static str,
     /// What the names of shards end with.
-    end: &'static str,
+    pub(super) end: &'static str,
 }
 
-/// The forms in the order in which they are looked for.
-const FORMS: [Form; 2] = [
-    Form { single: "model.safetensors", index: "model.safetensors.index.json", end: ".safetensors" },
-    Form { single: "pytorch_model.bin", index: "pytorch_model.bin.index.json", end: ".bin" },
-];
+/// How the weights of a directory are stored, and named.
+pub(super) struct Forms {
+    /// In the order in which they are looked for.
+    pub(super) forms: &'static [Form],
+    /// The name in the family's table of a tensor.
+    pub(super) rename: fn(&str) -> String,
+    /// Where there is none of the forms, one file of PyTorch's is taken for it.
+    pub(super) any_name: bool,
+}
+
+/// As transformers has them.
+pub(super) const OF_TRANSFORMERS: Forms = Forms {
+    forms: &[
+        Form { single: "model.safetensors", index: "model.safetensors.index.json", end: ".safetensors" },
+        Form { single: "pytorch_model.bin", index: "pytorch_model.bin.index.json", end: ".bin" },
+    ],
+    rename: str::to_string,
+    any_name: true,
+};
 /// What the names of PyTorch's files end with where they have no name of their own.
 const OF_TORCH: [&str; 3] = [".pth", ".pt", ".bin"];
 /// What the names of those begin with that training programs write beside the weights.
 const OF_TRAINING: [&str; 5] = ["training_args", "optimizer", "scheduler", "rng_state", "adapter_model"];
 
-type Weights = (Vec<SourceTensor>, Vec<Location>);
+/// Tensors, and where they lie.
+pub(super) type Weights = (Vec<SourceTensor>, Vec<Location>);
 
 /// What is read of the weights so far.
 struct Reading<'r> {
     family: &'r Family,
+    rename: fn(&str) -> String,
     files: &'r mut Vec<SourceFile>,
     notes: &'r mut Vec<String>,
     weights: Weights,
@@ -47,7 +64,7 @@ struct Reading<'r> {
 impl Reading<'_> {
     /// Adds all tensors of a file; returns their names as they are in the file.
     fn add(&mut self, file: SourceFile) -> Result<Vec<String>> {
-        let ignored = |name: &str| self.family.ignores(name);
+        let ignored = |name: &str| self.family.ignores(&(self.rename)(name));
         let parsed = if torch::is_torch(&file.map) {
             torch::parse(&file.map, ignored, self.notes)
         } else {
@@ -69,13 +86,15 @@ impl Reading<'_> {
 pub(super) fn read(
     dir: &Path,
     family: &Family,
+    forms: &Forms,
     files: &mut Vec<SourceFile>,
     notes: &mut Vec<String>,
 ) -> Result<Weights> {
-    let mut reading = Reading { family, files, notes, weights: Default::default() };
-    find(dir, &mut reading)?;
+    let rename = forms.rename;
+    let mut reading = Reading { family, rename, files, notes, weights: Default::default() };
+    find(dir, forms, &mut reading)?;
     let mut weights = reading.weights;
-    let names = weights.0.iter().map(|t: &SourceTensor| t.name.clone()).collect();
+    let names = weights.0.iter().map(|t: &SourceTensor| rename(&t.name)).collect();
     let mut names = family.normalize(names);
     weights.0.iter_mut().zip(&names).for_each(|(tensor, name)| tensor.name.clone_from(name));
     names.sort_unstable();
@@ -87,9 +106,9 @@ pub(super) fn read(
 }
 
 /// Reads the first form of weights that the directory has.
-fn find(dir: &Path, reading: &mut Reading<'_>) -> Result<()> {
-    let names: Vec<&str> = FORMS.iter().flat_map(|form| [form.single, form.index]).collect();
-    for form in &FORMS {
+fn find(dir: &Path, Forms { forms, any_name, .. }: &Forms, reading: &mut Reading<'_>) -> Result<()> {
+    let names: Vec<&str> = forms.iter().flat_map(|form| [form.single, form.index]).collect();
+    for form in *forms {
         let found = if let Some(file) = optional(dir, form.single, u64::MAX)? {
             reading.add(file)?;
             form.single
@@ -111,10 +130,11 @@ fn find(dir: &Path, reading: &mut Reading<'_>) -> Result<()> {
         }
         return Ok(());
     }
-    match &of_torch(dir)[..] {
+    let others = if *any_name { of_torch(dir) } else { Vec::new() };
+    match &others[..] {
         [name] => {
             if let Some(file) = optional(dir, name, u64::MAX)? {
-                reading.notes.push(format!("{name} is taken for the weights: there is no {}", FORMS[0].single));
+                reading.notes.push(format!("{name} is taken for the weights: there is no {}", forms[0].single));
                 reading.add(file)?;
             }
             Ok(())
@@ -125,7 +145,7 @@ fn find(dir: &Path, reading: &mut Reading<'_>) -> Result<()> {
             }
             let error = Error::new(Kind::NoInput, format!("neither {} nor {}", names[..3].join(" nor "), names[3]));
             let error = error.in_file(dir.display().to_string());
-            let single = FORMS[0].single;
+            let single = forms[0].single;
             Err(error.hint(format!(
                 "the directory needs the weights of the whole model as {single}, or in shards with an index"
             )))
@@ -172,7 +192,7 @@ fn shards(dir: &Path, index: SourceFile, form: &Form, out: &mut Reading<'_>) -> 
         check_link(dir, &path)?;
         let present = out.add(SourceFile::open(&path)?)?;
         let present: BTreeSet<String> = present.into_iter().collect();
-        for name in tensors.iter().filter(|name| !present.contains(*name) && !out.family.ignores(name)) {
+        for name in tensors.iter().filter(|name| !present.contains(*name) && !out.family.ignores(&(out.rename)(name))) {
             problems.push(format!("tensor \"{}\" is not in {shard}", printable(name)));
         }
         for name in present {

@@ -6,6 +6,7 @@
 //! offset.
 
 mod checkpoint;
+mod consolidated;
 mod encoding;
 mod ggml_blocks;
 mod gguf;
@@ -63,7 +64,11 @@ impl Checkpoint {
         let shown = path.display().to_string();
         let metadata = std::fs::metadata(path)
             .map_err(|e| Error::new(Kind::NoInput, format!("cannot be opened: {e}")).in_file(shown.clone()))?;
-        let mut source = if metadata.is_dir() { hf::open(path, options)? } else { open_file(path, options)? };
+        let mut source = match metadata.is_dir() {
+            true if consolidated::is_consolidated(path) => consolidated::open(path, options)?,
+            true => hf::open(path, options)?,
+            false => open_file(path, options)?,
+        };
         source.config.check().map_err(|e| e.in_file(shown))?;
         source.fit_vocabulary()?;
         Ok(source)
