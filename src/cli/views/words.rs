@@ -81,12 +81,7 @@ impl<'a> Book<'a> {
 
     /// The word `name`: its own vector where the file has one, else the mean of its pieces'.
     fn word(&self, name: &str) -> Result<Word> {
-        let pieces = if self.whole_words {
-            let found = self.tokenizer.special(name).or_else(|| self.tokenizer.special(&name.to_lowercase()));
-            found.into_iter().collect()
-        } else {
-            self.pieces(name)
-        };
+        let pieces = if self.whole_words { self.find(name).into_iter().collect() } else { self.pieces(name) };
         if pieces.is_empty() {
             return Err(Error::usage(format!("{name:?} has no vector in this file")).field("words"));
         }
@@ -95,9 +90,15 @@ impl<'a> Book<'a> {
         Ok(Word { name, vector: self.space.mean(&pieces), pieces })
     }
 
-    /// The file has a vector of just this word.
+    /// The vector of just this word, perhaps in small letters, or with spaces that do not break lines in place of others.
+    fn find(&self, name: &str) -> Option<TokenId> {
+        let spellings = [name.to_owned(), name.to_lowercase(), name.replace(' ', "\u{a0}")];
+        spellings.iter().find_map(|name| self.tokenizer.special(name))
+    }
+
+    /// The file has a vector of this word.
     fn has(&self, name: &str) -> bool {
-        self.whole_words && self.tokenizer.special(name).is_some()
+        self.whole_words && self.find(name).is_some()
     }
 
     /// The tokens of `name` as it stands within a text, else by itself if that is one token.

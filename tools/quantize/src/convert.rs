@@ -122,7 +122,8 @@ pub fn convert_words(
     let errors = matrix.write(&mut writer, &mut |bytes| {
         done += bytes;
         progress(done, total)
-    })?;
+    });
+    let errors = errors.map_err(|e| e.field(format!("tensor \"{name}\"")))?;
     let errors = errors.finish();
     writer.finish_tensor(errors)?;
     let leftovers = writer.leftovers().to_vec();

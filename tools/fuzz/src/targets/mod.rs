@@ -11,6 +11,7 @@ mod template;
 mod tokenizer;
 mod torch;
 mod whit_file;
+mod words;
 
 use crate::bench::{Bench, Bound, Files, Verdict};
 use crate::random::Random;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Box<dyn Target>> {
         Box::new(lora::Lora),
         Box::new(gguf::Gguf),
         Box::new(llama2c::Llama2c),
+        Box::new(words::Words),
         Box::new(config::ConfigJson),
         Box::new(tokenizer::TokenizerJson),
         Box::new(session::SavedSession),
