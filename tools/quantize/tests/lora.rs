@@ -58,6 +58,8 @@ fn merged_models_are_those_of_peft() {
         ("llama", "head", "head"),
         ("llama", "embedding", "embedding"),
         ("gpt2", "conv1d", "conv1d"),
+        ("llama", "dora", "dora"),
+        ("gpt2", "dora_conv1d", "dora_conv1d"),
     ];
     for (base, adapter, like) in cases {
         let source = open(&fixture(base), &[(&fixture(adapter), 1.0)]).unwrap_or_else(|e| panic!("{adapter}: {e}"));
@@ -141,7 +143,6 @@ fn refused_by(base: &str, adapter: &Path) -> Error {
 #[test]
 fn other_adapters_are_refused_in_words() {
     let off_and_on = [
-        ("use_dora", true.into()),
         ("lora_bias", true.into()),
         ("trainable_token_indices", vec![1, 2].into()),
         ("layer_replication", vec![vec![0, 2]].into()),
@@ -151,8 +152,10 @@ fn other_adapters_are_refused_in_words() {
         let error = refused(changed("plain", &[(field, value)], as_it_is).path()).to_string();
         assert!(error.contains("is not merged by quantize") && error.contains(field), "{error}");
     }
-    let dora = refused(&fixture("dora")).to_string();
-    assert!(dora.contains("use_dora") && dora.contains("merge_and_unload"), "{dora}");
+    let half = open(&fixture("llama"), &[(&fixture("dora"), 0.5)]).expect_err("refused").to_string();
+    assert!(half.contains("use_dora") && half.contains("merge_and_unload"), "{half}");
+    let without = refused(changed("plain", &[("use_dora", true.into())], as_it_is).path()).to_string();
+    assert!(without.contains("has no lora_magnitude_vector"), "{without}");
     let hidden = refused(changed("dora", &[("use_dora", false.into())], as_it_is).path()).to_string();
     assert!(hidden.contains("is of no low-rank adapter") && hidden.contains("lora_magnitude_vector"), "{hidden}");
     let other = refused(changed("plain", &[("peft_type", "IA3".into())], as_it_is).path()).to_string();

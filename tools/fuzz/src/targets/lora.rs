@@ -50,8 +50,12 @@ impl Target for Lora {
     fn make(&self, random: &mut Random) -> Files {
         let base = Checkpoint::new(random);
         let rank = random.within(1, 4);
-        let (mut header, data) = tensors(&base, rank, random);
+        let dora = random.once_in(6);
+        let (mut header, data) = tensors(&base, rank, dora, random);
         let mut config = map([("peft_type", text("LORA")), ("r", number(rank)), ("lora_alpha", number(8))]);
+        if dora {
+            config.set("use_dora", Json::Bool(true));
+        }
         if random.once_in(4) {
             config.set("use_rslora", Json::Bool(random.once_in(2)));
             config.set("alpha_pattern", map([("q_proj", number("0.5")), ("layers.1.mlp.up_proj", number(3))]));
@@ -85,8 +89,8 @@ impl Target for Lora {
     }
 }
 
-/// A and B of some of the base model's matrices, and now and then a whole tensor.
-fn tensors(base: &Checkpoint, rank: usize, random: &mut Random) -> (Json, Vec<u8>) {
+/// A and B, with `dora` also the magnitudes, of some of the base model's matrices, and now and then a whole tensor.
+fn tensors(base: &Checkpoint, rank: usize, dora: bool, random: &mut Random) -> (Json, Vec<u8>) {
     let Json::Map(entries) = &base.header else { return (Json::Null, Vec::new()) };
     let (mut out, mut data) = (Vec::new(), Vec::new());
     let mut add = |name: String, shape: &[usize], random: &mut Random| {
@@ -112,6 +116,9 @@ fn tensors(base: &Checkpoint, rank: usize, random: &mut Random) -> (Json, Vec<u8
                 let (inputs, outputs) = if turned { (rows, cols) } else { (cols, rows) };
                 add(format!("{module}.lora_A.weight"), &[rank, inputs], random);
                 add(format!("{module}.lora_B.weight"), &[outputs, rank], random);
+                if dora {
+                    add(format!("{module}.lora_magnitude_vector"), &[outputs], random);
+                }
             }
             [n] if random.once_in(12) => add(name.clone(), &[n], random),
             [rows, cols] if name.contains("embed_tokens") && random.once_in(8) => {

@@ -57,6 +57,8 @@ pub(super) struct Merge {
     /// The matrix is stored as (in, out), as that of an embedding or of GPT-2 is.
     pub(super) transposed: bool,
     pub(super) scale: f64,
+    /// What the length of each output's weights becomes (DoRA, Liu et al. 2024).
+    pub(super) magnitude: Option<Location>,
 }
 
 /// An opened checkpoint.

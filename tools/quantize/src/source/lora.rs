@@ -17,11 +17,12 @@ use super::{safetensors, torch};
 /// The files that an adapter's tensors may be in, in the order in which they are looked for.
 const WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
 
-/// The two matrices of a module, by their numbers among the adapter's tensors.
+/// The matrices of a module, by their numbers among the adapter's tensors.
 #[derive(Debug, Default)]
 struct Pair {
     a: Option<usize>,
     b: Option<usize>,
+    magnitude: Option<usize>,
     of_embedding: bool,
 }
 
@@ -30,6 +31,8 @@ struct Pair {
 enum Meaning {
     /// A or B of a module, perhaps of an embedding.
     Factor { module: String, is_a: bool, of_embedding: bool },
+    /// The lengths of the weights of a module's outputs.
+    Magnitude(String),
     /// It takes the place of a tensor of the base model.
     Whole(String),
     /// A copy of what the base model has.
@@ -90,9 +93,12 @@ impl Adapter<'_> {
                     pair.of_embedding |= of_embedding;
                     *(if is_a { &mut pair.a } else { &mut pair.b }) = Some(i);
                 }
+                Meaning::Magnitude(module) if self.settings.dora => {
+                    pairs.entry(module).or_default().magnitude = Some(i);
+                }
                 Meaning::Whole(name) => whole.push((name, i)),
                 Meaning::Copy => {}
-                Meaning::Unknown => {
+                Meaning::Magnitude(_) | Meaning::Unknown => {
                     return Err(self.error(i, "is of no low-rank adapter").hint(ELSEWHERE));
                 }
             }
@@ -105,7 +111,7 @@ impl Adapter<'_> {
         let mut merges = Vec::new();
         for (module, pair) in &pairs {
             let (Some(a), Some(b)) = (pair.a, pair.b) else {
-                let one = pair.a.or(pair.b).unwrap_or(0);
+                let one = pair.a.or(pair.b).or(pair.magnitude).unwrap_or(0);
                 let error = self.error(one, "has no counterpart: A and B belong together");
                 return Err(error.hint("copy the adapter again"));
             };
@@ -115,7 +121,9 @@ impl Adapter<'_> {
                 let error = self.error(a, "changes the unembedding, for which the embedding of the base model stands");
                 return Err(error.hint(ELSEWHERE));
             };
-            merges.push((tensor, self.pair(source, &base, module, (a, b, pair.of_embedding), tensor)?));
+            let merge = self.pair(source, &base, module, (a, b, pair.of_embedding), tensor)?;
+            let magnitude = self.magnitude(pair, a, merge.transposed, &source.tensors[tensor].shape)?;
+            merges.push((tensor, Merge { magnitude, ..merge }));
         }
         base.check_tied(source, &replaced, &merges)?;
         self.put(source, replaced, merges)
@@ -153,7 +161,30 @@ impl Adapter<'_> {
             return Err(self.error(a, message).hint("the adapter is of another model"));
         }
         let [a, b] = [a, b].map(|i| self.location(i));
-        Ok(Merge { a, b, rank: rank as usize, transposed, scale: scale * self.strength })
+        Ok(Merge { a, b, rank: rank as usize, transposed, scale: scale * self.strength, magnitude: None })
+    }
+
+    /// Where the lengths of a module's outputs lie, if the adapter sets them; `shape` is the base model's.
+    fn magnitude(&self, pair: &Pair, a: usize, transposed: bool, shape: &[u64]) -> Result<Option<Location>> {
+        if !self.settings.dora {
+            return Ok(None);
+        }
+        if pair.of_embedding || self.strength != 1.0 {
+            let error =
+                self.error(a, "use_dora of an embedding, or times another factor than 1, is not merged by quantize");
+            return Err(error.hint(ELSEWHERE));
+        }
+        let Some(magnitude) = pair.magnitude else {
+            let error = self.error(a, format!("has no lora_magnitude_vector, but {CONFIG} says use_dora"));
+            return Err(error.hint("copy the adapter again"));
+        };
+        let (found, wanted) = (&self.entries[magnitude].shape, shape[usize::from(transposed)]);
+        // Some versions of PEFT have a dimension of 1 beside it.
+        if !found.contains(&wanted) || found.iter().product::<u64>() != wanted {
+            let error = self.error(magnitude, format!("has shape {found:?}, not [{wanted}]"));
+            return Err(error.hint("the adapter is of another model"));
+        }
+        Ok(Some(self.location(magnitude)))
     }
 
     fn location(&self, i: usize) -> Location {
@@ -294,6 +325,7 @@ fn meaning(name: &str) -> Meaning {
         (mark @ ("lora_A" | "lora_B"), Some("weight")) if near => {
             Meaning::Factor { module, is_a: mark == "lora_A", of_embedding: false }
         }
+        ("lora_magnitude_vector", _) if near => Meaning::Magnitude(module),
         (mark @ ("lora_embedding_A" | "lora_embedding_B"), _) if near => {
             Meaning::Factor { module, is_a: mark == "lora_embedding_A", of_embedding: true }
         }

@@ -13,7 +13,6 @@ pub(super) const CONFIG: &str = "adapter_config.json";
 
 /// Fields that change what an adapter computes, or of which model it is an adapter; where one is set, the adapter is refused.
 const NOT_MERGED: [&str; 12] = [
-    "use_dora",
     "use_qalora",
     "use_bdlora",
     "lora_bias",
@@ -25,6 +24,7 @@ const NOT_MERGED: [&str; 12] = [
     "arrow_config",
     "kasa_config",
     "velora_config",
+    "monteclora_config",
 ];
 /// Ways to begin that change the base model, too.
 const OTHER_BASES: [&str; 4] = ["pissa", "olora", "corda", "loftq"];
@@ -37,6 +37,8 @@ pub(super) struct LoraConfig {
     rank: u64,
     alpha: f64,
     by_root: bool,
+    /// The lengths of the weights of outputs are trained, too.
+    pub(super) dora: bool,
     ranks: Vec<(String, u64)>,
     alphas: Vec<(String, f64)>,
     pub(super) notes: Vec<String>,
@@ -80,10 +82,11 @@ impl LoraConfig {
         } else {
             object.get("lora_alpha").map_or(Ok(8.0), |value| value.f64("lora_alpha"))?
         };
-        let by_root = object.set("use_rslora").map_or(Ok(false), |value| value.bool("use_rslora"))?;
+        let flag = |key: &str| object.set(key).map_or(Ok(false), |value| value.bool(key));
+        let (by_root, dora) = (flag("use_rslora")?, flag("use_dora")?);
         let ranks = pattern(object, "rank_pattern", number)?;
         let alphas = pattern(object, "alpha_pattern", |value, key| value.f64(key))?;
-        Ok(LoraConfig { rank, alpha, by_root, ranks, alphas, notes })
+        Ok(LoraConfig { rank, alpha, by_root, dora, ranks, alphas, notes })
     }
 
     /// The rank of the adapter of a module, and what its product is multiplied by.

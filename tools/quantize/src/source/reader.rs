@@ -24,6 +24,9 @@ struct Added {
     right: Vec<f32>,
     rank: usize,
     scale: f64,
+    /// What each row is multiplied by after that, or each column; empty: nothing.
+    factors: Vec<f64>,
+    by_column: bool,
 }
 
 impl Checkpoint {
@@ -34,6 +37,10 @@ impl Checkpoint {
         let mut reader = TensorReader::plain(tensor, *location, &self.files)?;
         for merge in self.merges.get(&tensor.name).into_iter().flatten() {
             reader.added.push(added(&self.files, tensor, merge)?);
+            if let Some(magnitude) = merge.magnitude {
+                let factors = reader.factors(&self.files, magnitude, merge.transposed)?;
+                reader.added.last_mut().into_iter().for_each(|added| added.factors.clone_from(&factors));
+            }
         }
         Ok(reader)
     }
@@ -41,7 +48,7 @@ impl Checkpoint {
 
 /// What `merge` adds to `tensor`, a matrix.
 fn added(files: &[SourceFile], tensor: &SourceTensor, merge: &Merge) -> Result<Added> {
-    let Merge { a, b, rank, transposed, scale } = *merge;
+    let Merge { a, b, rank, transposed, scale, .. } = *merge;
     let [rows, cols] = [tensor.shape[0] as usize, tensor.shape[1] as usize];
     let values = |location, shape: [usize; 2]| -> Result<Vec<f32>> {
         let tensor = SourceTensor { shape: shape.map(|n| n as u64).to_vec(), ..tensor.clone() };
@@ -54,7 +61,7 @@ fn added(files: &[SourceFile], tensor: &SourceTensor, merge: &Merge) -> Result<A
     } else {
         (values(b, [rows, rank])?, values(a, [rank, cols])?)
     };
-    Ok(Added { left, right, rank, scale })
+    Ok(Added { left, right, rank, scale, factors: Vec::new(), by_column: transposed })
 }
 
 /// The transpose of a matrix of so many rows.
@@ -98,7 +105,30 @@ impl<'c> TensorReader<'c> {
     }
 }
 
+impl TensorReader<'_> {
+    /// What the weights of each output are multiplied by so that their length is the one at `magnitude`.
+    fn factors(&self, files: &[SourceFile], magnitude: Location, by_column: bool) -> Result<Vec<f64>> {
+        let [rows, cols] = [self.tensor.shape[0] as usize, self.tensor.shape[1] as usize];
+        let n = if by_column { cols } else { rows };
+        let (mut row, mut squares, mut lengths) = (vec![0.0; cols], vec![0.0; n], vec![0.0; n]);
+        for r in 0..rows {
+            self.read((r * cols) as u64, &mut row)?;
+            for (c, x) in row.iter().enumerate() {
+                squares[if by_column { c } else { r }] += f64::from(*x) * f64::from(*x);
+            }
+        }
+        let vector = SourceTensor { shape: vec![n as u64], ..self.tensor.clone() };
+        TensorReader::plain(&vector, magnitude, files)?.read(0, &mut lengths)?;
+        Ok(lengths.iter().zip(squares).map(|(length, square)| f64::from(*length) / f64::sqrt(square)).collect())
+    }
+}
+
 impl Added {
+    /// What the element in `row` and `col` is multiplied by.
+    fn factor(&self, row: usize, col: usize) -> f64 {
+        self.factors.get(if self.by_column { col } else { row }).copied().unwrap_or(1.0)
+    }
+
     /// Adds the product's elements from `start` on, in f64.
     fn add(&self, mut start: usize, mut out: &mut [f32]) {
         let cols = self.right.len() / self.rank;
@@ -113,7 +143,9 @@ impl Added {
                 let right = &self.right[k * cols + col..][..n];
                 sums.iter_mut().zip(right).for_each(|(sum, right)| *sum += f64::from(*left) * f64::from(*right));
             }
-            now.iter_mut().zip(&sums).for_each(|(x, sum)| *x = (f64::from(*x) + self.scale * sum) as f32);
+            for (c, (x, sum)) in (col..).zip(now.iter_mut().zip(&sums)) {
+                *x = ((f64::from(*x) + self.scale * sum) * self.factor(row, c)) as f32;
+            }
             (out, start) = (later, start + n);
         }
     }
