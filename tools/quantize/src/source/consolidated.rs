@@ -81,10 +81,11 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
             })
             .collect(),
     );
-    let settings =
+    let mut settings =
         HfConfig { family: &LLAMA, config, bos: None, eos: None, dtype: None, notes, query_scales: Vec::new() };
+    let generation = hf::generation(dir, &mut settings, &mut files)?;
     let layout = Layout { naming: Naming::HuggingFace, interleaved_rotary: true };
-    hf::finish(dir, options, SourceFormat::Consolidated, layout, settings, files, weights)
+    hf::finish(dir, options, (SourceFormat::Consolidated, layout), settings, generation, files, weights)
 }
 
 /// The name in transformers of a tensor of this form; of another, its own.

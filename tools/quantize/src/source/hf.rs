@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use whit::error::{Error, Kind, Result};
+use whit::model::GenerationDefaults;
 
 use super::checkpoint::{Checkpoint, OpenOptions, SourceFormat};
 use super::hf_config::{self, HfConfig};
@@ -26,34 +27,45 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Checkpoint> {
     };
     let mut settings = with_object(&config_file, hf_config::parse)?;
     let mut files = vec![config_file];
+    let generation = generation(dir, &mut settings, &mut files)?;
     let weights =
         hf_weights::read(dir, settings.family, &hf_weights::OF_TRANSFORMERS, &mut files, &mut settings.notes)?;
     if let Some(note) = settings.dtype.take().and_then(|dtype| differing_dtype(&dtype, &weights.0)) {
         settings.notes.push(note);
     }
     let layout = Layout { naming: Naming::HuggingFace, interleaved_rotary: false };
-    finish(dir, options, SourceFormat::HuggingFace, layout, settings, files, weights)
+    finish(dir, options, (SourceFormat::HuggingFace, layout), settings, generation, files, weights)
+}
+
+/// What generation_config.json recommends, and config.json where that names no ends of texts.
+pub(super) fn generation(
+    dir: &Path,
+    settings: &mut HfConfig,
+    files: &mut Vec<SourceFile>,
+) -> Result<GenerationDefaults> {
+    let mut generation = GenerationDefaults::default();
+    if let Some(file) = optional(dir, "generation_config.json", MAX_CONFIG)? {
+        let HfConfig { config, notes, .. } = settings;
+        generation = with_object(&file, |object| hf_config::generation(object, config.vocab_size, notes))?;
+        files.push(file);
+    }
+    if generation.eos.is_empty() {
+        generation.eos = settings.eos.take().unwrap_or_default();
+    }
+    Ok(generation)
 }
 
 /// Reads what lies beside the configuration and the weights of a directory, whoever named the tensors.
 pub(super) fn finish(
     dir: &Path,
     options: &OpenOptions,
-    format: SourceFormat,
-    layout: Layout,
+    (format, layout): (SourceFormat, Layout),
     settings: HfConfig,
+    mut generation: GenerationDefaults,
     mut files: Vec<SourceFile>,
     (tensors, locations): Weights,
 ) -> Result<Checkpoint> {
-    let HfConfig { family, config, bos, eos, mut notes, query_scales, .. } = settings;
-    let mut generation = whit::model::GenerationDefaults::default();
-    if let Some(file) = optional(dir, "generation_config.json", MAX_CONFIG)? {
-        generation = with_object(&file, |object| hf_config::generation(object, config.vocab_size, &mut notes))?;
-        files.push(file);
-    }
-    if generation.eos.is_empty() {
-        generation.eos = eos.unwrap_or_default();
-    }
+    let HfConfig { family, config, bos, mut notes, query_scales, .. } = settings;
     let tokenizer = hf_tokenizer::read(dir, options, &config, bos, &mut files, &mut notes)?;
     if let Some(eos) = tokenizer.vocabulary.as_ref().and_then(|v| v.eos).filter(|_| generation.eos.is_empty()) {
         generation.eos.push(eos);
