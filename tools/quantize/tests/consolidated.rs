@@ -93,11 +93,11 @@ fn models_of_mistral_are_those_of_transformers() {
 fn models_of_meta_are_those_of_transformers() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["params.json", "consolidated.00.pth"] {
-        std::fs::copy(fixture("torch").join(name), folder.path().join(name)).expect("copied");
+        std::fs::copy(fixture("torch/llama").join(name), folder.path().join(name)).expect("copied");
     }
     let other = tempfile::tempdir().expect("a folder");
     for name in ["config.json", "model.safetensors"] {
-        std::fs::copy(fixture("torch").join(name), other.path().join(name)).expect("copied");
+        std::fs::copy(fixture("torch/llama").join(name), other.path().join(name)).expect("copied");
     }
     assert_close(&logits(folder.path()), &logits(other.path()), 1e-5, "meta");
     let source = Checkpoint::open(folder.path(), &OpenOptions::default()).expect("a model");

@@ -10,7 +10,7 @@ use support::{Converted, Run, root};
 use whit::quant::Dtype;
 
 fn fixture(name: &str) -> PathBuf {
-    root().join("tests/fixtures/torch").join(name)
+    root().join("tests/fixtures/torch/llama").join(name)
 }
 
 /// A directory of the fixture's configuration and of its `files`, each under its new name.
