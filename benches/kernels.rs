@@ -6,7 +6,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
 use whit::compute::Compute;
-use whit::kernels;
+use whit::kernels::{self, Activation};
 use whit::ops::{Activations, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear};
 use whit::quant::{ALIGNMENT, Dtype, Inputs, Matrix, PANEL_ROWS, encode_panel, matrix_bytes, panel_bytes};
 
@@ -153,7 +153,13 @@ fn rows(c: &mut Criterion) {
         group.bench_function(format!("gelu {name}"), |b| {
             b.iter(|| {
                 y.copy_from_slice(&x);
-                (kernels.gelu_tanh)(&mut y);
+                (kernels.activate)(Activation::GeluTanh, &mut y);
+            });
+        });
+        group.bench_function(format!("exact gelu {name}"), |b| {
+            b.iter(|| {
+                y.copy_from_slice(&x);
+                (kernels.activate)(Activation::Gelu, &mut y);
             });
         });
         group.bench_function(format!("rope {name}"), |b| b.iter(|| (kernels.rope)(&mut y, &x[..head_dim], head_dim)));

@@ -23,7 +23,7 @@ struct Row {
 fn is_id(word: &str) -> bool {
     let parts = word.split_once('-');
     parts.is_some_and(|(list, n)| {
-        ["M", "S", "G", "C", "T", "U", "L"].contains(&list) && n.len() == 2 && n.parse::<u8>().is_ok()
+        ["M", "S", "P", "G", "A", "W", "C", "T", "U", "L"].contains(&list) && n.len() == 2 && n.parse::<u8>().is_ok()
     })
 }
 

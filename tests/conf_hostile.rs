@@ -217,7 +217,7 @@ const FIELDS: &[Row] = &[
     ("an unknown mixer", |p| p.layers[0].number(1, u32::MAX), "mixer at byte"),
     ("unknown norms of the mixer", |p| p.layers[0].number(2, 4), "mixer_norms at byte"),
     ("unknown norms of the MLP", |p| p.layers[0].number(3, u32::MAX), "mlp_norms at byte"),
-    ("an unknown MLP", |p| p.layers[1].number(256, 2), "2 is not known"),
+    ("an unknown MLP", |p| p.layers[1].number(256, 8), "8 is not known"),
     ("an unknown norm", |p| p.network.number(5, 2), "norm at byte"),
     ("no dim", |p| p.network.remove(2), "configuration dim at byte 0x4: missing"),
     ("no vocab_size", |p| p.network.remove(3), "vocab_size"),

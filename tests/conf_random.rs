@@ -91,7 +91,7 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
         mixer_norms: norms(random.below(4)),
         mlp: Mlp {
             hidden_dim: random.pick(&[1, 7, 1 << 20]),
-            kind: random.pick(&[MlpKind::SwiGlu, MlpKind::GeluTanh]),
+            kind: random.pick(&MlpKind::ALL),
             bias: random.below(2) == 0,
         },
         mlp_norms: norms(random.below(4)),

@@ -9,8 +9,8 @@ use guarded::{EDGES, Edge, Guarded};
 use random::{Random, assert_same};
 use std::ops::{Deref, Range};
 use whit::kernels::{
-    self, BLOCK, Group, Kernels, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, PanelOut, QUERY_ROWS, Query, TILE, Tokens,
-    scalar, value_block_bytes,
+    self, Activation, BLOCK, Group, Kernels, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, PanelOut, QUERY_ROWS, Query, TILE,
+    Tokens, scalar, value_block_bytes,
 };
 use whit::quant::{self, Dtype, PANEL_ROWS, encode_panel, groups, panel_bytes, read_panel_row};
 
@@ -392,7 +392,7 @@ fn activations() {
             x
         };
         let swiglu = truth(&|x| scalar::swiglu(x, &y));
-        let gelu = truth(&|x| scalar::gelu_tanh(x));
+        let activated = Activation::ALL.map(|activation| (activation, truth(&|x| scalar::activate(activation, x))));
         let sum = truth(&|x| scalar::add(x, &y));
         for backend in backends() {
             for edge in EDGES {
@@ -400,9 +400,11 @@ fn activations() {
                 let mut got = Guarded::new(&x, edge);
                 (backend.swiglu)(&mut got, &y);
                 assert_same(&got, &swiglu, || format!("{} swiglu of {n}", backend.name));
-                let mut got = Guarded::new(&x, edge);
-                (backend.gelu_tanh)(&mut got);
-                assert_same(&got, &gelu, || format!("{} gelu of {n}", backend.name));
+                for (activation, want) in &activated {
+                    let mut got = Guarded::new(&x, edge);
+                    (backend.activate)(*activation, &mut got);
+                    assert_same(&got, want, || format!("{} {activation:?} of {n}", backend.name));
+                }
                 let mut got = Guarded::new(&x, edge);
                 (backend.add)(&mut got, &y);
                 assert_same(&got, &sum, || format!("{} add of {n}", backend.name));

@@ -104,9 +104,11 @@ impl Twin<'_> {
                 let first = a.window.map_or(0, |window| (t + 1).saturating_sub(window));
                 let score = |j: usize| -> f64 {
                     let dot: f64 = q.iter().zip(&ks[j][kv.clone()]).map(|(q, k)| q * k).sum();
-                    (dot / (a.head_dim as f64).sqrt()).exp()
+                    dot / (a.head_dim as f64).sqrt()
                 };
                 let scores: Vec<f64> = (first..=t).map(score).collect();
+                let largest = scores.iter().fold(f64::NEG_INFINITY, |most, score| most.max(*score));
+                let scores: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
                 let mass: f64 = scores.iter().sum();
                 attended.extend(kv.map(|d| (first..=t).zip(&scores).map(|(j, s)| s / mass * vs[j][d]).sum::<f64>()));
             }
@@ -121,7 +123,7 @@ impl Twin<'_> {
                     let gate = self.linear(&name("gate"), &input);
                     gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()
                 }
-                MlpKind::GeluTanh => up.iter().map(|u| gelu_tanh(*u)).collect(),
+                plain => up.iter().map(|u| activation(plain, *u)).collect(),
             };
             let output = normed(layer.mlp_norms.output, "down_norm", &self.linear(&name("down"), &hidden));
             x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
@@ -144,12 +146,38 @@ fn rms_norm(x: &[f64], weight: &[f64], eps: f64) -> Vec<f64> {
     x.iter().zip(weight).map(|(v, w)| v / scale * w).collect()
 }
 
-fn gelu_tanh(x: f64) -> f64 {
-    0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+/// What stands between the matrices of an MLP without a gate.
+fn activation(kind: MlpKind, x: f64) -> f64 {
+    let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
+    match kind {
+        MlpKind::SwiGlu => unreachable!("it has a gate"),
+        MlpKind::GeluTanh => {
+            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+        }
+        MlpKind::Gelu => 0.5 * x * (1.0 + erf(x / 2f64.sqrt())),
+        MlpKind::QuickGelu => x * logistic(1.702 * x),
+        MlpKind::Relu => x.max(0.0),
+        MlpKind::ReluSquared => x.max(0.0).powi(2),
+        MlpKind::Silu => x * logistic(x),
+        MlpKind::Tanh => x.tanh(),
+    }
+}
+
+/// The error function, summed as its series; beyond 4 it is 1 to seven digits.
+fn erf(x: f64) -> f64 {
+    if x.abs() > 4.0 {
+        return x.signum();
+    }
+    let (mut term, mut sum) = (x, x);
+    for n in 1..200 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    2.0 / std::f64::consts::PI.sqrt() * sum
 }
 
 /// What a plan can say, layer by layer: windows, rotary tables of two kinds and none, norms of queries and keys, norms before,
-/// after and on both sides of branches, other heads, other widths, both kinds of MLP, biases.
+/// after and on both sides of branches, other heads, other widths, all kinds of MLP, biases.
 fn different_layers(config: &mut Config) {
     config.family = "different".into();
     config.rotary_tables = vec![config.rotary_tables[0].clone(), vec![0.7, 0.2, 0.05]];
@@ -157,7 +185,7 @@ fn different_layers(config: &mut Config) {
         let norms = |bits: usize| BranchNorms { input: bits & 1 != 0, output: bits & 2 != 0 };
         (layer.mixer_norms, layer.mlp_norms) = (norms(1 + i % 3), norms(1 + (i + 1) % 3));
         (layer.mlp.hidden_dim, layer.mlp.bias) = (24 + 9 * i, i % 2 == 1);
-        layer.mlp.kind = if i % 3 == 1 { MlpKind::GeluTanh } else { MlpKind::SwiGlu };
+        layer.mlp.kind = MlpKind::ALL[i % MlpKind::ALL.len()];
         let a = layer.attention_mut().expect("attention");
         a.window = (i % 2 == 1).then_some(5 + i);
         a.qk_norm = i % 3 == 0;
@@ -174,6 +202,8 @@ fn layer_norms(config: &mut Config) {
     different_layers(config);
     config.norm = NormKind::Layer;
     config.learned_positions = true;
+    let kinds = MlpKind::ALL.into_iter().rev();
+    config.layers.iter_mut().zip(kinds).for_each(|(layer, kind)| layer.mlp.kind = kind);
 }
 
 #[test]

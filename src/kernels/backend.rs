@@ -30,14 +30,46 @@ pub struct Kernels {
     pub layer_norm: LayerNorm,
     /// `gate[i] = silu(gate[i]) * up[i]`.
     pub swiglu: fn(gate: &mut [f32], up: &[f32]),
-    /// `x[i] = gelu(x[i])` by the tanh form.
-    pub gelu_tanh: fn(x: &mut [f32]),
+    /// `x[i] = activation(x[i])`.
+    pub activate: fn(activation: Activation, x: &mut [f32]),
     /// `x[i] += y[i]`.
     pub add: fn(x: &mut [f32], y: &[f32]),
     /// Turns every head of `x` (n, n_heads, head_dim) by the angles of its token, `[cos][sin]` of (n, head_dim).
     pub rope: fn(x: &mut [f32], angles: &[f32], head_dim: usize),
     /// The peaks that `whit bench` compares the products with.
     pub peaks: &'static Peaks,
+}
+
+/// A function of one number that stands between the matrices of an MLP without a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// GELU by its tanh form (Hendrycks and Gimpel 2016).
+    GeluTanh,
+    /// GELU by its exact form, with the error function.
+    Gelu,
+    /// GELU by the logistic function.
+    QuickGelu,
+    /// The larger of a number and 0.
+    Relu,
+    /// Its square (So et al. 2021).
+    ReluSquared,
+    /// `x / (1 + exp(-x))`.
+    Silu,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+impl Activation {
+    /// All of them.
+    pub const ALL: [Activation; 7] = [
+        Activation::GeluTanh,
+        Activation::Gelu,
+        Activation::QuickGelu,
+        Activation::Relu,
+        Activation::ReluSquared,
+        Activation::Silu,
+        Activation::Tanh,
+    ];
 }
 
 /// A backend and the CPU features without which it must not run.

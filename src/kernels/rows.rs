@@ -4,6 +4,7 @@
 //! Sums go through [`lanes`](super::lanes), so that vectors of any width give the same bits. Shapes are checked by the
 //! ops that call these.
 
+use super::backend::Activation;
 use super::lanes::{sum, sum_by, sum_of_squares};
 use super::math;
 #[cfg(not(feature = "std"))]
@@ -59,11 +60,24 @@ pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
     }
 }
 
-/// See [`Kernels::gelu_tanh`](super::Kernels::gelu_tanh).
+/// See [`Kernels::activate`](super::Kernels::activate).
 #[inline(always)]
-pub(super) fn gelu_tanh(x: &mut [f32]) {
+pub(super) fn activate(activation: Activation, x: &mut [f32]) {
+    match activation {
+        Activation::GeluTanh => each(x, math::gelu_tanh),
+        Activation::Gelu => each(x, math::gelu),
+        Activation::QuickGelu => each(x, math::quick_gelu),
+        Activation::Relu => each(x, math::relu),
+        Activation::ReluSquared => each(x, |v| math::relu(v) * math::relu(v)),
+        Activation::Silu => each(x, math::silu),
+        Activation::Tanh => each(x, math::tanh),
+    }
+}
+
+#[inline(always)]
+fn each(x: &mut [f32], f: impl Fn(f32) -> f32) {
     for v in x {
-        *v = math::gelu_tanh(*v);
+        *v = f(*v);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The truth: every kernel in plain Rust. Every other backend computes the same bits.
 
+use super::Activation;
 use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::lanes::{sum, widen};
 use super::math::exp;
@@ -337,9 +338,9 @@ pub fn swiglu(gate: &mut [f32], up: &[f32]) {
     rows::swiglu(gate, up);
 }
 
-/// See [`Kernels::gelu_tanh`](super::Kernels::gelu_tanh).
-pub fn gelu_tanh(x: &mut [f32]) {
-    rows::gelu_tanh(x);
+/// See [`Kernels::activate`](super::Kernels::activate).
+pub fn activate(activation: Activation, x: &mut [f32]) {
+    rows::activate(activation, x);
 }
 
 /// See [`Kernels::add`](super::Kernels::add).

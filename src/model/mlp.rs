@@ -6,7 +6,7 @@ use super::place::{Norms, Place};
 use super::spec::{BranchNorms, Part, Table};
 use super::stage::{Branch, Stage};
 use crate::error::Result;
-use crate::ops::{Linear, gelu_tanh, linear, linear_swiglu};
+use crate::ops::{Activation, Linear, activate, linear, linear_swiglu};
 
 /// What works on each position by itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,10 +26,47 @@ pub enum MlpKind {
     SwiGlu,
     /// `gelu(up)` by the tanh form (Hendrycks and Gimpel 2016).
     GeluTanh,
+    /// `gelu(up)` by the exact form.
+    Gelu,
+    /// `gelu(up)` by the logistic function.
+    QuickGelu,
+    /// `relu(up)`.
+    Relu,
+    /// `relu(up)^2`.
+    ReluSquared,
+    /// `silu(up)`.
+    Silu,
+    /// `tanh(up)`.
+    Tanh,
 }
 
-/// The kinds, in the order of the values of their field.
-const KINDS: [MlpKind; 2] = [MlpKind::SwiGlu, MlpKind::GeluTanh];
+impl MlpKind {
+    /// The kinds, in the order of the values of their field.
+    pub const ALL: [MlpKind; 8] = [
+        MlpKind::SwiGlu,
+        MlpKind::GeluTanh,
+        MlpKind::Gelu,
+        MlpKind::QuickGelu,
+        MlpKind::Relu,
+        MlpKind::ReluSquared,
+        MlpKind::Silu,
+        MlpKind::Tanh,
+    ];
+
+    /// What stands after `up`, where there is no gate.
+    fn activation(self) -> Option<Activation> {
+        Some(match self {
+            MlpKind::SwiGlu => return None,
+            MlpKind::GeluTanh => Activation::GeluTanh,
+            MlpKind::Gelu => Activation::Gelu,
+            MlpKind::QuickGelu => Activation::QuickGelu,
+            MlpKind::Relu => Activation::Relu,
+            MlpKind::ReluSquared => Activation::ReluSquared,
+            MlpKind::Silu => Activation::Silu,
+            MlpKind::Tanh => Activation::Tanh,
+        })
+    }
+}
 
 /// Tags of the fields of a layer that describe its MLP.
 mod tag {
@@ -48,7 +85,7 @@ pub(super) struct MlpWeights<'a> {
 /// The matrices before an [`MlpKind`].
 enum Inner<'a> {
     SwiGlu { gate: Linear<'a>, up: Linear<'a> },
-    GeluTanh { up: Linear<'a> },
+    Plain { up: Linear<'a>, activation: Activation },
 }
 
 impl Mlp {
@@ -57,14 +94,14 @@ impl Mlp {
     }
 
     pub(super) fn encode(&self, fields: &mut FieldWriter) {
-        fields.number(tag::KIND, place_of(&KINDS, self.kind));
+        fields.number(tag::KIND, place_of(&MlpKind::ALL, self.kind));
         fields.number(tag::HIDDEN_DIM, self.hidden_dim);
         fields.flag(tag::BIAS, self.bias);
     }
 
     pub(super) fn decode(fields: &mut Fields<'_>) -> Result<Self> {
         Ok(Mlp {
-            kind: fields.value(tag::KIND, "mlp", |value| KINDS.get(value).copied())?,
+            kind: fields.value(tag::KIND, "mlp", |value| MlpKind::ALL.get(value).copied())?,
             hidden_dim: fields.number(tag::HIDDEN_DIM, "hidden_dim")?,
             bias: fields.flag(tag::BIAS, "mlp_bias")?,
         })
@@ -87,9 +124,9 @@ impl Mlp {
 
     /// The weights of the branch at `place`.
     pub(super) fn open<'a>(&self, place: &Place<'_, 'a>) -> Result<MlpWeights<'a>> {
-        let inner = match self.kind {
-            MlpKind::SwiGlu => Inner::SwiGlu { gate: place.linear(Part::Gate)?, up: place.linear(Part::Up)? },
-            MlpKind::GeluTanh => Inner::GeluTanh { up: place.linear(Part::Up)? },
+        let inner = match self.kind.activation() {
+            None => Inner::SwiGlu { gate: place.linear(Part::Gate)?, up: place.linear(Part::Up)? },
+            Some(activation) => Inner::Plain { up: place.linear(Part::Up)?, activation },
         };
         Ok(MlpWeights { norms: place.norms(Part::MlpNorm, Part::DownNorm)?, inner, down: place.linear(Part::Down)? })
     }
@@ -109,11 +146,11 @@ impl Mlp {
                 let input = stage.read(Op::MlpNorm, x, &w.norms, b.scratch.normed, b.scratch.activations, [gate, up]);
                 stage.run(Op::GateUp, |c| linear_swiglu(c, gate, up, &input, hidden));
             }
-            Inner::GeluTanh { up } => {
+            Inner::Plain { up, activation } => {
                 let input = stage.read(Op::MlpNorm, x, &w.norms, b.scratch.normed, b.scratch.activations, [up]);
                 stage.run(Op::GateUp, |c| {
                     linear(c, [(up, &mut *hidden)], &input);
-                    gelu_tanh(c, hidden);
+                    activate(c, *activation, hidden);
                 });
             }
         }

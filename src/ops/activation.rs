@@ -1,20 +1,21 @@
 //! The nonlinear part of an MLP without a gate, and the sum of two rows.
 
 use crate::compute::Compute;
+use crate::kernels::Activation;
 
 /// Elements below which a part is not worth a thread: some microseconds of work.
 const MIN_ELEMENTS: usize = 1 << 13;
 /// The elements of a part are a multiple of this.
 const UNIT: usize = 64;
 
-/// `x[i] = gelu(x[i])` by the tanh form, (T, hidden_dim).
-pub fn gelu_tanh(compute: &Compute, x: &mut [f32]) {
+/// `x[i] = activation(x[i])`, (T, hidden_dim).
+pub fn activate(compute: &Compute, activation: Activation, x: &mut [f32]) {
     if x.is_empty() {
         return;
     }
     let width = x.len();
     compute.threads.run_columns(x, width, UNIT, MIN_ELEMENTS / UNIT, &|_, mut columns| {
-        (compute.kernels.gelu_tanh)(columns.row(0));
+        (compute.kernels.activate)(activation, columns.row(0));
     });
 }
 
@@ -35,7 +36,7 @@ mod tests {
         let mut x = [1.0, 2.0, -3.0];
         add(&compute, &mut x, &[1.0, 0.0, 3.0]);
         assert_eq!(x, [2.0, 2.0, 0.0]);
-        gelu_tanh(&compute, &mut x);
+        activate(&compute, Activation::GeluTanh, &mut x);
         assert!((x[0] - 1.9545977).abs() < 1e-6 && x[2] == 0.0, "{x:?}");
     }
 }

@@ -15,9 +15,9 @@ pub mod linear;
 pub mod norm;
 pub mod rope;
 
-pub use crate::kernels::BLOCK as KV_BLOCK;
 pub use crate::kernels::math;
-pub use activation::{add, gelu_tanh};
+pub use crate::kernels::{Activation, BLOCK as KV_BLOCK};
+pub use activation::{activate, add};
 pub use attention::{KvSpan, attention};
 pub(crate) use buffer::buffer;
 pub use kv_cache::{KvCache, KvDtype, KvShape};

@@ -116,7 +116,7 @@ pub(crate) enum Space {
 /// Arguments of `whit words`.
 #[derive(Debug, Args)]
 pub(crate) struct Words {
-    /// A word, or words with + and - between them, as in: king - man + woman
+    /// A word, or words with + and - between them, as in: king - man + woman; words with spaces are given in quotes
     #[arg(value_name = "WORDS", num_args = 1.., required_unless_present = "direction")]
     pub(crate) expression: Vec<String>,
     #[command(flatten)]

@@ -27,7 +27,7 @@ pub(in crate::cli) fn run(args: &Words) -> Outcome<()> {
     };
     let canvas = Canvas::new(&args.display);
     let view = if args.direction.is_empty() {
-        nearest(&canvas, &book, &terms(&args.expression)?, args.top.into())?
+        nearest(&canvas, &book, &terms(&args.expression, &|word| book.has(word))?, args.top.into())?
     } else {
         along(&canvas, &book, &args.direction, &args.along)?
     };
@@ -81,18 +81,24 @@ impl<'a> Book<'a> {
 
     /// The word `name`: its own vector where the file has one, else the mean of its pieces'.
     fn word(&self, name: &str) -> Result<Word> {
-        let pieces = if self.whole_words {
-            let found = self.tokenizer.special(name).or_else(|| self.tokenizer.special(&name.to_lowercase()));
-            found.into_iter().collect()
-        } else {
-            self.pieces(name)
-        };
+        let pieces = if self.whole_words { self.find(name).into_iter().collect() } else { self.pieces(name) };
         if pieces.is_empty() {
             return Err(Error::usage(format!("{name:?} has no vector in this file")).field("words"));
         }
         // In word vectors a word may be found in small letters only.
         let name = if self.whole_words { self.shown(pieces[0]) } else { printable(name) };
         Ok(Word { name, vector: self.space.mean(&pieces), pieces })
+    }
+
+    /// The vector of just this word, perhaps in small letters, or with spaces that do not break lines in place of others.
+    fn find(&self, name: &str) -> Option<TokenId> {
+        let spellings = [name.to_owned(), name.to_lowercase(), name.replace(' ', "\u{a0}")];
+        spellings.iter().find_map(|name| self.tokenizer.special(name))
+    }
+
+    /// The file has a vector of this word.
+    fn has(&self, name: &str) -> bool {
+        self.whole_words && self.find(name).is_some()
     }
 
     /// The tokens of `name` as it stands within a text, else by itself if that is one token.
@@ -128,19 +134,31 @@ impl<'a> Book<'a> {
     }
 }
 
-/// The words of an expression, each with its sign.
-fn terms(expression: &[String]) -> Result<Vec<(f64, String)>> {
+/// Parts of a word that has spaces, at most.
+const MOST_PARTS: usize = 8;
+
+/// The words of an expression, each with its sign. Words that the file `has` may have spaces in them, or be signs themselves, where
+/// no sign can stand.
+fn terms(expression: &[String], has: &dyn Fn(&str) -> bool) -> Result<Vec<(f64, String)>> {
+    let whole = |part: &str| if has(part) { vec![part.to_owned()] } else { split(part) };
+    let parts: Vec<String> = expression.iter().flat_map(|part| whole(part)).collect();
+    let is_sign = |part: &str| matches!(part, "+" | "-");
     let mut terms = Vec::new();
     let mut sign = Some(1.0);
-    for part in expression.iter().flat_map(|part| part.split_whitespace()) {
-        match (part, sign) {
+    let mut rest = &parts[..];
+    while let Some((part, later)) = rest.split_first() {
+        let ends = later.first().is_none_or(|next| is_sign(next));
+        let mut taken = 1;
+        match (part.as_str(), sign) {
             ("+" | "-", None) => sign = Some(if part == "+" { 1.0 } else { -1.0 }),
-            ("-", Some(_)) if terms.is_empty() => sign = Some(-1.0),
-            ("+" | "-", Some(_)) => {
+            ("-", Some(_)) if terms.is_empty() && !(ends && has(part)) => sign = Some(-1.0),
+            ("+" | "-", Some(_)) if !(ends && has(part)) => {
                 return Err(Error::usage(format!("a word is missing before {part:?}")).field("words"));
             }
-            (word, Some(of)) => {
-                terms.push((of, word.to_owned()));
+            (_, Some(of)) => {
+                let joined = |n: &usize| rest.get(..*n).map(|parts| parts.join(" ")).filter(|word| has(word));
+                taken = (2..=MOST_PARTS).rev().find(|n| joined(n).is_some()).unwrap_or(1);
+                terms.push((of, rest[..taken].join(" ")));
                 sign = None;
             }
             (word, None) => {
@@ -148,11 +166,25 @@ fn terms(expression: &[String]) -> Result<Vec<(f64, String)>> {
                 return Err(Error::usage(format!("no sign before {word:?}")).field("words").hint(hint));
             }
         }
+        rest = &rest[taken..];
     }
     match (sign, terms.is_empty()) {
         (None, false) => Ok(terms),
         _ => Err(Error::usage("a word is missing at the end").field("words")),
     }
+}
+
+fn split(part: &str) -> Vec<String> {
+    part.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+/// The two words of a pair: those that the file `has`, where the pair can be parted in several ways.
+fn ends_of<'p>(pair: &'p str, has: &dyn Fn(&str) -> bool) -> Result<(&'p str, &'p str)> {
+    let mut ways = pair.match_indices(':').map(|(at, _)| (&pair[..at], &pair[at + 1..]));
+    let there = ways.clone().find(|(from, to)| has(from) && has(to));
+    there
+        .or_else(|| ways.find(|(from, to)| !from.is_empty() && !to.is_empty()))
+        .ok_or_else(|| Error::usage(format!("{pair:?} is no pair of words")).field("direction").hint("as in cat:cats"))
 }
 
 fn nearest(canvas: &Canvas, book: &Book<'_>, terms: &[(f64, String)], n: usize) -> Result<View> {
@@ -223,10 +255,7 @@ fn along(canvas: &Canvas, book: &Book<'_>, pairs: &[String], along: &[String]) -
     let mut direction = vec![0.0; book.space.dim()];
     let mut ends = Vec::new();
     for pair in pairs {
-        let Some((from, to)) = pair.split_once(':').filter(|(from, to)| !from.is_empty() && !to.is_empty()) else {
-            let error = Error::usage(format!("{pair:?} is no pair of words")).field("direction");
-            return Err(error.hint("as in cat:cats"));
-        };
+        let (from, to) = ends_of(pair, &|word| book.has(word))?;
         let (from, to) = (book.word(from)?, book.word(to)?);
         for (i, x) in direction.iter_mut().enumerate() {
             *x += (to.vector[i] - from.vector[i]) / pairs.len() as f64;
@@ -289,17 +318,42 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<(f64, String)>> {
-        terms(&[text.into()])
+        terms(&[text.into()], &|_| false)
     }
 
     #[test]
     fn expressions_are_words_with_signs() {
         let king = [(1.0, "king".into()), (-1.0, "man".into()), (1.0, "woman".into())];
         assert_eq!(read("king - man + woman"), Ok(king.to_vec()));
-        assert_eq!(terms(&["king", "-", "man", "+", "woman"].map(String::from)), Ok(king.to_vec()));
+        assert_eq!(terms(&["king", "-", "man", "+", "woman"].map(String::from), &|_| false), Ok(king.to_vec()));
         assert_eq!(read("- x-ray"), Ok(vec![(-1.0, "x-ray".into())]));
         for wrong in ["", "king -", "king man", "+ king", "king - - man"] {
             assert_eq!(read(wrong).expect_err(wrong).named_field(), Some("words"));
         }
+    }
+
+    /// Words of a file, as they can be asked for.
+    #[test]
+    fn words_of_every_kind_can_be_asked_for() {
+        let has = |word: &str| ["-", "+", ". . .", "new york", "york", "a\u{a0}b", " ", "x"].contains(&word);
+        let one = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| word.to_string()).collect();
+            terms(&words, &has)
+                .map(|terms| terms.into_iter().map(|(sign, word)| format!("{sign}{word}")).collect::<Vec<_>>())
+        };
+        for word in ["-", "+", ". . .", "new york", "a\u{a0}b", " "] {
+            assert_eq!(one(&[word]), Ok(vec![format!("1{word}")]));
+            let both = [format!("1{word}"), "-1x".into()];
+            assert_eq!(one(&[word, "-", "x"]), Ok(both.to_vec()), "{word}");
+        }
+        assert_eq!(one(&["new york - york + . . ."]), Ok(vec!["1new york".into(), "-1york".into(), "1. . .".into()]));
+        assert_eq!(one(&["new", "york"]), Ok(vec!["1new york".into()]));
+        assert_eq!(one(&["x + - "]), Ok(vec!["1x".into(), "1-".into()]));
+        assert_eq!(one(&["- x"]), Ok(vec!["-1x".into()]));
+        assert!(one(&["new", "x"]).is_err());
+        assert_eq!(ends_of("a:b", &has).ok(), Some(("a", "b")));
+        let urls = |word: &str| ["http://a", "b"].contains(&word);
+        assert_eq!(ends_of("http://a:b", &urls).ok(), Some(("http://a", "b")));
+        assert!(ends_of(":b", &has).is_err() && ends_of("ab", &has).is_err());
     }
 }

@@ -11,7 +11,7 @@ pub(super) use attention::{
 pub(super) use float::{f16_matmul, f16_matvec, f32_matmul, f32_matvec};
 pub(super) use int8::{Codes, Int8Panel, add_group, int8_matmul, int8_matvec, line, quantize};
 
-use super::rows;
+use super::{Activation, rows};
 use core::arch::x86_64::*;
 use core::hint::black_box;
 
@@ -85,10 +85,10 @@ pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
     rows::swiglu(gate, up);
 }
 
-/// Same as [`scalar::gelu_tanh`](super::scalar::gelu_tanh).
+/// Same as [`scalar::activate`](super::scalar::activate).
 #[target_feature(enable = "avx2")]
-pub(super) fn gelu_tanh(x: &mut [f32]) {
-    rows::gelu_tanh(x);
+pub(super) fn activate(activation: Activation, x: &mut [f32]) {
+    rows::activate(activation, x);
 }
 
 /// Same as [`scalar::add`](super::scalar::add).

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quantize::convert::{self, Dtypes};
-use quantize::source::{Checkpoint, OpenOptions};
+use quantize::source::{Checkpoint, OpenOptions, WordVectors};
 use whit::error::{Error, Kind, moves_cursor};
-use whit::format::Bytes;
+use whit::format::{Bytes, SectionId};
 use whit::generate::{StopRules, Writer};
 use whit::model::saved::Saved;
 use whit::ops::KvDtype;
 use whit::os::Mapping;
 use whit::quant::Dtype;
 use whit::sampler::{Sampler, SamplerOptions};
-use whit::tokenizer::Specials;
+use whit::tokenizer::{Specials, Tokenizer};
 use whit::{Compute, File, Model, Session, SessionOptions, kernels};
 
 use crate::memory::{self, Usage};
@@ -64,6 +64,10 @@ impl Bound {
     pub const GGUF: Bound = Bound { peak: [16 << 20, 12], largest: [4 << 20, 4] };
     /// Of JSON. A value is 2 bytes in the text and 16 in the tree, which grows by doubling.
     pub const JSON: Bound = Bound { peak: [16 << 20, 32], largest: [1 << 20, 16] };
+    /// Of a pickle. A value of one byte is 24 on the stack and 48 in a dictionary, both of which grow by doubling.
+    pub const PICKLE: Bound = Bound { peak: [16 << 20, 160], largest: [1 << 20, 64] };
+    /// Of word vectors. A word takes 40 bytes and two in a table of words, which grow by doubling, and four of the file at least.
+    pub const WORDS: Bound = Bound { peak: [16 << 20, 64], largest: [1 << 20, 24] };
     /// Of a chat template: what it may ask for in all, 64 MiB and 64 bytes for each of the messages.
     pub const TEMPLATE: Bound = Bound { peak: [72 << 20, 256], largest: [64 << 20, 64] };
 }
@@ -123,8 +127,13 @@ impl Bench {
 
     /// Reads the checkpoint at `path`, converts it and has the model write.
     pub fn convert(&mut self, path: &Path, bytes: usize, random: &mut Random) -> Verdict {
+        self.convert_with(path, &OpenOptions::default(), bytes, random)
+    }
+
+    /// As [`Bench::convert`], with `options`.
+    pub fn convert_with(&mut self, path: &Path, options: &OpenOptions, bytes: usize, random: &mut Random) -> Verdict {
         let source = self.reading(bytes, || {
-            let source = Checkpoint::open(path, &OpenOptions::default())?;
+            let source = Checkpoint::open(path, options)?;
             source.tokenizer_section()?;
             Ok(source)
         })?;
@@ -136,6 +145,31 @@ impl Bench {
         let verified = File::open(&bytes).and_then(|file| file.verify(&mut |_| {}));
         match verified.and_then(|()| Model::open(bytes.clone())) {
             Ok(model) => self.write(&Arc::new(model), random),
+            Err(error) => Err(Stop::Broken(format!("quantize wrote what whit refuses: {error}"))),
+        }
+    }
+
+    /// Reads the word vectors at `path`, converts them and finds each word by its name.
+    pub fn convert_words(&mut self, path: &Path, bytes: usize, random: &mut Random) -> Verdict {
+        let words = self.reading(bytes, || WordVectors::open(path))?;
+        let Some(words) = words else {
+            return Err(Stop::Refused(Error::data("no word vectors").at(0)));
+        };
+        let output = self.folder.join("output.whit");
+        let dtype = random.pick(&Dtype::ALL);
+        convert::convert_words(&words, &output, dtype, true, &mut |_, _| Ok(())).map_err(checked)?;
+        let found = || -> whit::Result<bool> {
+            let bytes = Bytes::new(Mapping::open(&output)?);
+            let file = File::open(&bytes)?;
+            file.verify(&mut |_| {})?;
+            let tokenizer = Tokenizer::open(file.require(SectionId::TOKN)?)?;
+            let tokens = words.vocabulary().tokens;
+            let name = |id: usize| String::from_utf8_lossy(&tokens[id].bytes).into_owned();
+            Ok((0..tokens.len()).all(|id| tokenizer.special(&name(id)) == Some(id as u32)))
+        };
+        match found() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Stop::Broken("a word is not found by its name".into())),
             Err(error) => Err(Stop::Broken(format!("quantize wrote what whit refuses: {error}"))),
         }
     }

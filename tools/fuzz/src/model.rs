@@ -95,7 +95,7 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
                 config.rotary_tables.push((0..n).map(|_| random.unit().abs()).collect());
             }
         }
-        layer.mlp.kind = random.pick(&[MlpKind::SwiGlu, MlpKind::GeluTanh]);
+        layer.mlp.kind = random.pick(&MlpKind::ALL);
         (layer.mlp.hidden_dim, layer.mlp.bias) = (random.within(1, 40), random.once_in(2));
     }
     config

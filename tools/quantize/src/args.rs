@@ -1,18 +1,21 @@
 //! The command line of `quantize`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use whit::model::spec::Role;
 use whit::quant::Dtype;
 
 use crate::convert::Dtypes;
+use crate::source::OpenOptions;
 
 /// Converts a published checkpoint into one flat .whit file.
 ///
-/// INPUT is a Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), a GGUF file, a llama2.c
-/// checkpoint with its tokenizer.bin, or word vectors as text, as GloVe and word2vec write them (for `whit words`).
+/// INPUT is a Hugging Face directory (config.json, model.safetensors, pytorch_model.bin or shards of either, tokenizer.json), one of
+/// Mistral or Meta (params.json, consolidated.safetensors or consolidated.00.pth), a GGUF file or a part of a split one, a llama2.c
+/// checkpoint with its tokenizer.bin, or word vectors as GloVe, word2vec and fastText write them (for `whit words`). Of PyTorch's
+/// files tensors are read; nothing in them is run.
 #[derive(Debug, Parser)]
 #[command(name = "quantize", version, max_term_width = 100)]
 pub struct Args {
@@ -38,6 +41,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
 
+    /// A low-rank adapter of PEFT (adapter_config.json, adapter_model.safetensors or .bin) that is merged into the model;
+    /// DIR=0.5 merges half of it. May be repeated.
+    #[arg(long, value_name = "DIR")]
+    pub lora: Vec<PathBuf>,
+
     /// Overwrites an existing output.
     #[arg(long)]
     pub force: bool,
@@ -56,6 +64,18 @@ impl Args {
     pub fn dtypes(&self) -> Dtypes {
         Dtypes { weights: self.weights, keep: self.keep.iter().copied().collect::<BTreeMap<_, _>>() }
     }
+
+    /// What is said about the source.
+    pub fn open_options(&self) -> OpenOptions {
+        OpenOptions { tokenizer: self.tokenizer.clone(), lora: self.lora.iter().map(|text| adapter(text)).collect() }
+    }
+}
+
+/// The directory of an adapter, and what stands after it: what it is multiplied by.
+fn adapter(text: &Path) -> (PathBuf, f64) {
+    let parts = text.to_str().and_then(|text| text.rsplit_once('='));
+    let scaled = parts.and_then(|(dir, scale)| Some((dir.into(), scale.parse().ok()?)));
+    scaled.filter(|(_, scale): &(PathBuf, f64)| scale.is_finite()).unwrap_or_else(|| (text.into(), 1.0))
 }
 
 /// A type by its name; `f16`, as `whit` spells it, is `fp16`.
@@ -92,6 +112,19 @@ mod tests {
         assert_eq!(dtype("f17"), Err("not one of f32, fp16, int8".into()));
         for bad in ["embedding", "norm=f32", "embedding=int4", "position=int8", "=int8"] {
             assert!(keep(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_number_after_an_adapter_is_its_scale() {
+        for (text, dir, scale) in [
+            ("a", "a", 1.0),
+            ("a=0.5", "a", 0.5),
+            ("a=b", "a=b", 1.0),
+            ("a=b=-2", "a=b", -2.0),
+            ("a=inf", "a=inf", 1.0),
+        ] {
+            assert_eq!(adapter(Path::new(text)), (PathBuf::from(dir), scale), "{text}");
         }
     }
 

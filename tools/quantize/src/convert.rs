@@ -122,7 +122,8 @@ pub fn convert_words(
     let errors = matrix.write(&mut writer, &mut |bytes| {
         done += bytes;
         progress(done, total)
-    })?;
+    });
+    let errors = errors.map_err(|e| e.field(format!("tensor \"{name}\"")))?;
     let errors = errors.finish();
     writer.finish_tensor(errors)?;
     let leftovers = writer.leftovers().to_vec();
@@ -167,7 +168,8 @@ fn write_tensor(
     writer: &mut Writer,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<TensorErrors> {
-    let read = |start: u64, out: &mut [f32]| source.read(p.tensor, start, out);
+    let reader = source.reader(p.tensor)?;
+    let read = |start: u64, out: &mut [f32]| reader.read(start, out);
     let mut total = Errors::default();
     match p.spec.shape {
         Shape::Vector(n) => {

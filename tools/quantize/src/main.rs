@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quantize::args::Args;
 use quantize::convert::{self, Conversion, Progress, Written};
 use quantize::report::{self, Read};
-use quantize::source::{Checkpoint, OpenOptions, WordVectors};
+use quantize::source::{Checkpoint, WordVectors};
 use whit::error::{Error, Kind, Result, printable};
 use whit::failure;
 use whit::format::{Bytes, File, FileKind, SectionId};
@@ -57,14 +57,16 @@ fn run(args: &Args) -> Result<()> {
         if args.tokenizer.is_some() {
             return Err(Error::usage("word vectors have no tokenizer").field("tokenizer"));
         }
+        if !args.lora.is_empty() {
+            return Err(Error::usage("word vectors have no adapters").field("lora"));
+        }
         let read = Read { name: &words.name, format: "word vectors", notes: &words.notes };
         let dtype = args.dtypes().of(Role::Embedding);
         return write(args, read, &mut |progress| {
             convert::convert_words(&words, &args.output, dtype, args.force, progress)
         });
     }
-    let options = OpenOptions { tokenizer: args.tokenizer.clone() };
-    let source = Checkpoint::open(&args.input, &options).map_err(|e| e.in_file(input))?;
+    let source = Checkpoint::open(&args.input, &args.open_options()).map_err(|e| e.in_file(input))?;
     let read = Read { name: &source.name, format: source.format.name(), notes: &source.notes };
     write(args, read, &mut |progress| convert::convert(&source, &args.output, &args.dtypes(), args.force, progress))
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::Arc;
 
-use quantize::source::{Checkpoint, OpenOptions};
+use quantize::source::{Checkpoint, OpenOptions, WordVectors};
 use support::{Converted, shared};
 use whit::chat::Conversation;
 use whit::compute::Compute;
@@ -246,4 +246,17 @@ fn a_tokenizer_that_is_not_read_is_refused_with_what_to_do() {
     let Some(folder) = shared("cases/20-tokenizer-model-only/model") else { return };
     let error = Checkpoint::open(&folder, &OpenOptions::default()).expect_err("refused").to_string();
     assert!(error.contains("tokenizer.model") && error.contains("writes a tokenizer.json"), "{error}");
+}
+
+/// word2vec's binary form, with and without the end of a line after each word.
+#[test]
+fn binary_word_vectors_are_read() {
+    for file in ["w2v.bin", "w2v-nonl.bin"] {
+        let Some(path) = shared(&format!("cases/29-word2vec-binary/{file}")) else { return };
+        let vectors = WordVectors::open(&path).expect("a file").expect("word vectors");
+        assert_eq!((vectors.len(), vectors.notes.len()), (5, 0), "{file}");
+        let mut out = vec![0.0; 5 * vectors.dim];
+        vectors.read(0, &mut out).expect("numbers");
+        assert!(out.iter().all(|x| x.is_finite() && x.abs() < 100.0), "{file}: {out:?}");
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use quantize::convert::{self, Conversion, Dtypes};
-use quantize::source::{Checkpoint, OpenOptions};
+use quantize::source::{Checkpoint, OpenOptions, WordVectors};
 use support::root;
 use whit::error::{Kind, Result};
 use whit::format::TensorErrors;
@@ -154,4 +154,24 @@ fn misshapen_tensors_are_told_with_both_shapes() {
     let (was, is) = (format!("[{dim},{hidden}]"), format!("[{hidden},{dim}]"));
     let told = refused(Dtype::Int8, |bytes| rename(bytes, &was, &is));
     assert!(told.contains(&format!("has shape [{hidden}, {dim}], not [{dim}, {hidden}]")), "{told}");
+}
+
+/// Word vectors whose numbers a type does not hold.
+#[test]
+fn words_beyond_a_type_are_refused_by_their_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("words.txt");
+    for (text, dtype, words) in [
+        ("a 1 2\nb 3 -1e30\n", Dtype::F16, "element [1, 1] is -1000000000000000000000000000000, beyond 65504 of fp16"),
+        ("a 1e9 2\nb 3 4\n", Dtype::Int8, "element [0, 0] is 1000000000, beyond"),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        let vectors = WordVectors::open(&file).expect("a file").expect("vectors");
+        let output = folder.path().join("out.whit");
+        let error = convert::convert_words(&vectors, &output, dtype, false, &mut |_, _| Ok(())).expect_err(words);
+        assert!(error.named_field() == Some("tensor \"embedding\"") && error.to_string().contains(words), "{error}");
+        assert_eq!(left(folder.path()), ["words.txt"]);
+        convert::convert_words(&vectors, &output, Dtype::F32, false, &mut |_, _| Ok(())).expect("they fit into f32");
+        std::fs::remove_file(output).expect("removed");
+    }
 }

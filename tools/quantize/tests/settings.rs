@@ -18,13 +18,9 @@ use whit::os::Mapping;
 use whit::quant::Dtype;
 
 /// What transformers runs and this program does not, by the beginning of the variant's name, with words of the refusal.
-const REFUSED: [(&str, &str); 12] = [
-    ("activation_function \"gelu\"", "cannot be converted yet"),
-    ("activation_function \"gelu_python\"", "cannot be converted yet"),
-    ("activation_function \"quick_gelu\"", "cannot be converted yet"),
-    ("activation_function \"relu\"", "cannot be converted yet"),
-    ("activation_function \"silu\"", "cannot be converted yet"),
-    ("activation_function \"tanh\"", "cannot be converted yet"),
+const REFUSED: [(&str, &str); 8] = [
+    ("activation_function \"mish\"", "cannot be converted yet"),
+    ("activation_function \"sigmoid\"", "cannot be converted yet"),
     ("hidden_act \"gelu", "cannot be converted yet"),
     ("hidden_act \"relu", "cannot be converted yet"),
     ("sliding_window 0", "write null where layers have no window"),

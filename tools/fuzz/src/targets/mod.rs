@@ -4,12 +4,15 @@ mod broken;
 mod config;
 mod gguf;
 mod llama2c;
+mod lora;
 mod safetensors;
 mod sentencepiece;
 mod session;
 mod template;
 mod tokenizer;
+mod torch;
 mod whit_file;
+mod words;
 
 use crate::bench::{Bench, Bound, Files, Verdict};
 use crate::random::Random;
@@ -36,8 +39,11 @@ pub fn all() -> Vec<Box<dyn Target>> {
     vec![
         Box::new(whit_file::WhitFile),
         Box::new(safetensors::Safetensors),
+        Box::new(torch::Torch),
+        Box::new(lora::Lora),
         Box::new(gguf::Gguf),
         Box::new(llama2c::Llama2c),
+        Box::new(words::Words),
         Box::new(config::ConfigJson),
         Box::new(tokenizer::TokenizerJson),
         Box::new(sentencepiece::SentencePiece),

@@ -2,7 +2,7 @@
 
 use whit::error::Result;
 use whit::model::spec::{Part, Shape, TensorSpec};
-use whit::model::{self, Config, Uniform};
+use whit::model::{self, Config, MlpKind, Uniform};
 
 use super::family::{Family, GGUF_NAMES, Gguf, Naming};
 use super::transform::{Slice, Transform};
@@ -54,8 +54,22 @@ fn transform(config: &Config, spec: &TensorSpec, naming: Naming) -> Transform {
     }
 }
 
-/// The tanh form of GELU (Hendrycks and Gimpel 2016), by its names in transformers.
-const GELU_TANH: &[&str] = &["gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"];
+/// What stands between the matrices of the MLP, by its names in transformers.
+const ACTIVATIONS: &[(&str, MlpKind)] = &[
+    ("gelu_new", MlpKind::GeluTanh),
+    ("gelu_pytorch_tanh", MlpKind::GeluTanh),
+    ("gelu_python_tanh", MlpKind::GeluTanh),
+    ("gelu_fast", MlpKind::GeluTanh),
+    ("gelu_accurate", MlpKind::GeluTanh),
+    ("gelu", MlpKind::Gelu),
+    ("gelu_python", MlpKind::Gelu),
+    ("quick_gelu", MlpKind::QuickGelu),
+    ("relu", MlpKind::Relu),
+    ("relu2", MlpKind::ReluSquared),
+    ("silu", MlpKind::Silu),
+    ("swish", MlpKind::Silu),
+    ("tanh", MlpKind::Tanh),
+];
 
 fn config(fields: &mut Fields<'_>) -> Result<Config> {
     // transformers takes the names of other families, too, and those go first.
@@ -66,7 +80,7 @@ fn config(fields: &mut Fields<'_>) -> Result<Config> {
     let context_length = fields.required(&["max_position_embeddings", "n_positions"])?;
     fields.check()?;
     let norm_eps = fields.float("layer_norm_epsilon", 1e-5)? as f32;
-    fields.activation("activation_function", GELU_TANH)?;
+    let kind = fields.activation("activation_function", ACTIVATIONS)?;
     if fields.bool("add_cross_attention", false)? {
         let error = fields.error("add_cross_attention", "true is not supported");
         return Err(error.hint("whit runs models that read text alone, not the output of an encoder"));
@@ -96,7 +110,9 @@ fn config(fields: &mut Fields<'_>) -> Result<Config> {
     };
     network.check()?;
     fields.scale_queries(query_scales(fields, &network)?);
-    Ok(network.config())
+    let mut config = network.config();
+    config.layers.iter_mut().for_each(|layer| layer.mlp.kind = kind);
+    Ok(config)
 }
 
 /// What the queries of each layer are multiplied by so that scores, which are divided by the root of the width of heads, are

@@ -1,5 +1,6 @@
 //! An opened checkpoint, whatever its format: a configuration, a tokenizer and tensors.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use whit::error::{Error, Result, listed, printable};
@@ -16,7 +17,9 @@ use crate::families::{Family, Layout};
 pub enum SourceFormat {
     /// A directory with config.json and safetensors.
     HuggingFace,
-    /// One GGUF file.
+    /// A directory with params.json and consolidated weights, as Mistral and Meta publish models.
+    Consolidated,
+    /// A GGUF file, or several of one model.
     Gguf,
     /// A llama2.c checkpoint with its tokenizer.bin.
     Llama2c,
@@ -27,6 +30,7 @@ impl SourceFormat {
     pub fn name(self) -> &'static str {
         match self {
             SourceFormat::HuggingFace => "Hugging Face",
+            SourceFormat::Consolidated => "consolidated",
             SourceFormat::Gguf => "GGUF",
             SourceFormat::Llama2c => "llama2.c",
         }
@@ -38,6 +42,23 @@ impl SourceFormat {
 pub struct OpenOptions {
     /// The tokenizer, where it is not with the checkpoint: a tokenizer.json or, for llama2.c, a tokenizer.bin.
     pub tokenizer: Option<PathBuf>,
+    /// Directories of low-rank adapters that are merged, in this order, and what each is multiplied by.
+    pub lora: Vec<(PathBuf, f64)>,
+}
+
+/// What is added to a matrix.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Merge {
+    /// A (rank, in).
+    pub(super) a: Location,
+    /// B (out, rank).
+    pub(super) b: Location,
+    pub(super) rank: usize,
+    /// The matrix is stored as (in, out), as that of an embedding or of GPT-2 is.
+    pub(super) transposed: bool,
+    pub(super) scale: f64,
+    /// What the length of each output's weights becomes (DoRA, Liu et al. 2024).
+    pub(super) magnitude: Option<Location>,
 }
 
 /// An opened checkpoint.
@@ -70,6 +91,8 @@ pub struct Checkpoint {
     /// What the queries of each layer are multiplied by on the way; empty: nothing.
     pub(super) query_scales: Vec<f32>,
     pub(super) locations: Vec<Location>,
+    /// What adapters add to matrices, by their names.
+    pub(super) merges: HashMap<String, Vec<Merge>>,
     /// The file that `vocabulary` comes from.
     pub(super) vocabulary_file: usize,
 }
@@ -123,23 +146,7 @@ impl Checkpoint {
 
     /// Decodes elements `start..start + out.len()` of a tensor, in row-major order of its shape.
     pub fn read(&self, tensor: usize, start: u64, out: &mut [f32]) -> Result<()> {
-        let range = |what: String| Error::usage(what).field("tensor");
-        let found = self.tensors.get(tensor).zip(self.locations.get(tensor));
-        let (tensor, location) = found.ok_or_else(|| range(format!("no tensor {tensor}")))?;
-        let end = start.checked_add(out.len() as u64).filter(|end| *end <= tensor.elements());
-        if end.is_none() {
-            let message = format!("{} elements from {start} of {}", out.len(), tensor.elements());
-            return Err(range(message).field(format!("tensor \"{}\"", tensor.name)));
-        }
-        let Location { file, offset, bytes, encoding } = *location;
-        let file = &self.files[file];
-        let data = (offset as usize).checked_add(bytes as usize).and_then(|end| file.map.get(offset as usize..end));
-        let Some(data) = data else {
-            let error = Error::data("ends past the end of the file").field(format!("tensor \"{}\"", tensor.name));
-            return Err(file.error(error.at(offset)));
-        };
-        encoding.decode(data, start as usize, out);
-        Ok(())
+        self.reader(tensor)?.read(start, out)
     }
 
     /// The bytes of a tensor as they lie in the file.
@@ -202,7 +209,11 @@ impl Checkpoint {
 
     /// Two tensors are alike to the last byte.
     fn same(&self, one: usize, other: usize) -> bool {
-        self.locations[one].encoding == self.locations[other].encoding
+        let merged = |tensor: usize| self.merges.contains_key(&self.tensors[tensor].name);
+        !merged(one)
+            && !merged(other)
+            && self.locations[one].encoding == self.locations[other].encoding
+            && self.locations[one].strides == self.locations[other].strides
             && self.tensors[one].shape == self.tensors[other].shape
             && self.raw(one) == self.raw(other)
     }

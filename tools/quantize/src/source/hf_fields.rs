@@ -1,6 +1,7 @@
 //! The fields of config.json, as the families read them.
 
 use whit::error::{Error, Result, printable};
+use whit::model::MlpKind;
 
 use super::hf_rope::{self, Rotary};
 use super::json::Value;
@@ -92,14 +93,15 @@ impl<'j> Fields<'j> {
         Err(error.hint("config.json names every dimension of a model: copy it again from where the weights are from"))
     }
 
-    /// The activation of the MLP has to be one of `names`.
-    pub(crate) fn activation(&self, key: &str, names: &[&str]) -> Result<()> {
-        let Some(value) = self.object.get(key) else { return Ok(()) };
+    /// What the activation of the MLP means, by its name: the first of `known` where the field names none.
+    pub(crate) fn activation(&self, key: &str, known: &[(&str, MlpKind)]) -> Result<MlpKind> {
+        let Some(value) = self.object.get(key) else { return Ok(known[0].1) };
         let name = value.str(key)?;
-        if names.contains(&&*name) {
-            return Ok(());
+        if let Some((_, kind)) = known.iter().find(|(known, _)| *known == name) {
+            return Ok(*kind);
         }
         let error = value.error(format!("activation \"{}\" is not supported", printable(&name)), key);
+        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
         Err(error.hint(format!(
             "supported: {}; a model works with its own only, so this one cannot be converted yet",
             names.join(", ")

@@ -87,6 +87,7 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint
         notes: Vec::new(),
         locations,
         query_scales: Vec::new(),
+        merges: Default::default(),
     })
 }
 
@@ -220,7 +221,7 @@ fn tensors(header: &Header, file_bytes: u64) -> Result<(Vec<SourceTensor>, Vec<L
     let mut add = |name: String, shape: &[u64], offset: &mut u64| {
         let bytes = shape.iter().product::<u64>() * 4;
         tensors.push(SourceTensor { name, shape: shape.to_vec(), dtype: "F32" });
-        locations.push(Location { file: 0, offset: *offset, bytes, encoding: Encoding::F32 });
+        locations.push(Location { file: 0, offset: *offset, bytes, encoding: Encoding::F32, strides: None });
         *offset += bytes;
     };
     for part in parts(header) {

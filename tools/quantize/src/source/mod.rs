@@ -6,13 +6,17 @@
 //! offset.
 
 mod checkpoint;
+mod consolidated;
 mod encoding;
 mod ggml_blocks;
 mod gguf;
 mod gguf_config;
+mod gguf_header;
 pub(crate) mod gguf_keys;
 mod gguf_meta;
 mod gguf_patterns;
+mod gguf_split;
+mod gguf_tensors;
 mod gguf_vocabulary;
 mod hf;
 mod hf_config;
@@ -20,10 +24,15 @@ pub(crate) mod hf_fields;
 mod hf_files;
 mod hf_rope;
 mod hf_tokenizer;
+mod hf_weights;
 mod json;
 mod json_parser;
 mod json_text;
 mod llama2c;
+mod lora;
+mod lora_config;
+mod pickle;
+mod reader;
 mod rope;
 mod safetensors;
 mod sentencepiece_model;
@@ -33,7 +42,13 @@ mod tokenizer_bin;
 mod tokenizer_json;
 mod tokenizer_pipeline;
 mod vocab_merges;
+mod torch;
+mod torch_types;
+mod word_binary;
+mod word_layout;
+mod word_text;
 mod word_vectors;
+mod zip;
 
 use std::path::Path;
 
@@ -41,6 +56,7 @@ use whit::error::{Error, Kind, Result};
 use whit::tokenizer::Vocabulary;
 
 pub use checkpoint::{Checkpoint, OpenOptions, SourceFormat};
+pub use reader::TensorReader;
 pub use source_file::SourceFile;
 pub use tensor::SourceTensor;
 pub use word_vectors::WordVectors;
@@ -51,7 +67,11 @@ impl Checkpoint {
         let shown = path.display().to_string();
         let metadata = std::fs::metadata(path)
             .map_err(|e| Error::new(Kind::NoInput, format!("cannot be opened: {e}")).in_file(shown.clone()))?;
-        let mut source = if metadata.is_dir() { hf::open(path, options)? } else { open_file(path, options)? };
+        let mut source = match metadata.is_dir() {
+            true if consolidated::is_consolidated(path) => consolidated::open(path, options)?,
+            true => hf::open(path, options)?,
+            false => open_file(path, options)?,
+        };
         source.config.check().map_err(|e| e.in_file(shown))?;
         source.fit_vocabulary()?;
         Ok(source)
@@ -72,6 +92,10 @@ pub fn open_vocabulary(path: &Path) -> Result<Vocabulary> {
 
 fn open_file(path: &Path, options: &OpenOptions) -> Result<Checkpoint> {
     let file = SourceFile::open(path)?;
+    if !options.lora.is_empty() {
+        let error = Error::usage("an adapter is merged into a Hugging Face directory").field("--lora");
+        return Err(file.error(error.hint("give the base model as its authors published it")));
+    }
     match &file.map[..file.map.len().min(4)] {
         b"GGUF" => return gguf::open(file, options),
         b"24ka" => return llama2c::open(file, options),
@@ -84,9 +108,7 @@ fn open_file(path: &Path, options: &OpenOptions) -> Result<Checkpoint> {
         return llama2c::open(file, options);
     }
     let error = Error::data("not a checkpoint that quantize knows").field("magic").at(0);
-    Err(file.error(
-        error.hint("it reads Hugging Face directories, GGUF files, llama2.c .bin files and word vectors as text"),
-    ))
+    Err(file.error(error.hint("it reads Hugging Face directories, GGUF files, llama2.c .bin files and word vectors")))
 }
 
 /// What a file is that is no readable checkpoint, and what to do about it.
@@ -96,14 +118,14 @@ fn known_but_not_readable(file: &SourceFile) -> Option<(&'static str, &'static s
     let text = text.trim_ascii_start();
     let big = "convert it to little endian, as gguf-convert-endian does";
     let old = "a format before GGUF; find the model as GGUF or as safetensors";
-    let torch = "pickled files run code when loaded; save the model as safetensors";
+    let torch = "give the directory that holds it, config.json and the tokenizer";
     Some(match bytes {
         [b'F', b'U', b'G', b'G', ..] => ("a big-endian GGUF file", big),
         [b'l', b'm', b'g', b'g', ..] | [b'g', b'g', b'm', b'l', ..] => ("a ggml file", old),
         [b't', b'j', b'g', b'g', ..] | [b'g', b'g', b'j', b't', ..] => ("a ggjt file", old),
         [b'f', b'm', b'g', b'g', ..] | [b'g', b'g', b'm', b'f', ..] => ("a ggmf file", old),
-        [b'P', b'K', 3, 4, ..] => ("a ZIP archive, perhaps a PyTorch checkpoint", torch),
-        [0x80, 2..=5, ..] => ("a Python pickle, perhaps a PyTorch checkpoint", torch),
+        [b'P', b'K', 3, 4, ..] => ("a ZIP archive, perhaps a PyTorch file of tensors", torch),
+        [0x80, 2..=5, ..] => ("a Python pickle, perhaps a PyTorch file of tensors", torch),
         [0x1f, 0x8b, ..] => ("a gzip file", "unpack it first"),
         [_, _, _, _, _, _, 0, 0, b'{', ..] => {
             ("a safetensors file", "give the directory that holds it and config.json")
@@ -111,6 +133,7 @@ fn known_but_not_readable(file: &SourceFile) -> Option<(&'static str, &'static s
         _ if text.starts_with(b"version https://git-lfs") => {
             ("a git-lfs pointer, not the file it stands for", "run `git lfs pull` in its repository")
         }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => ("a text in UTF-16", "save it as UTF-8"),
         _ if text.starts_with(b"<!doctype") || text.starts_with(b"<html") => {
             ("an HTML page", "the download fetched a web page: download the file itself")
         }

@@ -32,8 +32,35 @@ impl SourceTensor {
 pub(super) struct Location {
     pub(super) file: usize,
     pub(super) offset: u64,
+    /// From its first element to its last.
     pub(super) bytes: u64,
     pub(super) encoding: Encoding,
+    /// Elements from one to the next, of each dimension; `None`: they follow one another in the order of the shape.
+    pub(super) strides: Option<Strides>,
+}
+
+/// Of as many dimensions as a tensor has; the others are 0.
+pub(super) type Strides = [u64; 4];
+
+/// A tensor as a file of tensors describes it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) encoding: Encoding,
+    pub(super) shape: Vec<u64>,
+    /// Offset in the file.
+    pub(super) start: u64,
+    pub(super) bytes: u64,
+    pub(super) strides: Option<Strides>,
+}
+
+impl Entry {
+    /// What is said of it, and where it lies in the file of the number `file`.
+    pub(super) fn placed(self, file: usize) -> (SourceTensor, Location) {
+        let Entry { name, encoding, shape, start, bytes, strides } = self;
+        let location = Location { file, offset: start, bytes, encoding, strides };
+        (SourceTensor { name, shape, dtype: encoding.name() }, location)
+    }
 }
 
 /// Why `name` cannot be a tensor's name or a key, if so.

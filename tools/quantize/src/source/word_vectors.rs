@@ -1,22 +1,20 @@
-//! Word vectors as text, as GloVe (Pennington et al. 2014) and word2vec (Mikolov et al. 2013) write them: a line a word, the
-//! word and then its numbers, parted by spaces. word2vec puts a line with the number of words and of numbers before them.
+//! Word vectors, as GloVe (Pennington et al. 2014), word2vec (Mikolov et al. 2013) and fastText (Bojanowski et al. 2017) write them:
+//! a word and its numbers, as text a line each, or with the numbers as f32.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use whit::error::{Error, Result, printable};
 use whit::tokenizer::{PreTokenizer, Token, TokenKind, Vocabulary, VocabularyModel};
 
 use super::source_file::SourceFile;
+use super::word_layout::{Layout, Row};
+use super::{word_binary, word_text};
 
 /// Words that a file can hold.
 const MAX_WORDS: usize = 1 << 20;
-/// Numbers of a word.
-const MAX_DIM: usize = 1 << 16;
 /// Bytes of a word.
 const MAX_WORD_BYTES: usize = 256;
-/// Bytes that are looked at to recognise what a file is.
-const HEAD_BYTES: usize = 1 << 20;
 
 /// An opened file of word vectors.
 #[derive(Debug)]
@@ -29,17 +27,78 @@ pub struct WordVectors {
     pub file: SourceFile,
     /// Numbers of a word.
     pub dim: usize,
-    words: Vec<Line>,
+    words: Vec<Row>,
+    /// Words that are no UTF-8 in the file, by their places, as they are here.
+    spelt: HashMap<usize, String>,
+    /// The numbers are f32, not text.
+    binary: bool,
 }
 
-/// Where a word's line lies.
-#[derive(Debug, Clone, Copy)]
-struct Line {
-    /// From 1 on.
-    number: usize,
-    start: usize,
-    end: usize,
-    word_bytes: usize,
+/// Words that are found, and how many are not kept, by the reason.
+#[derive(Default)]
+struct Found<'f> {
+    seen: HashSet<&'f [u8]>,
+    words: Vec<Row>,
+    /// The places among `words` of those that are no UTF-8.
+    no_utf8: Vec<usize>,
+    /// Some word has letters beyond ASCII, in UTF-8.
+    utf8: bool,
+    twice: usize,
+    long: usize,
+    empty: usize,
+    beyond: usize,
+}
+
+impl<'f> Found<'f> {
+    fn add(&mut self, bytes: &'f [u8], row: Row) {
+        let word = &bytes[row.start..row.start + row.word_bytes];
+        if word.is_empty() {
+            self.empty += 1;
+        } else if word.len() > MAX_WORD_BYTES {
+            self.long += 1;
+        } else if self.words.len() == MAX_WORDS {
+            self.beyond += 1;
+        } else if !self.seen.insert(word) {
+            self.twice += 1;
+        } else {
+            match core::str::from_utf8(word) {
+                Ok(word) => self.utf8 |= !word.is_ascii(),
+                Err(_) => self.no_utf8.push(self.words.len()),
+            }
+            self.words.push(row);
+        }
+    }
+
+    /// Spells the words that are no UTF-8: as Latin-1 where the file has no UTF-8 beyond ASCII at all, else with U+FFFD in place
+    /// of what is none. Words that then are as others are left out. Returns the spellings by place, and a note.
+    fn spell(&mut self, bytes: &[u8]) -> (HashMap<usize, String>, Option<String>) {
+        let mut spelt = HashMap::new();
+        let mut spellings = HashSet::new();
+        let mut dropped = HashSet::new();
+        for at in &self.no_utf8 {
+            let Row { start, word_bytes, .. } = self.words[*at];
+            let word = &bytes[start..start + word_bytes];
+            let text = if self.utf8 {
+                String::from_utf8_lossy(word).into_owned()
+            } else {
+                word.iter().map(|byte| char::from(*byte)).collect()
+            };
+            if self.seen.contains(text.as_bytes()) || !spellings.insert(text.clone()) {
+                dropped.insert(start);
+            } else {
+                spelt.insert(start, text);
+            }
+        }
+        self.twice += dropped.len();
+        self.words.retain(|row| !dropped.contains(&row.start));
+        let n = self.no_utf8.len();
+        let how = if self.utf8 {
+            "no UTF-8: what is none of it is U+FFFD"
+        } else {
+            "taken for Latin-1: the file has no UTF-8"
+        };
+        (spelt, (n > 0).then(|| format!("{n} words are {how}")))
+    }
 }
 
 impl WordVectors {
@@ -49,12 +108,12 @@ impl WordVectors {
             return Ok(None);
         }
         let file = SourceFile::open(path)?;
-        let Some(Layout { dim, n_words }) = layout(&file.map[..file.map.len().min(HEAD_BYTES)]) else {
+        let Some(layout) = word_text::layout(&file.map).or_else(|| word_binary::layout(&file.map)) else {
             return Ok(None);
         };
-        let mut vectors = WordVectors { name: file.name.clone(), notes: Vec::new(), file, dim, words: Vec::new() };
-        vectors.index(n_words).map_err(|error| vectors.file.error(error))?;
-        Ok(Some(vectors))
+        let (words, spelt, notes) = index(&file.map, layout).map_err(|error| file.error(error))?;
+        let Layout { dim, binary, .. } = layout;
+        Ok(Some(WordVectors { name: file.name.clone(), notes, file, dim, words, spelt, binary }))
     }
 
     /// Number of words.
@@ -67,54 +126,13 @@ impl WordVectors {
         self.words.is_empty()
     }
 
-    /// Finds the words, after the line that promises `n_words` of them if there is one.
-    fn index(&mut self, n_words: Option<u64>) -> Result<()> {
-        let bytes = &self.file.map[..];
-        let mut seen = HashSet::new();
-        let (mut twice, mut unreadable, mut beyond, mut n_lines) = (0, 0, 0, 0);
-        for line in lines(bytes).skip(usize::from(n_words.is_some())) {
-            let text = &bytes[line.start..line.end];
-            if text.is_empty() {
-                continue;
-            }
-            n_lines += 1;
-            let Some(word_bytes) = word_length(text, self.dim) else {
-                let fields = text.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).count();
-                let message =
-                    format!("line {}: {fields} fields, a word and {} numbers were expected", line.number, self.dim);
-                return Err(Error::data(message).at(line.start as u64));
-            };
-            let word = &text[..word_bytes];
-            if word.len() > MAX_WORD_BYTES || core::str::from_utf8(word).is_err() {
-                unreadable += 1;
-            } else if self.words.len() == MAX_WORDS {
-                beyond += 1;
-            } else if !seen.insert(word) {
-                twice += 1;
-            } else {
-                self.words.push(Line { word_bytes, ..line });
-            }
-        }
-        if let Some(n) = n_words.filter(|n| *n != n_lines) {
-            let error = Error::data(format!("line 1 promises {n} words, {n_lines} follow")).at(0);
-            return Err(error.hint("the file was cut: copy it again"));
-        }
-        for (n, what) in [
-            (twice, "occur again and are left out there"),
-            (unreadable, "are longer than 256 bytes or no UTF-8, and are left out"),
-            (beyond, "come after the first 1048576 and are left out"),
-        ] {
-            if n > 0 {
-                self.notes.push(format!("{n} words {what}"));
-            }
-        }
-        if self.words.is_empty() { Err(Error::data("no word is left")) } else { Ok(()) }
-    }
-
     /// The words as tokens: each stands for itself, none is made of others.
     pub fn vocabulary(&self) -> Vocabulary {
-        let token = |line: &Line| Token {
-            bytes: self.file.map[line.start..line.start + line.word_bytes].to_vec(),
+        let token = |row: &Row| Token {
+            bytes: match self.spelt.get(&row.start) {
+                Some(text) => text.clone().into_bytes(),
+                None => self.file.map[row.start..row.start + row.word_bytes].to_vec(),
+            },
             kind: TokenKind::UserDefined,
             score: 0.0,
         };
@@ -125,79 +143,47 @@ impl WordVectors {
 
     /// The vectors of words `row..`, (n, dim), as many as `out` holds.
     pub fn read(&self, row: usize, out: &mut [f32]) -> Result<()> {
-        for (line, vector) in self.words[row..].iter().zip(out.chunks_exact_mut(self.dim)) {
-            let text = &self.file.map[line.start + line.word_bytes..line.end];
-            let fields = text.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
-            for (x, field) in vector.iter_mut().zip(fields) {
-                *x = number(field).filter(|x| x.is_finite()).ok_or_else(|| {
-                    let shown = printable(&String::from_utf8_lossy(field));
-                    let error = Error::data(format!("line {}: {shown:?} is no number that can be stored", line.number));
-                    self.file.error(error.at(line.start as u64))
-                })?;
-            }
+        for (row, vector) in self.words[row..].iter().zip(out.chunks_exact_mut(self.dim)) {
+            let numbers = &self.file.map[row.vector..row.end];
+            let read = if self.binary { word_binary::read(numbers, vector) } else { word_text::read(numbers, vector) };
+            read.map_err(|shown| {
+                let place = if self.binary { "word" } else { "line" };
+                let message =
+                    format!("{place} {}: \"{}\" is no number that can be stored", row.number, printable(&shown));
+                self.file.error(Error::data(message).at(row.start as u64))
+            })?;
         }
         Ok(())
     }
 }
 
-/// How a file is laid out.
-#[derive(Debug, Clone, Copy)]
-struct Layout {
-    /// Numbers of a word.
-    dim: usize,
-    /// Words, where the first line says how many there are.
-    n_words: Option<u64>,
-}
+type Index = (Vec<Row>, HashMap<usize, String>, Vec<String>);
 
-/// The layout of a file that begins with `head`; `None` where it is no word vectors.
-fn layout(head: &[u8]) -> Option<Layout> {
-    let text = |line: Line| core::str::from_utf8(&head[line.start..line.end]).ok();
-    let mut first = lines(head);
-    let fields: Vec<&str> = text(first.next()?)?.split(' ').filter(|field| !field.is_empty()).collect();
-    if let [n, dim] = fields[..]
-        && let Ok(n) = n.parse()
-    {
-        let dim = dim.parse().ok().filter(|dim| (1..=MAX_DIM).contains(dim))?;
-        let line = first.next()?;
-        word_length(&head[line.start..line.end], dim)?;
-        return Some(Layout { dim, n_words: Some(n) });
+/// The words of a file, how those are spelt that are no UTF-8, and what is to be told.
+fn index(bytes: &[u8], layout: Layout) -> Result<Index> {
+    let mut found = Found::default();
+    let mut add = |row| found.add(bytes, row);
+    if layout.binary {
+        word_binary::rows(bytes, layout, &mut add)?
+    } else {
+        word_text::rows(bytes, layout, &mut add)?
     }
-    // The word may have spaces in it: numbers are counted from the end.
-    let n_numbers = fields.iter().rev().take_while(|field| number(field.as_bytes()).is_some()).count();
-    let dim = n_numbers.min(fields.len().saturating_sub(1));
-    (2..=MAX_DIM).contains(&dim).then_some(Layout { dim, n_words: None })
-}
-
-fn number(field: &[u8]) -> Option<f32> {
-    core::str::from_utf8(field).ok()?.parse().ok()
-}
-
-/// Bytes of the word that `dim` fields follow in `line`; `None` where there are fewer.
-fn word_length(line: &[u8], dim: usize) -> Option<usize> {
-    let mut end = line.len();
-    for _ in 0..dim {
-        let field = line[..end].trim_ascii_end();
-        end = field.iter().rposition(|byte| *byte == b' ')?;
-    }
-    let word = line[..end].trim_ascii_end().len();
-    (word > 0).then_some(word)
-}
-
-/// The lines of `bytes` without their ends.
-fn lines(bytes: &[u8]) -> impl Iterator<Item = Line> {
-    let mut start = 0;
-    let mut number = 0;
-    core::iter::from_fn(move || {
-        if start >= bytes.len() {
-            return None;
+    let (spelt, note) = found.spell(bytes);
+    let mut notes: Vec<String> = note.into_iter().collect();
+    for (n, what) in [
+        (found.twice, "occur again and are left out there"),
+        (found.long, "are longer than 256 bytes and are left out"),
+        (found.empty, "are empty and are left out"),
+        (found.beyond, "come after the first 1048576 and are left out"),
+    ] {
+        if n > 0 {
+            notes.push(format!("{n} words {what}"));
         }
-        let rest = &bytes[start..];
-        let length = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
-        number += 1;
-        let line = Line { number, start, end: start + rest[..length].trim_ascii_end().len(), word_bytes: 0 };
-        start += length + 1;
-        Some(line)
-    })
+    }
+    if found.words.is_empty() {
+        return Err(Error::data("no word is left").at(0).hint("are these word vectors?"));
+    }
+    Ok((found.words, spelt, notes))
 }
 
 #[cfg(test)]
@@ -230,11 +216,123 @@ mod tests {
 
     #[test]
     fn words_have_spaces_and_what_cannot_be_a_word_is_left_out_and_told() {
-        let vectors = open(b"a 1 2\n. . 3 4\na 5 6\n\xff 7 8\n\n42 9 1\n").expect("vectors").expect("vectors");
+        let long = "x".repeat(257);
+        let text = format!("a 1 2\n. . 3 4\na 5 6\n{long} 7 8\n\n42 9 1\n 3 4\n");
+        let vectors = open(text.as_bytes()).expect("vectors").expect("vectors");
         assert_eq!(words(&vectors), ["a", ". .", "42"]);
-        assert_eq!(vectors.notes.len(), 2, "{:?}", vectors.notes);
+        for what in ["1 words occur again", "1 words are longer than 256 bytes", "1 words are empty"] {
+            assert!(vectors.notes.iter().any(|note| note.starts_with(what)), "{what}: {:?}", vectors.notes);
+        }
     }
 
+    /// W-01. As tools write text: any separators, ends of lines, marks before it, and numbers.
+    #[test]
+    fn every_way_to_write_text_is_read() {
+        let texts: [&[u8]; 8] = [
+            b"2 3\na 1 2 3\nb 4 5 6\n",
+            b"2\t3\na\t1\t2\t3\nb\t4\t5\t6\n",
+            b"a\t1 2 3\nb\t4 5 6",
+            b"a 1 2 3 \r\nb 4 5 6 \r\n",
+            b" 2  3 \r\na 1 2 3\t\r\nb  4 \t 5 6\r\n",
+            b"\xef\xbb\xbfa 1 2 3\nb 4 5 6\n",
+            b"\xef\xbb\xbf2 3\na 1 2 3\nb 4 5 6\n\n\n",
+            b"a 1e0 2.0E+00 0.3e1\nb +4 50e-1 6.\n",
+        ];
+        for text in texts {
+            let shown = String::from_utf8_lossy(text);
+            let vectors = open(text).expect(&shown).expect(&shown);
+            assert_eq!((words(&vectors), vectors.dim), (vec!["a".into(), "b".into()], 3), "{shown}");
+            let mut out = [0.0; 6];
+            vectors.read(0, &mut out).expect(&shown);
+            assert_eq!((out, vectors.notes.len()), ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0), "{shown}");
+        }
+    }
+
+    /// W-02. Marks, spaces of every kind, signs.
+    #[test]
+    fn words_of_every_kind_are_words() {
+        let kinds = [
+            "</s>",
+            "<unk>",
+            ". . .",
+            "at name@domain.com",
+            "new_york",
+            "42",
+            "-",
+            "a\u{a0}b",
+            "\u{a0}",
+            "\u{85}",
+            "\u{2028}",
+            "e\u{301}",
+            "\"",
+            "\\n",
+            "#",
+            "中文",
+            "😀",
+            "http://a.b/c?d=e",
+            "1/2",
+        ];
+        let text: String = kinds.iter().map(|word| format!("{word} 0.5 1.5\n")).collect();
+        let headed = format!("{} 2\n{text}", kinds.len());
+        for text in [text, headed] {
+            let vectors = open(text.as_bytes()).expect("vectors").expect("vectors");
+            assert_eq!(words(&vectors), kinds);
+            vectors.vocabulary().build().expect("a section");
+        }
+    }
+
+    #[test]
+    fn words_that_are_no_utf8_have_a_spelling() {
+        let latin = open(b"caf\xe9 1 2\nna\xefve 3 4\ntea 5 6\n").expect("vectors").expect("vectors");
+        assert_eq!(words(&latin), ["café", "naïve", "tea"]);
+        assert_eq!(latin.notes, ["2 words are taken for Latin-1: the file has no UTF-8"]);
+        let cut = "th\u{e9} 1 2\n".bytes().chain(*b"a\xc3 3 4\nb\xe4\xb8 5 6\na\xe9 7 8\n").collect::<Vec<u8>>();
+        let cut = open(&cut).expect("vectors").expect("vectors");
+        assert_eq!(words(&cut), ["thé", "a\u{fffd}", "b\u{fffd}"]);
+        assert!(cut.notes[0].starts_with("3 words are no UTF-8") && cut.notes[1].starts_with("1 words occur again"));
+    }
+
+    fn binary(words: &[&[u8]], dim: usize, end: &[u8]) -> Vec<u8> {
+        let mut out = format!("{} {dim}\n", words.len()).into_bytes();
+        for (i, word) in words.iter().enumerate() {
+            out.extend(word.iter().chain(b" "));
+            out.extend((0..dim).flat_map(|k| (i as f32 + k as f32 / 10.0).to_le_bytes()));
+            out.extend(end);
+        }
+        out
+    }
+
+    /// W-03.
+    #[test]
+    fn the_binary_form_is_read_with_and_without_ends_of_lines() {
+        let names = [&b"</s>"[..], b"in", "中".as_bytes(), b"new_york", b"in", b"caf\xe9"];
+        for end in [&b""[..], b"\n"] {
+            let vectors = open(&binary(&names, 3, end)).expect("vectors").expect("vectors");
+            assert_eq!(words(&vectors), ["</s>", "in", "中", "new_york", "caf\u{fffd}"]);
+            let mut out = [0.0; 6];
+            vectors.read(3, &mut out).expect("numbers");
+            assert_eq!(out, [3.0, 3.1, 3.2, 5.0, 5.1, 5.2]);
+        }
+    }
+
+    #[test]
+    fn a_binary_file_that_is_cut_or_longer_is_told() {
+        let whole = binary(&[b"one", b"two", b"three"], 4, b"\n");
+        for (n, words) in
+            [(whole.len() - 3, "the file ends within word 3"), (40, "the file ends within word 2"), (30, "word 2")]
+        {
+            let error = open(&whole[..n]).expect_err("cut").to_string();
+            assert!(error.contains("line 1 promises 3 words") && error.contains(words), "{error}");
+        }
+        let error = open(&[&whole[..], b"four"].concat()).expect_err("longer").to_string();
+        assert!(error.contains("4 bytes follow the 3 words"), "{error}");
+        let mut bad = whole.clone();
+        bad[8..12].copy_from_slice(&f32::NAN.to_le_bytes());
+        let error = open(&bad).expect("vectors").expect("vectors").read(0, &mut [0.0; 4]).expect_err("no number");
+        assert!(error.to_string().contains("word 1: \"NaN\" is no number"), "{error}");
+    }
+
+    /// W-04.
     #[test]
     fn what_is_wrong_is_told_by_line_and_offset() {
         let error = open(b"a 1 2\nb 1\n").expect_err("too few");
@@ -253,7 +351,9 @@ mod tests {
 
     #[test]
     fn other_files_are_not_taken_for_word_vectors() {
-        for other in [&b"GGUF\x03\0\0\0"[..], b"{\"a\": 1}", b"some text 1", b"\xff\xfe 1 2 3", b"12 3\nno vector"] {
+        for other in
+            [&b"GGUF\x03\0\0\0"[..], b"{\"a\": 1}", b"some text 1", b"\xff\xfe1 \x002", b"12 3\nno vector", b"12 3\n"]
+        {
             assert!(open(other).expect("no error").is_none(), "{other:?}");
         }
     }

@@ -223,7 +223,7 @@ fn values() {
         ),
         row("gpt2 with an encoder", gpt2("\"add_cross_attention\":true"), "text alone", "add_cross_attention"),
         row("gpt2 with a scale as text", gpt2("\"scale_attn_weights\":\"no\""), "true or false", "scale_attn_weights"),
-        row("gpt2 with relu", gpt2("\"activation_function\":\"relu\""), "gelu_new", "activation_function"),
+        row("gpt2 with mish", gpt2("\"activation_function\":\"mish\""), "quick_gelu", "activation_function"),
         case(
             "a bad temperature",
             directory(&[("generation_config.json", br#"{"temperature": "hot"}"#)]),

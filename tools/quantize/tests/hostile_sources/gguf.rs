@@ -7,12 +7,12 @@ use super::{Case, Files, Scratch, case, caught, run, sweep};
 pub(crate) struct Gguf {
     version: u32,
     /// Key, type, value.
-    pairs: Vec<(Vec<u8>, u32, Vec<u8>)>,
+    pub(super) pairs: Vec<(Vec<u8>, u32, Vec<u8>)>,
     /// Name, dimensions innermost first, type, offset.
-    tensors: Vec<(Vec<u8>, Vec<u64>, u32, u64)>,
+    pub(super) tensors: Vec<(Vec<u8>, Vec<u64>, u32, u64)>,
     n_pairs: Option<u64>,
     n_tensors: Option<u64>,
-    data: usize,
+    pub(super) data: usize,
 }
 
 fn text(s: impl AsRef<[u8]>) -> Vec<u8> {
@@ -20,7 +20,7 @@ fn text(s: impl AsRef<[u8]>) -> Vec<u8> {
     [&(bytes.len() as u64).to_le_bytes(), bytes].concat()
 }
 
-fn u32_value(n: u32) -> (u32, Vec<u8>) {
+pub(super) fn u32_value(n: u32) -> (u32, Vec<u8>) {
     (4, n.to_le_bytes().to_vec())
 }
 
@@ -28,7 +28,7 @@ fn f32_value(x: f32) -> (u32, Vec<u8>) {
     (6, x.to_le_bytes().to_vec())
 }
 
-fn str_value(s: &str) -> (u32, Vec<u8>) {
+pub(super) fn str_value(s: &str) -> (u32, Vec<u8>) {
     (8, text(s))
 }
 
@@ -66,7 +66,7 @@ impl Gguf {
             .set("tokenizer.ggml.eos_token_id", u32_value(2))
     }
 
-    fn set(mut self, key: &str, (kind, value): (u32, Vec<u8>)) -> Self {
+    pub(super) fn set(mut self, key: &str, (kind, value): (u32, Vec<u8>)) -> Self {
         self.pairs.retain(|(other, ..)| other != key.as_bytes());
         self.and(key.as_bytes(), kind, value)
     }
@@ -81,7 +81,7 @@ impl Gguf {
         self
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
@@ -200,9 +200,10 @@ fn header_and_metadata() {
         row(
             "G-35 part 2 of 3",
             tiny().set("split.count", u32_value(3)).set("split.no", u32_value(1)),
-            "part 2 of 3",
-            "split",
-        ),
+            "part 2 of 3 of a split model, but not of such a name",
+            "split.count",
+        )
+        .nowhere(),
     ]);
 }
 

@@ -6,7 +6,9 @@ mod gguf;
 mod kinds;
 mod llama2c;
 mod safetensors;
+mod split;
 mod tokenizer;
+mod torch;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -49,7 +49,7 @@ fn header() {
         ),
         row(
             "S-02 more than half",
-            file(&format!("{}{}", r#"{"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, " ".repeat(99)), 4),
+            file(&format!("{}{}", r#"{"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, " ".repeat(70_000)), 4),
             "half",
             "header length",
         ),
