@@ -5,10 +5,11 @@ mod report;
 
 use super::args::Generate;
 use super::input::{self, ModelFile};
-use super::keeping::{self, SessionFile};
+use super::keeping;
 use super::output::{End, Outcome, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
+use super::session_file::{Content, SessionFile};
 use super::setup::{BATCH, compute, ends, held_by, session_options};
 use super::streaming;
 use super::views::Show;
@@ -34,8 +35,9 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let tokenizer = *model.tokenizer().ok_or_else(|| {
         Error::data("this model has no tokenizer, so no text can be generated").in_file(source.name())
     })?;
-    let session_file = SessionFile::of(&args.keeping, &model, args.compute.kv.into())?;
-    let saved = session_file.as_ref().map(SessionFile::read).transpose()?.flatten();
+    let mut session_file = SessionFile::of(&args.keeping, &model, args.compute.kv.into())?;
+    let content = session_file.as_ref().map(SessionFile::content).transpose()?.flatten();
+    let saved = content.as_ref().map(Content::read_text).transpose()?;
     let cache = keeping::cache(&args.keeping, &model, args.compute.kv.into())?;
     let before = saved.as_ref().map_or(&[][..], |saved| &saved.tokens);
     let specials = if args.special { Specials::Parse } else { Specials::AsText };
@@ -92,7 +94,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         reason: writer.stop_reason().unwrap_or(StopReason::Length),
     };
     source.check_unchanged()?;
-    if let Some(file) = &session_file {
+    if let Some(file) = &mut session_file {
         file.write(&mut session, writer.tokens(), &[])?;
     }
     printer.end(&report)?;

@@ -17,6 +17,7 @@ mod output;
 mod plan;
 mod progress;
 mod sampling;
+mod session_file;
 mod setup;
 mod streaming;
 mod table;
@@ -75,6 +76,7 @@ fn exit_code(outcome: Outcome<()>) -> u8 {
     match outcome {
         Ok(()) | Err(End::BrokenPipe) => 0,
         Err(End::Interrupted) => failure::exit_code(Kind::Interrupted),
+        Err(End::Signal(signal)) => failure::exit_code_of_signal(signal),
         Err(End::Failed(error)) => {
             note(format_args!("{}", failure::line(&error, errors_are_json())));
             failure::exit_code(error.kind())

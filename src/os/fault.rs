@@ -1,6 +1,7 @@
 //! Signals that are raised at the instruction that touches a page. SIGBUS: a mapped file was cut, or its storage failed, while it was
 //! in use; this ends the program with a message instead of a core dump. SIGSEGV: a thread with a budget has used up its stack; it
-//! is given up ([`super::budget`]). For programs; a library leaves signals alone.
+//! is given up ([`super::budget`]). And the signals by which others ask a program to end. For programs; a library leaves signals
+//! alone.
 #![allow(unsafe_code)]
 
 #[cfg(not(unix))]
@@ -14,6 +15,9 @@ mod elsewhere {
     /// Nothing: no such signal is known here.
     pub fn watch_stacks() {}
 
+    /// Nothing: no such signal is known here.
+    pub fn watch_ends() {}
+
     #[derive(Debug)]
     pub(in crate::os) struct Watch;
 
@@ -25,16 +29,16 @@ mod elsewhere {
 #[cfg(not(unix))]
 pub(super) use elsewhere::{Watch, watch};
 #[cfg(not(unix))]
-pub use elsewhere::{watch_files, watch_stacks};
+pub use elsewhere::{watch_ends, watch_files, watch_stacks};
 #[cfg(unix)]
 pub(super) use unix::{Watch, watch};
 #[cfg(unix)]
-pub use unix::{watch_files, watch_stacks};
+pub use unix::{watch_ends, watch_files, watch_stacks};
 
 #[cfg(unix)]
 mod unix {
     use crate::error::{Error, Kind};
-    use crate::os::{budget, sys};
+    use crate::os::{budget, interrupt, sys};
     use core::ptr::null_mut;
     use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
     use std::path::Path;
@@ -81,6 +85,8 @@ mod unix {
     /// What was done about each signal before.
     static BEFORE_BUS: OnceLock<libc::sigaction> = OnceLock::new();
     static BEFORE_SEGV: OnceLock<libc::sigaction> = OnceLock::new();
+    /// The terminal as it was before lines were edited on it.
+    static TERMINAL: OnceLock<Option<libc::termios>> = OnceLock::new();
 
     /// Ends the program with `exit_code` where a page of a file that is mapped from now on cannot be read. Before that the error
     /// goes to standard error, as `line` words it: with its offset in decimal or, as `Display` does, in hexadecimal.
@@ -96,6 +102,30 @@ mod unix {
     /// Has threads with a budget end with their stacks, and not the program.
     pub fn watch_stacks() {
         BEFORE_SEGV.get_or_init(|| set_handler(libc::SIGSEGV, on_segv));
+    }
+
+    /// Has SIGTERM and SIGHUP be taken as [`interrupt::end`] says, unless they are ignored, as by nohup. Where nobody watches, and
+    /// the second time, the program ends at once with 128 and the number of the signal, and a terminal that it reads from is as
+    /// it is now.
+    pub fn watch_ends() {
+        TERMINAL.get_or_init(terminal);
+        for signal in [libc::SIGTERM, libc::SIGHUP] {
+            let before = set_handler(signal, on_end);
+            if before.sa_sigaction == libc::SIG_IGN {
+                // SAFETY: the action is one that the system has given.
+                unsafe { libc::sigaction(signal, &before, null_mut()) };
+            }
+        }
+    }
+
+    /// How the terminal that is standard input is set; `None` where it is none.
+    fn terminal() -> Option<libc::termios> {
+        let mut settings = core::mem::MaybeUninit::<libc::termios>::zeroed();
+        // SAFETY: the call reads a number and writes `settings`, which is of the type asked for.
+        let code = unsafe { libc::tcgetattr(0, settings.as_mut_ptr()) };
+        // SAFETY: all fields are integers, for which zero is valid.
+        let settings = unsafe { settings.assume_init() };
+        (code == 0).then_some(settings)
     }
 
     /// Has the handler know the `bytes` mapped from `path`, where files are watched.
@@ -138,7 +168,7 @@ mod unix {
         let (mut action, mut before): (libc::sigaction, libc::sigaction) = unsafe { core::mem::zeroed() };
         action.sa_sigaction = handler as libc::sighandler_t;
         // The standard library gives every thread of its own, and the first, a stack for signals.
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
         // SAFETY: `action` is whole, its handler does only what a signal's handler may, and `before` is writable.
         unsafe { libc::sigaction(signal, &action, &mut before) };
         before
@@ -187,6 +217,18 @@ mod unix {
             next = file.older.load(Ordering::Relaxed);
         }
         pass_on(signal, &BEFORE_BUS, address.is_none());
+    }
+
+    extern "C" fn on_end(signal: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        if interrupt::end(signal as u8) {
+            return;
+        }
+        if let Some(Some(terminal)) = TERMINAL.get() {
+            // SAFETY: the settings are those that the system has given; a handler may make this call.
+            unsafe { libc::tcsetattr(0, libc::TCSANOW, terminal) };
+        }
+        // SAFETY: the call ends the process without running anything of it.
+        unsafe { libc::_exit(128 + signal) }
     }
 
     /// Reports that `offset` cannot be read and ends the process; only the first thread that comes here does.

@@ -2,11 +2,11 @@
 #![allow(unsafe_code)]
 
 use core::ops::{Deref, Range};
-use std::fs::{self, File, FileType, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{failed, fault};
+use super::{failed, fault, regular};
 use crate::error::{Error, Kind, Result};
 
 /// A regular file, mapped for reading: its pages are read when they are touched and given back when memory is short.
@@ -33,18 +33,9 @@ impl Mapping {
     /// Maps the file at `path`. Directories, pipes, sockets and devices are refused by name, without waiting for them.
     pub fn open(path: impl AsRef<Path>) -> Result<Mapping> {
         let path = path.as_ref();
-        let no_input = |error| failed(Kind::NoInput, path, "cannot open", &error);
-        let metadata = fs::metadata(path).map_err(|error| match fs::symlink_metadata(path) {
-            Ok(link) if link.is_symlink() && error.kind() == std::io::ErrorKind::NotFound => {
-                refuse(path, "a symbolic link to a file that does not exist")
-            }
-            _ => no_input(error),
-        })?;
-        check_type(path, metadata.file_type())?;
-        let file = open(path).map_err(no_input)?;
-        // The name may lead elsewhere by now.
-        let metadata = file.metadata().map_err(no_input)?;
-        check_type(path, metadata.file_type())?;
+        let mut options = OpenOptions::new();
+        options.read(true);
+        let (file, metadata) = regular::open(path, options)?;
         let stamp = Stamp::of(&metadata);
         if stamp.bytes == 0 {
             let error = Error::data("the file is empty").in_file(path.display().to_string());
@@ -76,10 +67,7 @@ impl Mapping {
     /// Whether `path` leads to this file, by whatever name or link.
     pub fn is_at(&self, path: &Path) -> bool {
         #[cfg(unix)]
-        return fs::metadata(path).is_ok_and(|metadata| {
-            let there = Stamp::of(&metadata);
-            (there.device, there.inode) == (self.stamp.device, self.stamp.inode)
-        });
+        return fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata).is_same_file(&self.stamp));
         #[cfg(not(unix))]
         return fs::canonicalize(path).is_ok_and(|there| fs::canonicalize(&self.path).is_ok_and(|here| here == there));
     }
@@ -144,7 +132,12 @@ impl Deref for Mapping {
 }
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Stamp {
+    /// Whether both are of one file; told nowhere but on Unix.
+    pub(super) fn is_same_file(&self, other: &Stamp) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    pub(super) fn of(metadata: &Metadata) -> Stamp {
         #[cfg(unix)]
         let (device, inode) = {
             use std::os::unix::fs::MetadataExt;
@@ -153,30 +146,6 @@ impl Stamp {
         #[cfg(not(unix))]
         let (device, inode) = (0, 0);
         Stamp { device, inode, bytes: metadata.len(), modified: metadata.modified().ok() }
-    }
-}
-
-fn open(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        // A pipe that took the file's place since it was looked at must not hang us.
-        options.custom_flags(libc::O_NONBLOCK);
-    }
-    options.open(path)
-}
-
-fn refuse(path: &Path, what: &str) -> Error {
-    let error = Error::new(Kind::NoInput, format!("this is {what}, not a regular file"));
-    error.in_file(path.display().to_string())
-}
-
-fn check_type(path: &Path, file_type: FileType) -> Result<()> {
-    match super::type_name(file_type) {
-        None => Ok(()),
-        Some(what) => Err(refuse(path, what)),
     }
 }
 

@@ -15,6 +15,8 @@ pub mod interrupt;
 pub mod machine;
 pub mod memory;
 mod mmap;
+pub mod owned;
+mod regular;
 pub mod storage;
 pub mod stream;
 mod sys;
