@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             exit(failure::exit_code(Kind::Interrupted).into());
         }
     });
+    fault::watch_ends();
     let outcome = match Args::try_parse() {
         Ok(args) => run(&args),
         Err(error) if error.use_stderr() => {
@@ -40,7 +41,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(format_args!("{}", failure::line(&error, as_json)));
-            ExitCode::from(failure::exit_code(error.kind()))
+            let signal = interrupt::ended_by().filter(|_| error.kind() == Kind::Interrupted);
+            ExitCode::from(signal.map_or_else(|| failure::exit_code(error.kind()), failure::exit_code_of_signal))
         }
     }
 }
