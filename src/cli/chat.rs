@@ -149,9 +149,7 @@ impl Chatting<'_> {
                 return Ok(());
             }
             self.take(input)?;
-            if let Err(error) = self.keep() {
-                note(format_args!("whit: not saved: {}", with_flags(&error)));
-            }
+            self.keep_or_tell();
             if let Some(signal) = interrupt::ended_by() {
                 return Err(End::Signal(signal));
             }
@@ -217,8 +215,10 @@ impl Chatting<'_> {
                 return Ok(());
             }
         };
-        // Of a file that was changed the numbers may be wrong, and so may what is said about them.
-        self.answer(&tokens).map_err(|end| self.source.check_unchanged().err().map_or(end, End::from))
+        match self.answer(&tokens) {
+            Ok(()) => Ok(()),
+            failed => self.source.if_unchanged(failed),
+        }
     }
 
     /// Writes the reply to `tokens`.
@@ -257,6 +257,8 @@ impl Chatting<'_> {
         } else {
             self.conversation.reply(said, writer.written());
         }
+        // Whoever sees the end of a reply may rely on it.
+        self.keep_or_tell();
         self.out.line(if self.at_terminal { "\n" } else { "" })?;
         self.out.flush()?;
         self.tell_end(reason);
@@ -328,6 +330,13 @@ impl Chatting<'_> {
     fn keep(&mut self) -> Result<()> {
         let turns = self.conversation.turns();
         self.kept.as_mut().map_or(Ok(()), |kept| kept.keep(&mut self.session, turns))
+    }
+
+    /// As [`keep`](Self::keep). The conversation goes on where it cannot be kept; its end tries once more.
+    fn keep_or_tell(&mut self) {
+        if let Err(error) = self.keep() {
+            note(format_args!("whit: not saved: {}", with_flags(&error)));
+        }
     }
 
     /// Saves the whole conversation at its end, if it is kept. Of a changed model the turns alone are worth keeping, and they are.

@@ -61,9 +61,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     if args.interactive {
         let (prompt, end_tokens, n_top) = (&prompt[..], rules.end_tokens, args.top.into());
         let branching = Branching { session: &mut session, tokenizer, sampler, prompt, end_tokens, n_top };
-        branch::run(branching, &args.display, args.tree.as_deref())?;
-        source.check_unchanged()?;
-        return Ok(());
+        return source.if_unchanged(branch::run(branching, &args.display, args.tree.as_deref()));
     }
     let mut printer = Printer::new(args);
     if !args.no_echo {
@@ -78,7 +76,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     };
     let mut writer = Writer::new(&model, &prompt, context_length, sampler, rules)?;
     let mut writing = Writing { writer: &mut writer, session: &mut session, cache: cache.as_ref(), prompt: &prompt };
-    let clocks = writing.write_shown(clock, show.as_mut(), &mut printer)?;
+    let clocks = source.if_unchanged(writing.write_shown(clock, show.as_mut(), &mut printer))?;
     let report = Report {
         n_prompt: prompt.len(),
         n_restored,
@@ -93,7 +91,6 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         seed,
         reason: writer.stop_reason().unwrap_or(StopReason::Length),
     };
-    source.check_unchanged()?;
     if let Some(file) = &mut session_file {
         file.write(&mut session, writer.tokens(), &[])?;
     }

@@ -1,7 +1,7 @@
 //! A model and the file that it lies in.
 
 use crate::error::Result;
-use crate::format::Bytes;
+use crate::format::{Bytes, File};
 use crate::model::Model;
 use crate::os::Mapping;
 use alloc::sync::Arc;
@@ -18,10 +18,21 @@ impl ModelFile {
     /// Maps and opens the file at `path`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::of_mapping(Arc::new(Mapping::open(path)?)).map_err(|error| error.in_file(path.display().to_string()))
+        Self::of_mapping(Arc::new(Self::map(path)?)).map_err(|error| error.in_file(path.display().to_string()))
     }
 
-    /// Opens a file that is mapped.
+    /// Maps the file at `path`. Its weights stay where they are; what is before them is copied, so that a file that is changed
+    /// while it is in use can change numbers and nothing else.
+    pub fn map(path: impl AsRef<Path>) -> Result<Mapping> {
+        let mut mapping = Mapping::open(path)?;
+        // What is no model is refused where it is opened.
+        if let Ok(bytes) = File::front_bytes(&mapping) {
+            mapping.own(bytes)?;
+        }
+        Ok(mapping)
+    }
+
+    /// Opens a file that is mapped, as [`ModelFile::map`] does it.
     pub fn of_mapping(mapping: Arc<Mapping>) -> Result<Self> {
         let model = Arc::new(Model::open(Bytes::new(Shared(Arc::clone(&mapping))))?);
         Ok(ModelFile { model, mapping: Some(mapping) })

@@ -49,9 +49,45 @@ impl Mapping {
         // SAFETY: the map is read-only, so nothing in this process writes to it, and it lives as long as its slice. That
         // nobody else changes or cuts the file meanwhile is what every mapping asks of its user; `check_unchanged`
         // finds it afterwards. Should it happen, it changes numbers, not what memory is read: weights are plain
-        // numbers of which every bit pattern is valid, and whatever is an index or a length is checked where it is used.
+        // numbers of which every bit pattern is valid, and whatever is text, an index or a length is a copy (`own`).
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| failed(Kind::Io, path, "cannot map", &error))?;
         Ok(Mapping { _watch: fault::watch(&map, path), map, file, path: path.to_owned(), stamp })
+    }
+
+    /// Has the first `bytes` be a copy in memory, which no longer follows the file: what is text, a length or a place must stay as
+    /// it is when it is checked. The rest of the last page is copied, too.
+    #[cfg(unix)]
+    pub fn own(&mut self, bytes: usize) -> Result<()> {
+        use std::os::unix::fs::FileExt;
+        let page = super::sys::page_bytes().and_then(|n| usize::try_from(n).ok()).unwrap_or(1 << 16);
+        let bytes = bytes.min(self.map.len()).next_multiple_of(page);
+        if bytes == 0 {
+            return Ok(());
+        }
+        let name = || self.path.display().to_string();
+        let (rights, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED);
+        let start = self.map.as_ptr().cast_mut();
+        // SAFETY: the pages are the first of the map, which has as many, and nobody borrows them now. The new ones are as long-lived:
+        // the map goes page by page, whatever lies in them. Should the call fail, the map goes with this mapping, unread.
+        let placed = unsafe { libc::mmap(start.cast(), bytes, rights, flags, -1, 0) };
+        if placed == libc::MAP_FAILED {
+            let error = Error::new(Kind::Resources, format!("no memory for its first {bytes} bytes"));
+            return Err(error.in_file(name()));
+        }
+        let n = bytes.min(self.map.len());
+        // SAFETY: the pages are new, hold zeros, may be written to, and nobody else knows them.
+        let copy = unsafe { core::slice::from_raw_parts_mut(start, n) };
+        self.file.read_exact_at(copy, 0).map_err(|error| failed(Kind::Io, &self.path, "cannot read", &error))?;
+        // SAFETY: the pages are those of before, to which nobody holds a mutable reference any more.
+        unsafe { libc::mprotect(start.cast(), bytes, libc::PROT_READ) };
+        Ok(())
+    }
+
+    /// Nothing: here a mapped file cannot be changed by others.
+    #[cfg(not(unix))]
+    pub fn own(&mut self, _bytes: usize) -> Result<()> {
+        Ok(())
     }
 
     /// The path the file was opened by.
@@ -167,6 +203,29 @@ mod tests {
         let error = mapping.check_unchanged().expect_err("changed");
         assert!(error.to_string().contains("from 5000 to 6000"), "{error}");
         assert_eq!(error.kind(), Kind::Io);
+        fs::remove_dir_all(directory).expect("clean up");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_owned_does_not_follow_the_file() {
+        let directory = test_directory("map-own");
+        let path = directory.join("file");
+        let page = crate::os::sys::page_bytes().expect("a page") as usize;
+        for (length, owned) in [(3 * page, 2 * page), (3 * page, page + 1), (3 * page - 9, 3 * page), (100, 7)] {
+            let content: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
+            fs::write(&path, &content).expect("written");
+            let mut mapping = Mapping::open(&path).expect("regular file");
+            mapping.own(owned).expect("memory");
+            assert!(mapping[..] == content);
+            let kept = owned.next_multiple_of(page).min(length);
+            let file = File::options().write(true).open(&path).expect("the file");
+            std::os::unix::fs::FileExt::write_all_at(&file, &vec![255; length], 0).expect("written over");
+            assert!(mapping[..kept] == content[..kept] && mapping[kept..].iter().all(|byte| *byte == 255));
+            file.set_len(0).expect("cut");
+            assert!(mapping[..kept] == content[..kept]);
+            mapping.check_unchanged().expect_err("changed");
+        }
         fs::remove_dir_all(directory).expect("clean up");
     }
 }

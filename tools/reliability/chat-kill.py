@@ -3,10 +3,10 @@
 
     tools/reliability/chat-kill.py WHIT MODEL [--kills 300] [--seed 1] [--turns 12]
 
-A conversation in a session file is told all that is still to be said, and killed after a random time. Of the replies that were
-printed to their end all must be there but the last, which may not have been kept yet: what the model says to one more line tells
-how many are, since it was asked for after every number of turns before. The next process goes on with those. Fails where a turn
-is lost, where the reply is another one, and where a process complains of more than a turn that was not written to its end.
+A conversation in a session file is told all that is still to be said, and killed after a random time. All replies that were
+printed to their ends must be there: what the model says to one more line tells how many are, since it was asked for after every
+number of turns before. The next process goes on with those. Fails where a turn is lost, where the reply is another one, and where
+a process complains of more than a turn that was not written to its end.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def main():
             more = [heard(command(options, folder), [*lines[:n], ONE_MORE]) for n in range(options.turns + 1)]
             more = [whole[len(before) :] for before, whole in zip(said, more)]
         session, copy = folder / "talk.session", folder / "copy.session"
-        killed = ended = unkept = n = 0
+        killed = ended = unprinted = n = 0
         while killed < options.kills:
             process = subprocess.Popen(command(options, folder, session), stdin=-1, stdout=-1, stderr=-3)
             try:
@@ -84,14 +84,14 @@ def main():
             if session.exists():
                 copy.write_bytes(session.read_bytes())
             n_kept = more.index(heard(command(options, folder, copy), [ONE_MORE]))
-            if not max(n, n_printed - 1) <= n_kept <= n_printed:
+            if not n_printed <= n_kept <= n_printed + 1:
                 sys.exit(f"after {killed} kills: {n} turns were kept, {n_printed} were printed, {n_kept} are kept now")
-            unkept += n_printed - n_kept
+            unprinted += n_kept - n_printed
             n = n_kept
             if n == options.turns:
                 session.unlink()
                 n = 0
-        print(f"{killed} killed, {ended} ended before, {unkept} turns printed and not yet kept: none lost, no other reply")
+        print(f"{killed} killed, {ended} ended before, {unprinted} turns kept and not yet printed: none lost, no other reply")
 
 
 if __name__ == "__main__":
