@@ -24,7 +24,7 @@ use whit::TokenId;
 use whit::chat::Conversation;
 use whit::error::{Error, Kind, Result};
 use whit::failure::with_flags;
-use whit::generate::{PrefixCache, StopReason, StopRules, Writer};
+use whit::generate::{self, PrefixCache, StopReason, StopRules, Writer};
 use whit::model::{Model, Session};
 use whit::ops::KvDtype;
 use whit::os::{clock::Stopwatch, fault, interrupt};
@@ -32,31 +32,34 @@ use whit::sampler::{Sampler, SamplerOptions};
 
 pub(super) fn run(args: &Chat) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
-    let model = source.model()?;
-    let mut conversation = conversation(args, &model, &source)?;
+    let opened = source.opened()?;
+    let model = opened.model();
+    let mut conversation = conversation(args, model, &source)?;
     conversation.begin(args.system.clone());
     conversation.check_system().map_err(no_system)?;
-    let ends = ends(&args.end, &model)?;
-    let context_length = context_length(&args.context, &model)?;
+    let ends = ends(&args.end, model)?;
+    let context_length = context_length(&args.context, model)?;
     // An error in it is reported before anybody has said anything.
     keeping::on_full(&args.keeping, 0, context_length)?;
     let options = sampler_options(&args.sampling, model.generation())?;
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
-    let plan = Wanted::one(&model, session_options, &compute, &args.compute, "--ctx").check()?;
-    let mut session = Session::new(&model, &compute, session_options)?;
-    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
+    let plan = Wanted::one(model, session_options, &compute, &args.compute, "--ctx").check()?;
+    let mut session = Session::new(model, &compute, session_options)?;
+    streaming::pace(&mut session, &source, model, &plan, args.compute.max_memory, args.quiet)?;
     let kv = args.compute.kv.into();
-    let kept = Kept::open(&args.keeping, &model, kv)?;
+    let cache = keeping::cache(&args.keeping, &args.compute, &opened, args.verbose)?;
+    let kept = Kept::open(&args.keeping, &opened, kv)?;
     let mut lines = Lines::new()?;
     let mut talk = Chatting {
         args,
         source: &source,
-        model: &model,
+        opened: &opened,
+        model,
         conversation,
         ends,
         session,
-        cache: keeping::cache(&args.keeping, &model, kv)?,
+        cache,
         kept,
         kv,
         options,
@@ -114,6 +117,7 @@ fn no_system(error: Error) -> Error {
 struct Chatting<'c> {
     args: &'c Chat,
     source: &'c ModelFile,
+    opened: &'c generate::ModelFile,
     model: &'c Arc<Model>,
     conversation: Conversation,
     /// Tokens that end a reply besides those of the conversation.
@@ -351,14 +355,14 @@ impl Chatting<'_> {
         match &mut self.kept {
             Some(kept) if kept.is_at(path) => kept.save(&mut self.session),
             _ => {
-                let mut file = SessionFile::at(path, self.model, self.kv)?;
+                let mut file = SessionFile::at(path, self.opened, self.kv)?;
                 kept::save(&mut file, &mut self.session, self.conversation.turns())
             }
         }
     }
 
     fn load_from(&mut self, path: &Path) -> Result<()> {
-        let content = Content::at(path, self.model, self.kv)?;
+        let content = Content::at(path, self.opened, self.kv)?;
         let turns = kept::restore(&content, &content.read()?, self.session.state_mut())?;
         self.conversation.begin(None);
         self.conversation.resume(turns);

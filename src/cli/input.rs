@@ -61,13 +61,18 @@ impl ModelFile {
         File::open(bytes).map_err(|error| error.in_file(self.name()))
     }
 
-    /// The network in `file`, which is this source's.
+    /// The network in the file.
     pub(crate) fn model(&self) -> Result<Arc<Model>> {
+        self.opened().map(|file| Arc::clone(file.model()))
+    }
+
+    /// The network with its file.
+    pub(crate) fn opened(&self) -> Result<generate::ModelFile> {
         let opened = match self {
             ModelFile::Mapped(mapping) => generate::ModelFile::of_mapping(Arc::clone(mapping)),
             ModelFile::Embedded(bytes) => generate::ModelFile::of_bytes(*bytes),
         };
-        opened.map(|file| Arc::clone(file.model())).map_err(|error| error.in_file(self.name()))
+        opened.map_err(|error| error.in_file(self.name()))
     }
 
     /// What came of work with the file; where the file was changed meanwhile that is the error, whatever came of it.

@@ -1,12 +1,15 @@
 //! What is kept of a text: the cache of its beginnings on disk, and its own beginning where the context is full.
 
-use super::args::{Full, Keeping};
+use super::args::{ComputeArgs, Full, Keeping};
+use super::output::{bytes, note};
+use std::path::PathBuf;
 use whit::TokenId;
 use whit::error::{Error, Result};
-use whit::generate::{OnFull, PrefixCache};
+use whit::generate::{ModelFile, OnFull, PrefixCache};
+use whit::model::Session;
 use whit::model::saved::Saved;
-use whit::model::{Model, Session};
-use whit::ops::KvDtype;
+use whit::os::clock::Stopwatch;
+use whit::os::folder::Folder;
 
 /// Puts what was saved back; `tokens` begin with it and have one at least to be computed. Returns how many are held.
 pub(super) fn restore(saved: &Saved<'_>, session: &mut Session, tokens: &[TokenId]) -> Result<usize> {
@@ -14,11 +17,26 @@ pub(super) fn restore(saved: &Saved<'_>, session: &mut Session, tokens: &[TokenI
     Ok(session.rewind(tokens.len() - 1))
 }
 
-/// The cache that the arguments or the environment name.
-pub(super) fn cache(args: &Keeping, model: &Model, kv: KvDtype) -> Result<Option<PrefixCache>> {
+/// The cache that the arguments or the environment name. Where anything of a text is kept, the weights are verified first.
+pub(super) fn cache(
+    args: &Keeping,
+    compute: &ComputeArgs,
+    model: &ModelFile,
+    verbose: bool,
+) -> Result<Option<PrefixCache>> {
     let named = std::env::var_os("WHIT_CACHE").filter(|path| !path.is_empty()).map(Into::into);
-    let Some(path) = args.cache.clone().or(named) else { return Ok(None) };
-    PrefixCache::open(&path, model, kv, args.cache_size).map(Some)
+    let path: Option<PathBuf> = args.cache.clone().or(named);
+    if path.is_none() && args.session.is_none() {
+        return Ok(None);
+    }
+    let notes = path.as_deref().map(Folder::open).transpose()?;
+    let clock = Stopwatch::start();
+    if model.verify(notes.as_ref(), compute.max_memory.is_some())? && verbose {
+        let until = if notes.is_some() { ", which holds until the file is changed" } else { "" };
+        let weights = bytes(model.model().weight_bytes());
+        note(format_args!("whit: {weights} of weights verified in {:.2} s{until}", clock.seconds()));
+    }
+    path.map(|path| PrefixCache::open(&path, model, compute.kv.into(), args.cache_size)).transpose()
 }
 
 /// What a full context means for a text that begins with `n_prompt` tokens.

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use whit::TokenId;
 use whit::error::{Error, Kind, Result, printable};
+use whit::generate::ModelFile;
+use whit::model::Session;
 use whit::model::journal::{Records, record, records};
 use whit::model::saved::{Key, Part, Saved, Settings, save};
-use whit::model::{Model, Session};
 use whit::ops::KvDtype;
 use whit::os::Mapping;
 use whit::os::owned::OwnedFile;
@@ -16,6 +17,7 @@ use whit::os::owned::OwnedFile;
 /// A session file of this process alone.
 pub(super) struct SessionFile {
     file: OwnedFile,
+    model: ModelFile,
     settings: Settings,
 }
 
@@ -36,12 +38,13 @@ pub(super) struct Said<'c> {
 
 impl SessionFile {
     /// The file that the arguments name, if they do.
-    pub(super) fn of(args: &Keeping, model: &Model, kv: KvDtype) -> Result<Option<SessionFile>> {
+    pub(super) fn of(args: &Keeping, model: &ModelFile, kv: KvDtype) -> Result<Option<SessionFile>> {
         args.session.as_deref().map(|path| Self::at(path, model, kv)).transpose()
     }
 
-    /// The file at `path`, which may not exist yet; one that is no session is refused.
-    pub(super) fn at(path: &Path, model: &Model, kv: KvDtype) -> Result<SessionFile> {
+    /// The file at `path`, which may not exist yet; one that is no session is refused. The session is of verified weights.
+    pub(super) fn at(path: &Path, model: &ModelFile, kv: KvDtype) -> Result<SessionFile> {
+        model.verify(None, false)?;
         let file = OwnedFile::open(path)?;
         if let Some(mapping) = file.map()?
             && !Saved::is_one(&mapping)
@@ -49,7 +52,7 @@ impl SessionFile {
             let error = Error::data("this is not a saved session").field("magic").at(0).in_file(file.name());
             return Err(error.hint("name another file"));
         }
-        Ok(SessionFile { file, settings: Settings::new(model, kv) })
+        Ok(SessionFile { file, model: model.clone(), settings: Settings::new(model.model(), kv) })
     }
 
     /// Its name for messages.
@@ -89,8 +92,10 @@ impl SessionFile {
         self.file.append(&record)
     }
 
-    /// Saves `tokens`, of which `session` holds the first, in place of all that is there.
+    /// Saves `tokens`, of which `session` holds the first, in place of all that is there. Fails where the model was changed while
+    /// it was in use.
     pub(super) fn write(&mut self, session: &mut Session, tokens: &[TokenId], note: &[u8]) -> Result<()> {
+        self.model.check_unchanged()?;
         let n_held = session.position().min(tokens.len());
         let part = Part { start: 0, parent: Key::default(), tokens, n_held, note };
         let compute = Arc::clone(session.compute());
@@ -102,9 +107,10 @@ impl SessionFile {
 
 impl Content {
     /// That of the file at `path`, which another process may be writing to.
-    pub(super) fn at(path: &Path, model: &Model, kv: KvDtype) -> Result<Content> {
+    pub(super) fn at(path: &Path, model: &ModelFile, kv: KvDtype) -> Result<Content> {
+        model.verify(None, false)?;
         let (mapping, name) = (Mapping::open(path)?, path.display().to_string());
-        Ok(Content { mapping, name, settings: Settings::new(model, kv) })
+        Ok(Content { mapping, name, settings: Settings::new(model.model(), kv) })
     }
 
     /// Its name for messages.

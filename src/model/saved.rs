@@ -184,6 +184,8 @@ impl Settings {
 /// Hands the bytes of `part` to `write` in order. Positions after the part's held ones must be of no use to `state`. Where a
 /// layer with a window lacks what the text after the part needs, because tokens were taken back, the part is saved as one
 /// without keys and values, and is computed anew.
+///
+/// The settings name the model by what its file says of its weights: who saves has had them verified.
 pub fn save(
     state: &mut State,
     compute: &Compute,

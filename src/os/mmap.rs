@@ -4,7 +4,7 @@
 use core::ops::{Deref, Range};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{failed, fault, regular};
 use crate::error::{Error, Kind, Result};
@@ -18,6 +18,8 @@ pub struct Mapping {
     file: File,
     path: PathBuf,
     stamp: Stamp,
+    /// So many of the first bytes are a copy.
+    owned: usize,
 }
 
 /// What distinguishes one state of a file from another.
@@ -30,6 +32,9 @@ pub struct Stamp {
 }
 
 impl Mapping {
+    /// Parts of an [`identity`](Mapping::identity).
+    pub const IDENTITY_PARTS: usize = 8;
+
     /// Maps the file at `path`. Directories, pipes, sockets and devices are refused by name, without waiting for them.
     pub fn open(path: impl AsRef<Path>) -> Result<Mapping> {
         let path = path.as_ref();
@@ -51,7 +56,7 @@ impl Mapping {
         // finds it afterwards. Should it happen, it changes numbers, not what memory is read: weights are plain
         // numbers of which every bit pattern is valid, and whatever is text, an index or a length is a copy (`own`).
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| failed(Kind::Io, path, "cannot map", &error))?;
-        Ok(Mapping { _watch: fault::watch(&map, path), map, file, path: path.to_owned(), stamp })
+        Ok(Mapping { _watch: fault::watch(&map, path), map, file, path: path.to_owned(), stamp, owned: 0 })
     }
 
     /// Has the first `bytes` be a copy in memory, which no longer follows the file: what is text, a length or a place must stay as
@@ -81,6 +86,7 @@ impl Mapping {
         self.file.read_exact_at(copy, 0).map_err(|error| failed(Kind::Io, &self.path, "cannot read", &error))?;
         // SAFETY: the pages are those of before, to which nobody holds a mutable reference any more.
         unsafe { libc::mprotect(start.cast(), bytes, libc::PROT_READ) };
+        self.owned = bytes;
         Ok(())
     }
 
@@ -98,6 +104,32 @@ impl Mapping {
     /// The state of the file when it was opened.
     pub fn stamp(&self) -> Stamp {
         self.stamp
+    }
+
+    /// What names this state of the file on this machine until it starts anew: the start, then device, inode, length and times of
+    /// the last changes, in hexadecimal, with a dash between each two. `None` where the system does not tell all of them, and where
+    /// the file was changed so shortly before that the next change could have the same time.
+    pub fn identity(&self) -> Option<String> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            const SETTLED: u64 = 2;
+            let start = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+            let start: String = start.chars().filter(char::is_ascii_hexdigit).collect();
+            let m = self.file.metadata().ok()?;
+            let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(m.ctime()).ok()?);
+            if start.is_empty() || changed.elapsed().ok()?.as_secs() <= SETTLED {
+                return None;
+            }
+            let times = [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()];
+            let [modified, modified_nano, changed, changed_nano] = times;
+            let (device, inode, bytes) = (m.dev(), m.ino(), m.len());
+            Some(format!(
+                "{start}-{device:x}-{inode:x}-{bytes:x}-{modified:x}-{modified_nano:x}-{changed:x}-{changed_nano:x}"
+            ))
+        }
+        #[cfg(not(unix))]
+        None
     }
 
     /// Whether `path` leads to this file, by whatever name or link.
@@ -130,14 +162,14 @@ impl Mapping {
     }
 
     /// Gives the whole pages of `bytes` back to the system, which reads them again should they be touched again.
-    pub(super) fn give_back(&self, bytes: Range<usize>) {
+    pub fn give_back(&self, bytes: Range<usize>) {
         let page = super::sys::page_bytes().and_then(|n| usize::try_from(n).ok()).unwrap_or(1 << 16);
-        let (start, end) = (bytes.start.next_multiple_of(page), bytes.end / page * page);
+        let (start, end) = (bytes.start.max(self.owned).next_multiple_of(page), bytes.end / page * page);
         if start >= end {
             return;
         }
         #[cfg(unix)]
-        // SAFETY: the map is of a file, read-only and never written to, so a page that is dropped comes back with the same
+        // SAFETY: from here on the map is of a file, read-only and never written to, so a page that is dropped comes back with the same
         // content; that nobody else changes the file is what every mapping asks (see `open`).
         let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
         super::sys::done_with(&self.file, start as u64, (end - start) as u64);
@@ -225,6 +257,8 @@ mod tests {
             file.set_len(0).expect("cut");
             assert!(mapping[..kept] == content[..kept]);
             mapping.check_unchanged().expect_err("changed");
+            mapping.give_back(0..kept);
+            assert!(mapping[..kept] == content[..kept]);
         }
         fs::remove_dir_all(directory).expect("clean up");
     }

@@ -8,7 +8,8 @@ use super::super::session_file::{Content, Said, SessionFile};
 use std::path::Path;
 use whit::chat::{Turn, apply_record, from_note, to_note, to_record};
 use whit::error::Result;
-use whit::model::{Model, Session, State};
+use whit::generate::ModelFile;
+use whit::model::{Session, State};
 use whit::ops::KvDtype;
 
 /// A conversation in a file.
@@ -22,7 +23,7 @@ pub(super) struct Kept {
 
 impl Kept {
     /// The file that the arguments name, if they do.
-    pub(super) fn open(args: &Keeping, model: &Model, kv: KvDtype) -> Result<Option<Self>> {
+    pub(super) fn open(args: &Keeping, model: &ModelFile, kv: KvDtype) -> Result<Option<Self>> {
         let file = SessionFile::of(args, model, kv)?;
         Ok(file.map(|file| Kept { file, turns: Vec::new(), is_behind: false }))
     }
