@@ -26,6 +26,13 @@ pub(super) fn free_bytes(_file: &File) -> Option<u64> {
     None
 }
 
+/// The user whose rights this process has.
+#[cfg(unix)]
+pub(super) fn user() -> u32 {
+    // SAFETY: the call takes nothing and always returns.
+    unsafe { libc::geteuid() }
+}
+
 /// Bytes of a page of memory.
 #[cfg(unix)]
 pub(super) fn page_bytes() -> Option<u64> {
