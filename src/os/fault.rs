@@ -15,6 +15,9 @@ mod elsewhere {
     /// Nothing: no such signal is known here.
     pub fn watch_stacks() {}
 
+    /// Nothing: the program ends as the system has it.
+    pub fn watch_memory(_line: impl Fn(&Error) -> String, _exit_code: u8) {}
+
     /// Nothing: no such signal is known here.
     pub fn watch_ends() {}
 
@@ -29,11 +32,11 @@ mod elsewhere {
 #[cfg(not(unix))]
 pub(super) use elsewhere::{Watch, watch};
 #[cfg(not(unix))]
-pub use elsewhere::{watch_ends, watch_files, watch_stacks};
+pub use elsewhere::{watch_ends, watch_files, watch_memory, watch_stacks};
 #[cfg(unix)]
 pub(super) use unix::{Watch, watch};
 #[cfg(unix)]
-pub use unix::{watch_ends, watch_files, watch_stacks};
+pub use unix::{watch_ends, watch_files, watch_memory, watch_stacks};
 
 #[cfg(unix)]
 mod unix {
@@ -54,11 +57,11 @@ mod unix {
         older: AtomicPtr<Watched>,
     }
 
-    /// The line of an error, ready for a handler, which can only add an offset.
+    /// The line of an error, ready for a handler, which can only add a number.
     #[derive(Debug)]
     struct Message {
         before: String,
-        /// Of the digits of the offset.
+        /// Of the digits of the number.
         radix: usize,
         after: String,
     }
@@ -80,6 +83,8 @@ mod unix {
     }
 
     static NEWEST: AtomicPtr<Watched> = AtomicPtr::new(null_mut());
+    /// Known once memory is watched, with the exit code.
+    static NO_MEMORY: OnceLock<(Message, u8)> = OnceLock::new();
     /// Known once files are watched.
     static HOW_TO_END: OnceLock<Ending> = OnceLock::new();
     /// What was done about each signal before.
@@ -97,6 +102,22 @@ mod unix {
         // SAFETY: no handler is installed; the write that the signal would end the program for returns an error instead.
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
         BEFORE_BUS.get_or_init(|| set_handler(libc::SIGBUS, on_bus));
+    }
+
+    /// Ends the program with `exit_code` where there is no memory for what it asks for, if its allocator is
+    /// [`budget::Budgeted`]. Before that the error goes to standard error, as `line` words it.
+    pub fn watch_memory(line: impl Fn(&Error) -> String, exit_code: u8) {
+        NO_MEMORY.get_or_init(|| {
+            let what = format!("there is no memory for another {} bytes", u64::MAX);
+            let error = Error::new(Kind::Resources, what).hint("end other programs, or raise the limit");
+            (Message::around(&line(&error), &[(u64::MAX.to_string(), 10)]), exit_code)
+        });
+        budget::end_without_memory(no_memory);
+    }
+
+    fn no_memory(bytes: usize) -> ! {
+        let (message, exit_code) = NO_MEMORY.get().expect("it was said before anybody was told to come here");
+        end(message, bytes, *exit_code)
     }
 
     /// Has threads with a budget end with their stacks, and not the program.
@@ -153,11 +174,17 @@ mod unix {
             .in_file(path.display().to_string())
             .hint("copy it again, then start again");
         let line = (ending.line)(&error.at(u64::MAX));
-        // The offset stands behind the path, which may look like one.
-        let written = [(format!("{:x}", u64::MAX), 16), (u64::MAX.to_string(), 10)];
-        let places = written.iter().filter_map(|(digits, radix)| Some((line.rfind(digits)?, digits.len(), *radix)));
-        let (at, length, radix) = places.max().unwrap_or((line.len(), 0, 16));
-        Message { before: line[..at].into(), radix, after: format!("{}\n", &line[at + length..]) }
+        Message::around(&line, &[(format!("{:x}", u64::MAX), 16), (u64::MAX.to_string(), 10)])
+    }
+
+    impl Message {
+        /// `line` around the number in it, which is `written` in one of these ways.
+        fn around(line: &str, written: &[(String, usize)]) -> Message {
+            // It stands behind the path, which may look like one.
+            let places = written.iter().filter_map(|(digits, radix)| Some((line.rfind(digits)?, digits.len(), *radix)));
+            let (at, length, radix) = places.max().unwrap_or((line.len(), 0, 16));
+            Message { before: line[..at].into(), radix, after: format!("{}\n", &line[at + length..]) }
+        }
     }
 
     type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
@@ -212,7 +239,7 @@ mod unix {
         while let (Some(address), Some(file)) = (address, unsafe { next.as_ref() }) {
             let offset = address.wrapping_sub(file.start);
             if offset < file.bytes.load(Ordering::Acquire) {
-                end(&file.message, offset);
+                end(&file.message, offset, HOW_TO_END.get().map_or(1, |ending| ending.exit_code));
             }
             next = file.older.load(Ordering::Relaxed);
         }
@@ -231,8 +258,8 @@ mod unix {
         unsafe { libc::_exit(128 + signal) }
     }
 
-    /// Reports that `offset` cannot be read and ends the process; only the first thread that comes here does.
-    fn end(message: &Message, offset: usize) -> ! {
+    /// Writes `message` with its `number` and ends the process; only the first thread that comes here does.
+    fn end(message: &Message, number: usize, exit_code: u8) -> ! {
         static ENDING: AtomicBool = AtomicBool::new(false);
         while ENDING.swap(true, Ordering::Relaxed) {
             sys::wait();
@@ -240,7 +267,7 @@ mod unix {
         let Message { before, radix, after } = message;
         let mut digits = [0; 20];
         let mut n = digits.len();
-        let mut rest = offset;
+        let mut rest = number;
         while rest > 0 || n == digits.len() {
             n -= 1;
             digits[n] = b"0123456789abcdef"[rest % radix];
@@ -250,7 +277,6 @@ mod unix {
             // SAFETY: the part is readable for its length; where standard error is gone, nobody can read it.
             unsafe { libc::write(2, part.as_ptr().cast(), part.len()) };
         }
-        let exit_code = HOW_TO_END.get().map_or(1, |ending| ending.exit_code);
         // SAFETY: the call ends the process without running anything of it.
         unsafe { libc::_exit(exit_code.into()) }
     }

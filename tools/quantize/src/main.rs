@@ -17,11 +17,15 @@ use whit::model::spec::Role;
 use whit::os::{Mapping, fault, interrupt};
 use whit::tokenizer::Tokenizer;
 
+#[global_allocator]
+static ALLOCATOR: whit::os::budget::Budgeted = whit::os::budget::Budgeted;
+
 fn main() -> ExitCode {
     // As the arguments were typed: they may be what is wrong.
     let as_json = std::env::args_os().skip(1).any(|argument| argument == "--json");
     let line = move |error: &Error| failure::line_amid_text(error, as_json, std::io::stderr().is_terminal());
     fault::watch_files(line, failure::exit_code(Kind::Io));
+    fault::watch_memory(line, failure::exit_code(Kind::Resources));
     // Without a handler Ctrl-C still ends the process, only that a partial file stays.
     let _ = ctrlc::set_handler(|| {
         if !interrupt::request() {

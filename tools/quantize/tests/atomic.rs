@@ -194,6 +194,42 @@ fn a_full_disk_leaves_the_old_file_and_says_how_much_is_missing() {
     assert!(unmounted.is_ok_and(|status| status.success()));
 }
 
+/// L-22: a header of a length that may be, and of more values than there is memory for.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_header_that_no_memory_holds_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoint = folder.path().join("checkpoint");
+    std::fs::create_dir(&checkpoint).expect("a folder");
+    std::fs::copy(root().join("models/stories/config.json"), checkpoint.join("config.json")).expect("copied");
+    let mut header = String::from("{\"__metadata__\":{\"a\":\"b\"}");
+    for i in 0..200_000 {
+        header +=
+            &format!(",\"tensor.{i}\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[{},{}]}}", 4 * i, 4 * i + 4);
+    }
+    header += "}";
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + 800_000, 0);
+    std::fs::write(checkpoint.join("model.safetensors"), bytes).expect("written");
+    let mut n_ended = 0;
+    for kib in (30_000..110_000).step_by(8_000) {
+        let inner = quantize(&checkpoint, &folder.path().join("model.whit"));
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -v {kib}; exec \"$@\""), "sh"]).arg(inner.get_program());
+        let result = command.args(inner.get_args()).output().expect("sh starts");
+        let told = String::from_utf8_lossy(&result.stderr);
+        let code = result.status.code();
+        assert!(matches!(code, Some(64..=66 | 71 | 74)), "{kib}: {:?} {told}", result.status);
+        if told.contains("there is no memory for another") {
+            assert!(code == Some(71) && told.starts_with("error[resources]: ") && told.lines().count() == 1, "{told}");
+            n_ended += 1;
+        }
+    }
+    assert!(n_ended > 2, "{n_ended} runs ended without memory");
+    assert_eq!(names(folder.path()), ["checkpoint"]);
+}
+
 /// Peak of private bytes (RssAnon) of a process, sampled until it ends.
 fn peak_private_bytes(mut child: Child) -> u64 {
     let status = format!("/proc/{}/status", child.id());
