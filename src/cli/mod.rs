@@ -36,6 +36,10 @@ use whit::failure;
 
 /// Runs the command of the process's arguments and returns the exit code.
 pub(crate) fn run() -> u8 {
+    if whit::os::has_no_output() {
+        let error = Error::new(Kind::Io, "it is closed, so nothing can be written").in_file("standard output");
+        return exit_code(Err(error.hint("> /dev/null throws it away").into()));
+    }
     match Cli::try_parse() {
         Ok(cli) => exit_code(command(cli.command)),
         Err(error) => match error.kind() {

@@ -23,6 +23,7 @@ mod sys;
 pub mod thermal;
 
 pub use mmap::{Mapping, Stamp};
+pub use sys::has_no_output;
 
 use std::fs::FileType;
 use std::io;
