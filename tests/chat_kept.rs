@@ -190,6 +190,42 @@ fn a_signal_ends_the_reply_and_then_the_conversation() {
     }
 }
 
+/// L-18: a reply that is asked for again stays what it was until there is another one.
+#[test]
+fn a_reply_that_is_not_drawn_again_stays() {
+    let place = Place::new("kept-again", true);
+    // So long that it takes a while to be computed after a restart.
+    let system = "word ".repeat(780);
+    let whole = said(&tell(place.chat(&["-q", "-n", "9", "--system", &system]), b"one\ntwo\n"));
+    let mut first = place.kept();
+    first.args(["--system", &system]);
+    let mut first = first.spawn().expect("whit starts");
+    wait(|| place.bytes() > 0);
+    let bytes = place.bytes();
+    first.stdin.as_mut().expect("a pipe").write_all(b"one\n").expect("it reads");
+    wait(|| place.bytes() > bytes);
+    signal("-KILL", &first);
+    first.wait().expect("it ends");
+    let kept = std::fs::read(&place.session).expect("a session");
+    let mut n_stopped = 0;
+    for milliseconds in [30, 60, 120, 240, 480, 960] {
+        std::fs::write(&place.session, &kept).expect("written");
+        let mut again = place.kept();
+        let mut again = again.arg("--commands").spawn().expect("whit starts");
+        again.stdin.as_mut().expect("a pipe").write_all(b"/regenerate\n").expect("it reads");
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        signal("-INT", &again);
+        let output = again.wait_with_output().expect("it ends");
+        // Otherwise it was too early or too late.
+        if output.stdout == b"\n" && told(&output).contains("whit: stopped") {
+            n_stopped += 1;
+            let last = said(&tell(place.kept(), b"two\n"));
+            assert!(whole.ends_with(&last) && last.len() > 1, "{:?}", String::from_utf8_lossy(&last));
+        }
+    }
+    assert!(n_stopped > 0, "no reply was stopped before it began");
+}
+
 /// M-40
 #[test]
 fn a_turn_that_was_not_written_to_its_end_is_left_out() {

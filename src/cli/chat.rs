@@ -3,17 +3,18 @@
 mod commands;
 mod kept;
 mod lines;
+mod reply;
 mod stats;
 
-use super::args::{Chat, Full};
+use super::args::Chat;
 use super::input::{self, ModelFile};
 use super::keeping;
 use super::output::{End, Outcome, Output, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
 use super::session_file::{Content, SessionFile};
-use super::setup::{BATCH, compute, context_length, ends, session_options};
-use super::{streaming, writing};
+use super::setup::{compute, context_length, ends, session_options};
+use super::streaming;
 use commands::{HELP, Input};
 use kept::Kept;
 use lines::{Line, Lines};
@@ -21,14 +22,14 @@ use stats::Stats;
 use std::path::Path;
 use std::sync::Arc;
 use whit::TokenId;
-use whit::chat::Conversation;
+use whit::chat::{Conversation, Turn};
 use whit::error::{Error, Kind, Result};
 use whit::failure::with_flags;
-use whit::generate::{self, PrefixCache, StopReason, StopRules, Writer};
+use whit::generate::{self, PrefixCache};
 use whit::model::{Model, Session};
 use whit::ops::KvDtype;
-use whit::os::{clock::Stopwatch, fault, interrupt};
-use whit::sampler::{Sampler, SamplerOptions};
+use whit::os::{fault, interrupt};
+use whit::sampler::SamplerOptions;
 
 pub(super) fn run(args: &Chat) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
@@ -166,7 +167,10 @@ impl Chatting<'_> {
             Input::Nothing | Input::Quit => {}
             Input::Say(text) => {
                 self.conversation.say(text);
-                self.reply()?;
+                if !self.reply()? {
+                    // Nothing was answered, so nothing was asked.
+                    self.conversation.undo();
+                }
             }
             Input::Help => note(format_args!("{}", HELP.trim_end())),
             Input::System(text) => {
@@ -195,132 +199,28 @@ impl Chatting<'_> {
     }
 
     fn regenerate(&mut self) -> Outcome<()> {
+        let before = self.conversation.turns().to_vec();
         if !self.conversation.undo_reply() {
             note(format_args!("whit: nothing was said yet"));
             return Ok(());
         }
         self.n_again += 1;
-        self.reply()
+        if !self.reply()? {
+            self.go_on_with(before);
+        }
+        Ok(())
+    }
+
+    /// Goes on with `turns` in place of all that was said.
+    fn go_on_with(&mut self, turns: Vec<Turn>) {
+        self.conversation.begin(None);
+        self.conversation.resume(turns);
     }
 
     /// A line cannot be answered, and the conversation goes on without it.
     fn failed(&mut self, error: Error) {
         self.failure = Some(error.kind());
         note(format_args!("whit: {}", with_flags(&error)));
-    }
-
-    /// Lets the model reply to the last turn, which is taken back where it cannot.
-    fn reply(&mut self) -> Outcome<()> {
-        let tokens = match self.prompt() {
-            Ok(tokens) => tokens,
-            Err(error) => {
-                self.undo();
-                self.failed(error);
-                return Ok(());
-            }
-        };
-        match self.answer(&tokens) {
-            Ok(()) => Ok(()),
-            failed => self.source.if_unchanged(failed),
-        }
-    }
-
-    /// Writes the reply to `tokens`.
-    fn answer(&mut self, tokens: &[TokenId]) -> Outcome<()> {
-        let clock = Stopwatch::start();
-        self.hold(tokens)?;
-        let n_computed = tokens.len() - self.session.position();
-        let mut options = self.options.clone();
-        // Each reply draws its own numbers, the same ones after a restart.
-        let n_replies = self.conversation.n_replies() as u64;
-        options.seed = options.seed.wrapping_add((n_replies << 32) + self.n_again);
-        let sampler = Sampler::new(options, self.model.config().vocab_size)?;
-        let n_tokens = usize::try_from(self.args.n_tokens).ok();
-        let on_full = keeping::on_full(&self.args.keeping, self.n_system(tokens)?, self.session.context_length())?;
-        let end_tokens = [self.conversation.end_tokens(), &self.ends].concat();
-        let rules = StopRules { n_tokens, stops: self.args.stop.clone(), end_tokens, on_full };
-        let mut writer = Writer::new(self.model, tokens, self.session.context_length(), sampler, rules)?;
-        let cache = self.cache.as_ref();
-        writer.prefill(&mut self.session, BATCH, &mut |session| writing::go_on(cache, session, tokens), &mut ())?;
-        let prefill_seconds = clock.seconds();
-        let clock = Stopwatch::start();
-        let mut said = String::new();
-        writing::write(&mut writer, &mut self.session, cache, tokens, &mut (), &mut |(), _, text| {
-            said.push_str(text);
-            self.out.foreign(text)
-        })?;
-        self.source.check_unchanged()?;
-        let reason = writer.stop_reason().unwrap_or(StopReason::Length);
-        let n_generated = writer.n_generated();
-        let n_prompt = tokens.len();
-        self.stats =
-            Some(Stats { n_prompt, n_computed, prefill_seconds, n_generated, decode_seconds: clock.seconds(), reason });
-        if reason == StopReason::Interrupted && said.is_empty() {
-            // Nothing was answered, so nothing was asked.
-            self.undo();
-        } else {
-            self.conversation.reply(said, writer.written());
-        }
-        // Whoever sees the end of a reply may rely on it.
-        self.keep_or_tell();
-        self.out.line(if self.at_terminal { "\n" } else { "" })?;
-        self.out.flush()?;
-        self.tell_end(reason);
-        interrupt::handled();
-        Ok(())
-    }
-
-    /// The tokens of all turns, with room for a reply; old turns go where the context would be full, if they may.
-    fn prompt(&mut self) -> Result<Vec<TokenId>> {
-        let context_length = self.session.context_length();
-        let mut n_dropped = 0;
-        loop {
-            let tokens = self.conversation.tokens()?;
-            let most = if n_dropped > 0 { context_length / 2 } else { context_length - 1 };
-            if tokens.len() <= most {
-                if n_dropped > 0 {
-                    note(format_args!(
-                        "whit: the context is full; the model no longer sees the first {n_dropped} turns"
-                    ));
-                }
-                return Ok(tokens);
-            }
-            let may_forget = self.args.keeping.on_full == Full::Shift;
-            if !(may_forget && self.conversation.forget_first()) {
-                let message = format!("{} tokens leave no room in a context of {context_length}", tokens.len());
-                let error = Error::usage(message).field("conversation");
-                return Err(error.hint("/undo, /reset, a longer --ctx, or --on-full shift"));
-            }
-            n_dropped += 2;
-        }
-    }
-
-    /// How many of `tokens` the system prompt takes, as far as it stands at the beginning.
-    fn n_system(&self, tokens: &[TokenId]) -> Result<usize> {
-        Ok(common(&self.conversation.system_tokens()?, tokens))
-    }
-
-    /// Has the session hold as much of `tokens` as it can without computing, all but one at most.
-    fn hold(&mut self, tokens: &[TokenId]) -> Result<()> {
-        let n = self.session.state_mut().hold(tokens);
-        if let Some(cache) = self.cache.as_ref().filter(|_| n == 0) {
-            cache.restore(self.session.state_mut(), tokens)?;
-        }
-        Ok(())
-    }
-
-    fn tell_end(&self, reason: StopReason) {
-        match reason {
-            StopReason::Interrupted => note(format_args!("whit: stopped")),
-            StopReason::ContextFull => {
-                let n = self.session.context_length();
-                note(format_args!("whit: the context of {n} tokens is full; see /reset, /undo and --on-full"));
-            }
-            _ => {}
-        }
-        if self.args.verbose {
-            self.tell_stats();
-        }
     }
 
     fn tell_stats(&self) {
@@ -364,8 +264,7 @@ impl Chatting<'_> {
     fn load_from(&mut self, path: &Path) -> Result<()> {
         let content = Content::at(path, self.opened, self.kv)?;
         let turns = kept::restore(&content, &content.read()?, self.session.state_mut())?;
-        self.conversation.begin(None);
-        self.conversation.resume(turns);
+        self.go_on_with(turns);
         Ok(())
     }
 }
@@ -379,11 +278,6 @@ fn next(lines: &mut Lines) -> Outcome<Line> {
     let line = lines.next();
     interrupt::watch();
     Ok(line?)
-}
-
-/// How many tokens two texts have in common at their beginnings.
-fn common(a: &[TokenId], b: &[TokenId]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 fn tell(result: Result<()>, done: &str) {
