@@ -195,7 +195,7 @@ fn a_signal_ends_the_reply_and_then_the_conversation() {
 fn a_reply_that_is_not_drawn_again_stays() {
     let place = Place::new("kept-again", true);
     // So long that it takes a while to be computed after a restart.
-    let system = "word ".repeat(780);
+    let system = "word ".repeat(500);
     let whole = said(&tell(place.chat(&["-q", "-n", "9", "--system", &system]), b"one\ntwo\n"));
     let mut first = place.kept();
     first.args(["--system", &system]);
