@@ -5,7 +5,7 @@
 //! unwinds, and its caller goes on without it. So it is with a stack that is used up, which a signal reports
 //! ([`super::fault`]); what is left of it is looked at before each request, so that no signal interrupts the allocator.
 //!
-//! Where there is no memory at all, a program says so and ends, unless whoever asked takes an answer ([`crate::room`]).
+//! Where there is no memory at all, a program says so and ends, unless whoever asked takes an answer.
 #![allow(unsafe_code)]
 
 use crate::room;
