@@ -13,4 +13,4 @@ mod turn;
 pub use conversation::Conversation;
 pub use prompt::tokens;
 pub use template::{Argument, Template};
-pub use turn::{Speaker, Turn, from_note, to_note};
+pub use turn::{Speaker, Turn, apply_record, from_note, to_note, to_record};

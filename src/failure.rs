@@ -18,6 +18,11 @@ pub fn exit_code(kind: Kind) -> u8 {
     }
 }
 
+/// The exit code of a program that ends because a signal asked it to, as a shell gives it.
+pub fn exit_code_of_signal(signal: u8) -> u8 {
+    128 + signal
+}
+
 /// The error with its remedy, if it names one, as the flags of the two programs.
 pub fn with_flags(error: &Error) -> Error {
     error.clone().in_words(|remedy| match remedy {

@@ -52,6 +52,7 @@ pub mod ops;
 #[cfg(feature = "std")]
 pub mod os;
 pub mod quant;
+mod room;
 pub mod sampler;
 pub mod threads;
 mod token;

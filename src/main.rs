@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     whit::os::memory::use_one_heap();
     fault::watch_files(cli::line_amid_text, failure::exit_code(Kind::Io));
     fault::watch_stacks();
+    fault::watch_memory(cli::line_amid_text, failure::exit_code(Kind::Resources));
     // Without a handler Ctrl-C still ends the process, only without statistics.
     let _ = ctrlc::set_handler(|| {
         if !interrupt::request() {

@@ -33,7 +33,7 @@ impl Place {
 
     fn chat(&self, more: &[&str], lines: &str) -> Output {
         let mut command = whit();
-        command.args(["chat", "--raw", "-m", &self.model, "-s", "7", "-n", "9"]).args(more);
+        command.args(["chat", "--raw", "--commands", "-m", &self.model, "-s", "7", "-n", "9"]).args(more);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = pipes.expect("whit starts");
         child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("it reads");

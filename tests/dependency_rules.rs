@@ -25,12 +25,13 @@ const FLOORS: &[(&str, u8)] = &[
     ("threads", 2),
     ("failure", 2),
     ("quant", 1),
+    ("room", 1),
     ("token", 1),
     ("error", 1),
 ];
 /// Narrower than its floor: all that the module may see.
 const ONLY: &[(&str, &[&str])] =
-    &[("quant", &["error"]), ("kernels", &["quant", "error"]), ("failure", &["error"]), ("os", &["error"])];
+    &[("quant", &["error"]), ("kernels", &["quant", "error"]), ("failure", &["error"]), ("os", &["error", "room"])];
 /// Wider than its floor; a path stands for that file alone.
 const ALSO: &[(&str, &str)] = &[
     ("model", "tokenizer"),

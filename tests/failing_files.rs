@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use support::{Folder, TinyModel};
 
 /// A model whose weights have some pages, and that goes on until it is stopped.
@@ -28,14 +28,27 @@ fn model(folder: &Folder) -> PathBuf {
 #[cfg(unix)]
 fn talking(folder: &Folder) -> (PathBuf, Child, BufReader<std::process::ChildStdout>) {
     let path = model(folder);
+    let (child, out) = talking_to(&path, None);
+    (path, child, out)
+}
+
+/// The same with the model at `path`, with so many bytes of addresses at most.
+#[cfg(unix)]
+fn talking_to(path: &Path, addresses: Option<u64>) -> (Child, BufReader<std::process::ChildStdout>) {
     let mut command = whit();
-    command.args(["chat", "-q", "--raw", "-n", "4", "-s", "1", "-m"]).arg(&path);
+    command.args(["chat", "-q", "--raw", "-n", "4", "-s", "1", "-t", "1", "--ctx", "4096", "-m"]).arg(path);
+    if let Some(bytes) = addresses {
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit -v {}; exec \"$@\"", bytes >> 10), "sh"]).arg(command.get_program());
+        limited.args(command.get_args());
+        command = limited;
+    }
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("whit");
     child.stdin.as_mut().expect("a pipe").write_all(b"hi\n").expect("it reads");
     let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
     let mut line = Vec::new();
     out.read_until(b'\n', &mut line).expect("a reply");
-    (path, child, out)
+    (child, out)
 }
 
 /// Exit code and standard error of a chat that is told one more line.
@@ -77,6 +90,61 @@ fn a_file_that_is_written_over_is_noticed_after_the_reply() {
     let (code, told) = end(child);
     assert_eq!(code, Some(74), "{told}");
     assert!(told.contains("while it was in use"), "{told}");
+}
+
+/// Exit code and standard error of a chat that is told one more line, within a minute.
+#[cfg(unix)]
+fn end_soon(mut child: Child) -> (Option<i32>, String) {
+    let _ = child.stdin.take().expect("a pipe").write_all("é the other, more\n".as_bytes());
+    let begin = Instant::now();
+    while child.try_wait().expect("a child").is_none() {
+        if begin.elapsed() > Duration::from_secs(60) {
+            child.kill().expect("a child");
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let output = child.wait_with_output().expect("it ends");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// M-42: whatever stood in the file was text, lengths and places when it was opened.
+#[cfg(unix)]
+#[test]
+fn a_chat_whose_file_was_cut_or_written_over_ends_in_a_message() {
+    if std::env::var_os("WHIT_TEST_RUNNER").is_some() {
+        return;
+    }
+    let folder = Folder::new("chat-changed");
+    let path = model(&folder);
+    let bytes = std::fs::read(&path).expect("written");
+    let front = whit::format::File::front_bytes(&bytes).expect("a front");
+    let mut random = whit::sampler::Rng::new(5);
+    let noise: Vec<u8> = (0..bytes.len()).map(|_| (random.uniform() * 256.0) as u8).collect();
+    for n in 0..20 {
+        // Half of them within what is not weights.
+        let place = if n < 10 { front * n / 10 } else { front + (bytes.len() - front) * (n - 10) / 10 };
+        let cut = |path: &Path| File::options().write(true).open(path)?.set_len(place as u64);
+        // All of it, or from a place on.
+        let write_over = |path: &Path| {
+            let file = File::options().write(true).open(path)?;
+            std::os::unix::fs::FileExt::write_all_at(&file, &noise[place..], place as u64)
+        };
+        let zero = |path: &Path| {
+            let file = File::options().write(true).open(path)?;
+            std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xff; bytes.len() - place], place as u64)
+        };
+        type Event<'e> = &'e dyn Fn(&Path) -> std::io::Result<()>;
+        let events: [(&str, Event<'_>); 3] = [("cut", &cut), ("written over", &write_over), ("all bits", &zero)];
+        for (name, event) in events {
+            std::fs::write(&path, &bytes).expect("written");
+            let (child, _out) = talking_to(&path, Some(256 << 20));
+            event(&path).expect("changed");
+            let (code, told) = end_soon(child);
+            assert_eq!(code, Some(74), "{name} at {place} of {front} and {}: {told}", bytes.len());
+            assert!(told.starts_with("error[io]: ") && told.lines().count() == 1, "{name} at {place}: {told}");
+        }
+    }
 }
 
 /// A long text that has begun to be written, and who reads it to its end.
@@ -134,6 +202,35 @@ fn whatever_happens_to_the_file_while_a_text_is_written_is_told() {
             assert_eq!(output.status.code(), Some(code), "{part}, {moment}: {told}");
             assert!(told.contains(part), "{part}, {moment}: {told}");
         }
+    }
+}
+
+/// M-42: numbers that are none any more are told as what they come from.
+#[cfg(unix)]
+#[test]
+fn weights_that_were_written_over_are_told_as_such() {
+    if std::env::var_os("WHIT_TEST_RUNNER").is_some() {
+        return;
+    }
+    let folder = Folder::new("weights-over");
+    let path = model(&folder);
+    let bytes = std::fs::read(&path).expect("written");
+    let front = whit::format::File::front_bytes(&bytes).expect("a front");
+    for place in [front, front + 4096, front + 100_000, bytes.len() - 4096] {
+        std::fs::write(&path, &bytes).expect("written");
+        let (mut child, reader) = writing(&path, ["-q", "-t", "1"]);
+        let file = File::options().write(true).open(&path).expect("the file");
+        std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xff; bytes.len() - place], place as u64).expect("over");
+        std::thread::sleep(Duration::from_millis(300));
+        if child.try_wait().expect("a child").is_none() {
+            let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+            assert!(kill.expect("kill").success());
+        }
+        let output = child.wait_with_output().expect("it ends");
+        reader.join().expect("no panic").expect("readable");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(74), "{place}: {told}");
+        assert!(told.contains("the file was changed while it was in use"), "{place}: {told}");
     }
 }
 

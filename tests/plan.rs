@@ -25,7 +25,8 @@ fn a_plan_adds_up_and_does_not_depend_on_the_machine() {
     TinyModel::llama().write(&path);
     let model = path.to_str().expect("UTF-8");
     let told = plan(model, &["--ctx", "32", "-t", "3"]);
-    let parts = ["kv_bytes", "scratch_bytes", "stack_bytes", "program_bytes"].map(|name| number(&told, name));
+    let parts = ["kv_bytes", "scratch_bytes", "stack_bytes", "table_bytes", "program_bytes"];
+    let parts = parts.map(|name| number(&told, name));
     assert_eq!(number(&told, "private_bytes"), parts.iter().sum::<u64>());
     assert_eq!(number(&told, "mapped_bytes"), std::fs::metadata(&path).expect("the file").len());
     let twice = plan(model, &["--ctx", "64", "-t", "3", "--kv", "f16"]);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::error::Kind;
-use whit::generate::PrefixCache;
+use whit::generate::{ModelFile, PrefixCache};
 use whit::kernels;
 use whit::model::saved::{Key, Part, Saved, Settings, save};
 use whit::ops::KvDtype;
@@ -16,10 +16,15 @@ const CONTEXT: usize = 200;
 
 /// Calls `body` with each kind of tiny model.
 fn each_model(folder: &Folder, body: impl Fn(&Arc<Model>, &Arc<Compute>)) {
+    each_file(folder, |file, compute| body(file.model(), compute));
+}
+
+/// The same with their files.
+fn each_file(folder: &Folder, body: impl Fn(&ModelFile, &Arc<Compute>)) {
     let compute = Arc::new(Compute::new(kernels::detect(), 2).expect("threads"));
     for (name, mut tiny) in [("llama", TinyModel::llama()), ("gpt2", TinyModel::gpt2())] {
         tiny.config.context_length = CONTEXT;
-        body(&tiny.open(&folder.path(name)), &compute);
+        body(&tiny.open_file(&folder.path(name)), &compute);
     }
 }
 
@@ -131,8 +136,9 @@ fn other_settings_are_refused_by_what_differs() {
 }
 
 /// The logits after `tokens`, the beginning being restored from the folder at `path`; and how much was.
-fn continued(path: &Path, model: &Arc<Model>, compute: &Arc<Compute>, tokens: &[TokenId]) -> (usize, Vec<u32>) {
-    let cache = PrefixCache::open(path, model, KvDtype::F16, 1 << 30).expect("a folder");
+fn continued(path: &Path, file: &ModelFile, compute: &Arc<Compute>, tokens: &[TokenId]) -> (usize, Vec<u32>) {
+    let model = file.model();
+    let cache = PrefixCache::open(path, file, KvDtype::F16, 1 << 30).expect("a folder");
     let mut session = session(model, compute, KvDtype::F16);
     let n = cache.restore(session.state_mut(), tokens).expect("restored");
     let logits = bits(session.extend(&tokens[n..]).expect("room"));
@@ -143,7 +149,8 @@ fn continued(path: &Path, model: &Arc<Model>, compute: &Arc<Compute>, tokens: &[
 #[test]
 fn the_longest_kept_beginning_is_restored_to_the_same_bits() {
     let folder = Folder::new("prefix");
-    each_model(&folder, |model, compute| {
+    each_file(&folder, |file, compute| {
+        let model = file.model();
         let kept = folder.path(&format!("kept-{}", n_kv_heads(model)));
         let long = text(100, 1);
         let mut branch = long[..70].to_vec();
@@ -160,7 +167,7 @@ fn the_longest_kept_beginning_is_restored_to_the_same_bits() {
             (&text(50, 77), 0),
         ];
         for (tokens, expected) in cases {
-            let (n, logits) = continued(&kept, model, compute, tokens);
+            let (n, logits) = continued(&kept, file, compute, tokens);
             assert_eq!(n, expected, "{} tokens", tokens.len());
             let mut fresh = session(model, compute, KvDtype::F16);
             assert_eq!(logits, bits(fresh.extend(tokens).expect("room")));
@@ -171,10 +178,11 @@ fn the_longest_kept_beginning_is_restored_to_the_same_bits() {
 #[test]
 fn damaged_entries_are_dropped_and_the_oldest_go_first() {
     let folder = Folder::new("prefix-damage");
-    each_model(&folder, |model, compute| {
+    each_file(&folder, |file, compute| {
+        let model = file.model();
         let kept = folder.path(&format!("kept-{}", n_kv_heads(model)));
         let tokens = text(96, 1);
-        continued(&kept, model, compute, &tokens);
+        continued(&kept, file, compute, &tokens);
         let mut files: Vec<_> =
             std::fs::read_dir(&kept).expect("listed").map(|e| e.expect("an entry").path()).collect();
         assert_eq!(files.len(), 3);
@@ -183,17 +191,17 @@ fn damaged_entries_are_dropped_and_the_oldest_go_first() {
         second[200] ^= 1;
         std::fs::write(&files[1], second).expect("written");
         let fresh = bits(session(model, compute, KvDtype::F16).extend(&tokens).expect("room"));
-        assert_eq!(continued(&kept, model, compute, &tokens), (32, fresh.clone()));
-        assert_eq!(continued(&kept, model, compute, &tokens), (95, fresh.clone()), "written anew");
+        assert_eq!(continued(&kept, file, compute, &tokens), (32, fresh.clone()));
+        assert_eq!(continued(&kept, file, compute, &tokens), (95, fresh.clone()), "written anew");
         // An entry under another's name.
         std::fs::copy(&files[0], &files[2]).expect("copied");
-        assert_eq!(continued(&kept, model, compute, &tokens), (64, fresh.clone()));
+        assert_eq!(continued(&kept, file, compute, &tokens), (64, fresh.clone()));
         // Empty, as a power loss may leave it.
         std::fs::write(&files[0], b"").expect("written");
-        assert_eq!(continued(&kept, model, compute, &tokens), (0, fresh));
+        assert_eq!(continued(&kept, file, compute, &tokens), (0, fresh));
 
         let bytes = std::fs::metadata(&files[0]).expect("there").len();
-        let small = PrefixCache::open(&kept, model, KvDtype::F16, 2 * bytes + 9).expect("a folder");
+        let small = PrefixCache::open(&kept, file, KvDtype::F16, 2 * bytes + 9).expect("a folder");
         let mut session = session(model, compute, KvDtype::F16);
         session.extend(&text(64, 44)).expect("room");
         assert_eq!(small.keep(session.state_mut(), compute, &text(64, 44)).expect("kept"), 64);
@@ -206,9 +214,10 @@ fn damaged_entries_are_dropped_and_the_oldest_go_first() {
 #[test]
 fn a_cache_keeps_what_a_state_holds_and_nothing_else() {
     let folder = Folder::new("prefix-other");
-    each_model(&folder, |model, compute| {
+    each_file(&folder, |file, compute| {
+        let model = file.model();
         let path = folder.path(&format!("{}.cache", n_kv_heads(model)));
-        let cache = PrefixCache::open(&path, model, KvDtype::F16, 1 << 30).expect("a folder");
+        let cache = PrefixCache::open(&path, file, KvDtype::F16, 1 << 30).expect("a folder");
         let mut session = session(model, compute, KvDtype::F16);
         let tokens = text(50, 7);
         session.append(&tokens).expect("room");
@@ -228,9 +237,10 @@ fn a_cache_keeps_what_a_state_holds_and_nothing_else() {
 #[test]
 fn a_cache_removes_its_own_files_alone() {
     let folder = Folder::new("prefix-foreign");
-    each_model(&folder, |model, compute| {
+    each_file(&folder, |file, compute| {
+        let model = file.model();
         let path = folder.path(&format!("{}.cache", n_kv_heads(model)));
-        let cache = PrefixCache::open(&path, model, KvDtype::F16, 1).expect("a folder");
+        let cache = PrefixCache::open(&path, file, KvDtype::F16, 1).expect("a folder");
         let mut session = session(model, compute, KvDtype::F16);
         let tokens = text(64, 9);
         session.append(&tokens).expect("room");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::error::Kind;
-use whit::generate::PrefixCache;
+use whit::generate::{ModelFile, PrefixCache};
 use whit::kernels;
 use whit::model::saved::{Key, Part, Saved, Settings, save};
 use whit::model::{BranchNorms, Config};
@@ -54,8 +54,13 @@ fn models() -> [(&'static str, TinyModel); 3] {
 }
 
 fn each_model(folder: &Folder, body: impl Fn(&str, &Arc<Model>, &Arc<Compute>)) {
+    each_file(folder, |name, file, compute| body(name, file.model(), compute));
+}
+
+/// The same with their files.
+fn each_file(folder: &Folder, body: impl Fn(&str, &ModelFile, &Arc<Compute>)) {
     let compute = Arc::new(Compute::new(kernels::detect(), 2).expect("threads"));
-    models().iter().for_each(|(name, tiny)| body(name, &tiny.open(&folder.path(name)), &compute));
+    models().iter().for_each(|(name, tiny)| body(name, &tiny.open_file(&folder.path(name)), &compute));
 }
 
 fn session(model: &Arc<Model>, compute: &Arc<Compute>, kv: KvDtype) -> Session {
@@ -233,8 +238,9 @@ fn a_session_of_another_layout_is_refused_by_what_differs() {
 }
 
 /// Appends `tokens` to an empty session and keeps each block of the text as soon as it is computed, while all layers hold it.
-fn kept_under_way(path: &Path, model: &Arc<Model>, compute: &Arc<Compute>, tokens: &[TokenId]) {
-    let cache = PrefixCache::open(path, model, KvDtype::F16, 1 << 30).expect("a folder");
+fn kept_under_way(path: &Path, file: &ModelFile, compute: &Arc<Compute>, tokens: &[TokenId]) {
+    let model = file.model();
+    let cache = PrefixCache::open(path, file, KvDtype::F16, 1 << 30).expect("a folder");
     let mut session = session(model, compute, KvDtype::F16);
     for part in tokens.chunks(KV_BLOCK) {
         session.extend(part).expect("room");
@@ -247,17 +253,18 @@ fn kept_under_way(path: &Path, model: &Arc<Model>, compute: &Arc<Compute>, token
 #[test]
 fn beginnings_that_were_kept_under_way_come_back_to_the_same_bits() {
     let folder = Folder::new("prefix-windows");
-    each_model(&folder, |name, model, compute| {
+    each_file(&folder, |name, file, compute| {
+        let model = file.model();
         let kept = folder.path(&format!("kept-{name}"));
         let long = text(230, 1);
-        kept_under_way(&kept, model, compute, &long);
+        kept_under_way(&kept, file, compute, &long);
         let mut branch = long[..130].to_vec();
         branch.extend(text(90, 5));
         let other = text(50, 77);
         let cases: [(&[TokenId], usize); 6] =
             [(&long, 229), (&long[..224], 223), (&long[..100], 96), (&long[..64], 63), (&branch, 128), (&other, 0)];
         for (tokens, expected) in cases {
-            let cache = PrefixCache::open(&kept, model, KvDtype::F16, 1 << 30).expect("a folder");
+            let cache = PrefixCache::open(&kept, file, KvDtype::F16, 1 << 30).expect("a folder");
             let mut session = session(model, compute, KvDtype::F16);
             let n = cache.restore(session.state_mut(), tokens).expect("restored");
             assert_eq!(n, expected, "{name}: {} tokens", tokens.len());
@@ -270,10 +277,11 @@ fn beginnings_that_were_kept_under_way_come_back_to_the_same_bits() {
 #[test]
 fn what_the_rings_have_given_up_is_not_kept() {
     let folder = Folder::new("prefix-given-up");
-    each_model(&folder, |name, model, compute| {
+    each_file(&folder, |name, file, compute| {
+        let model = file.model();
         let kept = folder.path(&format!("kept-{name}"));
         let tokens = text(230, 1);
-        let cache = PrefixCache::open(&kept, model, KvDtype::F16, 1 << 30).expect("a folder");
+        let cache = PrefixCache::open(&kept, file, KvDtype::F16, 1 << 30).expect("a folder");
         let mut session = session(model, compute, KvDtype::F16);
         session.extend(&tokens).expect("room");
         let first = (0..).find(|block| session.state().holds_block(*block)).expect("the last at least");

@@ -165,6 +165,36 @@ fn signals_end_or_hold_the_program_and_leave_nothing() {
     assert!(ends((child, out)) == ends(running(&model)));
 }
 
+/// L-23
+#[test]
+fn a_closed_standard_output_is_told_and_one_that_throws_away_is_none() {
+    if is_emulated() {
+        return;
+    }
+    let folder = Folder::new("no-output");
+    let model = model(&folder);
+    let session = folder.path("text.session");
+    let mut keeping = generate(&model);
+    keeping.arg("--session").arg(&session);
+    let mut version = whit();
+    version.arg("-V");
+    let mut json = generate(&model);
+    json.arg("--json");
+    for command in [&generate(&model), &keeping, &version, &json] {
+        let output = behind(&["sh", "-c", "exec \"$@\" >&-", "sh"], command).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(74), "{command:?}: {}", told(&output));
+        assert!(
+            told(&output).contains("standard output") && told(&output).contains("it is closed"),
+            "{}",
+            told(&output)
+        );
+        assert_eq!(told(&output).lines().count(), 1);
+        for elsewhere in [">/dev/null", "1<>/dev/null", "<&- >/dev/null", "2>&- >/dev/null"] {
+            text(behind(&["sh", "-c", &format!("exec \"$@\" {elsewhere}"), "sh"], command));
+        }
+    }
+}
+
 /// Starts a command without the files that this process may have been given.
 const ALONE: [&str; 4] = ["sh", "-c", "exec \"$@\" 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-", "sh"];
 

@@ -290,6 +290,31 @@ fn what_cannot_be_shown_is_refused() {
     let output = run(&["tokens", TEXT, "--html", other.to_str().expect("UTF-8")]);
     assert_eq!(output.status.code(), Some(73), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(std::fs::read_to_string(&other).expect("the file"), "mine");
+    // L-20: nobody else's page, and nothing that would be waited for.
+    for (name, content) in [
+        ("page.html", "<!doctype html>\n<html lang=\"en\">\n<title>mine</title>"),
+        ("short.html", "<!doctype html>"),
+        ("empty.html", ""),
+    ] {
+        let page = folder.write(name, content);
+        let output = run(&["tokens", TEXT, "--html", page.to_str().expect("UTF-8")]);
+        assert_eq!(output.status.code(), Some(73), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("there is a file that holds something else"));
+        assert_eq!(std::fs::read_to_string(&page).expect("the file"), content);
+    }
+    #[cfg(unix)]
+    {
+        let pipe = folder.path("pipe.html");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        for (path, what) in
+            [(pipe.as_path(), "a pipe"), ("/dev/null".as_ref(), "a device"), (&folder.path(""), "a direct")]
+        {
+            let output = run(&["tokens", TEXT, "--html", path.to_str().expect("UTF-8")]);
+            assert_eq!(output.status.code(), Some(73), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+            assert!(String::from_utf8_lossy(&output.stderr).contains(what), "{what}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path("")).expect("listed").count(), 5, "nothing is left beside them");
+    }
     let tiny = folder.path("tiny.whit");
     TinyModel::llama().write(&tiny);
     let output = run(&["score", &text_file(&folder), "--against", tiny.to_str().expect("UTF-8")]);

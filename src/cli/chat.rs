@@ -1,57 +1,68 @@
 //! `whit chat`: a conversation, by the model's own template.
 
 mod commands;
+mod kept;
 mod lines;
+mod reply;
+mod stats;
 
-use super::args::{Chat, Full};
+use super::args::Chat;
 use super::input::{self, ModelFile};
-use super::keeping::{self, SessionFile};
-use super::output::{Outcome, Output, bytes, note};
+use super::keeping;
+use super::output::{End, Outcome, Output, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
-use super::setup::{BATCH, compute, context_length, ends, session_options};
-use super::{streaming, writing};
+use super::session_file::{Content, SessionFile};
+use super::setup::{compute, context_length, ends, session_options};
+use super::streaming;
 use commands::{HELP, Input};
+use kept::Kept;
 use lines::{Line, Lines};
+use stats::Stats;
 use std::path::Path;
 use std::sync::Arc;
 use whit::TokenId;
-use whit::chat::{Conversation, Turn, from_note, to_note};
+use whit::chat::{Conversation, Turn};
 use whit::error::{Error, Kind, Result};
 use whit::failure::with_flags;
-use whit::generate::{PrefixCache, StopReason, StopRules, Writer};
+use whit::generate::{self, PrefixCache};
 use whit::model::{Model, Session};
 use whit::ops::KvDtype;
-use whit::os::{clock::Stopwatch, interrupt, memory};
-use whit::sampler::{Sampler, SamplerOptions};
+use whit::os::{fault, interrupt};
+use whit::sampler::SamplerOptions;
 
 pub(super) fn run(args: &Chat) -> Outcome<()> {
     let source = ModelFile::open(args.model.model.as_deref())?;
-    let model = source.model()?;
-    let mut conversation = conversation(args, &model, &source)?;
+    let opened = source.opened()?;
+    let model = opened.model();
+    let mut conversation = conversation(args, model, &source)?;
     conversation.begin(args.system.clone());
     conversation.check_system().map_err(no_system)?;
-    let ends = ends(&args.end, &model)?;
-    let context_length = context_length(&args.context, &model)?;
+    let ends = ends(&args.end, model)?;
+    let context_length = context_length(&args.context, model)?;
     // An error in it is reported before anybody has said anything.
     keeping::on_full(&args.keeping, 0, context_length)?;
     let options = sampler_options(&args.sampling, model.generation())?;
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
-    let plan = Wanted::one(&model, session_options, &compute, &args.compute, "--ctx").check()?;
-    let mut session = Session::new(&model, &compute, session_options)?;
-    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
+    let plan = Wanted::one(model, session_options, &compute, &args.compute, "--ctx").check()?;
+    let mut session = Session::new(model, &compute, session_options)?;
+    streaming::pace(&mut session, &source, model, &plan, args.compute.max_memory, args.quiet)?;
     let kv = args.compute.kv.into();
-    let session_file = SessionFile::of(&args.keeping, &model, kv)?;
+    let cache = keeping::cache(&args.keeping, &args.compute, &opened, args.verbose)?;
+    let kept = Kept::open(&args.keeping, &opened, kv)?;
     let mut lines = Lines::new()?;
     let mut talk = Chatting {
         args,
         source: &source,
-        model: &model,
+        opened: &opened,
+        model,
         conversation,
         ends,
         session,
-        cache: keeping::cache(&args.keeping, &model, kv)?,
+        cache,
+        kept,
+        kv,
         options,
         n_again: 0,
         out: if args.raw.raw { Output::new().raw() } else { Output::new() },
@@ -59,9 +70,12 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         stats: None,
         failure: None,
     };
-    if let Some(turns) = session_file.as_ref().map(|file| talk.restore(file)).transpose()?.flatten() {
+    let restored = talk.kept.as_mut().map(|kept| kept.restore(talk.session.state_mut()));
+    if let Some(turns) = restored.transpose()?.flatten() {
         talk.conversation.resume(turns);
     }
+    // A file that cannot be written to is an error before anybody has said anything.
+    talk.keep()?;
     if !args.quiet {
         let (name, private, seed) = (source.short_name(), bytes(plan.private()), talk.options.seed);
         note(format_args!("whit: {name}, context {context_length}, {private} private at most, seed {seed}"));
@@ -69,10 +83,14 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
             note(format_args!("whit: /help lists commands, Ctrl-C stops a reply, Ctrl-D ends"));
         }
     }
-    interrupt::watch();
-    talk.talk(&mut lines, kv)?;
-    if let Some(file) = &session_file {
-        talk.save(file)?;
+    fault::watch_ends();
+    let ended = talk.talk(&mut lines);
+    match (talk.save(), ended) {
+        (Err(error), Err(end)) => {
+            note(format_args!("whit: {}", with_flags(&error)));
+            return Err(end);
+        }
+        (saved, ended) => ended.and(saved.map_err(End::from))?,
     }
     match talk.failure {
         Some(kind) if !talk.at_terminal => Err(Error::new(kind, "not every line was answered").into()),
@@ -100,12 +118,16 @@ fn no_system(error: Error) -> Error {
 struct Chatting<'c> {
     args: &'c Chat,
     source: &'c ModelFile,
+    opened: &'c generate::ModelFile,
     model: &'c Arc<Model>,
     conversation: Conversation,
     /// Tokens that end a reply besides those of the conversation.
     ends: Vec<TokenId>,
     session: Session,
     cache: Option<PrefixCache>,
+    /// Where it is saved after every turn.
+    kept: Option<Kept>,
+    kv: KvDtype,
     options: SamplerOptions,
     /// Replies that were drawn and taken back.
     n_again: u64,
@@ -117,47 +139,57 @@ struct Chatting<'c> {
     failure: Option<Kind>,
 }
 
-/// What a reply took.
-struct Stats {
-    n_prompt: usize,
-    n_computed: usize,
-    prefill_seconds: f64,
-    n_generated: usize,
-    decode_seconds: f64,
-    reason: StopReason,
-}
-
 impl Chatting<'_> {
-    /// Reads lines and does what they say, until there are no more.
-    fn talk(&mut self, lines: &mut Lines, kv: KvDtype) -> Outcome<()> {
+    /// Reads lines and does what they say, until there are no more. What each has changed is kept before the next is read.
+    fn talk(&mut self, lines: &mut Lines) -> Outcome<()> {
         loop {
-            let line = match lines.next()? {
+            let line = match next(lines)? {
                 Line::Text(line) => line,
                 Line::Dropped => continue,
                 Line::End => return Ok(()),
             };
-            match Input::of(&line) {
-                Input::Nothing => {}
-                Input::Quit => return Ok(()),
-                Input::Say(text) => self.say(text)?,
-                Input::Help => note(format_args!("{}", HELP.trim_end())),
-                Input::System(text) => {
-                    self.conversation.begin(text);
-                    if let Err(error) = self.conversation.check_system() {
-                        self.conversation.begin(None);
-                        self.failed(no_system(error));
-                    }
-                }
-                Input::Reset => self.conversation.reset(),
-                Input::Undo => self.undo(),
-                Input::Regenerate => self.regenerate()?,
-                Input::Save(path) => tell(self.save_to(&path, kv), "saved"),
-                Input::Load(path) => tell(self.load_from(&path, kv), "loaded"),
-                Input::Temperature(value) => self.options.temperature = value,
-                Input::Stats => self.tell_stats(),
-                Input::Wrong(message) => note(format_args!("whit: {message}")),
+            let may_command = self.at_terminal || self.args.commands;
+            let input = if may_command { Input::of(&line) } else { Input::said(&line) };
+            if input == Input::Quit {
+                return Ok(());
+            }
+            self.take(input)?;
+            self.keep_or_tell();
+            if let Some(signal) = interrupt::ended_by() {
+                return Err(End::Signal(signal));
             }
         }
+    }
+
+    /// Does what a line says.
+    fn take(&mut self, input: Input) -> Outcome<()> {
+        match input {
+            Input::Nothing | Input::Quit => {}
+            Input::Say(text) => {
+                self.conversation.say(text);
+                if !self.reply()? {
+                    // Nothing was answered, so nothing was asked.
+                    self.conversation.undo();
+                }
+            }
+            Input::Help => note(format_args!("{}", HELP.trim_end())),
+            Input::System(text) => {
+                self.conversation.begin(text);
+                if let Err(error) = self.conversation.check_system() {
+                    self.conversation.begin(None);
+                    self.failed(no_system(error));
+                }
+            }
+            Input::Reset => self.conversation.reset(),
+            Input::Undo => self.undo(),
+            Input::Regenerate => self.regenerate()?,
+            Input::Save(path) => tell(self.save_to(&path), "saved"),
+            Input::Load(path) => tell(self.load_from(&path), "loaded"),
+            Input::Temperature(value) => self.options.temperature = value,
+            Input::Stats => self.tell_stats(),
+            Input::Wrong(message) => note(format_args!("whit: {message}")),
+        }
+        Ok(())
     }
 
     fn undo(&mut self) {
@@ -167,17 +199,22 @@ impl Chatting<'_> {
     }
 
     fn regenerate(&mut self) -> Outcome<()> {
+        let before = self.conversation.turns().to_vec();
         if !self.conversation.undo_reply() {
             note(format_args!("whit: nothing was said yet"));
             return Ok(());
         }
         self.n_again += 1;
-        self.reply()
+        if !self.reply()? {
+            self.go_on_with(before);
+        }
+        Ok(())
     }
 
-    fn say(&mut self, text: String) -> Outcome<()> {
-        self.conversation.say(text);
-        self.reply()
+    /// Goes on with `turns` in place of all that was said.
+    fn go_on_with(&mut self, turns: Vec<Turn>) {
+        self.conversation.begin(None);
+        self.conversation.resume(turns);
     }
 
     /// A line cannot be answered, and the conversation goes on without it.
@@ -186,162 +223,61 @@ impl Chatting<'_> {
         note(format_args!("whit: {}", with_flags(&error)));
     }
 
-    /// Lets the model reply to the last turn, which is taken back where it cannot.
-    fn reply(&mut self) -> Outcome<()> {
-        let tokens = match self.prompt() {
-            Ok(tokens) => tokens,
-            Err(error) => {
-                self.undo();
-                self.failed(error);
-                return Ok(());
-            }
-        };
-        let clock = Stopwatch::start();
-        self.hold(&tokens)?;
-        let n_computed = tokens.len() - self.session.position();
-        let mut options = self.options.clone();
-        // Each reply draws its own numbers, the same ones after a restart.
-        let n_replies = self.conversation.n_replies() as u64;
-        options.seed = options.seed.wrapping_add((n_replies << 32) + self.n_again);
-        let sampler = Sampler::new(options, self.model.config().vocab_size)?;
-        let n_tokens = usize::try_from(self.args.n_tokens).ok();
-        let on_full = keeping::on_full(&self.args.keeping, self.n_system(&tokens)?, self.session.context_length())?;
-        let end_tokens = [self.conversation.end_tokens(), &self.ends].concat();
-        let rules = StopRules { n_tokens, stops: self.args.stop.clone(), end_tokens, on_full };
-        let mut writer = Writer::new(self.model, &tokens, self.session.context_length(), sampler, rules)?;
-        let cache = self.cache.as_ref();
-        writer.prefill(&mut self.session, BATCH, &mut |session| writing::go_on(cache, session, &tokens), &mut ())?;
-        let prefill_seconds = clock.seconds();
-        let clock = Stopwatch::start();
-        let mut said = String::new();
-        writing::write(&mut writer, &mut self.session, cache, &tokens, &mut (), &mut |(), _, text| {
-            said.push_str(text);
-            self.out.foreign(text)
-        })?;
-        self.source.check_unchanged()?;
-        self.out.line(if self.at_terminal { "\n" } else { "" })?;
-        self.out.flush()?;
-        let reason = writer.stop_reason().unwrap_or(StopReason::Length);
-        let n_generated = writer.n_generated();
-        let n_prompt = tokens.len();
-        self.stats =
-            Some(Stats { n_prompt, n_computed, prefill_seconds, n_generated, decode_seconds: clock.seconds(), reason });
-        if reason == StopReason::Interrupted && said.is_empty() {
-            // Nothing was answered, so nothing was asked.
-            self.undo();
-        } else {
-            self.conversation.reply(said, writer.written());
-        }
-        self.tell_end(reason);
-        interrupt::handled();
-        Ok(())
-    }
-
-    /// The tokens of all turns, with room for a reply; old turns go where the context would be full, if they may.
-    fn prompt(&mut self) -> Result<Vec<TokenId>> {
-        let context_length = self.session.context_length();
-        let mut n_dropped = 0;
-        loop {
-            let tokens = self.conversation.tokens()?;
-            let most = if n_dropped > 0 { context_length / 2 } else { context_length - 1 };
-            if tokens.len() <= most {
-                if n_dropped > 0 {
-                    note(format_args!(
-                        "whit: the context is full; the model no longer sees the first {n_dropped} turns"
-                    ));
-                }
-                return Ok(tokens);
-            }
-            let may_forget = self.args.keeping.on_full == Full::Shift;
-            if !(may_forget && self.conversation.forget_first()) {
-                let message = format!("{} tokens leave no room in a context of {context_length}", tokens.len());
-                let error = Error::usage(message).field("conversation");
-                return Err(error.hint("/undo, /reset, a longer --ctx, or --on-full shift"));
-            }
-            n_dropped += 2;
-        }
-    }
-
-    /// How many of `tokens` the system prompt takes, as far as it stands at the beginning.
-    fn n_system(&self, tokens: &[TokenId]) -> Result<usize> {
-        Ok(common(&self.conversation.system_tokens()?, tokens))
-    }
-
-    /// Has the session hold as much of `tokens` as it can without computing, all but one at most.
-    fn hold(&mut self, tokens: &[TokenId]) -> Result<()> {
-        let n = self.session.state_mut().hold(tokens);
-        if let Some(cache) = self.cache.as_ref().filter(|_| n == 0) {
-            cache.restore(self.session.state_mut(), tokens)?;
-        }
-        Ok(())
-    }
-
-    fn tell_end(&self, reason: StopReason) {
-        match reason {
-            StopReason::Interrupted => note(format_args!("whit: stopped")),
-            StopReason::ContextFull => {
-                let n = self.session.context_length();
-                note(format_args!("whit: the context of {n} tokens is full; see /reset, /undo and --on-full"));
-            }
-            _ => {}
-        }
-        if self.args.verbose {
-            self.tell_stats();
-        }
-    }
-
     fn tell_stats(&self) {
-        let Some(stats) = &self.stats else { return note(format_args!("whit: there was no reply yet")) };
-        let rate =
-            |n: usize, seconds: f64| if n > 0 { format!(" ({:.1}/s)", n as f64 / seconds) } else { String::new() };
-        note(format_args!(
-            "whit: {} of {} tokens computed in {:.2} s{}, {} written in {:.2} s{}: {}",
-            stats.n_computed,
-            stats.n_prompt,
-            stats.prefill_seconds,
-            rate(stats.n_computed, stats.prefill_seconds),
-            stats.n_generated,
-            stats.decode_seconds,
-            rate(stats.n_generated.saturating_sub(1), stats.decode_seconds),
-            stats.reason.name(),
-        ));
-        let private = memory::private_bytes().map_or("unknown".into(), bytes);
-        let (position, context_length) = (self.session.position(), self.session.context_length());
-        note(format_args!("whit: {position} of {context_length} positions in use; memory: {private} private"));
+        match &self.stats {
+            Some(stats) => stats.tell(&self.session),
+            None => note(format_args!("whit: there was no reply yet")),
+        }
     }
 
-    /// Has the session hold what `file` saved, and returns its turns; `None` where there is no file. After an error the session
-    /// is as it was.
-    fn restore(&mut self, file: &SessionFile<'_>) -> Result<Option<Vec<Turn>>> {
-        let Some(saved) = file.read()? else { return Ok(None) };
-        let turns = from_note(saved.note).map_err(|error| error.in_file(file.name()))?;
-        saved.restore(self.session.state_mut())?;
-        Ok(Some(turns))
+    /// Keeps what was said, if it is to be kept.
+    fn keep(&mut self) -> Result<()> {
+        let turns = self.conversation.turns();
+        self.kept.as_mut().map_or(Ok(()), |kept| kept.keep(&mut self.session, turns))
     }
 
-    fn save(&mut self, file: &SessionFile<'_>) -> Result<()> {
-        let held = self.session.state().tokens().to_vec();
-        file.write(&mut self.session, &held, &to_note(self.conversation.turns()))
+    /// As [`keep`](Self::keep). The conversation goes on where it cannot be kept; its end tries once more.
+    fn keep_or_tell(&mut self) {
+        if let Err(error) = self.keep() {
+            note(format_args!("whit: not saved: {}", with_flags(&error)));
+        }
     }
 
-    fn save_to(&mut self, path: &Path, kv: KvDtype) -> Result<()> {
-        self.save(&SessionFile::at(path, self.model, kv)?)
+    /// Saves the whole conversation at its end, if it is kept. Of a changed model the turns alone are worth keeping, and they are.
+    fn save(&mut self) -> Result<()> {
+        match &mut self.kept {
+            Some(kept) if self.source.check_unchanged().is_ok() => kept.save(&mut self.session),
+            _ => Ok(()),
+        }
     }
 
-    fn load_from(&mut self, path: &Path, kv: KvDtype) -> Result<()> {
-        let file = SessionFile::at(path, self.model, kv)?;
-        let Some(turns) = self.restore(&file)? else {
-            return Err(Error::new(whit::error::Kind::NoInput, "it does not exist").in_file(file.name()));
-        };
-        self.conversation.begin(None);
-        self.conversation.resume(turns);
+    fn save_to(&mut self, path: &Path) -> Result<()> {
+        match &mut self.kept {
+            Some(kept) if kept.is_at(path) => kept.save(&mut self.session),
+            _ => {
+                let mut file = SessionFile::at(path, self.opened, self.kv)?;
+                kept::save(&mut file, &mut self.session, self.conversation.turns())
+            }
+        }
+    }
+
+    fn load_from(&mut self, path: &Path) -> Result<()> {
+        let content = Content::at(path, self.opened, self.kv)?;
+        let turns = kept::restore(&content, &content.read()?, self.session.state_mut())?;
+        self.go_on_with(turns);
         Ok(())
     }
 }
 
-/// How many tokens two texts have in common at their beginnings.
-fn common(a: &[TokenId], b: &[TokenId]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+/// The next line. While it is waited for a signal ends the program at once: all that was said is kept.
+fn next(lines: &mut Lines) -> Outcome<Line> {
+    interrupt::unwatch();
+    if let Some(signal) = interrupt::ended_by() {
+        return Err(End::Signal(signal));
+    }
+    let line = lines.next();
+    interrupt::watch();
+    Ok(line?)
 }
 
 fn tell(result: Result<()>, done: &str) {

@@ -5,10 +5,11 @@ mod report;
 
 use super::args::Generate;
 use super::input::{self, ModelFile};
-use super::keeping::{self, SessionFile};
+use super::keeping;
 use super::output::{End, Outcome, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
+use super::session_file::{Content, SessionFile};
 use super::setup::{BATCH, compute, ends, held_by, session_options};
 use super::streaming;
 use super::views::Show;
@@ -30,38 +31,38 @@ use whit::{Compute, TokenId};
 pub(super) fn run(args: &Generate) -> Outcome<()> {
     let text = prompt_text(args)?;
     let source = ModelFile::open(args.model.model.as_deref())?;
-    let model = source.model()?;
+    let opened = source.opened()?;
+    let model = opened.model();
     let tokenizer = *model.tokenizer().ok_or_else(|| {
         Error::data("this model has no tokenizer, so no text can be generated").in_file(source.name())
     })?;
-    let session_file = SessionFile::of(&args.keeping, &model, args.compute.kv.into())?;
-    let saved = session_file.as_ref().map(SessionFile::read).transpose()?.flatten();
-    let cache = keeping::cache(&args.keeping, &model, args.compute.kv.into())?;
+    let cache = keeping::cache(&args.keeping, &args.compute, &opened, args.verbose)?;
+    let mut session_file = SessionFile::of(&args.keeping, &opened, args.compute.kv.into())?;
+    let content = session_file.as_ref().map(SessionFile::content).transpose()?.flatten();
+    let saved = content.as_ref().map(Content::read_text).transpose()?;
     let before = saved.as_ref().map_or(&[][..], |saved| &saved.tokens);
     let specials = if args.special { Specials::Parse } else { Specials::AsText };
-    let prompt = prompt_tokens(&model, before, &text, specials)?;
-    let context_length = context_length(args, &model, prompt.len())?;
+    let prompt = prompt_tokens(model, before, &text, specials)?;
+    let context_length = context_length(args, model, prompt.len())?;
     let options = sampler_options(&args.sampling, model.generation())?;
     let seed = options.seed;
     let n_tokens = usize::try_from(args.n_tokens).ok();
     let on_full = keeping::on_full(&args.keeping, prompt.len(), context_length)?;
-    let end_tokens = [model.end_tokens(), ends(&args.end, &model)?].concat();
+    let end_tokens = [model.end_tokens(), ends(&args.end, model)?].concat();
     let rules = StopRules { n_tokens, stops: args.stop.clone(), end_tokens, on_full };
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
-    let plan = Wanted::one(&model, session_options, &compute, &args.compute, "--ctx").check()?;
+    let plan = Wanted::one(model, session_options, &compute, &args.compute, "--ctx").check()?;
     let sampler = Sampler::new(options, model.config().vocab_size)?;
     let mut show = shows(args, tokenizer, sampler.options())?;
-    let mut session = Session::new(&model, &compute, session_options)?;
-    streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
-    tell_start(args, &source, &model, &compute, &plan, context_length);
+    let mut session = Session::new(model, &compute, session_options)?;
+    streaming::pace(&mut session, &source, model, &plan, args.compute.max_memory, args.quiet)?;
+    tell_start(args, &source, model, &compute, &plan, context_length);
     interrupt::watch();
     if args.interactive {
         let (prompt, end_tokens, n_top) = (&prompt[..], rules.end_tokens, args.top.into());
         let branching = Branching { session: &mut session, tokenizer, sampler, prompt, end_tokens, n_top };
-        branch::run(branching, &args.display, args.tree.as_deref())?;
-        source.check_unchanged()?;
-        return Ok(());
+        return source.if_unchanged(branch::run(branching, &args.display, args.tree.as_deref()));
     }
     let mut printer = Printer::new(args);
     if !args.no_echo {
@@ -74,9 +75,9 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         (None, Some(cache)) => cache.restore(session.state_mut(), &prompt)?,
         (None, None) => 0,
     };
-    let mut writer = Writer::new(&model, &prompt, context_length, sampler, rules)?;
+    let mut writer = Writer::new(model, &prompt, context_length, sampler, rules)?;
     let mut writing = Writing { writer: &mut writer, session: &mut session, cache: cache.as_ref(), prompt: &prompt };
-    let clocks = writing.write_shown(clock, show.as_mut(), &mut printer)?;
+    let clocks = source.if_unchanged(writing.write_shown(clock, show.as_mut(), &mut printer))?;
     let report = Report {
         n_prompt: prompt.len(),
         n_restored,
@@ -91,8 +92,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         seed,
         reason: writer.stop_reason().unwrap_or(StopReason::Length),
     };
-    source.check_unchanged()?;
-    if let Some(file) = &session_file {
+    if let Some(file) = &mut session_file {
         file.write(&mut session, writer.tokens(), &[])?;
     }
     printer.end(&report)?;

@@ -1,5 +1,6 @@
 //! What a command reads: model files and texts.
 
+use super::output::Outcome;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
@@ -26,7 +27,7 @@ impl ModelFile {
     /// The file at `path`, or the embedded model where there is none.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self> {
         match (path, whit::default_model()) {
-            (Some(path), _) => Ok(ModelFile::Mapped(Arc::new(Mapping::open(path)?))),
+            (Some(path), _) => Ok(ModelFile::Mapped(Arc::new(generate::ModelFile::map(path)?))),
             (None, Some(bytes)) => Ok(ModelFile::Embedded(bytes)),
             (None, None) => Err(Error::usage("this build has no model of its own").hint("name one with -m FILE")),
         }
@@ -60,13 +61,24 @@ impl ModelFile {
         File::open(bytes).map_err(|error| error.in_file(self.name()))
     }
 
-    /// The network in `file`, which is this source's.
+    /// The network in the file.
     pub(crate) fn model(&self) -> Result<Arc<Model>> {
+        self.opened().map(|file| Arc::clone(file.model()))
+    }
+
+    /// The network with its file.
+    pub(crate) fn opened(&self) -> Result<generate::ModelFile> {
         let opened = match self {
             ModelFile::Mapped(mapping) => generate::ModelFile::of_mapping(Arc::clone(mapping)),
             ModelFile::Embedded(bytes) => generate::ModelFile::of_bytes(*bytes),
         };
-        opened.map(|file| Arc::clone(file.model())).map_err(|error| error.in_file(self.name()))
+        opened.map_err(|error| error.in_file(self.name()))
+    }
+
+    /// What came of work with the file; where the file was changed meanwhile that is the error, whatever came of it.
+    pub(crate) fn if_unchanged<T>(&self, outcome: Outcome<T>) -> Outcome<T> {
+        self.check_unchanged()?;
+        outcome
     }
 
     /// An error where the file changed since it was opened: results so far may be wrong.

@@ -17,6 +17,7 @@ mod output;
 mod plan;
 mod progress;
 mod sampling;
+mod session_file;
 mod setup;
 mod streaming;
 mod table;
@@ -35,6 +36,10 @@ use whit::failure;
 
 /// Runs the command of the process's arguments and returns the exit code.
 pub(crate) fn run() -> u8 {
+    if whit::os::has_no_output() {
+        let error = Error::new(Kind::Io, "it is closed, so nothing can be written").in_file("standard output");
+        return exit_code(Err(error.hint("> /dev/null throws it away").into()));
+    }
     match Cli::try_parse() {
         Ok(cli) => exit_code(command(cli.command)),
         Err(error) => match error.kind() {
@@ -75,6 +80,7 @@ fn exit_code(outcome: Outcome<()>) -> u8 {
     match outcome {
         Ok(()) | Err(End::BrokenPipe) => 0,
         Err(End::Interrupted) => failure::exit_code(Kind::Interrupted),
+        Err(End::Signal(signal)) => failure::exit_code_of_signal(signal),
         Err(End::Failed(error)) => {
             note(format_args!("{}", failure::line(&error, errors_are_json())));
             failure::exit_code(error.kind())

@@ -14,6 +14,8 @@ pub(crate) enum End {
     BrokenPipe,
     /// The user interrupted the command, which has printed its results.
     Interrupted,
+    /// A signal has asked the command to end, which has saved its results.
+    Signal(u8),
 }
 
 impl From<Error> for End {

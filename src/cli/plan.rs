@@ -150,7 +150,8 @@ fn page(wanted: &Wanted<'_>, plan: &MemoryPlan, places: &[Place]) -> String {
     out += &line("kv", plan.kv, format!("keys and values of {n} positions, {each} each"));
     out += &line("scratch", plan.scratch, format!("a prefill step of {} tokens, logits, sampler", batch.min(n)));
     out += &line("stacks", plan.stacks, format!("of {threads} thread{ending}"));
-    out += &line("program", plan.program, "tables, buffers".into());
+    out += &line("tables", plan.tables, "copied from the file: tokenizer, directory, template".into());
+    out += &line("program", plan.program, "the program's own".into());
     out += &line(
         "private",
         plan.private(),
@@ -191,6 +192,7 @@ fn as_json(wanted: &Wanted<'_>, plan: &MemoryPlan, places: &[Place], addresses: 
         .raw("kv_bytes", plan.kv)
         .raw("scratch_bytes", plan.scratch)
         .raw("stack_bytes", plan.stacks)
+        .raw("table_bytes", plan.tables)
         .raw("program_bytes", plan.program)
         .raw("private_bytes", plan.private())
         .raw("address_space_bytes", addresses.map_or("null".into(), |n| n.to_string()))

@@ -83,6 +83,15 @@ impl<'a> File<'a> {
         Ok(file)
     }
 
+    /// How many of `bytes`, from the first on, are no weights: header, section table and the sections before the weights, which are
+    /// the last. Nothing is checked but header and table.
+    pub fn front_bytes(bytes: &[u8]) -> Result<usize> {
+        let (_, sections) = check::front(bytes)?;
+        let weights = sections.iter().find(|section| section.id == SectionId::WGTS);
+        let weights = weights.ok_or_else(|| check::missing(SectionId::WGTS))?;
+        Ok(usize::try_from(weights.offset).map_or(bytes.len(), |offset| offset.min(bytes.len())))
+    }
+
     /// What the file holds.
     pub fn kind(&self) -> FileKind {
         self.header.kind

@@ -1,35 +1,53 @@
 //! A model and the file that it lies in.
 
 use crate::error::Result;
-use crate::format::Bytes;
+use crate::format::{Bytes, File};
 use crate::model::Model;
 use crate::os::Mapping;
+use crate::os::folder::Folder;
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::path::Path;
+
+/// How the notes of verified files end, which a folder keeps.
+const VERIFIED: &str = ".verified";
 
 /// An opened model with its file, if it has one. Copies share both.
 #[derive(Clone)]
 pub struct ModelFile {
     model: Arc<Model>,
     mapping: Option<Arc<Mapping>>,
+    is_verified: Arc<AtomicBool>,
 }
 
 impl ModelFile {
     /// Maps and opens the file at `path`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::of_mapping(Arc::new(Mapping::open(path)?)).map_err(|error| error.in_file(path.display().to_string()))
+        Self::of_mapping(Arc::new(Self::map(path)?)).map_err(|error| error.in_file(path.display().to_string()))
     }
 
-    /// Opens a file that is mapped.
+    /// Maps the file at `path`. Its weights stay where they are; what is before them is copied, so that a file that is changed
+    /// while it is in use can change numbers and nothing else.
+    pub fn map(path: impl AsRef<Path>) -> Result<Mapping> {
+        let mut mapping = Mapping::open(path)?;
+        // What is no model is refused where it is opened.
+        if let Ok(bytes) = File::front_bytes(&mapping) {
+            mapping.own(bytes)?;
+        }
+        Ok(mapping)
+    }
+
+    /// Opens a file that is mapped, as [`ModelFile::map`] does it.
     pub fn of_mapping(mapping: Arc<Mapping>) -> Result<Self> {
-        let model = Arc::new(Model::open(Bytes::new(Shared(Arc::clone(&mapping))))?);
-        Ok(ModelFile { model, mapping: Some(mapping) })
+        let bytes = Bytes::new(Shared(Arc::clone(&mapping)));
+        Ok(ModelFile { mapping: Some(mapping), ..Self::of_bytes(bytes)? })
     }
 
     /// Opens a file that is in memory.
     pub fn of_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
-        Ok(ModelFile { model: Arc::new(Model::open(bytes)?), mapping: None })
+        let is_verified = Arc::new(AtomicBool::new(false));
+        Ok(ModelFile { model: Arc::new(Model::open(bytes)?), mapping: None, is_verified })
     }
 
     /// The model.
@@ -46,6 +64,57 @@ impl ModelFile {
     pub fn check_unchanged(&self) -> Result<()> {
         self.mapping.as_ref().map_or(Ok(()), |mapping| mapping.check_unchanged())
     }
+
+    /// Reads all weights and compares them with their hashes, once for this file: what is computed with them may then be kept under
+    /// the model's name. Where `notes` are given, they tell later programs that it was done, until the file is changed or the
+    /// machine starts anew. Where they are to stay out of memory, they are given back. Whether they were read.
+    pub fn verify(&self, notes: Option<&Folder>, give_back: bool) -> Result<bool> {
+        let identity = || self.mapping.as_ref().and_then(|mapping| mapping.identity());
+        let before = identity();
+        let name = before.as_ref().map(|identity| format!("{identity}{VERIFIED}"));
+        let note = notes.zip(name.as_deref());
+        if self.is_verified.load(Ordering::Relaxed) || note.is_some_and(|(notes, name)| notes.has(name)) {
+            self.is_verified.store(true, Ordering::Relaxed);
+            return Ok(false);
+        }
+        let file = self.model.file();
+        let start = file.file_bytes().saturating_sub(file.weights_bytes()) as usize;
+        let mut read = start;
+        let verified = file.verify(&mut |done| {
+            if let Some(mapping) = self.mapping.as_ref().filter(|_| give_back) {
+                let before = core::mem::replace(&mut read, start + done as usize);
+                mapping.give_back(before..read);
+            }
+        });
+        verified.map_err(|error| match &self.mapping {
+            Some(mapping) => error.in_file(mapping.path().display().to_string()),
+            None => error,
+        })?;
+        self.check_unchanged()?;
+        self.is_verified.store(true, Ordering::Relaxed);
+        // The state of a file that is being changed now may last no longer than the clock takes to tell.
+        if let Some((notes, name)) = note
+            && identity() == before
+        {
+            write_note(notes, name);
+        }
+        Ok(true)
+    }
+}
+
+/// Notes a file as verified, in place of those of a machine's earlier starts. Where that fails, it is verified again.
+fn write_note(notes: &Folder, name: &str) {
+    let start = |name: &str| name.split('-').next().map(str::to_owned);
+    let is_note = |name: &str| {
+        let parts = name.strip_suffix(VERIFIED).unwrap_or_default();
+        parts.split('-').count() == Mapping::IDENTITY_PARTS && parts.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())
+    };
+    for entry in notes.entries(&is_note).unwrap_or_default() {
+        if start(&entry.name) != start(name) {
+            notes.remove(&entry.name);
+        }
+    }
+    let _ = notes.create(name).and_then(|file| file.commit_unsynced());
 }
 
 /// A mapping that many own, as bytes.

@@ -1,11 +1,13 @@
 //! Beginnings of texts with their keys and values, kept in a folder: an entry is a block of 32 tokens or, at the end of a
 //! text, fewer, named by a hash over settings and all tokens up to its end. So texts that begin alike share entries, an
-//! entry is never wrong, only missing, and whatever a power loss leaves of one is recognised by its checksum.
+//! entry is never wrong, only missing, and whatever a power loss leaves of one is recognised by its checksum. The settings name the
+//! model by what its file says of its weights, so these are verified before an entry is used or written.
 
+use super::ModelFile;
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};
+use crate::model::State;
 use crate::model::saved::{Key, Part, Saved, Settings, save};
-use crate::model::{Model, State};
 use crate::ops::{KV_BLOCK, KvDtype};
 use crate::os::folder::Folder;
 use crate::token::TokenId;
@@ -14,17 +16,20 @@ use std::path::Path;
 const SUFFIX: &str = ".kv";
 
 /// Beginnings of texts under the settings of one model.
-#[derive(Debug)]
 pub struct PrefixCache {
     folder: Folder,
+    model: ModelFile,
     settings: Settings,
     max_bytes: u64,
 }
 
 impl PrefixCache {
-    /// Those kept in the folder at `path`, which is made where it does not exist and holds up to `max_bytes`.
-    pub fn open(path: &Path, model: &Model, kv: KvDtype, max_bytes: u64) -> Result<PrefixCache> {
-        Ok(PrefixCache { folder: Folder::open(path)?, settings: Settings::new(model, kv), max_bytes })
+    /// Those kept in the folder at `path`, which is made where it does not exist and holds up to `max_bytes`. The weights of `model`
+    /// are verified, if that was not done since the machine was started.
+    pub fn open(path: &Path, model: &ModelFile, kv: KvDtype, max_bytes: u64) -> Result<PrefixCache> {
+        let folder = Folder::open(path)?;
+        model.verify(Some(&folder), false)?;
+        Ok(PrefixCache { folder, model: model.clone(), settings: Settings::new(model.model(), kv), max_bytes })
     }
 
     /// Puts the longest beginning of `tokens` that is kept into `state`, which holds nothing yet; the state then holds as many
@@ -56,7 +61,7 @@ impl PrefixCache {
     /// given up is left out, so that a long text is best kept while it is computed.
     ///
     /// Fails where `state` holds another text, and where it goes on in the block of 32 in which `tokens` end: what follows a kept
-    /// text in its last block is overwritten with zeros.
+    /// text in its last block is overwritten with zeros. And where the model's file was changed while it was in use.
     pub fn keep(&self, state: &mut State, compute: &Compute, tokens: &[TokenId]) -> Result<usize> {
         let tokens = &tokens[..state.position().min(tokens.len())];
         if !state.tokens().starts_with(tokens) {
@@ -66,6 +71,7 @@ impl PrefixCache {
             let message = format!("{} tokens end within a block, in which the state goes on", tokens.len());
             return Err(Error::usage(message).field("tokens"));
         }
+        self.model.check_unchanged()?;
         let mut names = Vec::new();
         let (mut start, mut written, mut parent) = (0, 0, Key::default());
         for block in tokens.chunks(KV_BLOCK) {

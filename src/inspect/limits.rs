@@ -5,6 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::os::clock::Stopwatch;
 use crate::os::memory;
 use crate::quant::Inputs;
+use crate::room;
 use core::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,7 +62,7 @@ impl Buffer {
         let bytes = free.map_or(MOST_BYTES, |free| (free / 4).clamp(1 << 20, MOST_BYTES)) as usize;
         let n_blocks = bytes / size_of::<Block>();
         let mut blocks: Vec<Block> = Vec::new();
-        if blocks.try_reserve_exact(n_blocks).is_err() {
+        if !room::reserve(&mut blocks, n_blocks) {
             return Err(Error::new(Kind::Resources, format!("no memory for {} MiB to read", bytes >> 20)));
         }
         // Zeros could be one page of the system's many times over.

@@ -4,7 +4,7 @@ use crate::model::{Model, SessionOptions};
 use crate::sampler::Candidate;
 use crate::threads::STACK_BYTES;
 
-/// The program's own: command line, standard streams, tables of an opened file. Of the size of what was measured.
+/// The program's own: command line, standard streams, what was read of a file. Of the size of what was measured.
 const PROGRAM_BYTES: u64 = 512 << 10;
 /// What a thread touches of its stack, at most.
 const TOUCHED_STACK_BYTES: u64 = 64 << 10;
@@ -22,6 +22,8 @@ pub struct MemoryPlan {
     pub stacks: u64,
     /// Addresses that are reserved for stacks and not used.
     pub reserved: u64,
+    /// What is copied of the file: tokenizer, directory, template. Of a model in memory they are counted, too.
+    pub tables: u64,
     /// The program's own.
     pub program: u64,
 }
@@ -47,13 +49,14 @@ impl MemoryPlan {
             scratch: session.scratch.saturating_mul(n_sessions).saturating_add(sampler),
             stacks,
             reserved: (n_threads - 1) * (STACK_BYTES as u64) - (stacks - TOUCHED_STACK_BYTES),
+            tables: file_bytes.saturating_sub(model.file().weights_bytes()),
             program: PROGRAM_BYTES,
         }
     }
 
     /// Private memory at its peak: all but the mapped file.
     pub fn private(&self) -> u64 {
-        self.to_come().saturating_add(self.program)
+        self.to_come().saturating_add(self.tables).saturating_add(self.program)
     }
 
     /// Private memory that an opened model still needs for a run.
@@ -103,7 +106,8 @@ mod tests {
         let two = MemoryPlan::new(&model, file.file_bytes(), options, 2, 3);
         assert_eq!((two.kv, two.stacks), (2 * plan.kv, 3 * plan.stacks));
         assert_eq!(two.stacks - plan.stacks + two.reserved, 2 * STACK_BYTES as u64);
-        assert_eq!(plan.private(), plan.kv + plan.scratch + plan.stacks + plan.program);
+        assert_eq!(plan.private(), plan.kv + plan.scratch + plan.stacks + plan.tables + plan.program);
+        assert!(plan.tables > 0 && plan.tables < plan.mapped / 4, "{plan:?}");
         let endless = SessionOptions { context_length: usize::MAX >> 8, ..options };
         assert!(MemoryPlan::new(&model, 0, endless, 9, 1).private() > 1 << 38);
     }

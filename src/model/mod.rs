@@ -11,6 +11,7 @@ mod config;
 mod fields;
 mod forward;
 mod generation;
+pub mod journal;
 mod language_model;
 mod mlp;
 mod network;

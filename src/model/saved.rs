@@ -18,6 +18,8 @@
 //! | as said | note: what the program that saved it wants to know again |
 //! | whole blocks | keys and values in blocks of 32 positions, each `[layer][head][keys, values]`; zeros where there is no token; of a layer with a window only the blocks that the text after this part needs |
 //! | 32 | BLAKE3 of all before |
+//!
+//! In the file of a session, records may follow ([`journal`](super::journal)).
 
 use super::language_model::Model;
 use super::state::{State, StateKind, last_mark};
@@ -182,6 +184,8 @@ impl Settings {
 /// Hands the bytes of `part` to `write` in order. Positions after the part's held ones must be of no use to `state`. Where a
 /// layer with a window lacks what the text after the part needs, because tokens were taken back, the part is saved as one
 /// without keys and values, and is computed anew.
+///
+/// The settings name the model by what its file says of its weights: who saves has had them verified.
 pub fn save(
     state: &mut State,
     compute: &Compute,
@@ -222,6 +226,18 @@ impl<'b> Saved<'b> {
 
     /// Reads what [`save`] wrote under the same `settings`; every byte is verified.
     pub fn read(bytes: &'b [u8], settings: &Settings) -> Result<Saved<'b>> {
+        let (saved, end) = Self::read_first(bytes, settings)?;
+        match bytes.len() - end {
+            0 => Ok(saved),
+            n => {
+                let error = Error::data(format!("{n} unexpected bytes at the end")).field("saved session");
+                Err(error.at(end as u64))
+            }
+        }
+    }
+
+    /// Reads what [`save`] wrote at the beginning of `bytes`, and where it ends; each of its bytes is verified.
+    pub fn read_first(bytes: &'b [u8], settings: &Settings) -> Result<(Saved<'b>, usize)> {
         let mut cursor = Cursor::new(bytes, "saved session");
         settings.check(&mut cursor)?;
         let mut parent = Key::default();
@@ -250,12 +266,11 @@ impl<'b> Saved<'b> {
         let blocks = cursor.take(n_bytes, "keys and values")?;
         let before = cursor.position();
         let hash = cursor.take(HASH_BYTES, "checksum")?;
-        cursor.finish()?;
         if *blake3::hash(&bytes[..before]).as_bytes() != *hash {
             let error = Error::data("the checksum is wrong: the file is damaged").field("checksum").at(before as u64);
             return Err(error.hint("remove the file"));
         }
-        Ok(Saved { start, parent, tokens, n_held, note, blocks })
+        Ok((Saved { start, parent, tokens, n_held, note, blocks }, cursor.position()))
     }
 
     /// Puts the keys and values into `state`, which holds the text before them.

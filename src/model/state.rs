@@ -3,6 +3,7 @@
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::ops::{KV_BLOCK, KvCache, KvDtype};
+use crate::room;
 use crate::token::TokenId;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -144,9 +145,9 @@ impl State {
         let n_blocks = context_length.div_ceil(KV_BLOCK);
         let forgets = layers.iter().any(|layer| layer.memory.n_blocks() < n_blocks);
         let mut tokens = Vec::new();
-        tokens
-            .try_reserve_exact(context_length)
-            .map_err(|_| Error::new(Kind::Resources, format!("no memory for a context of {context_length} tokens")))?;
+        if !room::reserve(&mut tokens, context_length) {
+            return Err(Error::new(Kind::Resources, format!("no memory for a context of {context_length} tokens")));
+        }
         let max_span = if forgets { options.slack } else { context_length };
         Ok(State { layers, tokens, context_length, max_span, end: 0, restored: 0 })
     }

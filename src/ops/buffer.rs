@@ -1,12 +1,13 @@
 //! Buffers that are allocated once.
 
 use crate::error::{Error, Kind, Remedy, Result};
+use crate::room;
 use alloc::vec::Vec;
 
 /// `rows` times `cols` copies of `value`, or an error where there is no memory for them.
 pub(crate) fn buffer<T: Copy>(rows: usize, cols: usize, value: T) -> Result<Vec<T>> {
     let mut buffer = Vec::new();
-    let n = rows.checked_mul(cols).filter(|n| buffer.try_reserve_exact(*n).is_ok()).ok_or_else(|| {
+    let n = rows.checked_mul(cols).filter(|n| room::reserve(&mut buffer, *n)).ok_or_else(|| {
         let message = format!("no memory for {} MiB", (rows as u128 * cols as u128 * size_of::<T>() as u128) >> 20);
         Error::new(Kind::Resources, message).remedy(Remedy::ShorterContext)
     })?;

@@ -4,6 +4,7 @@ use crate::compute::Compute;
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::kernels::{BLOCK, Group, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, Query, scalar, value_block_bytes};
 use crate::quant::{ALIGNMENT, Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, read_panel_row, scale_bytes};
+use crate::room;
 use alloc::vec::Vec;
 use core::ops::Range;
 use half::f16;
@@ -132,7 +133,9 @@ impl KvCache {
         };
         let n = bytes.checked_add(ALIGNMENT as u64).and_then(|n| usize::try_from(n).ok()).ok_or_else(too_large)?;
         // A zeroed vector aborts where its memory cannot be allocated, so a plain one tries it first.
-        Vec::<u8>::new().try_reserve_exact(n).map_err(|_| too_large())?;
+        if !room::reserve(&mut Vec::<u8>::new(), n) {
+            return Err(too_large());
+        }
         let data = vec![0; n];
         let start = data.as_ptr().align_offset(ALIGNMENT);
         Ok(KvCache { shape, data, start })

@@ -157,6 +157,13 @@ impl AtomicFile {
         sync_directory(&self.target).map_err(|error| self.failed("cannot store its name on the disk", &error))
     }
 
+    /// The file with all that was written, and how much that is, for who owns it once it has its name. It stays locked.
+    pub(super) fn shared(&mut self) -> Result<(File, u64)> {
+        self.flush()?;
+        let file = self.file.try_clone().map_err(|error| self.failed("cannot share", &error))?;
+        Ok((file, self.written))
+    }
+
     fn flush(&mut self) -> Result<()> {
         self.file.write_all(&self.buffer).map_err(|error| self.failed("cannot write", &error))?;
         self.written += self.buffer.len() as u64;

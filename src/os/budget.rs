@@ -4,11 +4,15 @@
 //! answered: the thread waits for ever, which is the one thing an allocator may do that neither ends the process nor
 //! unwinds, and its caller goes on without it. So it is with a stack that is used up, which a signal reports
 //! ([`super::fault`]); what is left of it is looked at before each request, so that no signal interrupts the allocator.
+//!
+//! Where there is no memory at all, a program says so and ends, unless whoever asked takes an answer.
 #![allow(unsafe_code)]
 
+use crate::room;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU8, Ordering};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -44,6 +48,27 @@ thread_local! {
 /// The system's allocator, which keeps budgets where it is the program's `#[global_allocator]`.
 #[derive(Debug)]
 pub struct Budgeted;
+
+/// Ends the program over a request for so many bytes that cannot be answered; it needs none.
+static NO_MEMORY: OnceLock<fn(usize) -> !> = OnceLock::new();
+
+/// Has the program end by `end` where there is no memory for the bytes that it is given.
+pub(super) fn end_without_memory(end: fn(usize) -> !) {
+    NO_MEMORY.get_or_init(|| end);
+}
+
+/// The answer to a request for `bytes`, unless it is one that nobody could take.
+fn answer(pointer: *mut u8, bytes: usize) -> *mut u8 {
+    if pointer.is_null() && bytes > 0 && !room::takes_an_answer() {
+        if LEFT.get() < u64::MAX {
+            give_up(Beyond::Memory);
+        }
+        if let Some(end) = NO_MEMORY.get() {
+            end(bytes);
+        }
+    }
+    pointer
+}
 
 /// Takes `bytes` from the thread's budget; does not return where it has fewer, or hardly any stack.
 fn take(bytes: usize) {
@@ -86,13 +111,13 @@ unsafe impl GlobalAlloc for Budgeted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         take(layout.size());
         // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { System.alloc(layout) }
+        answer(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         take(layout.size());
         // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { System.alloc_zeroed(layout) }
+        answer(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
@@ -104,7 +129,7 @@ unsafe impl GlobalAlloc for Budgeted {
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         take(new_size);
         // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { System.realloc(pointer, layout, new_size) }
+        answer(unsafe { System.realloc(pointer, layout, new_size) }, new_size)
     }
 }
 

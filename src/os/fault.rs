@@ -1,6 +1,7 @@
 //! Signals that are raised at the instruction that touches a page. SIGBUS: a mapped file was cut, or its storage failed, while it was
 //! in use; this ends the program with a message instead of a core dump. SIGSEGV: a thread with a budget has used up its stack; it
-//! is given up ([`super::budget`]). For programs; a library leaves signals alone.
+//! is given up ([`super::budget`]). And the signals by which others ask a program to end. For programs; a library leaves signals
+//! alone.
 #![allow(unsafe_code)]
 
 #[cfg(not(unix))]
@@ -14,6 +15,12 @@ mod elsewhere {
     /// Nothing: no such signal is known here.
     pub fn watch_stacks() {}
 
+    /// Nothing: the program ends as the system has it.
+    pub fn watch_memory(_line: impl Fn(&Error) -> String, _exit_code: u8) {}
+
+    /// Nothing: no such signal is known here.
+    pub fn watch_ends() {}
+
     #[derive(Debug)]
     pub(in crate::os) struct Watch;
 
@@ -25,16 +32,16 @@ mod elsewhere {
 #[cfg(not(unix))]
 pub(super) use elsewhere::{Watch, watch};
 #[cfg(not(unix))]
-pub use elsewhere::{watch_files, watch_stacks};
+pub use elsewhere::{watch_ends, watch_files, watch_memory, watch_stacks};
 #[cfg(unix)]
 pub(super) use unix::{Watch, watch};
 #[cfg(unix)]
-pub use unix::{watch_files, watch_stacks};
+pub use unix::{watch_ends, watch_files, watch_memory, watch_stacks};
 
 #[cfg(unix)]
 mod unix {
     use crate::error::{Error, Kind};
-    use crate::os::{budget, sys};
+    use crate::os::{budget, interrupt, sys};
     use core::ptr::null_mut;
     use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
     use std::path::Path;
@@ -50,11 +57,11 @@ mod unix {
         older: AtomicPtr<Watched>,
     }
 
-    /// The line of an error, ready for a handler, which can only add an offset.
+    /// The line of an error, ready for a handler, which can only add a number.
     #[derive(Debug)]
     struct Message {
         before: String,
-        /// Of the digits of the offset.
+        /// Of the digits of the number.
         radix: usize,
         after: String,
     }
@@ -76,11 +83,15 @@ mod unix {
     }
 
     static NEWEST: AtomicPtr<Watched> = AtomicPtr::new(null_mut());
+    /// Known once memory is watched, with the exit code.
+    static NO_MEMORY: OnceLock<(Message, u8)> = OnceLock::new();
     /// Known once files are watched.
     static HOW_TO_END: OnceLock<Ending> = OnceLock::new();
     /// What was done about each signal before.
     static BEFORE_BUS: OnceLock<libc::sigaction> = OnceLock::new();
     static BEFORE_SEGV: OnceLock<libc::sigaction> = OnceLock::new();
+    /// The terminal as it was before lines were edited on it.
+    static TERMINAL: OnceLock<Option<libc::termios>> = OnceLock::new();
 
     /// Ends the program with `exit_code` where a page of a file that is mapped from now on cannot be read. Before that the error
     /// goes to standard error, as `line` words it: with its offset in decimal or, as `Display` does, in hexadecimal.
@@ -93,9 +104,49 @@ mod unix {
         BEFORE_BUS.get_or_init(|| set_handler(libc::SIGBUS, on_bus));
     }
 
+    /// Ends the program with `exit_code` where there is no memory for what it asks for, if its allocator is
+    /// [`budget::Budgeted`]. Before that the error goes to standard error, as `line` words it.
+    pub fn watch_memory(line: impl Fn(&Error) -> String, exit_code: u8) {
+        NO_MEMORY.get_or_init(|| {
+            let what = format!("there is no memory for another {} bytes", u64::MAX);
+            let error = Error::new(Kind::Resources, what).hint("end other programs, or raise the limit");
+            (Message::around(&line(&error), &[(u64::MAX.to_string(), 10)]), exit_code)
+        });
+        budget::end_without_memory(no_memory);
+    }
+
+    fn no_memory(bytes: usize) -> ! {
+        let (message, exit_code) = NO_MEMORY.get().expect("it was said before anybody was told to come here");
+        end(message, bytes, *exit_code)
+    }
+
     /// Has threads with a budget end with their stacks, and not the program.
     pub fn watch_stacks() {
         BEFORE_SEGV.get_or_init(|| set_handler(libc::SIGSEGV, on_segv));
+    }
+
+    /// Has SIGTERM and SIGHUP be taken as [`interrupt::end`] says, unless they are ignored, as by nohup. Where nobody watches, and
+    /// the second time, the program ends at once with 128 and the number of the signal, and a terminal that it reads from is as
+    /// it is now.
+    pub fn watch_ends() {
+        TERMINAL.get_or_init(terminal);
+        for signal in [libc::SIGTERM, libc::SIGHUP] {
+            let before = set_handler(signal, on_end);
+            if before.sa_sigaction == libc::SIG_IGN {
+                // SAFETY: the action is one that the system has given.
+                unsafe { libc::sigaction(signal, &before, null_mut()) };
+            }
+        }
+    }
+
+    /// How the terminal that is standard input is set; `None` where it is none.
+    fn terminal() -> Option<libc::termios> {
+        let mut settings = core::mem::MaybeUninit::<libc::termios>::zeroed();
+        // SAFETY: the call reads a number and writes `settings`, which is of the type asked for.
+        let code = unsafe { libc::tcgetattr(0, settings.as_mut_ptr()) };
+        // SAFETY: all fields are integers, for which zero is valid.
+        let settings = unsafe { settings.assume_init() };
+        (code == 0).then_some(settings)
     }
 
     /// Has the handler know the `bytes` mapped from `path`, where files are watched.
@@ -123,11 +174,17 @@ mod unix {
             .in_file(path.display().to_string())
             .hint("copy it again, then start again");
         let line = (ending.line)(&error.at(u64::MAX));
-        // The offset stands behind the path, which may look like one.
-        let written = [(format!("{:x}", u64::MAX), 16), (u64::MAX.to_string(), 10)];
-        let places = written.iter().filter_map(|(digits, radix)| Some((line.rfind(digits)?, digits.len(), *radix)));
-        let (at, length, radix) = places.max().unwrap_or((line.len(), 0, 16));
-        Message { before: line[..at].into(), radix, after: format!("{}\n", &line[at + length..]) }
+        Message::around(&line, &[(format!("{:x}", u64::MAX), 16), (u64::MAX.to_string(), 10)])
+    }
+
+    impl Message {
+        /// `line` around the number in it, which is `written` in one of these ways.
+        fn around(line: &str, written: &[(String, usize)]) -> Message {
+            // It stands behind the path, which may look like one.
+            let places = written.iter().filter_map(|(digits, radix)| Some((line.rfind(digits)?, digits.len(), *radix)));
+            let (at, length, radix) = places.max().unwrap_or((line.len(), 0, 16));
+            Message { before: line[..at].into(), radix, after: format!("{}\n", &line[at + length..]) }
+        }
     }
 
     type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
@@ -138,7 +195,7 @@ mod unix {
         let (mut action, mut before): (libc::sigaction, libc::sigaction) = unsafe { core::mem::zeroed() };
         action.sa_sigaction = handler as libc::sighandler_t;
         // The standard library gives every thread of its own, and the first, a stack for signals.
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
         // SAFETY: `action` is whole, its handler does only what a signal's handler may, and `before` is writable.
         unsafe { libc::sigaction(signal, &action, &mut before) };
         before
@@ -182,15 +239,27 @@ mod unix {
         while let (Some(address), Some(file)) = (address, unsafe { next.as_ref() }) {
             let offset = address.wrapping_sub(file.start);
             if offset < file.bytes.load(Ordering::Acquire) {
-                end(&file.message, offset);
+                end(&file.message, offset, HOW_TO_END.get().map_or(1, |ending| ending.exit_code));
             }
             next = file.older.load(Ordering::Relaxed);
         }
         pass_on(signal, &BEFORE_BUS, address.is_none());
     }
 
-    /// Reports that `offset` cannot be read and ends the process; only the first thread that comes here does.
-    fn end(message: &Message, offset: usize) -> ! {
+    extern "C" fn on_end(signal: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        if interrupt::end(signal as u8) {
+            return;
+        }
+        if let Some(Some(terminal)) = TERMINAL.get() {
+            // SAFETY: the settings are those that the system has given; a handler may make this call.
+            unsafe { libc::tcsetattr(0, libc::TCSANOW, terminal) };
+        }
+        // SAFETY: the call ends the process without running anything of it.
+        unsafe { libc::_exit(128 + signal) }
+    }
+
+    /// Writes `message` with its `number` and ends the process; only the first thread that comes here does.
+    fn end(message: &Message, number: usize, exit_code: u8) -> ! {
         static ENDING: AtomicBool = AtomicBool::new(false);
         while ENDING.swap(true, Ordering::Relaxed) {
             sys::wait();
@@ -198,7 +267,7 @@ mod unix {
         let Message { before, radix, after } = message;
         let mut digits = [0; 20];
         let mut n = digits.len();
-        let mut rest = offset;
+        let mut rest = number;
         while rest > 0 || n == digits.len() {
             n -= 1;
             digits[n] = b"0123456789abcdef"[rest % radix];
@@ -208,7 +277,6 @@ mod unix {
             // SAFETY: the part is readable for its length; where standard error is gone, nobody can read it.
             unsafe { libc::write(2, part.as_ptr().cast(), part.len()) };
         }
-        let exit_code = HOW_TO_END.get().map_or(1, |ending| ending.exit_code);
         // SAFETY: the call ends the process without running anything of it.
         unsafe { libc::_exit(exit_code.into()) }
     }

@@ -2,7 +2,7 @@
 
 use super::atomic::{self, AtomicFile};
 use super::{Mapping, failed};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,8 @@ pub struct Entry {
 }
 
 impl Folder {
-    /// The folder at `path`, made for its owner alone where it does not exist.
+    /// The folder at `path`, made for its owner alone where it does not exist. Refused where others can write to it: what they put
+    /// there would be taken for what was kept.
     pub fn open(path: &Path) -> Result<Folder> {
         if !path.is_dir() {
             let mut builder = DirBuilder::new();
@@ -38,6 +39,7 @@ impl Folder {
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
             builder.create(path).map_err(|error| failed(Kind::Create, path, "cannot make the folder", &error))?;
         }
+        check_rights(path)?;
         Ok(Folder { path: path.to_owned() })
     }
 
@@ -97,6 +99,24 @@ impl Folder {
     }
 }
 
+#[cfg(unix)]
+fn check_rights(path: &Path) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    const WRITE_OF_OTHERS: u32 = 0o022;
+    let metadata = fs::metadata(path).map_err(|error| failed(Kind::Create, path, "cannot look at", &error))?;
+    let is_ours = metadata.uid() == super::sys::user() || metadata.uid() == 0;
+    if is_ours && metadata.mode() & WRITE_OF_OTHERS == 0 {
+        return Ok(());
+    }
+    let error = Error::new(Kind::Create, "others can write to this folder, and what is kept in it could be theirs");
+    Err(error.in_file(path.display().to_string()).hint("chmod go-w takes that right from them; or name another folder"))
+}
+
+#[cfg(not(unix))]
+fn check_rights(_path: &Path) -> Result<()> {
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,5 +161,28 @@ mod tests {
         folder.remove("a.kv");
         folder.remove("a.kv");
         assert!(names(&folder).is_empty());
+    }
+
+    /// L-21
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_others_can_write_to_is_refused() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let path = test_directory("folder-rights");
+        let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its owner");
+        for mode in [0o777, 0o1777, 0o775, 0o757, 0o720, 0o702] {
+            set(mode);
+            let error = Folder::open(&path).expect_err("others can write to it").to_string();
+            assert!(error.contains("others can write to this folder") && error.contains("chmod go-w"), "{error}");
+        }
+        for mode in [0o755, 0o700, 0o750] {
+            set(mode);
+            Folder::open(&path).expect("nobody else can");
+        }
+        // Whoever may give it away.
+        if chown(&path, Some(12_345), None).is_ok() {
+            Folder::open(&path).expect_err("its owner can write to it");
+        }
+        fs::remove_dir_all(&path).expect("clean up");
     }
 }

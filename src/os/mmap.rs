@@ -2,11 +2,11 @@
 #![allow(unsafe_code)]
 
 use core::ops::{Deref, Range};
-use std::fs::{self, File, FileType, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::{failed, fault};
+use super::{failed, fault, regular};
 use crate::error::{Error, Kind, Result};
 
 /// A regular file, mapped for reading: its pages are read when they are touched and given back when memory is short.
@@ -18,6 +18,8 @@ pub struct Mapping {
     file: File,
     path: PathBuf,
     stamp: Stamp,
+    /// So many of the first bytes are a copy.
+    owned: usize,
 }
 
 /// What distinguishes one state of a file from another.
@@ -30,21 +32,15 @@ pub struct Stamp {
 }
 
 impl Mapping {
+    /// Parts of an [`identity`](Mapping::identity).
+    pub const IDENTITY_PARTS: usize = 8;
+
     /// Maps the file at `path`. Directories, pipes, sockets and devices are refused by name, without waiting for them.
     pub fn open(path: impl AsRef<Path>) -> Result<Mapping> {
         let path = path.as_ref();
-        let no_input = |error| failed(Kind::NoInput, path, "cannot open", &error);
-        let metadata = fs::metadata(path).map_err(|error| match fs::symlink_metadata(path) {
-            Ok(link) if link.is_symlink() && error.kind() == std::io::ErrorKind::NotFound => {
-                refuse(path, "a symbolic link to a file that does not exist")
-            }
-            _ => no_input(error),
-        })?;
-        check_type(path, metadata.file_type())?;
-        let file = open(path).map_err(no_input)?;
-        // The name may lead elsewhere by now.
-        let metadata = file.metadata().map_err(no_input)?;
-        check_type(path, metadata.file_type())?;
+        let mut options = OpenOptions::new();
+        options.read(true);
+        let (file, metadata) = regular::open(path, options)?;
         let stamp = Stamp::of(&metadata);
         if stamp.bytes == 0 {
             let error = Error::data("the file is empty").in_file(path.display().to_string());
@@ -58,9 +54,46 @@ impl Mapping {
         // SAFETY: the map is read-only, so nothing in this process writes to it, and it lives as long as its slice. That
         // nobody else changes or cuts the file meanwhile is what every mapping asks of its user; `check_unchanged`
         // finds it afterwards. Should it happen, it changes numbers, not what memory is read: weights are plain
-        // numbers of which every bit pattern is valid, and whatever is an index or a length is checked where it is used.
+        // numbers of which every bit pattern is valid, and whatever is text, an index or a length is a copy (`own`).
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| failed(Kind::Io, path, "cannot map", &error))?;
-        Ok(Mapping { _watch: fault::watch(&map, path), map, file, path: path.to_owned(), stamp })
+        Ok(Mapping { _watch: fault::watch(&map, path), map, file, path: path.to_owned(), stamp, owned: 0 })
+    }
+
+    /// Has the first `bytes` be a copy in memory, which no longer follows the file: what is text, a length or a place must stay as
+    /// it is when it is checked. The rest of the last page is copied, too.
+    #[cfg(unix)]
+    pub fn own(&mut self, bytes: usize) -> Result<()> {
+        use std::os::unix::fs::FileExt;
+        let page = super::sys::page_bytes().and_then(|n| usize::try_from(n).ok()).unwrap_or(1 << 16);
+        let bytes = bytes.min(self.map.len()).next_multiple_of(page);
+        if bytes == 0 {
+            return Ok(());
+        }
+        let name = || self.path.display().to_string();
+        let (rights, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED);
+        let start = self.map.as_ptr().cast_mut();
+        // SAFETY: the pages are the first of the map, which has as many, and nobody borrows them now. The new ones are as long-lived:
+        // the map goes page by page, whatever lies in them. Should the call fail, the map goes with this mapping, unread.
+        let placed = unsafe { libc::mmap(start.cast(), bytes, rights, flags, -1, 0) };
+        if placed == libc::MAP_FAILED {
+            let error = Error::new(Kind::Resources, format!("no memory for its first {bytes} bytes"));
+            return Err(error.in_file(name()));
+        }
+        let n = bytes.min(self.map.len());
+        // SAFETY: the pages are new, hold zeros, may be written to, and nobody else knows them.
+        let copy = unsafe { core::slice::from_raw_parts_mut(start, n) };
+        self.file.read_exact_at(copy, 0).map_err(|error| failed(Kind::Io, &self.path, "cannot read", &error))?;
+        // SAFETY: the pages are those of before, to which nobody holds a mutable reference any more.
+        unsafe { libc::mprotect(start.cast(), bytes, libc::PROT_READ) };
+        self.owned = bytes;
+        Ok(())
+    }
+
+    /// Nothing: here a mapped file cannot be changed by others.
+    #[cfg(not(unix))]
+    pub fn own(&mut self, _bytes: usize) -> Result<()> {
+        Ok(())
     }
 
     /// The path the file was opened by.
@@ -73,13 +106,36 @@ impl Mapping {
         self.stamp
     }
 
+    /// What names this state of the file on this machine until it starts anew: the start, then device, inode, length and times of
+    /// the last changes, in hexadecimal, with a dash between each two. `None` where the system does not tell all of them, and where
+    /// the file was changed so shortly before that the next change could have the same time.
+    pub fn identity(&self) -> Option<String> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            const SETTLED: u64 = 2;
+            let start = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+            let start: String = start.chars().filter(char::is_ascii_hexdigit).collect();
+            let m = self.file.metadata().ok()?;
+            let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(m.ctime()).ok()?);
+            if start.is_empty() || changed.elapsed().ok()?.as_secs() <= SETTLED {
+                return None;
+            }
+            let times = [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()];
+            let [modified, modified_nano, changed, changed_nano] = times;
+            let (device, inode, bytes) = (m.dev(), m.ino(), m.len());
+            Some(format!(
+                "{start}-{device:x}-{inode:x}-{bytes:x}-{modified:x}-{modified_nano:x}-{changed:x}-{changed_nano:x}"
+            ))
+        }
+        #[cfg(not(unix))]
+        None
+    }
+
     /// Whether `path` leads to this file, by whatever name or link.
     pub fn is_at(&self, path: &Path) -> bool {
         #[cfg(unix)]
-        return fs::metadata(path).is_ok_and(|metadata| {
-            let there = Stamp::of(&metadata);
-            (there.device, there.inode) == (self.stamp.device, self.stamp.inode)
-        });
+        return fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata).is_same_file(&self.stamp));
         #[cfg(not(unix))]
         return fs::canonicalize(path).is_ok_and(|there| fs::canonicalize(&self.path).is_ok_and(|here| here == there));
     }
@@ -106,14 +162,14 @@ impl Mapping {
     }
 
     /// Gives the whole pages of `bytes` back to the system, which reads them again should they be touched again.
-    pub(super) fn give_back(&self, bytes: Range<usize>) {
+    pub fn give_back(&self, bytes: Range<usize>) {
         let page = super::sys::page_bytes().and_then(|n| usize::try_from(n).ok()).unwrap_or(1 << 16);
-        let (start, end) = (bytes.start.next_multiple_of(page), bytes.end / page * page);
+        let (start, end) = (bytes.start.max(self.owned).next_multiple_of(page), bytes.end / page * page);
         if start >= end {
             return;
         }
         #[cfg(unix)]
-        // SAFETY: the map is of a file, read-only and never written to, so a page that is dropped comes back with the same
+        // SAFETY: from here on the map is of a file, read-only and never written to, so a page that is dropped comes back with the same
         // content; that nobody else changes the file is what every mapping asks (see `open`).
         let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
         super::sys::done_with(&self.file, start as u64, (end - start) as u64);
@@ -144,7 +200,12 @@ impl Deref for Mapping {
 }
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Stamp {
+    /// Whether both are of one file; told nowhere but on Unix.
+    pub(super) fn is_same_file(&self, other: &Stamp) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    pub(super) fn of(metadata: &Metadata) -> Stamp {
         #[cfg(unix)]
         let (device, inode) = {
             use std::os::unix::fs::MetadataExt;
@@ -153,30 +214,6 @@ impl Stamp {
         #[cfg(not(unix))]
         let (device, inode) = (0, 0);
         Stamp { device, inode, bytes: metadata.len(), modified: metadata.modified().ok() }
-    }
-}
-
-fn open(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        // A pipe that took the file's place since it was looked at must not hang us.
-        options.custom_flags(libc::O_NONBLOCK);
-    }
-    options.open(path)
-}
-
-fn refuse(path: &Path, what: &str) -> Error {
-    let error = Error::new(Kind::NoInput, format!("this is {what}, not a regular file"));
-    error.in_file(path.display().to_string())
-}
-
-fn check_type(path: &Path, file_type: FileType) -> Result<()> {
-    match super::type_name(file_type) {
-        None => Ok(()),
-        Some(what) => Err(refuse(path, what)),
     }
 }
 
@@ -198,6 +235,31 @@ mod tests {
         let error = mapping.check_unchanged().expect_err("changed");
         assert!(error.to_string().contains("from 5000 to 6000"), "{error}");
         assert_eq!(error.kind(), Kind::Io);
+        fs::remove_dir_all(directory).expect("clean up");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_owned_does_not_follow_the_file() {
+        let directory = test_directory("map-own");
+        let path = directory.join("file");
+        let page = crate::os::sys::page_bytes().expect("a page") as usize;
+        for (length, owned) in [(3 * page, 2 * page), (3 * page, page + 1), (3 * page - 9, 3 * page), (100, 7)] {
+            let content: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
+            fs::write(&path, &content).expect("written");
+            let mut mapping = Mapping::open(&path).expect("regular file");
+            mapping.own(owned).expect("memory");
+            assert!(mapping[..] == content);
+            let kept = owned.next_multiple_of(page).min(length);
+            let file = File::options().write(true).open(&path).expect("the file");
+            std::os::unix::fs::FileExt::write_all_at(&file, &vec![255; length], 0).expect("written over");
+            assert!(mapping[..kept] == content[..kept] && mapping[kept..].iter().all(|byte| *byte == 255));
+            file.set_len(0).expect("cut");
+            assert!(mapping[..kept] == content[..kept]);
+            mapping.check_unchanged().expect_err("changed");
+            mapping.give_back(0..kept);
+            assert!(mapping[..kept] == content[..kept]);
+        }
         fs::remove_dir_all(directory).expect("clean up");
     }
 }

@@ -15,12 +15,15 @@ pub mod interrupt;
 pub mod machine;
 pub mod memory;
 mod mmap;
+pub mod owned;
+mod regular;
 pub mod storage;
 pub mod stream;
 mod sys;
 pub mod thermal;
 
 pub use mmap::{Mapping, Stamp};
+pub use sys::has_no_output;
 
 use std::fs::FileType;
 use std::io;

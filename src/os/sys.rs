@@ -1,8 +1,32 @@
 //! The calls that std does not have.
 #![allow(unsafe_code)]
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::fs::File;
 use std::io;
+
+static HAS_NO_OUTPUT: AtomicBool = AtomicBool::new(false);
+
+/// Whether the program was started without a standard output, in place of which the standard library opens one that takes
+/// everything; told on Linux alone.
+pub fn has_no_output() -> bool {
+    HAS_NO_OUTPUT.load(Ordering::Relaxed)
+}
+
+/// Called before the standard library begins.
+#[cfg(all(target_os = "linux", feature = "cli"))]
+#[used]
+// SAFETY: the section holds functions of this type, each of which is called once, before `main`. This one needs nothing that
+// is set up later.
+#[unsafe(link_section = ".init_array")]
+static LOOK_AT_OUTPUT: extern "C" fn() = {
+    extern "C" fn look() {
+        // SAFETY: the call takes numbers and gives one, -1 for a descriptor that is not open.
+        let is_closed = unsafe { libc::fcntl(1, libc::F_GETFD) } == -1;
+        HAS_NO_OUTPUT.store(is_closed, Ordering::Relaxed);
+    }
+    look
+};
 
 /// Bytes free for this user on the file system of `file`; `None` where the system does not say.
 #[cfg(unix)]
@@ -24,6 +48,13 @@ pub(super) fn free_bytes(file: &File) -> Option<u64> {
 #[cfg(not(unix))]
 pub(super) fn free_bytes(_file: &File) -> Option<u64> {
     None
+}
+
+/// The user whose rights this process has.
+#[cfg(unix)]
+pub(super) fn user() -> u32 {
+    // SAFETY: the call takes nothing and always returns.
+    unsafe { libc::geteuid() }
 }
 
 /// Bytes of a page of memory.

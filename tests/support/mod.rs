@@ -120,8 +120,13 @@ impl TinyModel {
 
     /// The model, written to `path` and opened.
     pub fn open(&self, path: &Path) -> Arc<Model> {
+        Arc::clone(self.open_file(path).model())
+    }
+
+    /// The model with its file, written to `path` and opened.
+    pub fn open_file(&self, path: &Path) -> ModelFile {
         self.write(path);
-        Arc::clone(ModelFile::open(path).expect("a model").model())
+        ModelFile::open(path).expect("a model")
     }
 
     /// Writes the model to `path`.

@@ -74,7 +74,7 @@ pub(crate) struct Generate {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Long texts")]
 pub(crate) struct Keeping {
-    /// Go on with the text saved in FILE, if there is one, and save it there at the end
+    /// Go on with the text saved in FILE, if there is one, and save it there: a conversation after every turn, a text at its end
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) session: Option<PathBuf>,
     /// Keep beginnings of texts in this folder, prompts included, and restore them from there
@@ -136,6 +136,9 @@ pub(crate) struct Chat {
     pub(crate) compute: ComputeArgs,
     #[command(flatten)]
     pub(crate) raw: RawArg,
+    /// Take lines that begin with / as commands where they do not come from a terminal, too
+    #[arg(long)]
+    pub(crate) commands: bool,
     /// Print replies and nothing else
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,

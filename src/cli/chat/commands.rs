@@ -38,10 +38,14 @@ pub(super) enum Input {
 }
 
 impl Input {
+    /// A line in which nothing is a command.
+    pub(super) fn said(line: &str) -> Input {
+        if line.trim().is_empty() { Input::Nothing } else { Input::Say(line.into()) }
+    }
+
+    /// A line that may be a command.
     pub(super) fn of(line: &str) -> Input {
-        let Some(command) = line.trim_start().strip_prefix('/') else {
-            return if line.trim().is_empty() { Input::Nothing } else { Input::Say(line.into()) };
-        };
+        let Some(command) = line.trim_start().strip_prefix('/') else { return Input::said(line) };
         if command.starts_with('/') {
             return Input::Say(command.into());
         }
@@ -96,6 +100,10 @@ mod tests {
         for (line, input) in cases {
             assert_eq!(Input::of(line), input, "{line:?}");
         }
+        for line in ["/quit", " /save a file", "//etc/passwd", "hi"] {
+            assert_eq!(Input::said(line), say(line));
+        }
+        assert_eq!(Input::said(" "), Input::Nothing);
         for wrong in ["/", "/nosuch", "/undo 2", "/temp", "/temp -1", "/temp nan", "/temp inf", "/save", "/\u{1b}[2J"] {
             assert!(matches!(Input::of(wrong), Input::Wrong(_)), "{wrong:?}");
         }

@@ -34,6 +34,9 @@ pub(crate) struct Branching<'b> {
     pub(crate) n_top: usize,
 }
 
+/// How the file of a tree begins.
+const BEGINNING: &str = "{\"prompt\":[{\"id\":";
+
 /// Walks with the keys of the terminal until the user leaves; then the text that was reached is printed, and the tree is
 /// written where `save` says.
 pub(crate) fn run(branching: Branching<'_>, display: &Display, save: Option<&Path>) -> Outcome<()> {
@@ -41,7 +44,7 @@ pub(crate) fn run(branching: Branching<'_>, display: &Display, save: Option<&Pat
         return Err(Error::usage("keys are read from a terminal, which this is not").field("interactive").into());
     }
     // Whatever stands in the way of saving is found before anything can be lost.
-    let file = save.map(|path| page::create(path, "{")).transpose()?;
+    let file = save.map(|path| page::create(path, BEGINNING)).transpose()?;
     let mut walk = Walk::new(branching);
     let walked = walk_on(&mut walk, &Canvas::new(display));
     if let Some(mut file) = file {
@@ -284,6 +287,7 @@ mod tests {
         assert!(shown.iter().any(|line| line.contains("The story ends here")), "{shown:#?}");
         let saved = walk.json();
         assert_eq!(saved.lines().count(), walk.tree.nodes().len());
+        assert!(saved.starts_with(BEGINNING), "{saved}");
         for line in saved.lines() {
             serde_json::from_str::<serde_json::Value>(line).expect("JSON");
         }

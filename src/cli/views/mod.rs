@@ -76,9 +76,7 @@ fn on_text(args: &Look, quiet: bool, look: &mut dyn FnMut(Looked<'_>) -> Outcome
     let mut session = Session::new(&model, &compute, options)?;
     streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, quiet)?;
     interrupt::watch();
-    look(Looked { model: &model, tokenizer, tokens, session })?;
-    source.check_unchanged()?;
-    Ok(())
+    source.if_unchanged(look(Looked { model: &model, tokenizer, tokens, session }))
 }
 
 /// The model's tokenizer; an error where it has none.

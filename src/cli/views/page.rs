@@ -1,14 +1,14 @@
 //! Pages for a browser: one file with its data, its style and its script, that asks for nothing else.
 
 use super::super::output::note;
-use std::fs;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::Path;
 use whit::error::{Error, Kind, Result, printable};
+use whit::os::Mapping;
 use whit::os::atomic::AtomicFile;
 
-/// How a page begins.
-const BEGINNING: &str = "<!doctype html>";
+/// How a page begins that whit has written, and no other.
+const BEGINNING: &str = "<!doctype html>\n<!-- a view of whit -->";
 /// What all pages have in common.
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
@@ -24,16 +24,14 @@ pub(crate) fn write(path: &Path, title: &str, script: &str, data: &[String]) -> 
 
 /// A file at `path`; one that is there is replaced only if it begins as what is written does, with `beginning`.
 pub(super) fn create(path: &Path, beginning: &str) -> Result<AtomicFile> {
-    let mut begins = vec![0; beginning.len()];
-    let other = match fs::File::open(path) {
-        Ok(mut file) => file.read_exact(&mut begins).is_err() || begins != beginning.as_bytes(),
-        Err(_) => false,
-    };
-    if other {
+    // Refuses what is no regular file before anybody opens it.
+    let file = AtomicFile::create(path, true)?;
+    let is_free = matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound);
+    if !is_free && !Mapping::open(path).is_ok_and(|there| there.starts_with(beginning.as_bytes())) {
         let error = Error::new(Kind::Create, "there is a file that holds something else");
         return Err(error.in_file(path.display().to_string()).hint("name another, or remove it"));
     }
-    AtomicFile::create(path, true)
+    Ok(file)
 }
 
 fn page(title: &str, script: &str, data: &[String]) -> String {

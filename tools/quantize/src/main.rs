@@ -17,17 +17,22 @@ use whit::model::spec::Role;
 use whit::os::{Mapping, fault, interrupt};
 use whit::tokenizer::Tokenizer;
 
+#[global_allocator]
+static ALLOCATOR: whit::os::budget::Budgeted = whit::os::budget::Budgeted;
+
 fn main() -> ExitCode {
     // As the arguments were typed: they may be what is wrong.
     let as_json = std::env::args_os().skip(1).any(|argument| argument == "--json");
     let line = move |error: &Error| failure::line_amid_text(error, as_json, std::io::stderr().is_terminal());
     fault::watch_files(line, failure::exit_code(Kind::Io));
+    fault::watch_memory(line, failure::exit_code(Kind::Resources));
     // Without a handler Ctrl-C still ends the process, only that a partial file stays.
     let _ = ctrlc::set_handler(|| {
         if !interrupt::request() {
             exit(failure::exit_code(Kind::Interrupted).into());
         }
     });
+    fault::watch_ends();
     let outcome = match Args::try_parse() {
         Ok(args) => run(&args),
         Err(error) if error.use_stderr() => {
@@ -40,7 +45,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(format_args!("{}", failure::line(&error, as_json)));
-            ExitCode::from(failure::exit_code(error.kind()))
+            let signal = interrupt::ended_by().filter(|_| error.kind() == Kind::Interrupted);
+            ExitCode::from(signal.map_or_else(|| failure::exit_code(error.kind()), failure::exit_code_of_signal))
         }
     }
 }

@@ -135,29 +135,42 @@ fn a_killed_run_leaves_the_old_file_or_the_new_one() {
     assert!(kept > 0, "no run was killed before its end");
 }
 
+/// Whether this process was started with SIGHUP ignored, as by nohup: its children ignore it too.
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.is_some_and(|bits| u64::from_str_radix(bits.trim(), 16).is_ok_and(|bits| bits & 1 == 1))
+}
+
 /// L-08
 #[test]
 fn an_interrupt_removes_the_partial_file() {
     let Some(input) = shared("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
-    let folder = tempfile::tempdir().expect("a folder");
-    let output = folder.path().join("model.whit");
-    std::fs::write(&output, "precious").expect("written");
-    let child = quantize(&input, &output).args(["--weights", "f32", "--force"]).spawn().expect("starts");
-    let start = Instant::now();
-    while names(folder.path()).len() < 2 {
-        assert!(start.elapsed() < Duration::from_secs(300), "no partial file");
-        std::thread::sleep(Duration::from_millis(1));
+    for (name, code) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
+        if name == "-HUP" && ignores_hangups() {
+            eprintln!("SKIPPED: SIGHUP is ignored here");
+            continue;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let output = folder.path().join("model.whit");
+        std::fs::write(&output, "precious").expect("written");
+        let child = quantize(&input, &output).args(["--weights", "f32", "--force"]).spawn().expect("starts");
+        let start = Instant::now();
+        while names(folder.path()).len() < 2 {
+            assert!(start.elapsed() < Duration::from_secs(300), "no partial file");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Some of the weights are on their way.
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill").success());
+        let result = child.wait_with_output().expect("ends");
+        let told = String::from_utf8_lossy(&result.stderr);
+        let line = told.lines().last().expect("a line");
+        assert_eq!(result.status.code(), Some(code), "{told}");
+        assert!(line.starts_with("error[interrupted]: ") && line.contains("the output is as it was"), "{told}");
+        assert_eq!(names(folder.path()), ["model.whit"]);
+        assert_eq!(std::fs::read(&output).expect("kept"), b"precious");
     }
-    // Some of the weights are on their way.
-    std::thread::sleep(Duration::from_millis(50));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
-    let result = child.wait_with_output().expect("ends");
-    let told = String::from_utf8_lossy(&result.stderr);
-    let line = told.lines().last().expect("a line");
-    assert_eq!(result.status.code(), Some(130), "{told}");
-    assert!(line.starts_with("error[interrupted]: ") && line.contains("the output is as it was"), "{told}");
-    assert_eq!(names(folder.path()), ["model.whit"]);
-    assert_eq!(std::fs::read(&output).expect("kept"), b"precious");
 }
 
 #[test]
@@ -179,6 +192,42 @@ fn a_full_disk_leaves_the_old_file_and_says_how_much_is_missing() {
     assert_eq!(kept.expect("kept"), b"precious");
     assert_eq!(left, ["model.whit"]);
     assert!(unmounted.is_ok_and(|status| status.success()));
+}
+
+/// L-22: a header of a length that may be, and of more values than there is memory for.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_header_that_no_memory_holds_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoint = folder.path().join("checkpoint");
+    std::fs::create_dir(&checkpoint).expect("a folder");
+    std::fs::copy(root().join("models/stories/config.json"), checkpoint.join("config.json")).expect("copied");
+    let mut header = String::from("{\"__metadata__\":{\"a\":\"b\"}");
+    for i in 0..200_000 {
+        header +=
+            &format!(",\"tensor.{i}\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[{},{}]}}", 4 * i, 4 * i + 4);
+    }
+    header += "}";
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + 800_000, 0);
+    std::fs::write(checkpoint.join("model.safetensors"), bytes).expect("written");
+    let mut n_ended = 0;
+    for kib in (30_000..110_000).step_by(8_000) {
+        let inner = quantize(&checkpoint, &folder.path().join("model.whit"));
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -v {kib}; exec \"$@\""), "sh"]).arg(inner.get_program());
+        let result = command.args(inner.get_args()).output().expect("sh starts");
+        let told = String::from_utf8_lossy(&result.stderr);
+        let code = result.status.code();
+        assert!(matches!(code, Some(64..=66 | 71 | 74)), "{kib}: {:?} {told}", result.status);
+        if told.contains("there is no memory for another") {
+            assert!(code == Some(71) && told.starts_with("error[resources]: ") && told.lines().count() == 1, "{told}");
+            n_ended += 1;
+        }
+    }
+    assert!(n_ended > 2, "{n_ended} runs ended without memory");
+    assert_eq!(names(folder.path()), ["checkpoint"]);
 }
 
 /// Peak of private bytes (RssAnon) of a process, sampled until it ends.

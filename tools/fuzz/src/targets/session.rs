@@ -1,4 +1,4 @@
-//! A saved session, or an entry of a cache, of a valid model. Most cases have the right checksum.
+//! A saved session, or an entry of a cache, of a valid model, and what was said since. Most cases have the right checksums.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +7,9 @@ use super::{Target, whit_file};
 use crate::bench::{Bench, Bound, Files, Verdict};
 use crate::bytes::{put_edge, scramble};
 use crate::random::Random;
+use whit::chat::{Speaker, Turn, apply_record, to_record};
 use whit::format::Bytes;
+use whit::model::journal::{record, records};
 use whit::model::saved::{Key, Part, Saved, Settings, save};
 use whit::ops::KvDtype;
 use whit::{Compute, Model, Session, SessionOptions, kernels};
@@ -48,6 +50,16 @@ impl Target for SavedSession {
             let hash = blake3::hash(&bytes[..end]);
             bytes[end..].copy_from_slice(hash.as_bytes());
         }
+        for _ in 0..random.below(4) {
+            let mut said = said(random);
+            if random.once_in(2) {
+                scramble(&mut said, random);
+            }
+            bytes.extend(record(bytes.len() as u64, &said).unwrap_or_default());
+        }
+        if random.once_in(8) {
+            bytes.truncate(bytes.len() - random.below(60).min(bytes.len()));
+        }
         vec![(format!("{}.whit", kv.name()), model), ("text.session".into(), bytes)]
     }
 
@@ -56,7 +68,14 @@ impl Target for SavedSession {
         let kv = KvDtype::from_name(name.trim_end_matches(".whit")).unwrap_or_default();
         let model = Arc::new(Model::open(Bytes::copy(model))?);
         let settings = Settings::new(&model, kv);
-        let saved = bench.reading(bytes.len(), || Saved::read(bytes, &settings))?;
+        let saved = bench.reading(bytes.len(), || {
+            let (saved, end) = Saved::read_first(bytes, &settings)?;
+            let mut turns = Vec::new();
+            for said in records(bytes, end)?.contents {
+                apply_record(&mut turns, said)?;
+            }
+            Ok(saved)
+        })?;
         bench.go_on(&model, kv, &saved, random)
     }
 }
@@ -65,6 +84,15 @@ impl Target for SavedSession {
 fn numbers(saved: &[u8]) -> Range<usize> {
     let start = if saved[8] == 1 { 96 } else { 88 + 16 * usize::from(saved[20]) };
     start..start + 16
+}
+
+/// Some turns after none or after some, as a record tells them.
+fn said(random: &mut Random) -> Vec<u8> {
+    let turns = |n: usize| -> Vec<Turn> {
+        let turn = |i| Turn { role: Speaker::User, text: format!("said {i}"), tokens: vec![i as u32; i] };
+        (0..n).map(turn).collect()
+    };
+    to_record(&turns(random.below(3)), &turns(random.below(4)))
 }
 
 /// A text with its keys and values, saved.
