@@ -2,9 +2,6 @@
 
 mod cli;
 
-#[global_allocator]
-static ALLOCATOR: whit::os::budget::Budgeted = whit::os::budget::Budgeted;
-
 use std::process::{ExitCode, exit};
 use whit::error::Kind;
 use whit::failure;
@@ -14,7 +11,6 @@ fn main() -> ExitCode {
     // Before the first thread.
     whit::os::memory::use_one_heap();
     fault::watch_files(cli::line_amid_text, failure::exit_code(Kind::Io));
-    fault::watch_stacks();
     // Without a handler Ctrl-C still ends the process, only without statistics.
     let _ = ctrlc::set_handler(|| {
         if !interrupt::request() {

@@ -11,7 +11,7 @@
 
 use super::template::Template;
 use super::turn::{Speaker, Turn};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::token::TokenId;
 use crate::tokenizer::{Specials, Tokenizer};
 use core::ops::Range;
@@ -33,7 +33,11 @@ pub fn tokens(turns: &[Turn], template: &Template, tokenizer: &Tokenizer<'_>) ->
     for probe in Probe::ALL {
         let contents: Vec<String> = turns.iter().map(|turn| probe.content(turn, template, tokenizer)).collect();
         // A template that computes too much has said so above; one that raises an exception looked at what was said.
-        let Ok(probed) = template.render_with(turns, contents.clone()) else { continue };
+        let probed = match template.render_with(turns, contents.clone()) {
+            Ok(probed) => probed,
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(_) => continue,
+        };
         if original(&probed) == text {
             return Ok(Prompt { text: &probed, contents: &contents, probed: true, turns, tokenizer }.tokens());
         }

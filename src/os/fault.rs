@@ -1,6 +1,5 @@
-//! Signals that are raised at the instruction that touches a page. SIGBUS: a mapped file was cut, or its storage failed, while it was
-//! in use; this ends the program with a message instead of a core dump. SIGSEGV: a thread with a budget has used up its stack; it
-//! is given up ([`super::budget`]). For programs; a library leaves signals alone.
+//! The signal SIGBUS, which is raised at the instruction that touches a page: a mapped file was cut, or its storage failed, while it
+//! was in use. This ends the program with a message instead of a core dump. For programs; a library leaves signals alone.
 #![allow(unsafe_code)]
 
 #[cfg(not(unix))]
@@ -11,9 +10,6 @@ mod elsewhere {
     /// Nothing: no such signal is known here.
     pub fn watch_files(_line: impl Fn(&Error) -> String + Send + Sync + 'static, _exit_code: u8) {}
 
-    /// Nothing: no such signal is known here.
-    pub fn watch_stacks() {}
-
     #[derive(Debug)]
     pub(in crate::os) struct Watch;
 
@@ -23,18 +19,18 @@ mod elsewhere {
 }
 
 #[cfg(not(unix))]
-pub(super) use elsewhere::{Watch, watch};
+pub use elsewhere::watch_files;
 #[cfg(not(unix))]
-pub use elsewhere::{watch_files, watch_stacks};
+pub(super) use elsewhere::{Watch, watch};
+#[cfg(unix)]
+pub use unix::watch_files;
 #[cfg(unix)]
 pub(super) use unix::{Watch, watch};
-#[cfg(unix)]
-pub use unix::{watch_files, watch_stacks};
 
 #[cfg(unix)]
 mod unix {
     use crate::error::{Error, Kind};
-    use crate::os::{budget, sys};
+    use crate::os::sys;
     use core::ptr::null_mut;
     use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
     use std::path::Path;
@@ -78,9 +74,8 @@ mod unix {
     static NEWEST: AtomicPtr<Watched> = AtomicPtr::new(null_mut());
     /// Known once files are watched.
     static HOW_TO_END: OnceLock<Ending> = OnceLock::new();
-    /// What was done about each signal before.
-    static BEFORE_BUS: OnceLock<libc::sigaction> = OnceLock::new();
-    static BEFORE_SEGV: OnceLock<libc::sigaction> = OnceLock::new();
+    /// What was done about the signal before.
+    static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 
     /// Ends the program with `exit_code` where a page of a file that is mapped from now on cannot be read. Before that the error
     /// goes to standard error, as `line` words it: with its offset in decimal or, as `Display` does, in hexadecimal.
@@ -90,12 +85,7 @@ mod unix {
         HOW_TO_END.get_or_init(|| Ending { line: Box::new(line), exit_code });
         // SAFETY: no handler is installed; the write that the signal would end the program for returns an error instead.
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-        BEFORE_BUS.get_or_init(|| set_handler(libc::SIGBUS, on_bus));
-    }
-
-    /// Has threads with a budget end with their stacks, and not the program.
-    pub fn watch_stacks() {
-        BEFORE_SEGV.get_or_init(|| set_handler(libc::SIGSEGV, on_segv));
+        BEFORE.get_or_init(|| set_handler(libc::SIGBUS, on_bus));
     }
 
     /// Has the handler know the `bytes` mapped from `path`, where files are watched.
@@ -153,8 +143,8 @@ mod unix {
     }
 
     /// The signal is not for us: from now on it is as it was before.
-    fn pass_on(signal: libc::c_int, before: &OnceLock<libc::sigaction>, was_sent: bool) {
-        if let Some(before) = before.get() {
+    fn pass_on(signal: libc::c_int, was_sent: bool) {
+        if let Some(before) = BEFORE.get() {
             // SAFETY: the action is one that the system has given.
             unsafe { libc::sigaction(signal, before, null_mut()) };
         }
@@ -167,14 +157,6 @@ mod unix {
 
     // Handlers do only what they may: no heap, no locks.
 
-    extern "C" fn on_segv(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-        let address = address(info);
-        if let Some(address) = address {
-            budget::untouchable(address);
-        }
-        pass_on(signal, &BEFORE_SEGV, address.is_none());
-    }
-
     extern "C" fn on_bus(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
         let address = address(info);
         let mut next = NEWEST.load(Ordering::Acquire);
@@ -186,7 +168,7 @@ mod unix {
             }
             next = file.older.load(Ordering::Relaxed);
         }
-        pass_on(signal, &BEFORE_BUS, address.is_none());
+        pass_on(signal, address.is_none());
     }
 
     /// Reports that `offset` cannot be read and ends the process; only the first thread that comes here does.

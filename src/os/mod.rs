@@ -1,7 +1,6 @@
 //! What the operating system gives: mapped files, atomic replacement, memory, cores, clocks; and how the machine is.
 
 pub mod atomic;
-pub mod budget;
 pub mod calendar;
 mod cgroup;
 pub mod clock;

@@ -63,39 +63,11 @@ pub(super) fn utc_offset(_seconds: i64) -> i64 {
     0
 }
 
-/// The lowest address of this thread's stack, near the page that guards it; `None` where the system does not say.
-#[cfg(target_os = "linux")]
-pub(super) fn stack_end() -> Option<usize> {
-    let mut attributes = core::mem::MaybeUninit::<libc::pthread_attr_t>::zeroed();
-    // SAFETY: the thread is the one that asks, and `attributes` is writable and of the type asked for.
-    if unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) } != 0 {
-        return None;
-    }
-    let (mut end, mut bytes) = (core::ptr::null_mut(), 0);
-    // SAFETY: the call before has filled `attributes`; the others are writable.
-    let code = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut end, &mut bytes) };
-    // SAFETY: `attributes` is not used any more.
-    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
-    (code == 0).then_some(end.addr())
-}
-
-/// The lowest address of this thread's stack, near the page that guards it; `None` where the system does not say.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn stack_end() -> Option<usize> {
-    None
-}
-
 /// Waits for a signal, in a signal's handler too.
 #[cfg(unix)]
 pub(super) fn wait() {
     // SAFETY: the call takes nothing and always returns.
     unsafe { libc::pause() };
-}
-
-/// Waits for a while.
-#[cfg(not(unix))]
-pub(super) fn wait() {
-    std::thread::park();
 }
 
 /// Tells the system that bytes of `file` will be read soon.
