@@ -11,11 +11,12 @@ fn main() -> ExitCode {
     // Before the first thread.
     whit::os::memory::use_one_heap();
     fault::watch_files(cli::line_amid_text, failure::exit_code(Kind::Io));
-    // Without a handler Ctrl-C still ends the process, only without statistics.
-    let _ = ctrlc::set_handler(|| {
-        if !interrupt::request() {
-            exit(failure::exit_code(Kind::Interrupted).into());
-        }
-    });
-    ExitCode::from(cli::run())
+    ExitCode::from(cli::run(|| {
+        // Without a handler Ctrl-C still ends the process, only without statistics.
+        let _ = ctrlc::set_handler(|| {
+            if !interrupt::request() {
+                exit(failure::exit_code(Kind::Interrupted).into());
+            }
+        });
+    }))
 }

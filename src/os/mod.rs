@@ -14,6 +14,7 @@ pub mod interrupt;
 pub mod machine;
 pub mod memory;
 mod mmap;
+pub mod sandbox;
 pub mod storage;
 pub mod stream;
 mod sys;
