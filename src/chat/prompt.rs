@@ -20,6 +20,8 @@ use core::ops::Range;
 const END_OF_REPLY: char = '\u{fdd2}';
 /// From a character of the planes 0 and 1 to the one that stands for it, in the planes 15 and 16 of private use.
 const ELSEWHERE: u32 = 0xf_0000;
+/// Names of control tokens in a text that are looked for in what was said; where a template writes more, the others are text.
+const MOST_NAMES: usize = 1000;
 /// The first character that has none.
 const PLANE_2: u32 = 0x2_0000;
 
@@ -127,8 +129,10 @@ impl Prompt<'_> {
             from = span.end;
             let may_be_said = known.iter().find(|(token, _)| *token == id).map(|(_, said)| *said);
             let may_be_said = may_be_said.unwrap_or_else(|| {
-                let said = self.may_be_said(&self.text[span.clone()]);
-                known.push((id, said));
+                let said = known.len() >= MOST_NAMES || self.may_be_said(&self.text[span.clone()]);
+                if known.len() < MOST_NAMES {
+                    known.push((id, said));
+                }
                 said
             });
             if !may_be_said {

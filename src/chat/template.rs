@@ -14,6 +14,8 @@ const STEPS: u64 = 64 << 20;
 const STEPS_A_BYTE: u64 = 64;
 /// Bytes for which a message counts besides its own.
 const TURN: usize = 256;
+/// Words between quotes that are known of it, several times as many as published templates have.
+const MOST_LITERALS: usize = 400;
 /// Bytes that its text may have.
 const MOST_BYTES: usize = 1 << 20;
 
@@ -177,7 +179,7 @@ fn without_generation_tags(source: &str) -> String {
     out + rest
 }
 
-/// What stands between quotes in `source`. Quotes outside of tags are taken for such, too, which does no harm.
+/// What stands between quotes in `source`, the first of it. Quotes outside of tags are taken for such, too, which does no harm.
 fn literals(source: &str) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     for tag in source.split("{{").flat_map(|part| part.split("{%")) {
@@ -189,6 +191,9 @@ fn literals(source: &str) -> Vec<String> {
             }
             if !literal.trim().is_empty() && !out.contains(&literal) {
                 out.push(literal);
+            }
+            if out.len() == MOST_LITERALS {
+                return out;
             }
         }
     }

@@ -251,6 +251,20 @@ fn what_is_said_is_read_in_linear_time() {
     // A scan to the end from each of them would take minutes.
     let text = "<".repeat(400_000);
     assert!(tokens(&user(&text), &template, &tokenizer).expect("a text").len() >= text.len());
+
+    // Words of a template that it may look for, each of which is looked for in what is said.
+    let words: String = (0..100_000).map(|i| format!("{{# 'word {i}' #}}")).collect();
+    let looks = "{{ messages[0].content }}{{ '!' if messages[0].content | upper == messages[0].content }}";
+    let template = Template::new(&(looks.to_owned() + &words), &tokenizer, NOW);
+    assert!(template.render(&user("x")).is_ok());
+    assert!(tokens(&user(&text), &template, &tokenizer).expect("a text").len() >= text.len());
+
+    // A template that writes all names of a vocabulary.
+    let names: Vec<String> = (0..20_000).map(|i| format!("<{i}>")).collect();
+    let section = vocabulary(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
+    let template = Template::new(&(names.concat() + "{{ messages[0].content }}"), &tokenizer, NOW);
+    assert!(tokens(&user(&text), &template, &tokenizer).expect("a text").len() >= text.len());
 }
 
 #[test]
