@@ -2,9 +2,7 @@
 
 mod conversation;
 mod jinja;
-mod json;
 mod prompt;
-mod python;
 mod template;
 #[cfg(test)]
 mod tests;

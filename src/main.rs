@@ -2,25 +2,25 @@
 
 mod cli;
 
-#[global_allocator]
-static ALLOCATOR: whit::os::budget::Budgeted = whit::os::budget::Budgeted;
-
 use std::process::{ExitCode, exit};
 use whit::error::Kind;
 use whit::failure;
 use whit::os::{fault, interrupt};
 
+#[global_allocator]
+static ALLOCATOR: whit::os::allocator::Telling = whit::os::allocator::Telling;
+
 fn main() -> ExitCode {
     // Before the first thread.
     whit::os::memory::use_one_heap();
     fault::watch_files(cli::line_amid_text, failure::exit_code(Kind::Io));
-    fault::watch_stacks();
     fault::watch_memory(cli::line_amid_text, failure::exit_code(Kind::Resources));
-    // Without a handler Ctrl-C still ends the process, only without statistics.
-    let _ = ctrlc::set_handler(|| {
-        if !interrupt::request() {
-            exit(failure::exit_code(Kind::Interrupted).into());
-        }
-    });
-    ExitCode::from(cli::run())
+    ExitCode::from(cli::run(|| {
+        // Without a handler Ctrl-C still ends the process, only without statistics.
+        let _ = ctrlc::set_handler(|| {
+            if !interrupt::request() {
+                exit(failure::exit_code(Kind::Interrupted).into());
+            }
+        });
+    }))
 }

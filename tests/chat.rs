@@ -36,7 +36,9 @@ impl Place {
         command.args(["chat", "--raw", "--commands", "-m", &self.model, "-s", "7", "-n", "9"]).args(more);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = pipes.expect("whit starts");
-        child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("it reads");
+        let typed = child.stdin.take().expect("a pipe").write_all(lines.as_bytes());
+        // What refuses at once reads nothing.
+        assert!(typed.is_ok() || child.wait().is_ok_and(|status| !status.success()), "it reads or refuses");
         child.wait_with_output().expect("whit ends")
     }
 }

@@ -3,7 +3,7 @@
 use super::prompt::tokens;
 use super::template::{Argument, Template};
 use super::turn::{Speaker, Turn};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::Model;
 use crate::os::calendar::Moment;
 use crate::token::TokenId;
@@ -61,7 +61,7 @@ impl Conversation {
         let Some(system) = self.system() else { return Ok(()) };
         let question = Turn { role: Speaker::User, text: "Is this a question?".into(), tokens: Vec::new() };
         match self.template.render(&[system.clone(), question.clone()]) {
-            Err(error) if self.template.render(&[question]).is_ok() => Err(error),
+            Err(error) if error.kind() == Kind::Interrupted || self.template.render(&[question]).is_ok() => Err(error),
             _ => Ok(()),
         }
     }

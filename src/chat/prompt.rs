@@ -11,7 +11,7 @@
 
 use super::template::Template;
 use super::turn::{Speaker, Turn};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::token::TokenId;
 use crate::tokenizer::{Specials, Tokenizer};
 use core::ops::Range;
@@ -20,6 +20,8 @@ use core::ops::Range;
 const END_OF_REPLY: char = '\u{fdd2}';
 /// From a character of the planes 0 and 1 to the one that stands for it, in the planes 15 and 16 of private use.
 const ELSEWHERE: u32 = 0xf_0000;
+/// Names of control tokens in a text that are looked for in what was said; where a template writes more, the others are text.
+const MOST_NAMES: usize = 1000;
 /// The first character that has none.
 const PLANE_2: u32 = 0x2_0000;
 
@@ -33,7 +35,11 @@ pub fn tokens(turns: &[Turn], template: &Template, tokenizer: &Tokenizer<'_>) ->
     for probe in Probe::ALL {
         let contents: Vec<String> = turns.iter().map(|turn| probe.content(turn, template, tokenizer)).collect();
         // A template that computes too much has said so above; one that raises an exception looked at what was said.
-        let Ok(probed) = template.render_with(turns, contents.clone()) else { continue };
+        let probed = match template.render_with(turns, contents.clone()) {
+            Ok(probed) => probed,
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(_) => continue,
+        };
         if original(&probed) == text {
             return Ok(Prompt { text: &probed, contents: &contents, probed: true, turns, tokenizer }.tokens());
         }
@@ -122,8 +128,10 @@ impl Prompt<'_> {
             from = name.end;
             let may_be_said = known.iter().find(|(token, _)| *token == id).map(|(_, said)| *said);
             let may_be_said = may_be_said.unwrap_or_else(|| {
-                let said = self.may_be_said(&self.text[name]);
-                known.push((id, said));
+                let said = known.len() >= MOST_NAMES || self.may_be_said(&self.text[name]);
+                if known.len() < MOST_NAMES {
+                    known.push((id, said));
+                }
                 said
             });
             if !may_be_said {

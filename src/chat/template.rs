@@ -1,26 +1,25 @@
 //! A model's chat template: messages to the text that the model was trained on. Templates come with model files, so they
-//! may compute only so much: by fuel and bytes, never by time, so that a slow board gets the same text.
+//! may compute only so much: by steps, never by time, so that a slow board gets the same text.
 
-use super::jinja::{environment, refusal};
-use super::turn::{Speaker, Turn};
-use crate::error::{Error, Result};
-use crate::os::budget::{self, Beyond};
+use super::jinja::{self, Fault, Meter, Value, Why};
+use super::turn::Turn;
+use crate::error::{Error, Kind, Result};
 use crate::os::calendar::Moment;
 use crate::tokenizer::Tokenizer;
-use minijinja::{ErrorKind, Value, context};
-use std::collections::BTreeMap;
 
-/// Instructions that a template may run.
-const FUEL: u64 = 1_000_000;
+/// Steps that a template may take for any messages. A step is about a byte read or written, an expression is some; so this
+/// is the memory that it can take, too.
+const STEPS: u64 = 64 << 20;
+/// More of them for each byte of the messages.
+const STEPS_A_BYTE: u64 = 64;
+/// Bytes for which a message counts besides its own.
+const TURN: usize = 256;
+/// Words between quotes that are known of it, several times as many as published templates have.
+const MOST_LITERALS: usize = 400;
 /// Bytes that its text may have.
 const MOST_BYTES: usize = 1 << 20;
-/// Bytes it may ask for in all, besides what goes with the length of the messages.
-const MEMORY: u64 = 64 << 20;
-/// Macros, loops and conditions within one another.
-const DEPTH: usize = 150;
 
-/// A chat template with the names of the tokens that it may write. What it may allocate is bounded where
-/// [`budget::Budgeted`] is the program's allocator.
+/// A chat template with the names of the tokens that it may write.
 #[derive(Debug, Clone)]
 pub struct Template {
     source: String,
@@ -65,11 +64,11 @@ impl Argument {
 
     fn value(&self) -> Value {
         match self {
-            Argument::None => ().into(),
-            Argument::Boolean(value) => (*value).into(),
-            Argument::Integer(value) => (*value).into(),
-            Argument::Float(value) => (*value).into(),
-            Argument::Text(value) => value.into(),
+            Argument::None => Value::None,
+            Argument::Boolean(value) => Value::Bool(*value),
+            Argument::Integer(value) => Value::Int(*value),
+            Argument::Float(value) => Value::Float(*value),
+            Argument::Text(value) => Value::text(value),
         }
     }
 }
@@ -112,63 +111,49 @@ impl Template {
 
     /// The text of `turns`, in which `contents` is said instead.
     pub(super) fn render_with(&self, turns: &[Turn], contents: Vec<String>) -> Result<String> {
-        let roles: Vec<Speaker> = turns.iter().map(|turn| turn.role).collect();
-        let length: usize = contents.iter().map(String::len).sum();
-        let template = self.clone();
+        let length: usize = contents.iter().map(|content| content.len() + TURN).sum();
+        let meter = Meter::new(STEPS + STEPS_A_BYTE * length as u64);
         let most = MOST_BYTES.max(2 * length);
-        let rendered = budget::within(MEMORY + 64 * length as u64, move || template.fill(&roles, contents, most));
-        let told = |message: String| Error::data(message).field("chat template");
-        match rendered {
-            Ok(Ok(text)) => Ok(text),
-            Ok(Err(message)) => Err(told(message)),
-            Err(Beyond::Memory) => Err(told(format!("it takes more than {} MiB of memory", MEMORY >> 20))),
-            Err(Beyond::Stack) => Err(told("it puts too many values into one another".into())),
+        match self.fill(turns, &contents, &meter) {
+            Ok(text) if text.len() <= most => Ok(text),
+            Ok(_) => Err(Error::data(format!("it writes more than {most} bytes")).field("chat template")),
+            Err(fault) => Err(refusal(&fault)),
         }
     }
 
-    fn fill(&self, roles: &[Speaker], contents: Vec<String>, most: usize) -> core::result::Result<String, String> {
-        let messages: Vec<Value> = roles
-            .iter()
-            .zip(contents)
-            .map(|(role, content)| context! { role => role.name(), content => content })
-            .collect();
-        let mut environment = environment().map_err(|error| one_line(&error))?;
-        environment.set_fuel(Some(FUEL));
-        environment.set_recursion_limit(DEPTH);
-        let now = self.now;
-        environment.add_function("strftime_now", move |format: &str| now.format(format).map_err(refusal));
-        let token = |name: &Option<String>| name.as_ref().map_or(Value::UNDEFINED, Value::from);
-        let mut values: BTreeMap<&str, Value> =
-            self.arguments.iter().map(|(name, value)| (name.as_str(), value.value())).collect();
-        values.extend([
-            ("messages", messages.into()),
-            ("tools", ().into()),
-            ("documents", ().into()),
-            ("add_generation_prompt", true.into()),
-            ("bos_token", token(&self.bos)),
-            ("eos_token", token(&self.eos)),
-        ]);
-        let template = environment.template_from_str(&self.source).map_err(|error| one_line(&error))?;
-        let text = template.render(values).map_err(|error| one_line(&error))?;
-        if text.len() > most {
-            return Err(format!("it writes more than {most} bytes"));
-        }
-        Ok(text)
+    fn fill(&self, turns: &[Turn], contents: &[String], meter: &Meter) -> core::result::Result<String, Fault> {
+        let message = |(turn, content): (&Turn, &String)| {
+            let entries = vec![("role", Value::text(turn.role.name())), ("content", Value::text(content))];
+            jinja::dict(entries, meter)
+        };
+        let messages = turns.iter().zip(contents).map(message).collect::<core::result::Result<_, _>>()?;
+        let token = |name: &Option<String>, what| name.as_deref().map_or_else(|| Value::Undefined(what), Value::text);
+        let mut values = vec![
+            ("messages", jinja::list(messages, meter)?),
+            ("tools", Value::None),
+            ("documents", Value::None),
+            ("add_generation_prompt", Value::Bool(true)),
+            ("bos_token", token(&self.bos, "bos_token".into())),
+            ("eos_token", token(&self.eos, "eos_token".into())),
+        ];
+        values.splice(0..0, self.arguments.iter().map(|(name, value)| (name.as_str(), value.value())));
+        jinja::render(&self.source, values, self.now, meter)
     }
 }
 
-/// The template's own message, with its line.
-fn one_line(error: &minijinja::Error) -> String {
-    let detail = error.detail().filter(|detail| !detail.trim().is_empty());
-    let said = detail.map_or_else(|| error.kind().to_string(), str::to_owned);
-    let said = match error.kind() {
-        ErrorKind::OutOfFuel => format!("it runs more than {FUEL} instructions"),
-        _ => crate::error::printable(&said),
+/// The error of a template that gives no text, with its line.
+fn refusal(fault: &Fault) -> Error {
+    let said = match &fault.why {
+        Why::Interrupted => return Error::new(Kind::Interrupted, "the template was stopped").field("chat template"),
+        Why::Work => "it takes more steps than a template may".into(),
+        Why::Said(message) if message.trim().is_empty() => "it refuses the conversation without a word".into(),
+        Why::Said(message) => crate::error::printable(message),
     };
-    match error.line() {
+    let said = match fault.line {
         Some(line) => format!("line {line}: {said}"),
         None => said,
-    }
+    };
+    Error::data(said).field("chat template")
 }
 
 /// `source` with the tags by which training code finds replies, `{% generation %}` and its end, turned into a condition that
@@ -194,7 +179,7 @@ fn without_generation_tags(source: &str) -> String {
     out + rest
 }
 
-/// What stands between quotes in `source`. Quotes outside of tags are taken for such, too, which does no harm.
+/// What stands between quotes in `source`, the first of it. Quotes outside of tags are taken for such, too, which does no harm.
 fn literals(source: &str) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     for tag in source.split("{{").flat_map(|part| part.split("{%")) {
@@ -206,6 +191,9 @@ fn literals(source: &str) -> Vec<String> {
             }
             if !literal.trim().is_empty() && !out.contains(&literal) {
                 out.push(literal);
+            }
+            if out.len() == MOST_LITERALS {
+                return out;
             }
         }
     }

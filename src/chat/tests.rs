@@ -5,9 +5,6 @@ use super::{Speaker, Template, Turn, from_note, to_note, tokens};
 use crate::os::calendar::Moment;
 use crate::tokenizer::{PreTokenizer, Specials, Token, TokenKind, Tokenizer, Vocabulary, VocabularyModel};
 
-#[global_allocator]
-static ALLOCATOR: crate::os::budget::Budgeted = crate::os::budget::Budgeted;
-
 const CHATML: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}\
     {{ '<|im_start|>system\\nBe kind.<|im_end|>\\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\\n' + \
     message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}\
@@ -254,6 +251,20 @@ fn what_is_said_is_read_in_linear_time() {
     // A scan to the end from each of them would take minutes.
     let text = "<".repeat(400_000);
     assert!(tokens(&user(&text), &template, &tokenizer).expect("a text").len() >= text.len());
+
+    // Words of a template that it may look for, each of which is looked for in what is said.
+    let words: String = (0..100_000).map(|i| format!("{{# 'word {i}' #}}")).collect();
+    let looks = "{{ messages[0].content }}{{ '!' if messages[0].content | upper == messages[0].content }}";
+    let template = Template::new(&(looks.to_owned() + &words), &tokenizer, NOW);
+    assert!(template.render(&user("x")).is_ok());
+    assert!(tokens(&user(&text), &template, &tokenizer).expect("a text").len() >= text.len());
+
+    // A template that writes all names of a vocabulary.
+    let names: Vec<String> = (0..20_000).map(|i| format!("<{i}>")).collect();
+    let section = vocabulary(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
+    let template = Template::new(&(names.concat() + "{{ messages[0].content }}"), &tokenizer, NOW);
+    assert!(tokens(&user(&text), &template, &tokenizer).expect("a text").len() >= text.len());
 }
 
 #[test]
@@ -298,7 +309,6 @@ fn a_note_that_is_no_conversation_is_refused() {
 fn templates_that_compute_without_bound_are_stopped() {
     let section = vocabulary(&["<s>", "</s>"]);
     let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
-    crate::os::fault::watch_stacks();
     let doubled = "{% set x = 'aaaaaaaaaaaaaaaa' %}".to_owned() + &"{% set x = x ~ x %}".repeat(60) + "{{ x }}";
     let nested = "{% if true %}".repeat(2000) + &"{% endif %}".repeat(2000);
     let parentheses = "{{ ".to_owned() + &"(".repeat(2000) + "1" + &")".repeat(2000) + " }}";
@@ -314,7 +324,7 @@ fn templates_that_compute_without_bound_are_stopped() {
     let say = "{{ messages[0].content }}";
     let cases: &[(&str, &str)] = &[
         // Turns.
-        ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "MiB"),
+        ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "steps"),
         ("{% for i in range(100001) %}{% endfor %}", ""),
         ("{% for i in range(0, 10**9, 1) %}{% endfor %}", ""),
         ("{% for i in range(-(10**9), 10**9) %}{% endfor %}", ""),
@@ -322,7 +332,7 @@ fn templates_that_compute_without_bound_are_stopped() {
         ("{% for a in range(999) recursive %}{{ loop(range(999)) }}{% endfor %}", ""),
         ("{{ range(10**9) | list | length }}", ""),
         ("{{ range(100000) | map('upper') | list | length }}{{ range(10**7) | last }}", ""),
-        (&busy, "instructions"),
+        (&busy, "steps"),
         // Memory.
         ("{{ 'x' * 10**11 }}", ""),
         ("{{ 'x' * 10**8 }}", ""),
@@ -330,19 +340,19 @@ fn templates_that_compute_without_bound_are_stopped() {
         ("{{ [0] * 2**30 }}", ""),
         ("{{ ([0] * 2**20) * 2**20 }}", ""),
         ("{{ 10**10**10 }}", ""),
-        ("{{ range(100000) | list | join('x' * 10000) }}", "MiB"),
-        ("{{ ('a' * 10000).replace('a', 'x' * 100000) }}", "instructions"),
+        ("{{ range(100000) | list | join('x' * 10000) }}", "steps"),
+        ("{{ ('a' * 10000).replace('a', 'x' * 100000) }}", "steps"),
         ("{{ ('a' * 10**6).split('a') | list | tojson | tojson }}", ""),
-        (&doubled, "MiB"),
-        (&grown(60, "n.x ~ n.x", ""), "MiB"),
-        (&grown(60, "n.x * 9", ""), "MiB"),
-        (&grown(60, "n.x.upper() ~ n.x.lower()", ""), "MiB"),
-        (&grown(60, "n.x.replace('a', 'aaa')", ""), "instructions"),
-        (&grown(60, "n.x | tojson | tojson | tojson", ""), "MiB"),
-        (&grown(60, "[n.x, n.x] | string", ""), "instructions"),
-        (&grown(60, "(n.x ~ ',').split(',') | join('bb' ~ n.x)", ""), "MiB"),
-        (&grown(60, "[n.x, n.x]", "{{ n.x }}"), "MiB"),
-        (&grown(60, "{'a': n.x, 'b': n.x}", "{{ n.x | tojson }}"), "MiB"),
+        (&doubled, "steps"),
+        (&grown(60, "n.x ~ n.x", ""), "steps"),
+        (&grown(60, "n.x * 9", ""), "steps"),
+        (&grown(60, "n.x.upper() ~ n.x.lower()", ""), "steps"),
+        (&grown(60, "n.x.replace('a', 'aaa')", ""), "steps"),
+        (&grown(60, "n.x | tojson | tojson | tojson", ""), "steps"),
+        (&grown(60, "[n.x, n.x] | string", ""), "steps"),
+        (&grown(60, "(n.x ~ ',').split(',') | join('bb' ~ n.x)", ""), "steps"),
+        (&grown(60, "[n.x, n.x]", "{{ n.x }}"), "steps"),
+        (&grown(60, "{'a': n.x, 'b': n.x}", "{{ n.x | tojson }}"), "steps"),
         // Values within one another, and within themselves.
         (&grown(20_000, "{'a': n.x}", "{{ n.x }}"), "values into one another"),
         (&grown(20_000, "{'a': n.x}", "{{ n.x | tojson }}"), "values into one another"),
@@ -380,7 +390,7 @@ fn templates_that_compute_without_bound_are_stopped() {
         ("{% if %}", ""),
         ("{{ raise_exception('no such role') }}", "no such role"),
         ("{{ raise_exception('a\nb\u{1b}[2J') }}", ""),
-        ("{{ raise_exception('') }}{{ raise_exception(' \n') }}", "invalid operation"),
+        ("{{ raise_exception('') }}{{ raise_exception(' \n') }}", "without a word"),
         ("{{ strftime_now('%Q') }}", "strftime_now"),
         ("{{ messages | nosuch }}", "nosuch"),
         ("{{ 1 / 0 }}", ""),

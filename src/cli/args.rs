@@ -21,6 +21,9 @@ pub(crate) struct Cli {
     /// What to do
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Keep the right to open any file and to make any system call
+    #[arg(long, global = true)]
+    pub(crate) no_sandbox: bool,
 }
 
 /// The commands.

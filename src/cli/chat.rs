@@ -219,6 +219,10 @@ impl Chatting<'_> {
 
     /// A line cannot be answered, and the conversation goes on without it.
     fn failed(&mut self, error: Error) {
+        if error.kind() == Kind::Interrupted {
+            interrupt::handled();
+            return note(format_args!("whit: stopped"));
+        }
         self.failure = Some(error.kind());
         note(format_args!("whit: {}", with_flags(&error)));
     }

@@ -14,7 +14,7 @@ use whit::model::{Model, SessionOptions};
 use whit::os::clusters::{Cluster, clusters};
 use whit::os::cpu;
 use whit::os::thermal::{Condition, condition};
-use whit::os::{interrupt, machine, memory, storage};
+use whit::os::{interrupt, machine, memory, sandbox, storage};
 
 /// Positions of the cache that must fit beside the model, if it has so many.
 const CONTEXT: usize = 2048;
@@ -208,6 +208,8 @@ impl Diagnosis {
             .number("celsius", condition.celsius.unwrap_or(f64::NAN))
             .raw("held_back_now", texts(&condition.now))
             .raw("held_back_before", texts(&condition.before))
+            .raw("confined_files", sandbox::state().paths)
+            .raw("confined_calls", sandbox::state().calls)
             .raw("limits", json::list(limits))
             .number("storage_bytes_per_second", self.stored.unwrap_or(f64::NAN))
             .text("model", &self.model)

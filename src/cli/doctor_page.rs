@@ -7,6 +7,7 @@ use whit::error::printable;
 use whit::inspect::{Bound, MachineLimits};
 use whit::kernels;
 use whit::os::clusters::Cluster;
+use whit::os::sandbox::{self, Confinement};
 use whit::os::thermal::Condition;
 
 /// Width of the names of lines.
@@ -50,6 +51,7 @@ impl Diagnosis {
         field(page, "memory", &format!("{}, free {}, {limit}", size(machine.total), size(machine.available)));
         field(page, "pages", &machine.page.map_or_else(|| "not reported".into(), |page| format!("{page} bytes")));
         field(page, "condition", &condition_text(&machine.condition));
+        field(page, "confined", confinement_text(sandbox::state()));
     }
 
     fn tell_limits(&self, page: &mut String) {
@@ -204,6 +206,16 @@ fn kernels_text() -> String {
     let names: Vec<_> = kernels::available().map(|kernels| kernels.name).collect();
     let lacking = kernels::unavailable().map(|(name, missing)| format!("; {name} lacks {}", missing.join(", ")));
     format!("{}, the best of {}{}", kernels::detect().name, names.join(", "), lacking.collect::<String>())
+}
+
+/// What the program has given up.
+fn confinement_text(confinement: Confinement) -> &'static str {
+    match (confinement.paths, confinement.calls) {
+        (true, true) => "to the files that are named; no network, no other programs",
+        (false, true) => "no network, no other programs; any file (this kernel has no Landlock)",
+        (true, false) => "to the files that are named; any system call (the system takes no filter)",
+        (false, false) => "no: it was not wanted, or the system cannot",
+    }
 }
 
 fn condition_text(condition: &Condition) -> String {

@@ -17,6 +17,7 @@ mod output;
 mod plan;
 mod progress;
 mod sampling;
+mod sandbox;
 mod session_file;
 mod setup;
 mod streaming;
@@ -27,21 +28,29 @@ mod views;
 mod writing;
 
 use args::{Cli, Command};
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 use output::{End, Outcome, note};
 use std::io::IsTerminal;
 use whit::error::{Error, Kind};
 use whit::failure;
 
-/// Runs the command of the process's arguments and returns the exit code.
-pub(crate) fn run() -> u8 {
+/// Runs the command of the process's arguments, after `prepare`, and returns the exit code.
+pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
     if whit::os::has_no_output() {
         let error = Error::new(Kind::Io, "it is closed, so nothing can be written").in_file("standard output");
         return exit_code(Err(error.hint("> /dev/null throws it away").into()));
     }
-    match Cli::try_parse() {
-        Ok(cli) => exit_code(command(cli.command)),
+    let arguments = Cli::command().try_get_matches();
+    match arguments.and_then(|arguments| Ok((Cli::from_arg_matches(&arguments)?, arguments))) {
+        Ok((cli, arguments)) => {
+            // Before the first thread, which would keep what the others give up.
+            if !cli.no_sandbox {
+                sandbox::confine(&cli.command, &arguments);
+            }
+            prepare();
+            exit_code(command(cli.command))
+        }
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 let mut out = output::Output::new();

@@ -1,7 +1,6 @@
-//! Signals that are raised at the instruction that touches a page. SIGBUS: a mapped file was cut, or its storage failed, while it was
-//! in use; this ends the program with a message instead of a core dump. SIGSEGV: a thread with a budget has used up its stack; it
-//! is given up ([`super::budget`]). And the signals by which others ask a program to end. For programs; a library leaves signals
-//! alone.
+//! Signals that are raised at the instruction that touches a page: SIGBUS, where a mapped file was cut, or its storage failed, while it
+//! was in use. This ends the program with a message instead of a core dump; so does memory that is missing. And the signals by which
+//! others ask a program to end. For programs; a library leaves signals alone.
 #![allow(unsafe_code)]
 
 #[cfg(not(unix))]
@@ -11,9 +10,6 @@ mod elsewhere {
 
     /// Nothing: no such signal is known here.
     pub fn watch_files(_line: impl Fn(&Error) -> String + Send + Sync + 'static, _exit_code: u8) {}
-
-    /// Nothing: no such signal is known here.
-    pub fn watch_stacks() {}
 
     /// Nothing: the program ends as the system has it.
     pub fn watch_memory(_line: impl Fn(&Error) -> String, _exit_code: u8) {}
@@ -30,18 +26,20 @@ mod elsewhere {
 }
 
 #[cfg(not(unix))]
+pub use elsewhere::watch_files;
+#[cfg(not(unix))]
 pub(super) use elsewhere::{Watch, watch};
 #[cfg(not(unix))]
-pub use elsewhere::{watch_ends, watch_files, watch_memory, watch_stacks};
+pub use elsewhere::{watch_ends, watch_files, watch_memory};
 #[cfg(unix)]
 pub(super) use unix::{Watch, watch};
 #[cfg(unix)]
-pub use unix::{watch_ends, watch_files, watch_memory, watch_stacks};
+pub use unix::{watch_ends, watch_files, watch_memory};
 
 #[cfg(unix)]
 mod unix {
     use crate::error::{Error, Kind};
-    use crate::os::{budget, interrupt, sys};
+    use crate::os::{allocator, interrupt, sys};
     use core::ptr::null_mut;
     use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
     use std::path::Path;
@@ -87,9 +85,8 @@ mod unix {
     static NO_MEMORY: OnceLock<(Message, u8)> = OnceLock::new();
     /// Known once files are watched.
     static HOW_TO_END: OnceLock<Ending> = OnceLock::new();
-    /// What was done about each signal before.
-    static BEFORE_BUS: OnceLock<libc::sigaction> = OnceLock::new();
-    static BEFORE_SEGV: OnceLock<libc::sigaction> = OnceLock::new();
+    /// What was done about the signal before.
+    static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
     /// The terminal as it was before lines were edited on it.
     static TERMINAL: OnceLock<Option<libc::termios>> = OnceLock::new();
 
@@ -101,28 +98,23 @@ mod unix {
         HOW_TO_END.get_or_init(|| Ending { line: Box::new(line), exit_code });
         // SAFETY: no handler is installed; the write that the signal would end the program for returns an error instead.
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-        BEFORE_BUS.get_or_init(|| set_handler(libc::SIGBUS, on_bus));
+        BEFORE.get_or_init(|| set_handler(libc::SIGBUS, on_bus));
     }
 
     /// Ends the program with `exit_code` where there is no memory for what it asks for, if its allocator is
-    /// [`budget::Budgeted`]. Before that the error goes to standard error, as `line` words it.
+    /// [`allocator::Telling`]. Before that the error goes to standard error, as `line` words it.
     pub fn watch_memory(line: impl Fn(&Error) -> String, exit_code: u8) {
         NO_MEMORY.get_or_init(|| {
             let what = format!("there is no memory for another {} bytes", u64::MAX);
             let error = Error::new(Kind::Resources, what).hint("end other programs, or raise the limit");
             (Message::around(&line(&error), &[(u64::MAX.to_string(), 10)]), exit_code)
         });
-        budget::end_without_memory(no_memory);
+        allocator::end_without_memory(no_memory);
     }
 
     fn no_memory(bytes: usize) -> ! {
         let (message, exit_code) = NO_MEMORY.get().expect("it was said before anybody was told to come here");
         end(message, bytes, *exit_code)
-    }
-
-    /// Has threads with a budget end with their stacks, and not the program.
-    pub fn watch_stacks() {
-        BEFORE_SEGV.get_or_init(|| set_handler(libc::SIGSEGV, on_segv));
     }
 
     /// Has SIGTERM and SIGHUP be taken as [`interrupt::end`] says, unless they are ignored, as by nohup. Where nobody watches, and
@@ -210,8 +202,8 @@ mod unix {
     }
 
     /// The signal is not for us: from now on it is as it was before.
-    fn pass_on(signal: libc::c_int, before: &OnceLock<libc::sigaction>, was_sent: bool) {
-        if let Some(before) = before.get() {
+    fn pass_on(signal: libc::c_int, was_sent: bool) {
+        if let Some(before) = BEFORE.get() {
             // SAFETY: the action is one that the system has given.
             unsafe { libc::sigaction(signal, before, null_mut()) };
         }
@@ -224,14 +216,6 @@ mod unix {
 
     // Handlers do only what they may: no heap, no locks.
 
-    extern "C" fn on_segv(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-        let address = address(info);
-        if let Some(address) = address {
-            budget::untouchable(address);
-        }
-        pass_on(signal, &BEFORE_SEGV, address.is_none());
-    }
-
     extern "C" fn on_bus(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
         let address = address(info);
         let mut next = NEWEST.load(Ordering::Acquire);
@@ -243,7 +227,7 @@ mod unix {
             }
             next = file.older.load(Ordering::Relaxed);
         }
-        pass_on(signal, &BEFORE_BUS, address.is_none());
+        pass_on(signal, address.is_none());
     }
 
     extern "C" fn on_end(signal: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {

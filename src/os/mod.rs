@@ -1,7 +1,7 @@
 //! What the operating system gives: mapped files, atomic replacement, memory, cores, clocks; and how the machine is.
 
+pub mod allocator;
 pub mod atomic;
-pub mod budget;
 pub mod calendar;
 mod cgroup;
 pub mod clock;
@@ -17,6 +17,7 @@ pub mod memory;
 mod mmap;
 pub mod owned;
 mod regular;
+pub mod sandbox;
 pub mod storage;
 pub mod stream;
 mod sys;

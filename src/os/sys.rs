@@ -94,39 +94,11 @@ pub(super) fn utc_offset(_seconds: i64) -> i64 {
     0
 }
 
-/// The lowest address of this thread's stack, near the page that guards it; `None` where the system does not say.
-#[cfg(target_os = "linux")]
-pub(super) fn stack_end() -> Option<usize> {
-    let mut attributes = core::mem::MaybeUninit::<libc::pthread_attr_t>::zeroed();
-    // SAFETY: the thread is the one that asks, and `attributes` is writable and of the type asked for.
-    if unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) } != 0 {
-        return None;
-    }
-    let (mut end, mut bytes) = (core::ptr::null_mut(), 0);
-    // SAFETY: the call before has filled `attributes`; the others are writable.
-    let code = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut end, &mut bytes) };
-    // SAFETY: `attributes` is not used any more.
-    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
-    (code == 0).then_some(end.addr())
-}
-
-/// The lowest address of this thread's stack, near the page that guards it; `None` where the system does not say.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn stack_end() -> Option<usize> {
-    None
-}
-
 /// Waits for a signal, in a signal's handler too.
 #[cfg(unix)]
 pub(super) fn wait() {
     // SAFETY: the call takes nothing and always returns.
     unsafe { libc::pause() };
-}
-
-/// Waits for a while.
-#[cfg(not(unix))]
-pub(super) fn wait() {
-    std::thread::park();
 }
 
 /// Tells the system that bytes of `file` will be read soon.
@@ -210,4 +182,68 @@ pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
         }
     }
     file.set_len(bytes)
+}
+
+/// Gives up every right that a program started later could bring; false where the system cannot.
+#[cfg(target_os = "linux")]
+pub(super) fn no_new_privileges() -> bool {
+    // SAFETY: the call takes numbers.
+    unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 }
+}
+
+/// Has the kernel ask `filter` before each call of this thread; false where it does not.
+#[cfg(target_os = "linux")]
+pub(super) fn filter_calls(filter: &[super::sandbox::calls::Instruction]) -> bool {
+    let of = |&(code, jt, jf, k): &_| libc::sock_filter { code, jt, jf, k };
+    let mut instructions: Vec<libc::sock_filter> = filter.iter().map(of).collect();
+    let Ok(len) = instructions.len().try_into() else { return false };
+    let program = libc::sock_fprog { len, filter: instructions.as_mut_ptr() };
+    // SAFETY: `program` and the instructions that it points to live as long as the call, which copies them.
+    unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0 }
+}
+
+/// The version of Landlock that the kernel has.
+#[cfg(target_os = "linux")]
+pub(super) fn landlock_version() -> Option<u32> {
+    const VERSION: u32 = 1;
+    // SAFETY: with this flag the call reads nothing and gives a number, -1 for an error.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, core::ptr::null::<u8>(), 0_usize, VERSION) };
+    u32::try_from(version).ok().filter(|version| *version > 0)
+}
+
+/// An empty list of Landlock's rules about the rights in `handled`.
+#[cfg(target_os = "linux")]
+pub(super) fn landlock_rules(handled: u64) -> Option<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the call reads 8 bytes, which the first version's structure has, and gives a new descriptor or -1.
+    let made = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const handled, 8_usize, 0_u32) };
+    let descriptor = i32::try_from(made).ok().filter(|descriptor| *descriptor >= 0)?;
+    // SAFETY: the descriptor is new, so nobody else owns it.
+    Some(unsafe { std::os::fd::OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Allows `rights` on the file at `place`, or on all in the folder there.
+#[cfg(target_os = "linux")]
+pub(super) fn landlock_allow(rules: &std::os::fd::OwnedFd, place: &File, rights: u64) {
+    use std::os::fd::AsRawFd;
+    /// As the kernel has it.
+    #[repr(C, packed)]
+    struct Beneath {
+        rights: u64,
+        place: i32,
+    }
+    const BENEATH: u32 = 1;
+    let beneath = Beneath { rights, place: place.as_raw_fd() };
+    // SAFETY: both descriptors are open, and `beneath` is readable and of the form that this kind of rule has. A rule that is
+    // refused allows nothing.
+    unsafe { libc::syscall(libc::SYS_landlock_add_rule, rules.as_raw_fd(), BENEATH, &raw const beneath, 0_u32) };
+}
+
+/// Holds this thread to the rules; false where the kernel does not.
+#[cfg(target_os = "linux")]
+pub(super) fn landlock_restrict(rules: &std::os::fd::OwnedFd) -> bool {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the descriptor is open; the call takes no pointers.
+    unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0_u32) == 0 }
 }

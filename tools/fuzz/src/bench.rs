@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quantize::convert::{self, Dtypes};
 use quantize::source::{Checkpoint, OpenOptions, WordVectors};
@@ -26,6 +27,8 @@ pub type Files = Vec<(String, Vec<u8>)>;
 const WRITTEN: usize = 4;
 /// Positions that saved texts go on in, where the model sets no limit.
 const MOST_POSITIONS: usize = 256;
+/// Processor time that reading a case may take.
+const MOST_WORK: Duration = Duration::from_secs(1);
 /// Bytes of an error message, at most.
 const MAX_MESSAGE: usize = 2000;
 
@@ -34,8 +37,6 @@ const MAX_MESSAGE: usize = 2000;
 pub enum Stop {
     /// The input was refused.
     Refused(Error),
-    /// The input was refused, and what it took is not given back: the process must end.
-    Spent(Error),
     /// A promise was broken; this says which.
     Broken(String),
 }
@@ -68,7 +69,7 @@ impl Bound {
     pub const PICKLE: Bound = Bound { peak: [16 << 20, 160], largest: [1 << 20, 64] };
     /// Of word vectors. A word takes 40 bytes and two in a table of words, which grow by doubling, and four of the file at least.
     pub const WORDS: Bound = Bound { peak: [16 << 20, 64], largest: [1 << 20, 24] };
-    /// Of a chat template: what it may ask for in all, 64 MiB and 64 bytes for each of the messages.
+    /// Of a chat template: what it pays for by the byte, 64 MiB and 64 bytes for each of the messages.
     pub const TEMPLATE: Bound = Bound { peak: [72 << 20, 256], largest: [64 << 20, 64] };
 }
 
@@ -110,7 +111,9 @@ impl Bench {
 
     /// Runs a reader of `bytes` bytes and holds it to the bound.
     pub fn reading<T>(&mut self, bytes: usize, read: impl FnOnce() -> whit::Result<T>) -> Result<T, Stop> {
+        let before = processor_time();
         let (result, usage) = memory::measured(read);
+        let work = processor_time().saturating_sub(before);
         self.usage = self.usage.max(usage);
         let over = |used: usize, [base, per_byte]: [usize; 2]| used > base + per_byte * bytes;
         if over(usage.peak, self.bound.peak) {
@@ -118,6 +121,9 @@ impl Bench {
         }
         if over(usage.largest, self.bound.largest) {
             return Err(Stop::Broken(format!("reading {bytes} bytes allocated {} at once", usage.largest)));
+        }
+        if work > MOST_WORK {
+            return Err(Stop::Broken(format!("reading {bytes} bytes took {} ms of work", work.as_millis())));
         }
         result.map_err(|error| match complaint(&error) {
             Some(what) => Stop::Broken(format!("{what}: {error}")),
@@ -250,6 +256,12 @@ impl Bench {
             _ => Ok(()),
         }
     }
+}
+
+/// The time that this thread has had of a processor; zero where the system does not say.
+pub(crate) fn processor_time() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(told.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).unwrap_or(0))
 }
 
 /// Texts that make tokenizers work: what the tiny vocabularies spell, and what none spells.

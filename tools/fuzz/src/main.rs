@@ -42,8 +42,6 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    // As the programs do.
-    whit::os::fault::watch_stacks();
     match run(&Args::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -116,7 +114,7 @@ fn replay(target: &dyn Target, args: &Args, place: &str) -> Result<bool, String>
     let _ = std::fs::remove_dir_all(&folder);
     match &verdict {
         Ok(()) => println!("accepted"),
-        Err(Stop::Refused(error) | Stop::Spent(error)) => println!("refused: {error}"),
+        Err(Stop::Refused(error)) => println!("refused: {error}"),
         Err(Stop::Broken(what)) => println!("FINDING {what}"),
     }
     println!("heap: {:?}", bench.usage());

@@ -1,11 +1,8 @@
-//! A global allocator that counts: what is live, the most that was, the largest single allocation. Below it is the program's own, which
-//! keeps budgets.
+//! A global allocator that counts: what is live, the most that was, the largest single allocation.
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
-use std::alloc::{GlobalAlloc, Layout};
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-use whit::os::budget::Budgeted;
 
 struct Counting;
 
@@ -19,19 +16,18 @@ fn grow(bytes: usize, whole: usize) {
     LARGEST.fetch_max(whole, Relaxed);
 }
 
-// What is counted was given: a request beyond a budget never returns.
-// SAFETY: every call is passed on to the program's allocator as it is; counting touches no memory of it.
+// SAFETY: every call is passed on to the system's allocator as it is; counting touches no memory of it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps GlobalAlloc's contract.
-        let pointer = unsafe { Budgeted.alloc(layout) };
+        let pointer = unsafe { System.alloc(layout) };
         grow(layout.size(), layout.size());
         pointer
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps GlobalAlloc's contract.
-        let pointer = unsafe { Budgeted.alloc_zeroed(layout) };
+        let pointer = unsafe { System.alloc_zeroed(layout) };
         grow(layout.size(), layout.size());
         pointer
     }
@@ -39,12 +35,12 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Relaxed);
         // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { Budgeted.dealloc(pointer, layout) }
+        unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller keeps GlobalAlloc's contract.
-        let moved = unsafe { Budgeted.realloc(pointer, layout, new_size) };
+        let moved = unsafe { System.realloc(pointer, layout, new_size) };
         // While it moved, both were there.
         grow(new_size, new_size);
         LIVE.fetch_sub(layout.size(), Relaxed);

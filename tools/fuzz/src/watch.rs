@@ -13,7 +13,7 @@ use crate::memory::Usage;
 use crate::worker::{CURRENT, masked};
 
 /// A case that runs longer hangs.
-const HANG: Duration = Duration::from_secs(5);
+const HANG: Duration = Duration::from_secs(10);
 /// A process that has not begun its first case by then hangs too.
 const START: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(100);
@@ -73,8 +73,6 @@ struct Slot {
     seen: Option<u64>,
     since: Instant,
     done: bool,
-    /// It ended since it holds what it cannot give back; where the next one goes on.
-    next: Option<u64>,
     killed: bool,
 }
 
@@ -116,7 +114,6 @@ fn watch(
         match receive.recv_timeout(TICK) {
             Ok((index, Event::Line(line))) => {
                 slots[index].done |= line == "done";
-                slots[index].next = line.strip_prefix("next\t").and_then(|next| next.parse().ok());
                 take(campaign, &line, report);
             }
             Ok((index, Event::End)) => {
@@ -124,10 +121,6 @@ fn watch(
                 let status = slot.child.wait()?;
                 if slot.done {
                     running -= 1;
-                    continue;
-                }
-                if let Some(next) = slot.next {
-                    *slot = start(campaign, index, next, slot.folder.clone(), begin, send)?;
                     continue;
                 }
                 let Some(case) = current(slot) else {
@@ -203,7 +196,7 @@ fn start(
             let _ = send.send((index, Event::End));
         });
     }
-    Ok(Slot { child, folder, seen: None, since: Instant::now(), done: false, next: None, killed: false })
+    Ok(Slot { child, folder, seen: None, since: Instant::now(), done: false, killed: false })
 }
 
 fn take(campaign: &Campaign, line: &str, report: &mut Report) {

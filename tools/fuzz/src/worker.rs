@@ -83,15 +83,9 @@ pub fn run(target: &dyn Target, share: &Share) -> Result<(), String> {
         marked.map_err(|error| error.to_string())?;
         let started = Instant::now();
         let verdict = case(target, share.seed, number, &mut bench);
-        let spent = matches!(verdict, Err(Stop::Spent(_)));
         tally.slowest = tally.slowest.max((started.elapsed(), number));
         tally.count(number, verdict);
         number = number.saturating_add(share.step);
-        if spent {
-            tally.tell(&bench);
-            say("next", &[&number.to_string()]);
-            return Ok(());
-        }
         if tally.due() {
             tally.tell(&bench);
         }
@@ -123,7 +117,7 @@ impl<'f> Tally<'f> {
         match verdict {
             Ok(()) => self.accepted += 1,
             Err(Stop::Broken(what)) => say("broken", &[&number.to_string(), &what.escape_debug().to_string()]),
-            Err(Stop::Refused(error) | Stop::Spent(error)) => {
+            Err(Stop::Refused(error)) => {
                 let shown = error.to_string().replace(&*self.folder.to_string_lossy(), "");
                 let masked = masked(&shown);
                 if self.messages.len() < MAX_MESSAGES && !self.messages.contains(&masked) {

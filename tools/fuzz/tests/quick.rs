@@ -32,6 +32,7 @@ fn every_broken_promise_is_found() {
         ("abort", "the process ends"),
         ("stack", "the process ends"),
         ("hang", "it hangs"),
+        ("work", "ms of work"),
         ("heap", "bytes of heap"),
         ("allocation", "at once"),
         ("line", "moves the cursor"),

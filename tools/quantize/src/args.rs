@@ -54,6 +54,10 @@ pub struct Args {
     #[arg(long)]
     pub json: bool,
 
+    /// Keeps the right to open any file and to make any system call.
+    #[arg(long)]
+    pub no_sandbox: bool,
+
     /// Prints no progress and no report.
     #[arg(short, long)]
     pub quiet: bool,

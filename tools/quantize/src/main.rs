@@ -14,11 +14,12 @@ use whit::failure;
 use whit::format::{Bytes, File, FileKind, SectionId};
 use whit::model::Model;
 use whit::model::spec::Role;
+use whit::os::sandbox::{self, Paths};
 use whit::os::{Mapping, fault, interrupt};
 use whit::tokenizer::Tokenizer;
 
 #[global_allocator]
-static ALLOCATOR: whit::os::budget::Budgeted = whit::os::budget::Budgeted;
+static ALLOCATOR: whit::os::allocator::Telling = whit::os::allocator::Telling;
 
 fn main() -> ExitCode {
     // As the arguments were typed: they may be what is wrong.
@@ -26,15 +27,21 @@ fn main() -> ExitCode {
     let line = move |error: &Error| failure::line_amid_text(error, as_json, std::io::stderr().is_terminal());
     fault::watch_files(line, failure::exit_code(Kind::Io));
     fault::watch_memory(line, failure::exit_code(Kind::Resources));
-    // Without a handler Ctrl-C still ends the process, only that a partial file stays.
-    let _ = ctrlc::set_handler(|| {
-        if !interrupt::request() {
-            exit(failure::exit_code(Kind::Interrupted).into());
-        }
-    });
     fault::watch_ends();
     let outcome = match Args::try_parse() {
-        Ok(args) => run(&args),
+        Ok(args) => {
+            // Before the first thread, which would keep what the others give up.
+            if !args.no_sandbox {
+                sandbox::confine_process(Some(&paths(&args)));
+            }
+            // Without a handler Ctrl-C still ends the process, only that a partial file stays.
+            let _ = ctrlc::set_handler(|| {
+                if !interrupt::request() {
+                    exit(failure::exit_code(Kind::Interrupted).into());
+                }
+            });
+            run(&args)
+        }
         Err(error) if error.use_stderr() => {
             Err(failure::of_arguments(&error.render().to_string()).hint("see quantize --help"))
         }
@@ -49,6 +56,15 @@ fn main() -> ExitCode {
             ExitCode::from(signal.map_or_else(|| failure::exit_code(error.kind()), failure::exit_code_of_signal))
         }
     }
+}
+
+/// The files of a conversion: those beside the checkpoint, with those that links there lead to, and the folder of the output.
+fn paths(args: &Args) -> Paths {
+    let folders = if args.input.is_dir() { vec![args.input.clone()] } else { sandbox::folders_of(&args.input) };
+    let entries = folders.iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
+    let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink())).map(|entry| entry.path());
+    let read = links.chain(args.tokenizer.clone()).chain([args.input.clone()]).chain(folders.clone()).collect();
+    Paths { read, write: sandbox::folders_of(&args.output) }
 }
 
 /// A line for the user, which is lost where standard error takes none: that is no reason to stop.

@@ -328,3 +328,34 @@ fn a_file_beyond_the_limit_of_the_process_is_an_error() {
         assert_eq!(names(folder.path()), [""; 0], "{limit}");
     }
 }
+
+/// A hub's cache, whose files are links into another of its folders; an output behind a link; a tokenizer elsewhere.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_confined_conversion_finds_all_its_files() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |path: &str| folder.path().join(path);
+    for path in ["models--a--b/blobs", "models--a--b/snapshots/1", "other"] {
+        std::fs::create_dir_all(at(path)).expect("a folder");
+    }
+    for (i, entry) in std::fs::read_dir(fixture()).expect("the fixture").flatten().enumerate() {
+        std::fs::copy(entry.path(), at(&format!("models--a--b/blobs/{i}"))).expect("copied");
+        symlink(format!("../../blobs/{i}"), at("models--a--b/snapshots/1").join(entry.file_name())).expect("a link");
+    }
+    symlink(at("other/real.whit"), at("link.whit")).expect("a link");
+    std::fs::write(at("other/real.whit"), "old").expect("a file");
+    let convert = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quantize"));
+        command.current_dir(folder.path()).arg("models--a--b/snapshots/1").arg("-q").args(arguments);
+        let output = command.output().expect("quantize starts");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    convert(&["--no-sandbox", "-o", "free.whit"]);
+    convert(&["-o", "confined.whit"]);
+    convert(&["-o", "link.whit", "--force"]);
+    let expected = std::fs::read(at("free.whit")).expect("written");
+    for path in ["confined.whit", "other/real.whit"] {
+        assert!(std::fs::read(at(path)).expect("written") == expected, "{path}");
+    }
+}

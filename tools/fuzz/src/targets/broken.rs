@@ -1,11 +1,12 @@
 //! Readers that break each promise, so that it is known that each is watched. They are run by their names only.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use whit::Error;
 
 use super::Target;
-use crate::bench::{Bench, Files, Verdict};
+use crate::bench::{Bench, Files, Verdict, processor_time};
 use crate::random::Random;
 
 /// A way to break a promise.
@@ -15,6 +16,7 @@ pub(super) enum Broken {
     Abort,
     Stack,
     Hang,
+    Work,
     Heap,
     Allocation,
     Line,
@@ -22,11 +24,12 @@ pub(super) enum Broken {
 }
 
 impl Broken {
-    pub(super) const ALL: [Broken; 8] = [
+    pub(super) const ALL: [Broken; 9] = [
         Broken::Panic,
         Broken::Abort,
         Broken::Stack,
         Broken::Hang,
+        Broken::Work,
         Broken::Heap,
         Broken::Allocation,
         Broken::Line,
@@ -39,6 +42,10 @@ impl Broken {
             Broken::Abort => std::process::abort(),
             Broken::Stack => drop(black_box(endless(1))),
             Broken::Hang => std::thread::park(),
+            Broken::Work => {
+                let end = processor_time() + Duration::from_millis(1_100);
+                while processor_time() < end {}
+            }
             Broken::Heap => drop(black_box((0..40).map(|_| vec![1_u8; 1 << 19]).collect::<Vec<_>>())),
             Broken::Allocation => drop(black_box(vec![1_u8; 2 << 20])),
             Broken::Line => return Err(Error::data("two\nlines").at(0)),
@@ -61,6 +68,7 @@ impl Target for Broken {
             Broken::Abort => "broken-abort",
             Broken::Stack => "broken-stack",
             Broken::Hang => "broken-hang",
+            Broken::Work => "broken-work",
             Broken::Heap => "broken-heap",
             Broken::Allocation => "broken-allocation",
             Broken::Line => "broken-line",

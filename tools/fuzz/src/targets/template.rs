@@ -1,5 +1,4 @@
-//! A model's chat template, and conversations to fill it with. A template may ask for so much memory or stack that it is given up,
-//! which leaves a thread behind: then the process ends and another goes on.
+//! A model's chat template, and conversations to fill it with.
 
 use super::{Target, whit_file};
 use crate::bench::{Bench, Bound, Files, Stop, Verdict};
@@ -13,8 +12,6 @@ use whit::tokenizer::TokenKind;
 
 pub(super) struct ChatTemplate;
 
-/// Parts of the messages of templates that were given up.
-const GIVEN_UP: [&str; 2] = ["MiB of memory", "values into one another"];
 /// Writes what is said and nothing else: no control token may come of it.
 const BARE: &str = "{% for m in messages %}{{ m.content }}{% endfor %}";
 /// In the manner of published ones.
@@ -60,6 +57,41 @@ const VALUES: [&str; 28] = [
 ];
 /// A namespace's value within itself.
 const NESTED: [&str; 4] = ["[ns.n]", "{'a': ns.n}", "[ns.n, ns.n]", "namespace(n=ns.n)"];
+/// What takes much work where `x` is long.
+const EXPENSIVE: [&str; 32] = [
+    "x == x ~ ''",
+    "x < x ~ 'a'",
+    "x[-1]",
+    "x[1:]",
+    "x[::-1]",
+    "'b' in x",
+    "[x, x] == [x ~ '', x]",
+    "x ~ x",
+    "x * 9",
+    "x.find('b') + x.count('a')",
+    "x.replace('a', 'bb')",
+    "x | replace('a', x)",
+    "x.split('a') | length",
+    "x.split() | join('b')",
+    "x | list | unique",
+    "x | list | join(x)",
+    "x | list | sort(reverse=true)",
+    "[x, x ~ 'b'] | sort | last",
+    "x | list | groupby(0)",
+    "x | tojson | tojson",
+    "x | title | upper | lower",
+    "x | indent(99, true)",
+    "x.strip('cba')",
+    "x | trim('cba')",
+    "x.center(99999)",
+    "x.splitlines(true)",
+    "'%9999s' % x",
+    "'{0}{0}'.format(x)",
+    "x | batch(3) | list | tojson",
+    "x | map('upper') | select('eq', 'A') | list",
+    "{x: x, x ~ 'a': x}[x]",
+    "range(9999) | map('string') | join(x)",
+];
 /// Conditions.
 const TRUTHS: [&str; 8] = [
     "true",
@@ -107,7 +139,7 @@ impl Target for ChatTemplate {
         let template = Template::new(&source, tokenizer, Moment::utc(0));
         let turns: Vec<Turn> = (0..random.within(1, 5)).map(|i| turn(i, random)).collect();
         let bytes = source.len() + turns.iter().map(|turn| turn.text.len()).sum::<usize>();
-        let made = bench.reading(bytes, || tokens(&turns, &template, tokenizer)).map_err(given_up)?;
+        let made = bench.reading(bytes, || tokens(&turns, &template, tokenizer))?;
         if let Some(token) = made.iter().find(|token| **token as usize >= tokenizer.vocab_size()) {
             return Err(Stop::Broken(format!("token {token} of {}", tokenizer.vocab_size())));
         }
@@ -117,14 +149,6 @@ impl Target for ChatTemplate {
             return Err(Stop::Broken(format!("what was said became {controls} control tokens")));
         }
         Ok(())
-    }
-}
-
-/// A refusal for memory or stack leaves a thread behind.
-fn given_up(stop: Stop) -> Stop {
-    match stop {
-        Stop::Refused(error) if GIVEN_UP.iter().any(|said| error.message().contains(said)) => Stop::Spent(error),
-        stop => stop,
     }
 }
 
@@ -149,7 +173,7 @@ fn statement(random: &mut Random, depth: usize) -> String {
     let value = random.pick(&VALUES);
     let truth = random.pick(&TRUTHS);
     let inner = if depth > 0 { statements(random, depth - 1) } else { "{{ m.content }}".into() };
-    match random.below(13) {
+    match random.below(14) {
         0..=2 => format!("{{{{ {value} }}}}"),
         3 | 4 => format!("{{% for m in messages %}}{inner}{{% endfor %}}"),
         5 => format!("{{% for i in range({}) %}}{inner}{{% endfor %}}", random.pick(&[0, 3, 40, 100_000])),
@@ -161,6 +185,13 @@ fn statement(random: &mut Random, depth: usize) -> String {
             format!("{{% for i in range({turns}) %}}{{% set ns.n = {nested} %}}{{% endfor %}}{inner}")
         }
         11 => format!("{{% macro f(x) %}}{inner}{{% endmacro %}}{{{{ f({value}) }}}}"),
+        12 => {
+            let (text, turns) = (random.pick(&["a", "a\\n", "é "]), random.pick(&[3, 400, 100_000]));
+            let (length, work) = (random.pick(&[9, 999, 99_999, 3_999_999]), random.pick(&EXPENSIVE));
+            format!(
+                "{{% set x = '{text}' * {length} %}}{{% for i in range({turns}) %}}{{% if {work} %}}{{% endif %}}{{% endfor %}}{inner}"
+            )
+        }
         _ => format!("{{# {value} #}}<s>{inner}</s>"),
     }
 }
