@@ -283,8 +283,9 @@ fn what_cannot_be_shown_is_refused() {
     refused(&["words"], "required");
     refused(&["words", "--direction", "cat", "--along", "one"], "as in cat:cats");
     refused(&["generate", TEXT, "--html", "page.html"], "--show");
-    refused(&["generate", TEXT, "-i"], "--show");
-    refused(&["generate", TEXT, "--show", "-i"], "terminal");
+    refused(&["generate", TEXT, "--top", "5"], "--show");
+    refused(&["generate", TEXT, "-i"], "terminal");
+    refused(&["generate", TEXT, "--show", "-i", "--top", "5"], "terminal");
     refused(&["tokens", TEXT, "--width", "20"], "80..=400");
     let other = folder.write("notes.txt", "mine");
     let output = run(&["tokens", TEXT, "--html", other.to_str().expect("UTF-8")]);

@@ -20,7 +20,7 @@ use whit::os::thermal::condition;
 use whit::os::{cpu, interrupt, machine};
 
 pub(super) fn run(args: &Bench) -> Outcome<()> {
-    let source = ModelFile::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.path())?;
     let model = source.model()?;
     let old = args.compare.as_deref().map(Old::read).transpose()?;
     let costs = Costs::new(&model);

@@ -6,7 +6,7 @@ mod lines;
 use super::args::{Chat, Full};
 use super::input::{self, ModelFile};
 use super::keeping::{self, SessionFile};
-use super::output::{Outcome, Output, bytes, note};
+use super::output::{End, Outcome, Output, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
 use super::setup::{BATCH, compute, context_length, ends, session_options};
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use whit::TokenId;
 use whit::chat::{Conversation, Turn, from_note, to_note};
-use whit::error::{Error, Kind, Result};
+use whit::error::{Error, Result};
 use whit::failure::with_flags;
 use whit::generate::{PrefixCache, StopReason, StopRules, Writer};
 use whit::model::{Model, Session};
@@ -26,6 +26,7 @@ use whit::os::{clock::Stopwatch, interrupt, memory};
 use whit::sampler::{Sampler, SamplerOptions};
 
 pub(super) fn run(args: &Chat) -> Outcome<()> {
+    let question = input::given(&args.text)?;
     let source = ModelFile::open(args.model.model.as_deref())?;
     let model = source.model()?;
     let mut conversation = conversation(args, &model, &source)?;
@@ -43,7 +44,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, args.quiet)?;
     let kv = args.compute.kv.into();
     let session_file = SessionFile::of(&args.keeping, &model, kv)?;
-    let mut lines = Lines::new()?;
+    let mut lines = if question.is_some() { Lines::Pipe } else { Lines::new()? };
     let mut talk = Chatting {
         args,
         source: &source,
@@ -56,6 +57,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         n_again: 0,
         out: if args.raw.raw { Output::new().raw() } else { Output::new() },
         at_terminal: lines.is_terminal(),
+        is_alone: question.is_some(),
         stats: None,
         failure: None,
     };
@@ -70,12 +72,17 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         }
     }
     interrupt::watch();
-    talk.talk(&mut lines, kv)?;
+    match question {
+        Some(question) => talk.say(question)?,
+        None => talk.talk(&mut lines, kv)?,
+    }
     if let Some(file) = &session_file {
         talk.save(file)?;
     }
     match talk.failure {
-        Some(kind) if !talk.at_terminal => Err(Error::new(kind, "not every line was answered").into()),
+        Some(error) if talk.is_alone => Err(error.into()),
+        Some(error) if !talk.at_terminal => Err(Error::new(error.kind(), "not every line was answered").into()),
+        _ if talk.is_alone && talk.was_interrupted() => Err(End::Interrupted),
         _ => Ok(()),
     }
 }
@@ -113,8 +120,10 @@ struct Chatting<'c> {
     /// Somebody sits there, for whom turns are set apart.
     at_terminal: bool,
     stats: Option<Stats>,
-    /// Of what kind the last error was for which a line was not answered.
-    failure: Option<Kind>,
+    /// One question is asked and no other.
+    is_alone: bool,
+    /// The last error for which a line was not answered.
+    failure: Option<Error>,
 }
 
 /// What a reply took.
@@ -182,8 +191,10 @@ impl Chatting<'_> {
 
     /// A line cannot be answered, and the conversation goes on without it.
     fn failed(&mut self, error: Error) {
-        self.failure = Some(error.kind());
-        note(format_args!("whit: {}", with_flags(&error)));
+        if !self.is_alone {
+            note(format_args!("whit: {}", with_flags(&error)));
+        }
+        self.failure = Some(error);
     }
 
     /// Lets the model reply to the last turn, which is taken back where it cannot.
@@ -204,7 +215,7 @@ impl Chatting<'_> {
         let n_replies = self.conversation.n_replies() as u64;
         options.seed = options.seed.wrapping_add((n_replies << 32) + self.n_again);
         let sampler = Sampler::new(options, self.model.config().vocab_size)?;
-        let n_tokens = usize::try_from(self.args.n_tokens).ok();
+        let n_tokens = self.args.n_tokens.and_then(|n| usize::try_from(n).ok());
         let on_full = keeping::on_full(&self.args.keeping, self.n_system(&tokens)?, self.session.context_length())?;
         let end_tokens = [self.conversation.end_tokens(), &self.ends].concat();
         let rules = StopRules { n_tokens, stops: self.args.stop.clone(), end_tokens, on_full };
@@ -274,6 +285,10 @@ impl Chatting<'_> {
             cache.restore(self.session.state_mut(), tokens)?;
         }
         Ok(())
+    }
+
+    fn was_interrupted(&self) -> bool {
+        self.stats.as_ref().is_some_and(|stats| stats.reason == StopReason::Interrupted)
     }
 
     fn tell_end(&self, reason: StopReason) {

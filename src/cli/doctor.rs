@@ -20,7 +20,7 @@ use whit::os::{interrupt, machine, memory, storage};
 const CONTEXT: usize = 2048;
 
 pub(super) fn run(args: &Doctor) -> Outcome<()> {
-    let source = ModelFile::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.path())?;
     let model = source.model()?;
     let costs = Costs::new(&model);
 

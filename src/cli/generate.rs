@@ -16,7 +16,6 @@ use super::views::branch::{self, Branching};
 use super::writing::{self, Each};
 use printer::Printer;
 use report::Report;
-use std::path::Path;
 use whit::error::{Error, Result};
 use whit::generate::{OPEN_CONTEXT, PrefixCache, StopReason, StopRules, Writer, prompt_tokens};
 use whit::inspect::MemoryPlan;
@@ -28,7 +27,7 @@ use whit::tokenizer::{Specials, Tokenizer};
 use whit::{Compute, TokenId};
 
 pub(super) fn run(args: &Generate) -> Outcome<()> {
-    let text = prompt_text(args)?;
+    let text = input::given(&args.text)?.unwrap_or_default();
     let source = ModelFile::open(args.model.model.as_deref())?;
     let model = source.model()?;
     let tokenizer = *model.tokenizer().ok_or_else(|| {
@@ -57,7 +56,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     tell_start(args, &source, &model, &compute, &plan, context_length);
     interrupt::watch();
     if args.interactive {
-        let (prompt, end_tokens, n_top) = (&prompt[..], rules.end_tokens, args.top.into());
+        let (prompt, end_tokens, n_top) = (&prompt[..], rules.end_tokens, n_top(args));
         let branching = Branching { session: &mut session, tokenizer, sampler, prompt, end_tokens, n_top };
         branch::run(branching, &args.display, args.tree.as_deref())?;
         source.check_unchanged()?;
@@ -146,10 +145,16 @@ impl Writing<'_> {
 
 /// The view of each choice, if the arguments ask for it.
 fn shows<'a>(args: &Generate, tokenizer: Tokenizer<'a>, options: &SamplerOptions) -> Result<Option<Show<'a>>> {
-    if !args.show && args.display.html.is_some() {
-        return Err(Error::usage("it is of use with --show only").field("html"));
+    let given = [("html", args.display.html.is_some()), ("top", args.top.is_some() && !args.interactive)];
+    if let Some((name, _)) = given.iter().find(|(_, is_given)| *is_given && !args.show) {
+        return Err(Error::usage("it is of use with --show only").field(*name));
     }
-    Ok(args.show.then(|| Show::new(&args.display, tokenizer, options, args.top.into())))
+    Ok(args.show.then(|| Show::new(&args.display, tokenizer, options, n_top(args))))
+}
+
+/// Tokens of a distribution that are shown.
+fn n_top(args: &Generate) -> usize {
+    args.top.map_or(20, usize::from)
 }
 
 fn tell_start(
@@ -168,15 +173,6 @@ fn tell_start(
     }
     if model.chat_template().is_some() && !args.quiet {
         note(format_args!("whit: this model has a chat template; generate continues plain text, chat talks"));
-    }
-}
-
-fn prompt_text(args: &Generate) -> Result<String> {
-    match (&args.prompt, &args.file) {
-        (_, Some(path)) => input::text(path),
-        (Some(text), None) if text == "-" => input::text(Path::new("-")),
-        (Some(text), None) => Ok(text.clone()),
-        (None, None) => Ok(String::new()),
     }
 }
 

@@ -16,7 +16,7 @@ use whit::os::cpu::{self, ThreadChoice};
 use whit::os::memory;
 
 pub(super) fn run(args: &Inspect) -> Outcome<()> {
-    let source = ModelFile::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.path())?;
     let file = source.file()?;
     let model = match file.kind() {
         FileKind::LanguageModel => Some(source.model()?),

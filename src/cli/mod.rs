@@ -16,11 +16,13 @@ mod keeping;
 mod output;
 mod plan;
 mod progress;
+mod run;
 mod sampling;
 mod setup;
 mod streaming;
 mod table;
 mod trace;
+mod typed;
 mod verify;
 mod views;
 mod writing;
@@ -29,20 +31,24 @@ use args::{Cli, Command};
 use clap::Parser;
 use clap::error::ErrorKind;
 use output::{End, Outcome, note};
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use whit::error::{Error, Kind};
 use whit::failure;
 
 /// Runs the command of the process's arguments and returns the exit code.
 pub(crate) fn run() -> u8 {
-    match Cli::try_parse() {
+    let typed = typed::arguments(std::env::args_os().collect());
+    match Cli::try_parse_from(&typed) {
         Ok(cli) => exit_code(command(cli.command)),
         Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 let mut out = output::Output::new();
                 exit_code(out.write(&error.render().to_string()).and_then(|()| out.flush()))
             }
-            _ => exit_code(Err(usage(&error).into())),
+            _ => exit_code(Err(usage(&error, &typed).into())),
         },
     }
 }
@@ -51,6 +57,7 @@ fn command(command: Command) -> Outcome<()> {
     match command {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Eval(args) => eval::run(&args),
@@ -92,11 +99,8 @@ fn errors_are_json() -> bool {
     std::env::args_os().skip(1).any(|argument| argument == "--json")
 }
 
-/// The message of a parser's error.
-fn usage(error: &clap::Error) -> Error {
-    let error = match error.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Error::usage("no command is given"),
-        _ => failure::of_arguments(&error.render().to_string()),
-    };
-    error.hint("see whit --help")
+/// The message of a parser's error about the arguments `typed`, with the help that says more.
+fn usage(error: &clap::Error, typed: &[OsString]) -> Error {
+    let of = typed::command(typed).map_or_else(String::new, |name| name + " ");
+    failure::of_arguments(&error.render().to_string()).hint(format!("see whit {of}--help"))
 }

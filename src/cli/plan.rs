@@ -118,7 +118,7 @@ impl<'w> Wanted<'w> {
 }
 
 pub(super) fn run(args: &args::Plan) -> Outcome<()> {
-    let source = ModelFile::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.path())?;
     let model = source.model()?;
     let context_length = context_length(&args.context, &model)?;
     let ComputeArgs { kv, max_memory, .. } = args.compute;

@@ -26,7 +26,7 @@ const DEFAULT_TOKENS: usize = 128;
 const BAR: usize = 18;
 
 pub(super) fn run(args: &Args) -> Outcome<()> {
-    let source = ModelFile::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.path())?;
     let model = source.model()?;
     let costs = Costs::new(&model);
     let (depth, n_prompt) = lengths(args, &model)?;

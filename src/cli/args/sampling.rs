@@ -4,7 +4,7 @@ use super::values::{count, logit_bias};
 use clap::Args;
 
 /// How tokens are chosen. What is not given comes from the model file, else it is as written here.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct Sampling {
     /// Temperature; 0 always takes the most probable token [default: the model's, else 0.8]

@@ -18,7 +18,7 @@ pub(super) mod words;
 
 pub(super) use show::Show;
 
-use super::args::views::{Display, Look, TextArg};
+use super::args::views::{Display, Look, LookedText};
 use super::input::{self, ModelFile};
 use super::output::{Outcome, Output};
 use super::plan::Wanted;
@@ -88,13 +88,9 @@ fn tokenizer<'m>(source: &ModelFile, model: &'m Model) -> Result<Tokenizer<'m>> 
 }
 
 /// The tokens of the text that the arguments give, begun as `whit generate` begins it.
-fn tokens_of(model: &Model, text: &TextArg) -> Result<Vec<TokenId>> {
-    let given = match (&text.text, &text.file) {
-        (_, Some(path)) => input::text(path)?,
-        (Some(text), None) if text == "-" => input::text("-".as_ref())?,
-        (Some(text), None) => text.clone(),
-        (None, None) => return Err(Error::usage("no text is given").hint("name one, or a file with -f")),
-    };
+fn tokens_of(model: &Model, text: &LookedText) -> Result<Vec<TokenId>> {
+    let missing = || Error::usage("no text is given").hint("name one, or a file with -f");
+    let given = input::given(&text.given)?.ok_or_else(missing)?;
     let specials = if text.special { Specials::Parse } else { Specials::AsText };
     prompt_tokens(model, &[], &given, specials)
 }

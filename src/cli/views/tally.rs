@@ -32,7 +32,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
             (shape.clone(), config, tally, None)
         }
         None => {
-            let source = ModelFile::open(args.model.model.as_deref())?;
+            let source = ModelFile::open(args.model.path())?;
             let model = source.model()?;
             let tally = Tally::new(model.config(), model.file().tensors());
             let times = if args.quiet { None } else { Some(measured(args, &model)?) };
