@@ -165,7 +165,7 @@ fn shown_choices_are_those_of_the_plain_run() {
     for choice in choices {
         let stages = list(&choice["stages"]);
         let names: Vec<&str> = stages.iter().filter_map(|stage| stage["stage"].as_str()).collect();
-        assert_eq!(names, ["logits", "penalties", "temperature", "top-k", "top-p"]);
+        assert_eq!(names, ["logits", "penalties", "temperature", "top-k", "top-p", "min-p"]);
         let (u, start, end) = (number(&choice["u"]), number(&choice["part_start"]), number(&choice["part_end"]));
         assert!(start - 1e-6 <= u && u <= end + 1e-6, "{choice}");
         let last = &stages[stages.len() - 1];
