@@ -138,15 +138,16 @@ function bars(label, rows) {
   return list;
 }
 
-/** The most probable tokens as rows of bars, `others` of them in one more. */
+/** The most probable tokens as rows of bars, `others` of them in one more, on a scale to `most` or to what they have together. */
 function ranked(top, tail, others, most, lit) {
+  const scale = others > 0 ? Math.max(most, tail) : most;
   const rows = top.map((t) => [
     piece(t.text),
-    t.probability / most,
+    t.probability / scale,
     percent(t.probability),
     t.id === lit ? 'lit' : ''
   ]);
-  if (others > 0) rows.push([plural(others, 'other'), Math.min(1, tail / most), percent(tail), 'rest']);
+  if (others > 0) rows.push([plural(others, 'other'), tail / scale, percent(tail), 'rest']);
   return rows;
 }
 
