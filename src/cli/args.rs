@@ -17,14 +17,14 @@ pub(crate) use writing::{Chat, Full, Generate, Keeping};
 /// What a new user may try.
 const EXAMPLES: &str = "\
 Examples:
-  whit generate \"Once upon a time\"      a story by the model in this program
+  whit generate \"Once upon a time\"     a story by the model in this program
   whit chat MODEL.whit \"What is 2+2?\"  one question, one answer
-  whit MODEL.whit                        a conversation, if the model talks
-  whit explain \"Once upon a time\"       from a text to its next token";
+  whit MODEL.whit                       a conversation, if the model talks
+  whit explain \"Once upon a time\"      from a text to its next token";
 
 /// A GPT in the smallest space: generates text from one flat file on a small CPU.
 #[derive(Debug, Parser)]
-#[command(name = "whit", version, max_term_width = 100, infer_long_args = false, after_help = EXAMPLES)]
+#[command(name = "whit", version, infer_long_args = false, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     /// What to do
     #[command(subcommand)]

@@ -70,7 +70,7 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
     if args.json {
         out.write(&bench_file::write(&setting, &report, &names, old.as_ref()))?;
     } else {
-        out.write(&page(&setting, &report, &names, old.as_ref()))?;
+        out.page(&page(&setting, &report, &names, old.as_ref()))?;
     }
     out.flush()?;
     if !report.complete {

@@ -5,6 +5,7 @@ use super::input::ModelFile;
 use super::json::{self, Object};
 use super::output::{End, Outcome, Output, note};
 use super::progress;
+use super::screen::folded;
 use super::setup::{default_threads, up_to};
 use whit::error::Result;
 use whit::inspect::{Bound, Costs, MachineLimits, Reach};
@@ -16,6 +17,8 @@ use whit::os::cpu;
 use whit::os::thermal::{Condition, condition};
 use whit::os::{interrupt, machine, memory, storage};
 
+/// Columns of the widest page.
+const WIDTH: usize = 100;
 /// Positions of the cache that must fit beside the model, if it has so many.
 const CONTEXT: usize = 2048;
 
@@ -38,7 +41,7 @@ pub(super) fn run(args: &Doctor) -> Outcome<()> {
     if args.print.json {
         out.line(&diagnosis.as_json())?;
     } else {
-        out.write(&diagnosis.page())?;
+        out.write(&folded(&diagnosis.page(), WIDTH))?;
     }
     out.flush()
 }

@@ -11,13 +11,11 @@ use whit::os::thermal::Condition;
 
 /// Width of the names of lines.
 const NAMES: usize = 16;
-/// Width of a page.
-const WIDTH: usize = 100;
 /// Hotter than this, boards of all kinds begin to lower their clocks, in degrees Celsius.
 const HOT: f64 = 80.0;
 
 impl Diagnosis {
-    /// The page, in lines of up to 100 characters.
+    /// The page, a line a matter.
     pub(super) fn page(&self) -> String {
         let mut page = String::new();
         self.tell_machine(&mut page);
@@ -25,7 +23,7 @@ impl Diagnosis {
         self.tell_model(&mut page);
         page.push('\n');
         for line in self.advice() {
-            wrapped(&mut page, "- ", &line);
+            page.push_str(&format!("- {line}\n"));
         }
         page
     }
@@ -145,28 +143,7 @@ impl Diagnosis {
 }
 
 fn field(page: &mut String, name: &str, value: &str) {
-    wrapped(page, &format!("{name:<NAMES$}"), value);
-}
-
-/// Adds `text` after `first`, its further lines below its beginning.
-fn wrapped(page: &mut String, first: &str, text: &str) {
-    let mut line = first.to_owned();
-    let mut is_empty = true;
-    for word in text.split(' ') {
-        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            page.push_str(line.trim_end());
-            page.push('\n');
-            line = " ".repeat(first.chars().count());
-            is_empty = true;
-        }
-        if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        is_empty = false;
-    }
-    page.push_str(line.trim_end());
-    page.push('\n');
+    page.push_str(&format!("{name:<NAMES$}{value}\n"));
 }
 
 fn or(text: String, empty: &str) -> String {
@@ -233,15 +210,6 @@ mod tests {
     use super::*;
     use whit::inspect::{Costs, Reach};
     use whit::model::Model;
-
-    #[test]
-    fn long_lines_go_on_below_their_beginning() {
-        let mut page = String::new();
-        field(&mut page, "name", &"word ".repeat(30));
-        let lines: Vec<_> = page.lines().collect();
-        assert!(lines.len() == 2 && lines[1].starts_with("                word"), "{page}");
-        assert!(lines.iter().all(|line| line.len() <= WIDTH));
-    }
 
     #[test]
     fn a_model_without_room_is_told_so_in_words() {

@@ -35,7 +35,7 @@ pub(super) fn run(args: &Inspect) -> Outcome<()> {
         sections(&mut page, &file);
         tensors(&mut page, file.tensors());
         machine(&mut page);
-        out.write(&page)?;
+        out.page(&page)?;
     }
     out.flush()
 }

@@ -18,6 +18,7 @@ mod plan;
 mod progress;
 mod run;
 mod sampling;
+mod screen;
 mod setup;
 mod streaming;
 mod table;
@@ -36,6 +37,9 @@ use std::io::IsTerminal;
 use whit::error::{Error, Kind};
 use whit::failure;
 
+/// Columns of the widest help.
+const HELP_WIDTH: usize = 100;
+
 /// Runs the command of the process's arguments and returns the exit code.
 pub(crate) fn run() -> u8 {
     let typed = typed::arguments(std::env::args_os().collect());
@@ -46,7 +50,8 @@ pub(crate) fn run() -> u8 {
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 let mut out = output::Output::new();
-                exit_code(out.write(&error.render().to_string()).and_then(|()| out.flush()))
+                let help = screen::folded(&error.render().to_string(), HELP_WIDTH);
+                exit_code(out.write(&help).and_then(|()| out.flush()))
             }
             _ => exit_code(Err(usage(&error, &typed).into())),
         },

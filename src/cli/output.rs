@@ -1,6 +1,7 @@
 //! Where words go: the product to standard output, all else to standard error. A reader that went away ends the work
 //! quietly.
 
+use super::screen::folded;
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal, Write};
 use whit::error::{self, Error, Kind};
@@ -53,6 +54,11 @@ impl Output {
     pub(crate) fn line(&mut self, text: &str) -> Outcome<()> {
         self.write(text)?;
         self.write("\n")
+    }
+
+    /// Writes a page of ours, whose lines are folded to the screen.
+    pub(crate) fn page(&mut self, text: &str) -> Outcome<()> {
+        self.write(&folded(text, usize::MAX))
     }
 
     /// Writes text of a model or a prompt, and at once.

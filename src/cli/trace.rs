@@ -64,10 +64,10 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
         let machine = machine::cpu_name().unwrap_or_else(|| "an unnamed CPU".into());
         let (parameters, dtype) = (costs.parameters(), costs.dtype().name());
         let cores = cpu::available_cores();
-        out.write(&heading(&machine, cores, &source.short_name(), parameters, model.weight_bytes(), dtype))?;
+        out.page(&heading(&machine, cores, &source.short_name(), parameters, model.weight_bytes(), dtype))?;
         let (kernels, threads) = (compute.kernels.name, compute.threads.len());
-        out.line(&format!("run      {kernels}, threads {threads}, {} cache", kv.name()))?;
-        out.write(&traces.page())?;
+        out.page(&format!("run      {kernels}, threads {threads}, {} cache", kv.name()))?;
+        out.page(&traces.page())?;
     }
     out.flush()?;
     if interrupt::requested() {

@@ -18,9 +18,9 @@ pub(crate) struct Display {
     /// Colours [default: on a terminal, unless NO_COLOR is set]
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, hide_default_value = true)]
     pub(crate) color: Color,
-    /// Columns to draw in, 80 to 400 [default: the terminal's, else 80]
+    /// Columns to draw in, 40 to 400 [default: COLUMNS, else the terminal's, else 80]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    #[arg(value_parser = clap::value_parser!(u16).range(80..=400))]
+    #[arg(value_parser = clap::value_parser!(u16).range(40..=400))]
     pub(crate) width: Option<u16>,
 }
 

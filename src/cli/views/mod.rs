@@ -22,8 +22,10 @@ use super::args::views::{Display, Look, LookedText};
 use super::input::{self, ModelFile};
 use super::output::{Outcome, Output};
 use super::plan::Wanted;
+use super::screen::fold;
 use super::setup::{BATCH, compute, held_by};
 use super::streaming;
+use paint::Canvas;
 use whit::TokenId;
 use whit::error::{Error, Result};
 use whit::generate::prompt_tokens;
@@ -46,8 +48,13 @@ impl View {
             page::write(path, &self.title, self.script, &self.json)?;
         }
         let mut out = Output::new();
-        for line in if display.json { &self.json } else { &self.picture } {
-            out.line(line.trim_end())?;
+        if display.json {
+            self.json.iter().try_for_each(|line| out.line(line))?;
+            return out.flush();
+        }
+        let width = Canvas::new(display).width;
+        for line in self.picture.iter().flat_map(|line| fold(line.trim_end(), width)) {
+            out.line(&line)?;
         }
         out.flush()
     }
