@@ -1,5 +1,5 @@
 const steps = data.filter((line) => line.stages);
-const NAMES = { logits: 'model' };
+const NAMES = { logits: 'model', temperature: 'temp.', penalties: 'pen.' };
 
 head(
   'generate --show',
@@ -66,7 +66,7 @@ function table({ token, text, rank, stages }) {
         rows,
         foot('all others', (stage) => percent(Math.max(0, others(stage)))),
         foot('candidates', (stage) => grouped(stage.candidates)),
-        foot('entropy, bits', (stage) => stage.entropy_bits.toFixed(2))
+        foot('bits', (stage) => stage.entropy_bits.toFixed(2))
       )
     )
   );
