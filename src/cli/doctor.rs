@@ -11,9 +11,9 @@ use whit::error::Result;
 use whit::inspect::{Bound, Costs, MachineLimits, Reach};
 use whit::kernels;
 use whit::model::{Model, SessionOptions};
-
 use whit::os::clusters::{Cluster, clusters};
 use whit::os::cpu;
+use whit::os::load::{Load, LoadWatch};
 use whit::os::thermal::{Condition, condition};
 use whit::os::{interrupt, machine, memory, storage};
 
@@ -28,15 +28,17 @@ pub(super) fn run(args: &Doctor) -> Outcome<()> {
     let costs = Costs::new(&model);
 
     interrupt::watch();
+    let watch = LoadWatch::start();
     let Some((limits, stored)) = measure(args, &source)? else {
         note(format_args!("whit: interrupted before anything was reported"));
         return Err(End::Interrupted);
     };
+    let load = watch.load().filter(|_| !limits.is_empty());
     let machine = Machine::look(args.threads);
     let fit = Fit::new(&source, &model, &machine);
     let slow = fit.missing().zip(stored);
     let reach = limits.last().map(|(_, limits)| Reach::new(&costs, *limits, slow));
-    let diagnosis = Diagnosis { machine, limits, stored, model: source.short_name(), costs, fit, reach };
+    let diagnosis = Diagnosis { machine, limits, stored, load, model: source.short_name(), costs, fit, reach };
     let mut out = Output::new();
     if args.print.json {
         out.line(&diagnosis.as_json())?;
@@ -163,6 +165,8 @@ pub(super) struct Diagnosis {
     pub(super) limits: Vec<(usize, MachineLimits)>,
     /// Bytes a second read from the file's storage.
     pub(super) stored: Option<f64>,
+    /// What others did while that was measured.
+    pub(super) load: Option<Load>,
     pub(super) model: String,
     pub(super) costs: Costs,
     pub(super) fit: Fit,
@@ -213,6 +217,8 @@ impl Diagnosis {
             .raw("held_back_before", texts(&condition.before))
             .raw("limits", json::list(limits))
             .number("storage_bytes_per_second", self.stored.unwrap_or(f64::NAN))
+            .number("others_cpus", self.load.map_or(f64::NAN, |load| load.others))
+            .number("stolen_share", self.load.map_or(f64::NAN, |load| load.stolen))
             .text("model", &self.model)
             .raw("bytes_per_token", self.costs.weight_bytes())
             .raw("fits", self.fit.fits().map_or("null", |fits| if fits { "true" } else { "false" }))

@@ -1,6 +1,7 @@
 //! The page of `whit doctor`.
 
 use super::doctor::Diagnosis;
+use super::noise;
 use super::output::bytes;
 use super::table::{count, figure};
 use whit::error::printable;
@@ -106,6 +107,9 @@ impl Diagnosis {
                 _ => "",
             };
             lines.push(format!("The CPU is slower than it could be: {what}{cure}."));
+        }
+        if let Some(noise) = noise::told(self.load, 0.0) {
+            lines.push(format!("While this was measured, {noise}."));
         }
         for what in &condition.before {
             lines.push(format!("Since the machine was started, {what} for a time."));
@@ -222,7 +226,16 @@ mod tests {
             let slow = fit.missing().zip(Some(bytes as f64));
             let reach = Some(Reach::new(&costs, limits, slow));
             let (limits, stored, model) = (vec![(1, limits)], Some(bytes as f64), "a model".to_owned());
-            Diagnosis { machine: Machine::look(None), limits, stored, model, costs: costs.clone(), fit, reach }
+            Diagnosis {
+                machine: Machine::look(None),
+                limits,
+                stored,
+                load: None,
+                model,
+                costs: costs.clone(),
+                fit,
+                reach,
+            }
         };
         let page = diagnosis(Some(3 * bytes / 2)).page();
         let words = page.split_whitespace().collect::<Vec<_>>().join(" ");

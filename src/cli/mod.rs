@@ -13,6 +13,7 @@ mod input;
 mod inspect;
 mod json;
 mod keeping;
+mod noise;
 mod output;
 mod plan;
 mod progress;

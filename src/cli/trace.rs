@@ -4,6 +4,7 @@ use super::args::Trace as Args;
 use super::bench::{heading, most_positions};
 use super::input::ModelFile;
 use super::json::{self, Object};
+use super::noise;
 use super::output::{End, Outcome, Output, note};
 use super::plan::Wanted;
 use super::setup::compute;
@@ -15,6 +16,7 @@ use whit::inspect::trace::{Cell, Trace, trace};
 use whit::inspect::{Costs, MachineLimits, fill, fill_steps};
 use whit::model::{Model, Op, Session, SessionOptions};
 use whit::ops::KvDtype;
+use whit::os::load::{Load, LoadWatch};
 use whit::os::{cpu, interrupt, machine};
 use whit::quant::Inputs;
 
@@ -45,6 +47,7 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
         steps.inc(1);
         !interrupt::requested()
     };
+    let watch = LoadWatch::start();
     let limits = limits(&compute, args.limits.limit_seconds)?;
     let mut token = None;
     let mut prompt = None;
@@ -57,7 +60,8 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
     steps.finish_and_clear();
     source.check_unchanged()?;
     let mut out = Output::new();
-    let traces = Traces { token, prompt, limits, weights: costs.dtype().format().inputs };
+    let weights = costs.dtype().format().inputs;
+    let traces = Traces { token, prompt, limits, weights, weight_bytes: costs.weight_bytes(), load: watch.load() };
     if args.print.json {
         out.line(&traces.as_json(&source.short_name(), &compute))?;
     } else if traces.token.is_some() {
@@ -105,11 +109,21 @@ struct Traces {
     limits: Option<MachineLimits>,
     /// The form of inputs that most weights are multiplied with.
     weights: Inputs,
+    /// Bytes of weights that a token reads.
+    weight_bytes: u64,
+    /// What others did meanwhile.
+    load: Option<Load>,
 }
 
 impl Traces {
     fn page(&self) -> String {
         let mut page = String::new();
+        let spreads = [&self.token, &self.prompt].into_iter().flatten().map(|trace| trace.seconds.spread());
+        let rates = self.token.iter().flat_map(|token| token.by_op()).map(|cell| cell.bytes as f64 / cell.seconds);
+        let shares = rates.zip(self.limits.into_iter().cycle()).map(|(rate, limits)| rate / limits.read);
+        let noise = noise::told(self.load, spreads.fold(0.0, f64::max));
+        page.extend(noise.map(|line| noise::line("noise", &line)));
+        page.extend(noise::above_limits(shares, self.weight_bytes).map(|line| noise::line(">100 %", &line)));
         if let Some(token) = &self.token {
             let seconds = token.seconds.median;
             let (depth, rate) = (token.positions.start, figure(1.0 / seconds));
@@ -142,7 +156,7 @@ impl Traces {
                 percent(Some(cell.seconds / whole)),
                 if has { figure(cell.macs as f64 / 1e9) } else { dash() },
                 if has { figure(rate / 1e9) } else { dash() },
-                percent(peak.filter(|_| has).map(|peak| rate / peak)),
+                noise::of_limit(peak.filter(|_| has).map(|peak| rate / peak)),
                 if name == "total" { String::new() } else { bar(cell.seconds / longest, BAR) },
             ]
         };
@@ -158,7 +172,9 @@ impl Traces {
             .text("model", model)
             .text("machine", &machine::cpu_name().unwrap_or_default())
             .text("kernels", compute.kernels.name)
-            .raw("threads", compute.threads.len());
+            .raw("threads", compute.threads.len())
+            .number("others_cpus", self.load.map_or(f64::NAN, |load| load.others))
+            .number("stolen_share", self.load.map_or(f64::NAN, |load| load.stolen));
         let object = match self.limits {
             Some(limits) => object
                 .number("read_bytes_per_second", limits.read)
@@ -191,7 +207,7 @@ fn reads(
             percent(Some(cell.seconds / whole)),
             if cell.bytes > 0 { figure(cell.bytes as f64 / 1e6) } else { "-".into() },
             if cell.bytes > 0 { figure(rate / 1e9) } else { "-".into() },
-            percent(limits.filter(|_| cell.bytes > 0).map(|limits| rate / limits.read)),
+            noise::of_limit(limits.filter(|_| cell.bytes > 0).map(|limits| rate / limits.read)),
             bar,
         ]
     };

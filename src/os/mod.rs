@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod budget;
+pub mod caches;
 pub mod calendar;
 mod cgroup;
 pub mod clock;
@@ -12,6 +13,7 @@ mod fake;
 pub mod fault;
 pub mod folder;
 pub mod interrupt;
+pub mod load;
 pub mod machine;
 pub mod memory;
 mod mmap;
