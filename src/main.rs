@@ -8,7 +8,7 @@ static ALLOCATOR: whit::os::budget::Budgeted = whit::os::budget::Budgeted;
 use std::process::{ExitCode, exit};
 use whit::error::Kind;
 use whit::failure;
-use whit::os::{fault, interrupt};
+use whit::os::{fault, interrupt, terminal};
 
 fn main() -> ExitCode {
     // Before the first thread.
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     // Without a handler Ctrl-C still ends the process, only without statistics.
     let _ = ctrlc::set_handler(|| {
         if !interrupt::request() {
+            terminal::restore();
             exit(failure::exit_code(Kind::Interrupted).into());
         }
     });

@@ -78,6 +78,11 @@ fn one_question_has_one_answer() {
     for question in ["/quit", "-1 + 2?"] {
         assert!(!said(&[&["chat", talks, "-p", question][..], &SAME].concat(), "").is_empty());
     }
+    // Its figures are one line, with the seed; -v tells more.
+    let output = run(&["chat", talks, "hi", "-n", "9", "-s", "7"], "");
+    let line = told(&output);
+    assert!(line.lines().count() == 1 && line.contains("9 tokens") && line.contains("seed 7"), "{line}");
+    assert!(told(&run(&["chat", talks, "hi", "-v"], "")).lines().count() > 2);
     refused(&["chat", talks, "--ctx", "64", "-q", &"word ".repeat(40)], 64, "leave no room");
 }
 
@@ -159,4 +164,16 @@ fn help_is_near() {
     refused(&["nosuch"], 64, "see whit --help");
     let help = said(&["tokens", "--help"], "");
     assert!(help.contains("whit tokens [OPTIONS] [MODEL] [TEXT]"), "{help}");
+}
+
+#[test]
+fn a_conversation_speaks_within_forty_columns() {
+    let place = Place::new("typed-narrow");
+    let mut command = whit();
+    command.args(["chat", &place.talks, "-n", "5"]).env("COLUMNS", "40");
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = pipes.expect("the program starts");
+    child.stdin.take().expect("a pipe").write_all(b"/help\nhello\n").expect("it reads");
+    let said = told(&child.wait_with_output().expect("the program ends"));
+    assert!(said.contains("/regenerate") && said.lines().all(|line| line.chars().count() <= 40), "{said}");
 }

@@ -6,10 +6,10 @@ mod lines;
 use super::args::{Chat, Full};
 use super::input::{self, ModelFile};
 use super::keeping::{self, SessionFile};
-use super::output::{End, Outcome, Output, bytes, note};
+use super::output::{self, End, Outcome, Output, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
-use super::setup::{BATCH, compute, context_length, ends, session_options};
+use super::setup::{compute, context_length, ends, session_options};
 use super::{streaming, writing};
 use commands::{HELP, Input};
 use lines::{Line, Lines};
@@ -22,7 +22,7 @@ use whit::failure::with_flags;
 use whit::generate::{PrefixCache, StopReason, StopRules, Writer};
 use whit::model::{Model, Session};
 use whit::ops::KvDtype;
-use whit::os::{clock::Stopwatch, interrupt, memory};
+use whit::os::{clock::Stopwatch, interrupt, memory, terminal};
 use whit::sampler::{Sampler, SamplerOptions};
 
 pub(super) fn run(args: &Chat) -> Outcome<()> {
@@ -64,11 +64,11 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     if let Some(turns) = session_file.as_ref().map(|file| talk.restore(file)).transpose()?.flatten() {
         talk.conversation.resume(turns);
     }
-    if !args.quiet {
+    if !args.quiet && (question.is_none() || args.verbose) {
         let (name, private, seed) = (source.short_name(), bytes(plan.private()), talk.options.seed);
-        note(format_args!("whit: {name}, context {context_length}, {private} private at most, seed {seed}"));
+        output::tell(&format!("whit: {name}, context {context_length}, {private} private at most, seed {seed}"));
         if lines.is_terminal() {
-            note(format_args!("whit: /help lists commands, Ctrl-C stops a reply, Ctrl-D ends"));
+            output::tell("whit: /help lists commands, Ctrl-C stops a reply, Ctrl-D ends");
         }
     }
     interrupt::watch();
@@ -149,7 +149,7 @@ impl Chatting<'_> {
                 Input::Nothing => {}
                 Input::Quit => return Ok(()),
                 Input::Say(text) => self.say(text)?,
-                Input::Help => note(format_args!("{}", HELP.trim_end())),
+                Input::Help => output::tell(HELP.trim_end()),
                 Input::System(text) => {
                     self.conversation.begin(text);
                     if let Err(error) = self.conversation.check_system() {
@@ -207,6 +207,7 @@ impl Chatting<'_> {
                 return Ok(());
             }
         };
+        let _typing = terminal::hide_typing();
         let clock = Stopwatch::start();
         self.hold(&tokens)?;
         let n_computed = tokens.len() - self.session.position();
@@ -221,7 +222,7 @@ impl Chatting<'_> {
         let rules = StopRules { n_tokens, stops: self.args.stop.clone(), end_tokens, on_full };
         let mut writer = Writer::new(self.model, &tokens, self.session.context_length(), sampler, rules)?;
         let cache = self.cache.as_ref();
-        writer.prefill(&mut self.session, BATCH, &mut |session| writing::go_on(cache, session, &tokens), &mut ())?;
+        writing::prefill(&mut writer, &mut self.session, cache, &tokens, self.args.quiet, &mut ())?;
         let prefill_seconds = clock.seconds();
         let clock = Stopwatch::start();
         let mut said = String::new();
@@ -280,9 +281,13 @@ impl Chatting<'_> {
 
     /// Has the session hold as much of `tokens` as it can without computing, all but one at most.
     fn hold(&mut self, tokens: &[TokenId]) -> Result<()> {
+        let n_before = self.session.position();
         let n = self.session.state_mut().hold(tokens);
+        if self.args.verbose && n < n_before {
+            note(format_args!("whit: {n} of {n_before} positions are used again: from there on the text is another"));
+        }
         if let Some(cache) = self.cache.as_ref().filter(|_| n == 0) {
-            cache.restore(self.session.state_mut(), tokens)?;
+            writing::restore(cache, &mut self.session, tokens, self.args.verbose)?;
         }
         Ok(())
     }
@@ -302,6 +307,13 @@ impl Chatting<'_> {
         }
         if self.args.verbose {
             self.tell_stats();
+        } else if let Some(stats) = self.stats.as_ref().filter(|_| !self.args.quiet) {
+            let rate = stats.n_generated.saturating_sub(1) as f64 / stats.decode_seconds;
+            let rate = if rate > 0.0 { format!(", {rate:.1}/s") } else { String::new() };
+            let seed = if self.is_alone { format!("; seed {}", self.options.seed) } else { String::new() };
+            if self.at_terminal || self.is_alone {
+                note(format_args!("whit: {} tokens{rate}{seed}", stats.n_generated));
+            }
         }
     }
 

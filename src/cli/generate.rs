@@ -9,7 +9,7 @@ use super::keeping::{self, SessionFile};
 use super::output::{End, Outcome, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
-use super::setup::{BATCH, compute, ends, held_by, session_options};
+use super::setup::{compute, ends, held_by, session_options};
 use super::streaming;
 use super::views::Show;
 use super::views::branch::{self, Branching};
@@ -70,11 +70,17 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let clock = Stopwatch::start();
     let n_restored = match (&saved, &cache) {
         (Some(saved), _) => keeping::restore(saved, &mut session, &prompt)?,
-        (None, Some(cache)) => cache.restore(session.state_mut(), &prompt)?,
+        (None, Some(cache)) => writing::restore(cache, &mut session, &prompt, args.verbose)?,
         (None, None) => 0,
     };
     let mut writer = Writer::new(&model, &prompt, context_length, sampler, rules)?;
-    let mut writing = Writing { writer: &mut writer, session: &mut session, cache: cache.as_ref(), prompt: &prompt };
+    let mut writing = Writing {
+        writer: &mut writer,
+        session: &mut session,
+        cache: cache.as_ref(),
+        prompt: &prompt,
+        quiet: args.quiet,
+    };
     let clocks = writing.write_shown(clock, show.as_mut(), &mut printer)?;
     let report = Report {
         n_prompt: prompt.len(),
@@ -118,13 +124,15 @@ struct Writing<'w> {
     session: &'w mut Session,
     cache: Option<&'w PrefixCache>,
     prompt: &'w [TokenId],
+    /// No progress is shown.
+    quiet: bool,
 }
 
 impl Writing<'_> {
     /// Computes the prompt and writes the text after it to its end; `clock` runs since the first was begun.
     fn write<W: Watcher>(&mut self, clock: Stopwatch, watcher: &mut W, each: &mut Each<'_, W>) -> Outcome<Clocks> {
-        let Writing { writer, session, cache, prompt } = self;
-        writer.prefill(session, BATCH, &mut |session| writing::go_on(*cache, session, prompt), watcher)?;
+        let Writing { writer, session, cache, prompt, quiet } = self;
+        writing::prefill(writer, session, *cache, prompt, *quiet, watcher)?;
         let prefill = clock.seconds();
         let clock = Stopwatch::start();
         writing::write(writer, session, *cache, prompt, watcher, each)?;

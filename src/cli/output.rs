@@ -1,7 +1,8 @@
 //! Where words go: the product to standard output, all else to standard error. A reader that went away ends the work
 //! quietly.
 
-use super::screen::folded;
+use super::screen::{columns, fold, folded};
+use console::Term;
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal, Write};
 use whit::error::{self, Error, Kind};
@@ -100,6 +101,12 @@ fn failed(error: io::Error) -> End {
 /// Writes a line to standard error; where that is closed, the line is lost.
 pub(crate) fn note(line: Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Writes words to standard error, folded to its terminal.
+pub(crate) fn tell(words: &str) {
+    let width = columns(&Term::stderr()).unwrap_or(usize::MAX);
+    words.lines().flat_map(|line| fold(line, width)).for_each(|line| note(format_args!("{line}")));
 }
 
 /// `bytes` with a unit of 1000s, three digits or so.

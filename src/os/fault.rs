@@ -34,7 +34,7 @@ pub use unix::{watch_files, watch_stacks};
 #[cfg(unix)]
 mod unix {
     use crate::error::{Error, Kind};
-    use crate::os::{budget, sys};
+    use crate::os::{budget, sys, terminal};
     use core::ptr::null_mut;
     use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
     use std::path::Path;
@@ -208,6 +208,7 @@ mod unix {
             // SAFETY: the part is readable for its length; where standard error is gone, nobody can read it.
             unsafe { libc::write(2, part.as_ptr().cast(), part.len()) };
         }
+        terminal::restore();
         let exit_code = HOW_TO_END.get().map_or(1, |ending| ending.exit_code);
         // SAFETY: the call ends the process without running anything of it.
         unsafe { libc::_exit(exit_code.into()) }

@@ -20,6 +20,7 @@ mod mmap;
 pub mod storage;
 pub mod stream;
 mod sys;
+pub mod terminal;
 pub mod thermal;
 
 pub use mmap::{Mapping, Stamp};
