@@ -47,8 +47,12 @@ pub struct Args {
     pub json: bool,
 
     /// Prints no progress and no report.
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
+
+    /// Reports every tensor, not every kind of them and the worst.
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 impl Args {
