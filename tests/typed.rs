@@ -149,6 +149,8 @@ fn what_is_no_model_is_text() {
     for (args, echoed) in [(&[text][..], text), (&["--", "m.whit"], "m.whit"), (&["m.whit"], "m.whit")] {
         assert!(said(&[&base[..], args].concat(), "").starts_with(echoed), "{args:?}");
     }
+    let about = "Tell me about m.whit";
+    assert!(said(&["generate", about, "-q", "-n", "1"], "").starts_with(about));
     let named = said(&["generate", &place.plain, "-q", "-n", "1", "-p", "m.whit"], "");
     assert!(named.starts_with("m.whit"), "{named}");
     refused(&["generate", "the", "-p", "cat"], 64, "cannot be used with");

@@ -39,11 +39,12 @@ fn is_model_option(argument: &OsStr) -> bool {
     text == "--model" || text.starts_with("--model=") || text.starts_with("-m")
 }
 
-/// Whether `argument` is the name of a model file: one that is there and begins as one, ours or another program's, or a name that
+/// Whether `argument` is the name of a model file: one that is there and begins as one, ours or another program's, or a word that
 /// ends in `.whit`, of which an error then says that it is missing.
 fn names_model(argument: &OsStr) -> bool {
     let path = Path::new(argument);
-    if path.extension().is_some_and(|extension| extension == "whit") {
+    let is_word = !argument.to_string_lossy().contains(char::is_whitespace);
+    if path.extension().is_some_and(|extension| extension == "whit") && (is_word || path.exists()) {
         return true;
     }
     // Opening a pipe waits for whoever writes to it.
