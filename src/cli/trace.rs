@@ -119,7 +119,10 @@ impl Traces {
     fn page(&self) -> String {
         let mut page = String::new();
         let spreads = [&self.token, &self.prompt].into_iter().flatten().map(|trace| trace.seconds.spread());
-        let rates = self.token.iter().flat_map(|token| token.by_op()).map(|cell| cell.bytes as f64 / cell.seconds);
+        // What little an op reads lies in a cache, whatever else does not.
+        let large =
+            self.token.iter().flat_map(|token| token.by_op()).filter(|cell| cell.bytes > self.weight_bytes / 50);
+        let rates = large.map(|cell| cell.bytes as f64 / cell.seconds);
         let shares = rates.zip(self.limits.into_iter().cycle()).map(|(rate, limits)| rate / limits.read);
         let noise = noise::told(self.load, spreads.fold(0.0, f64::max));
         page.extend(noise.map(|line| noise::line("noise", &line)));
