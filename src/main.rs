@@ -5,7 +5,7 @@ mod cli;
 use std::process::{ExitCode, exit};
 use whit::error::Kind;
 use whit::failure;
-use whit::os::{fault, interrupt};
+use whit::os::{fault, interrupt, terminal};
 
 #[global_allocator]
 static ALLOCATOR: whit::os::allocator::Telling = whit::os::allocator::Telling;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         // Without a handler Ctrl-C still ends the process, only without statistics.
         let _ = ctrlc::set_handler(|| {
             if !interrupt::request() {
+                terminal::restore();
                 exit(failure::exit_code(Kind::Interrupted).into());
             }
         });

@@ -244,3 +244,29 @@ fn wrong_arguments_are_told() {
         assert_error(args, *code, part);
     }
 }
+
+/// Others are seen by what the system counts of them; here it is the test that keeps all CPUs busy.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_busy_machine_is_told_of() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let is_over = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            let started = std::time::Instant::now();
+            scope.spawn(move || while !is_over.load(Ordering::Relaxed) && started.elapsed().as_secs() < 100 {});
+        }
+        let bench =
+            ["bench", "--prefill", "0", "--depth", "0", "--decode", "2", "--repeat", "9", "--limit-seconds", "0"];
+        let trace = ["trace", "--limit-seconds", "0.3", "--prompt-tokens", "0"];
+        let pages = [stdout(&bench), stdout(&trace), stdout(&["doctor", "--limit-seconds", "0.2"])];
+        let json = stdout(&[&trace[..], &["--json"]].concat());
+        is_over.store(true, Ordering::Relaxed);
+        for page in pages {
+            let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(page.contains("other programs kept ") && page.contains("a quiet machine"), "{page}");
+        }
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert!(json["others_cpus"].as_f64().is_some_and(|cpus| cpus > 0.1), "{json}");
+    });
+}

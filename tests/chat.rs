@@ -80,6 +80,9 @@ fn a_turn_costs_only_its_new_tokens() {
     let first = place.chat(&["-v", "--cache", &cache], "one\ntwo\n");
     let second = place.chat(&["-v", "--cache", &cache], "one\ntwo\n");
     assert_eq!(said(&first), said(&second));
+    assert!(told(&first).contains("nothing in the cache begins as this text"), "{}", told(&first));
+    let other = place.chat(&["-v"], "one\n/undo\ntwo\n");
+    assert!(told(&other).contains("positions are used again"), "{}", told(&other));
     assert!(told(&second).contains("whit: 1 of "), "{}", told(&second));
 }
 

@@ -54,7 +54,6 @@ fn path_text(path: &Path) -> &str {
 #[test]
 fn wrong_arguments_are_usage_errors_in_one_line() {
     let cases: &[(&[&str], &str)] = &[
-        (&[], "no command is given"),
         (&["write"], "unrecognized subcommand 'write'"),
         (&["generate", "--no-such-flag"], "--no-such-flag"),
         (&["generate", "-n", "1", "-n", "2"], "cannot be used multiple times"),
@@ -150,7 +149,7 @@ fn without_a_model_the_embedded_one_tells_a_story() {
 
 #[test]
 fn help_and_version_go_to_standard_output() {
-    for args in [&["--help"][..], &["-V"], &["generate", "--help"], &["help", "eval"]] {
+    for args in [&["--help"][..], &["-V"], &["generate", "--help"], &["help", "eval"], &[]] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(0));
         assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{args:?}");

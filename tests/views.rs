@@ -56,7 +56,7 @@ fn pictures_fit_the_screen_and_colours_change_no_character() {
     let file = text_file(&folder);
     let chain = "--temp 0.9 --top-k 40 --top-p 0.9 --min-p 0.01 --typical 0.9 --repeat-penalty 1.2".split(' ');
     let chain: Vec<&str> =
-        ["generate", TEXT, "--show", "-n", "2", "--seed", "4", "-q"].into_iter().chain(chain).collect();
+        ["generate", TEXT, "--show", "-n", "2", "--seed", "4", "-q", "--no-echo"].into_iter().chain(chain).collect();
     let long = "abc".repeat(40);
     let views: [&[&str]; 16] = [
         &chain,
@@ -74,21 +74,51 @@ fn pictures_fit_the_screen_and_colours_change_no_character() {
         &["lens", TEXT],
         &["score", &file, "-q"],
         &["explain", TEXT, "--seed", "4"],
-        &["generate", TEXT, "--show", "-n", "2", "--seed", "4", "-q"],
+        &["generate", TEXT, "--show", "-n", "2", "--seed", "4", "-q", "--no-echo"],
     ];
-    for view in views {
-        for width in ["80", "160"] {
-            let plain = stdout(&[view, &["--width", width, "--color", "never"]].concat());
-            assert!(!plain.contains('\u{1b}') && plain.lines().count() > 3, "{view:?}: {plain}");
-            let most = width.parse().expect("a number");
-            for line in plain.lines() {
-                assert!(measure_text_width(line) <= most, "{view:?} at {width}: {line}");
-            }
-            let coloured = stdout(&[view, &["--width", width, "--color", "always"]].concat());
-            assert!(coloured.contains('\u{1b}'), "{view:?}");
-            for line in coloured.lines() {
-                assert!(measure_text_width(line) <= most, "{view:?} at {width}, in colour: {line}");
-            }
+    let coloured = [false, true];
+    for (width, colour) in (40..=200).flat_map(|width| coloured.map(|colour| (width, colour))) {
+        // All widths of a phone, and some of a desk.
+        if width > 80 && width % 40 != 0 {
+            continue;
+        }
+        for view in views.iter().filter(|_| width % 20 == 0 || colour == (width % 2 == 0)) {
+            let (columns, when) = (width.to_string(), if colour { "always" } else { "never" });
+            let text = stdout(&[*view, &["--width", &columns, "--color", when]].concat());
+            assert!(text.contains('\u{1b}') == colour && text.lines().count() > 3, "{view:?}: {text}");
+            fits(&text, width, view);
+        }
+    }
+}
+
+fn fits(text: &str, width: usize, what: &[&str]) {
+    for line in text.lines() {
+        assert!(measure_text_width(line) <= width, "{what:?} at {width}: {line}");
+    }
+}
+
+#[test]
+fn reports_and_help_fit_the_screen() {
+    let reports: [&[&str]; 12] = [
+        &["inspect"],
+        &["plan"],
+        &["doctor", "--limit-seconds", "0", "-q"],
+        &["trace", "--limit-seconds", "0", "-q", "--depth", "3", "--prompt-tokens", "4"],
+        &["bench", "--limit-seconds", "0", "-q", "--depth", "3", "--prefill", "4", "--decode", "4", "--texts", "2"],
+        &["tokens", TEXT],
+        &[],
+        &["--help"],
+        &["generate", "--help"],
+        &["chat", "-h"],
+        &["help", "explain"],
+        &["bench", "--help"],
+    ];
+    for report in reports {
+        for width in (40..80).step_by(3).chain([80, 100, 160]) {
+            let output = whit().args(report).env("COLUMNS", width.to_string()).output().expect("the program runs");
+            let text = String::from_utf8(output.stdout).expect("UTF-8");
+            assert!(output.status.success() && text.lines().count() > 3, "{report:?}: {text}");
+            fits(&text, width, report);
         }
     }
 }
@@ -165,7 +195,7 @@ fn shown_choices_are_those_of_the_plain_run() {
     for choice in choices {
         let stages = list(&choice["stages"]);
         let names: Vec<&str> = stages.iter().filter_map(|stage| stage["stage"].as_str()).collect();
-        assert_eq!(names, ["logits", "penalties", "temperature", "top-k", "top-p"]);
+        assert_eq!(names, ["logits", "penalties", "temperature", "top-k", "top-p", "min-p"]);
         let (u, start, end) = (number(&choice["u"]), number(&choice["part_start"]), number(&choice["part_end"]));
         assert!(start - 1e-6 <= u && u <= end + 1e-6, "{choice}");
         let last = &stages[stages.len() - 1];
@@ -283,9 +313,10 @@ fn what_cannot_be_shown_is_refused() {
     refused(&["words"], "required");
     refused(&["words", "--direction", "cat", "--along", "one"], "as in cat:cats");
     refused(&["generate", TEXT, "--html", "page.html"], "--show");
-    refused(&["generate", TEXT, "-i"], "--show");
-    refused(&["generate", TEXT, "--show", "-i"], "terminal");
-    refused(&["tokens", TEXT, "--width", "20"], "80..=400");
+    refused(&["generate", TEXT, "--top", "5"], "--show");
+    refused(&["generate", TEXT, "-i"], "terminal");
+    refused(&["generate", TEXT, "--show", "-i", "--top", "5"], "terminal");
+    refused(&["tokens", TEXT, "--width", "20"], "40..=400");
     let other = folder.write("notes.txt", "mine");
     let output = run(&["tokens", TEXT, "--html", other.to_str().expect("UTF-8")]);
     assert_eq!(output.status.code(), Some(73), "{}", String::from_utf8_lossy(&output.stderr));

@@ -8,15 +8,23 @@ pub(crate) mod views;
 mod writing;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-pub(crate) use groups::{ComputeArgs, ContextArg, Kv};
+pub(crate) use groups::{ComputeArgs, ContextArg, Kv, TextArg};
 pub(crate) use measuring::{Bench, Doctor, Eval, Inspect, Plan, Score, Trace, Verify};
 pub(crate) use sampling::Sampling;
 use std::path::PathBuf;
 pub(crate) use writing::{Chat, Full, Generate, Keeping};
 
+/// What a new user may try.
+const EXAMPLES: &str = "\
+Examples:
+  whit generate \"Once upon a time\"     a story by the model in this program
+  whit chat MODEL.whit \"What is 2+2?\"  one question, one answer
+  whit MODEL.whit                       a conversation, if the model talks
+  whit explain \"Once upon a time\"      from a text to its next token";
+
 /// A GPT in the smallest space: generates text from one flat file on a small CPU.
 #[derive(Debug, Parser)]
-#[command(name = "whit", version, max_term_width = 100, infer_long_args = false)]
+#[command(name = "whit", version, infer_long_args = false, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     /// What to do
     #[command(subcommand)]
@@ -30,14 +38,20 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Continue a text
+    #[command(override_usage = "whit generate [OPTIONS] [MODEL] [TEXT]")]
     Generate(Box<Generate>),
-    /// Talk with a model, by its own chat template
+    /// Talk with a model, by its own chat template; with a TEXT, answer that and end
+    #[command(override_usage = "whit chat [OPTIONS] [MODEL] [TEXT]")]
     Chat(Box<Chat>),
+    /// Chat with a model that has a chat template, continue a text with one that has none
+    #[command(override_usage = "whit run [OPTIONS] [MODEL] [TEXT]")]
+    Run(Box<Chat>),
     /// Show what a model file holds: header, configuration, tensors, errors, provenance
     Inspect(Inspect),
     /// Show what this machine is, how it is, and what a model can reach on it
     Doctor(Doctor),
     /// Measure how well a model predicts a text, and how far it is from a reference
+    #[command(override_usage = "whit eval [OPTIONS] [MODEL] <TEXT_FILE>")]
     Eval(Eval),
     /// Measure how fast a model runs here, beside what this machine can do at most
     Bench(Bench),
@@ -46,18 +60,25 @@ pub(crate) enum Command {
     /// Count the memory of a run before anything is allocated, and say what fits here
     Plan(Plan),
     /// Walk from a text to its next token, step by step, with the real numbers of each
+    #[command(override_usage = "whit explain [OPTIONS] [MODEL] [TEXT]")]
     Explain(Box<views::Explain>),
     /// Cut a text into its tokens
+    #[command(override_usage = "whit tokens [OPTIONS] [MODEL] [TEXT]")]
     Tokens(views::Tokens),
     /// Show the distribution of the next token, and what temperature does to it
+    #[command(override_usage = "whit next [OPTIONS] [MODEL] [TEXT]")]
     Next(views::Next),
     /// Show which earlier tokens each head looks at
+    #[command(override_usage = "whit attend [OPTIONS] [MODEL] [TEXT]")]
     Attend(views::Attend),
     /// Show what each layer would say if it were the last
+    #[command(override_usage = "whit lens [OPTIONS] [MODEL] [TEXT]")]
     Lens(views::Lens),
     /// Colour a text by how much each token surprises the model, or by where two models differ
+    #[command(override_usage = "whit score [OPTIONS] [MODEL] <TEXT_FILE>")]
     Score(views::Surprise),
     /// Show words near a word, do arithmetic with words, measure words along a direction
+    #[command(override_usage = "whit words [OPTIONS] [MODEL] [WORDS]...")]
     Words(views::Words),
     /// Count the parameters by what they are for
     Tally(views::Tally),

@@ -3,6 +3,7 @@
 use super::args::Bench;
 use super::bench_file::{self, Key, Old, Setting};
 use super::input::ModelFile;
+use super::noise;
 use super::output::{End, Outcome, Output, bytes, note};
 use super::plan::Wanted;
 use super::progress;
@@ -16,11 +17,12 @@ use whit::inspect::{Costs, MachineLimits};
 use whit::kernels;
 use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
+use whit::os::load::{Load, LoadWatch};
 use whit::os::thermal::condition;
 use whit::os::{cpu, interrupt, machine};
 
 pub(super) fn run(args: &Bench) -> Outcome<()> {
-    let source = ModelFile::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.path())?;
     let model = source.model()?;
     let old = args.compare.as_deref().map(Old::read).transpose()?;
     let costs = Costs::new(&model);
@@ -50,6 +52,7 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
 
     interrupt::watch();
     let bar = progress::steps(plan.n_steps(computes.len()) as u64, args.progress.quiet);
+    let watch = LoadWatch::start();
     let report = bench::run(&model, &costs, &computes, &plan, &mut |compute, step| {
         bar.set_message(format!("{} {}", runs_on(compute), step_name(step)));
         bar.inc(1);
@@ -57,6 +60,7 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
     });
     bar.finish_and_clear();
     let report = report?;
+    let load = watch.load();
     source.check_unchanged()?;
 
     for what in condition().now {
@@ -68,9 +72,9 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
     let names: Vec<_> = computes.iter().map(|compute| (compute.kernels.name, compute.threads.len())).collect();
     let mut out = Output::new();
     if args.json {
-        out.write(&bench_file::write(&setting, &report, &names, old.as_ref()))?;
+        out.write(&bench_file::write(&setting, &report, &names, old.as_ref(), load))?;
     } else {
-        out.write(&page(&setting, &report, &names, old.as_ref()))?;
+        out.page(&page(&setting, &report, &names, old.as_ref(), load))?;
     }
     out.flush()?;
     if !report.complete {
@@ -182,11 +186,22 @@ pub(super) fn heading(machine: &str, cores: usize, model: &str, parameters: u64,
     format!("machine  {}, {cores}\nmodel    {}: {size}\n", printable(machine), printable(model))
 }
 
-fn page(setting: &Setting, report: &Report, computes: &[(&str, usize)], old: Option<&Old>) -> String {
+fn page(
+    setting: &Setting,
+    report: &Report,
+    computes: &[(&str, usize)],
+    old: Option<&Old>,
+    load: Option<Load>,
+) -> String {
     let Setting { machine, cores, model, parameters, weight_bytes, dtype, kv, repeats, n_decode } = setting;
     let mut page = heading(machine, *cores, model, *parameters, *weight_bytes, dtype.name());
     let decode = if *n_decode > 0 { format!(", decode of {n_decode} tokens") } else { String::new() };
     page.push_str(&format!("run      {kv} cache, medians of {repeats}{decode}\n"));
+    let spread = report.rows.iter().map(|row| row.rate.deviation()).fold(0.0, f64::max);
+    let decoded = report.rows.iter().filter(|row| !matches!(row.work, Work::Prefill { .. }));
+    let above = noise::above_limits(decoded.filter_map(Row::share_of_read), *weight_bytes);
+    page.extend(noise::told(load, spread).map(|line| noise::line("noise", &line)));
+    page.extend(above.map(|line| noise::line(">100 %", &line)));
     let measured = computes.iter().zip(&report.limits).filter_map(|(compute, limits)| Some((*compute, (*limits)?)));
     let limits: Vec<_> = measured.map(limits_line).collect();
     let names = ["limits ", "threads", "read GB/s", "int8 GMAC/s", "f32 GMAC/s"];
@@ -226,21 +241,21 @@ fn row_line(row: &Row, n_decode: usize, old: Option<&Old>) -> Vec<String> {
             cells.push(n_tokens.to_string());
             cells.extend(rate);
             cells.push(figure(row.macs_per_second() / 1e9));
-            cells.push(percent(row.share()));
+            cells.push(noise::of_limit(row.share()));
         }
         Work::Decode { depth } => {
             cells.push(depth.to_string());
             cells.extend(rate);
             cells.push(figure(row.bytes / 1e6));
             cells.push(figure(row.bytes_per_second() / 1e9));
-            cells.push(percent(row.share()));
+            cells.push(noise::of_limit(row.share()));
         }
         Work::Texts { n_texts } => {
             cells.push(n_texts.to_string());
             cells.extend(rate);
             cells.push(figure(row.bytes_per_second() / 1e9));
-            cells.push(percent(row.share_of_read()));
-            cells.push(percent(row.share_of_macs()));
+            cells.push(noise::of_limit(row.share_of_read()));
+            cells.push(noise::of_limit(row.share_of_macs()));
         }
     }
     cells.extend(old.map(|old| match old.rate(&Key::of(row, n_decode)) {
@@ -286,29 +301,32 @@ mod tests {
             repeats: 3,
             n_decode: 128,
         };
-        let json = bench_file::write(&setting, &report, &[("dotprod", 1)], None);
+        let json = bench_file::write(&setting, &report, &[("dotprod", 1)], None, None);
         let path = std::env::temp_dir().join(format!("whit-bench-page-{}", std::process::id()));
         std::fs::write(&path, json).expect("a written file");
         let old = Old::read(&path).expect("our own layout");
         let _ = std::fs::remove_file(&path);
-        let page = page(&setting, &report, &[("dotprod", 1)], Some(&old));
+        let page = page(&setting, &report, &[("dotprod", 1)], Some(&old), None);
+        let above = noise::above_limits([2.0].into_iter(), setting.weight_bytes).expect("a reason");
+        let page = page.replace(&noise::line(">100 %", &above), ">100 %   ABOVE\n");
         assert_eq!(
             page,
             "machine  A CPU, 2 cores
 model    m.whit: 134.5 M parameters, 143.1 MB of weights, int8
 run      f16 cache, medians of 3, decode of 128 tokens
+>100 %   ABOVE
 
 limits   threads  read GB/s  int8 GMAC/s  f32 GMAC/s
 dotprod        1       44.5        543.0       135.0
 
 prefill  threads  tokens  tok/s      +-  GMAC/s  of int8 peak  new/old
-dotprod        1     512  12346  10.0 %    1660       553.5 %    1.000
+dotprod        1     512  12346  10.0 %    1660        >100 %    1.000
 
 decode   threads  depth  tok/s      +-  MB/token   GB/s  of read  new/old
-dotprod      256   4096  312.3  10.0 %      1143  357.0  119.0 %    1.000
+dotprod      256   4096  312.3  10.0 %      1143  357.0   >100 %    1.000
 
 texts    threads  texts  tok/s      +-   GB/s  of read  of int8 peak  new/old
-dotprod      256   1024  312.3  10.0 %  357.0  119.0 %        14.0 %    1.000
+dotprod      256   1024  312.3  10.0 %  357.0   >100 %        14.0 %    1.000
 "
         );
         assert!(page.lines().all(|line| line.len() <= 80));

@@ -20,6 +20,7 @@ use std::path::Path;
 use whit::error::Error;
 use whit::inspect::MachineLimits;
 use whit::inspect::bench::{Report, Row, Work};
+use whit::os::load::Load;
 use whit::quant::Dtype;
 
 /// The number of this layout.
@@ -49,7 +50,13 @@ pub(crate) struct Setting {
 }
 
 /// The object of a run; `computes` are the kernels and threads of the report's limits.
-pub(crate) fn write(setting: &Setting, report: &Report, computes: &[(&str, usize)], old: Option<&Old>) -> String {
+pub(crate) fn write(
+    setting: &Setting,
+    report: &Report,
+    computes: &[(&str, usize)],
+    old: Option<&Old>,
+    load: Option<Load>,
+) -> String {
     let head = Object::default()
         .raw("format", FORMAT)
         .text("version", env!("CARGO_PKG_VERSION"))
@@ -60,7 +67,9 @@ pub(crate) fn write(setting: &Setting, report: &Report, computes: &[(&str, usize
         .raw("parameters", setting.parameters)
         .text("dtype", setting.dtype.name())
         .text("kv", setting.kv)
-        .raw("repeats", setting.repeats);
+        .raw("repeats", setting.repeats)
+        .number("others_cpus", load.map_or(f64::NAN, |load| load.others))
+        .number("stolen_share", load.map_or(f64::NAN, |load| load.stolen));
     let limits = computes.iter().zip(&report.limits);
     let limits = limits.filter_map(|(compute, limits)| Some(limits_object(*compute, limits.as_ref()?)));
     let rows = report.rows.iter().map(|row| row_object(row, setting.n_decode, old));
@@ -267,7 +276,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let (setting, report) = (setting(), report());
-        let text = write(&setting, &report, &[("k", 1), ("k", 2)], None);
+        let text = write(&setting, &report, &[("k", 1), ("k", 2)], None, None);
         let old = Old::parse(&text).expect("our own layout");
         assert_eq!([&old.machine, &old.model], [&setting.machine, &setting.model]);
         assert_eq!(old.kv, "f16");
@@ -275,16 +284,16 @@ mod tests {
             assert_eq!(old.rate(&Key::of(row, 16)), Some(2.5));
         }
         assert_eq!(old.rate(&Key::of(&report.rows[1], 17)), None);
-        let again = write(&setting, &report, &[("k", 1), ("k", 2)], Some(&old));
+        let again = write(&setting, &report, &[("k", 1), ("k", 2)], Some(&old), None);
         assert!(again.contains("\"old_tokens_per_second\":2.5,\"ratio\":1}"), "{again}");
         assert_eq!(Old::parse(&again), Ok(old));
         let empty = Report { limits: vec![None], rows: vec![], complete: true };
-        assert!(Old::parse(&write(&setting, &empty, &[("k", 1)], None)).is_ok());
+        assert!(Old::parse(&write(&setting, &empty, &[("k", 1)], None, None)).is_ok());
     }
 
     #[test]
     fn every_wrong_line_is_named() {
-        let text = write(&setting(), &report(), &[("k", 1), ("k", 2)], None);
+        let text = write(&setting(), &report(), &[("k", 1), ("k", 2)], None, None);
         let replaced = |from: &str, to: &str| Old::parse(&text.replacen(from, to, 1)).expect_err(from);
         let cases = [
             ("{\"bench\":", "{\"inspect\":", 1, "expected {\"bench\":"),

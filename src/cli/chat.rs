@@ -9,7 +9,7 @@ mod stats;
 use super::args::Chat;
 use super::input::{self, ModelFile};
 use super::keeping;
-use super::output::{End, Outcome, Output, bytes, note};
+use super::output::{self, End, Outcome, Output, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
 use super::session_file::{Content, SessionFile};
@@ -32,6 +32,7 @@ use whit::os::{fault, interrupt};
 use whit::sampler::SamplerOptions;
 
 pub(super) fn run(args: &Chat) -> Outcome<()> {
+    let question = input::given(&args.text)?;
     let source = ModelFile::open(args.model.model.as_deref())?;
     let opened = source.opened()?;
     let model = opened.model();
@@ -51,7 +52,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     let kv = args.compute.kv.into();
     let cache = keeping::cache(&args.keeping, &args.compute, &opened, args.verbose)?;
     let kept = Kept::open(&args.keeping, &opened, kv)?;
-    let mut lines = Lines::new()?;
+    let mut lines = if question.is_some() { Lines::Pipe } else { Lines::new()? };
     let mut talk = Chatting {
         args,
         source: &source,
@@ -67,6 +68,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         n_again: 0,
         out: if args.raw.raw { Output::new().raw() } else { Output::new() },
         at_terminal: lines.is_terminal(),
+        is_alone: question.is_some(),
         stats: None,
         failure: None,
     };
@@ -76,15 +78,18 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     }
     // A file that cannot be written to is an error before anybody has said anything.
     talk.keep()?;
-    if !args.quiet {
+    if !args.quiet && (question.is_none() || args.verbose) {
         let (name, private, seed) = (source.short_name(), bytes(plan.private()), talk.options.seed);
-        note(format_args!("whit: {name}, context {context_length}, {private} private at most, seed {seed}"));
+        output::tell(&format!("whit: {name}, context {context_length}, {private} private at most, seed {seed}"));
         if lines.is_terminal() {
-            note(format_args!("whit: /help lists commands, Ctrl-C stops a reply, Ctrl-D ends"));
+            output::tell("whit: /help lists commands, Ctrl-C stops a reply, Ctrl-D ends");
         }
     }
     fault::watch_ends();
-    let ended = talk.talk(&mut lines);
+    let ended = match question {
+        Some(question) => talk.ask(question),
+        None => talk.talk(&mut lines),
+    };
     match (talk.save(), ended) {
         (Err(error), Err(end)) => {
             note(format_args!("whit: {}", with_flags(&error)));
@@ -93,7 +98,9 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         (saved, ended) => ended.and(saved.map_err(End::from))?,
     }
     match talk.failure {
-        Some(kind) if !talk.at_terminal => Err(Error::new(kind, "not every line was answered").into()),
+        Some(error) if talk.is_alone => Err(error.into()),
+        Some(error) if !talk.at_terminal => Err(Error::new(error.kind(), "not every line was answered").into()),
+        _ if talk.is_alone && talk.was_interrupted() => Err(End::Interrupted),
         _ => Ok(()),
     }
 }
@@ -135,8 +142,10 @@ struct Chatting<'c> {
     /// Somebody sits there, for whom turns are set apart.
     at_terminal: bool,
     stats: Option<Stats>,
-    /// Of what kind the last error was for which a line was not answered.
-    failure: Option<Kind>,
+    /// One question is asked and no other.
+    is_alone: bool,
+    /// The last error for which a line was not answered.
+    failure: Option<Error>,
 }
 
 impl Chatting<'_> {
@@ -161,6 +170,14 @@ impl Chatting<'_> {
         }
     }
 
+    /// Has one question answered.
+    fn ask(&mut self, question: String) -> Outcome<()> {
+        interrupt::watch();
+        self.take(Input::Say(question))?;
+        self.keep_or_tell();
+        interrupt::ended_by().map_or(Ok(()), |signal| Err(End::Signal(signal)))
+    }
+
     /// Does what a line says.
     fn take(&mut self, input: Input) -> Outcome<()> {
         match input {
@@ -172,7 +189,7 @@ impl Chatting<'_> {
                     self.conversation.undo();
                 }
             }
-            Input::Help => note(format_args!("{}", HELP.trim_end())),
+            Input::Help => output::tell(HELP.trim_end()),
             Input::System(text) => {
                 self.conversation.begin(text);
                 if let Err(error) = self.conversation.check_system() {
@@ -223,8 +240,10 @@ impl Chatting<'_> {
             interrupt::handled();
             return note(format_args!("whit: stopped"));
         }
-        self.failure = Some(error.kind());
-        note(format_args!("whit: {}", with_flags(&error)));
+        if !self.is_alone {
+            note(format_args!("whit: {}", with_flags(&error)));
+        }
+        self.failure = Some(error);
     }
 
     fn tell_stats(&self) {

@@ -5,40 +5,45 @@ use super::input::ModelFile;
 use super::json::{self, Object};
 use super::output::{End, Outcome, Output, note};
 use super::progress;
+use super::screen::folded;
 use super::setup::{default_threads, up_to};
 use whit::error::Result;
 use whit::inspect::{Bound, Costs, MachineLimits, Reach};
 use whit::kernels;
 use whit::model::{Model, SessionOptions};
-
 use whit::os::clusters::{Cluster, clusters};
 use whit::os::cpu;
+use whit::os::load::{Load, LoadWatch};
 use whit::os::thermal::{Condition, condition};
 use whit::os::{interrupt, machine, memory, sandbox, storage};
 
+/// Columns of the widest page.
+const WIDTH: usize = 100;
 /// Positions of the cache that must fit beside the model, if it has so many.
 const CONTEXT: usize = 2048;
 
 pub(super) fn run(args: &Doctor) -> Outcome<()> {
-    let source = ModelFile::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.path())?;
     let model = source.model()?;
     let costs = Costs::new(&model);
 
     interrupt::watch();
+    let watch = LoadWatch::start();
     let Some((limits, stored)) = measure(args, &source)? else {
         note(format_args!("whit: interrupted before anything was reported"));
         return Err(End::Interrupted);
     };
+    let load = watch.load().filter(|_| !limits.is_empty());
     let machine = Machine::look(args.threads);
     let fit = Fit::new(&source, &model, &machine);
     let slow = fit.missing().zip(stored);
     let reach = limits.last().map(|(_, limits)| Reach::new(&costs, *limits, slow));
-    let diagnosis = Diagnosis { machine, limits, stored, model: source.short_name(), costs, fit, reach };
+    let diagnosis = Diagnosis { machine, limits, stored, load, model: source.short_name(), costs, fit, reach };
     let mut out = Output::new();
     if args.print.json {
         out.line(&diagnosis.as_json())?;
     } else {
-        out.write(&diagnosis.page())?;
+        out.write(&folded(&diagnosis.page(), WIDTH))?;
     }
     out.flush()
 }
@@ -160,6 +165,8 @@ pub(super) struct Diagnosis {
     pub(super) limits: Vec<(usize, MachineLimits)>,
     /// Bytes a second read from the file's storage.
     pub(super) stored: Option<f64>,
+    /// What others did while that was measured.
+    pub(super) load: Option<Load>,
     pub(super) model: String,
     pub(super) costs: Costs,
     pub(super) fit: Fit,
@@ -212,6 +219,8 @@ impl Diagnosis {
             .raw("confined_calls", sandbox::state().calls)
             .raw("limits", json::list(limits))
             .number("storage_bytes_per_second", self.stored.unwrap_or(f64::NAN))
+            .number("others_cpus", self.load.map_or(f64::NAN, |load| load.others))
+            .number("stolen_share", self.load.map_or(f64::NAN, |load| load.stolen))
             .text("model", &self.model)
             .raw("bytes_per_token", self.costs.weight_bytes())
             .raw("fits", self.fit.fits().map_or("null", |fits| if fits { "true" } else { "false" }))

@@ -1,6 +1,7 @@
 //! The page of `whit doctor`.
 
 use super::doctor::Diagnosis;
+use super::noise;
 use super::output::bytes;
 use super::table::{count, figure};
 use whit::error::printable;
@@ -12,13 +13,11 @@ use whit::os::thermal::Condition;
 
 /// Width of the names of lines.
 const NAMES: usize = 16;
-/// Width of a page.
-const WIDTH: usize = 100;
 /// Hotter than this, boards of all kinds begin to lower their clocks, in degrees Celsius.
 const HOT: f64 = 80.0;
 
 impl Diagnosis {
-    /// The page, in lines of up to 100 characters.
+    /// The page, a line a matter.
     pub(super) fn page(&self) -> String {
         let mut page = String::new();
         self.tell_machine(&mut page);
@@ -26,7 +25,7 @@ impl Diagnosis {
         self.tell_model(&mut page);
         page.push('\n');
         for line in self.advice() {
-            wrapped(&mut page, "- ", &line);
+            page.push_str(&format!("- {line}\n"));
         }
         page
     }
@@ -111,6 +110,9 @@ impl Diagnosis {
             };
             lines.push(format!("The CPU is slower than it could be: {what}{cure}."));
         }
+        if let Some(noise) = noise::told(self.load, 0.0) {
+            lines.push(format!("While this was measured, {noise}."));
+        }
         for what in &condition.before {
             lines.push(format!("Since the machine was started, {what} for a time."));
         }
@@ -147,28 +149,7 @@ impl Diagnosis {
 }
 
 fn field(page: &mut String, name: &str, value: &str) {
-    wrapped(page, &format!("{name:<NAMES$}"), value);
-}
-
-/// Adds `text` after `first`, its further lines below its beginning.
-fn wrapped(page: &mut String, first: &str, text: &str) {
-    let mut line = first.to_owned();
-    let mut is_empty = true;
-    for word in text.split(' ') {
-        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            page.push_str(line.trim_end());
-            page.push('\n');
-            line = " ".repeat(first.chars().count());
-            is_empty = true;
-        }
-        if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        is_empty = false;
-    }
-    page.push_str(line.trim_end());
-    page.push('\n');
+    page.push_str(&format!("{name:<NAMES$}{value}\n"));
 }
 
 fn or(text: String, empty: &str) -> String {
@@ -247,15 +228,6 @@ mod tests {
     use whit::model::Model;
 
     #[test]
-    fn long_lines_go_on_below_their_beginning() {
-        let mut page = String::new();
-        field(&mut page, "name", &"word ".repeat(30));
-        let lines: Vec<_> = page.lines().collect();
-        assert!(lines.len() == 2 && lines[1].starts_with("                word"), "{page}");
-        assert!(lines.iter().all(|line| line.len() <= WIDTH));
-    }
-
-    #[test]
     fn a_model_without_room_is_told_so_in_words() {
         let Some(model) = whit::default_model() else { return };
         let costs = Costs::new(&Model::open(model).expect("the story model"));
@@ -266,7 +238,16 @@ mod tests {
             let slow = fit.missing().zip(Some(bytes as f64));
             let reach = Some(Reach::new(&costs, limits, slow));
             let (limits, stored, model) = (vec![(1, limits)], Some(bytes as f64), "a model".to_owned());
-            Diagnosis { machine: Machine::look(None), limits, stored, model, costs: costs.clone(), fit, reach }
+            Diagnosis {
+                machine: Machine::look(None),
+                limits,
+                stored,
+                load: None,
+                model,
+                costs: costs.clone(),
+                fit,
+                reach,
+            }
         };
         let page = diagnosis(Some(3 * bytes / 2)).page();
         let words = page.split_whitespace().collect::<Vec<_>>().join(" ");

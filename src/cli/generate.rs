@@ -10,14 +10,13 @@ use super::output::{End, Outcome, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
 use super::session_file::{Content, SessionFile};
-use super::setup::{BATCH, compute, ends, held_by, session_options};
+use super::setup::{compute, ends, held_by, session_options};
 use super::streaming;
 use super::views::Show;
 use super::views::branch::{self, Branching};
 use super::writing::{self, Each};
 use printer::Printer;
 use report::Report;
-use std::path::Path;
 use whit::error::{Error, Result};
 use whit::generate::{OPEN_CONTEXT, PrefixCache, StopReason, StopRules, Writer, prompt_tokens};
 use whit::inspect::MemoryPlan;
@@ -29,7 +28,7 @@ use whit::tokenizer::{Specials, Tokenizer};
 use whit::{Compute, TokenId};
 
 pub(super) fn run(args: &Generate) -> Outcome<()> {
-    let text = prompt_text(args)?;
+    let text = input::given(&args.text)?.unwrap_or_default();
     let source = ModelFile::open(args.model.model.as_deref())?;
     let opened = source.opened()?;
     let model = opened.model();
@@ -60,7 +59,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     tell_start(args, &source, model, &compute, &plan, context_length);
     interrupt::watch();
     if args.interactive {
-        let (prompt, end_tokens, n_top) = (&prompt[..], rules.end_tokens, args.top.into());
+        let (prompt, end_tokens, n_top) = (&prompt[..], rules.end_tokens, n_top(args));
         let branching = Branching { session: &mut session, tokenizer, sampler, prompt, end_tokens, n_top };
         return source.if_unchanged(branch::run(branching, &args.display, args.tree.as_deref()));
     }
@@ -72,11 +71,17 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let clock = Stopwatch::start();
     let n_restored = match (&saved, &cache) {
         (Some(saved), _) => keeping::restore(saved, &mut session, &prompt)?,
-        (None, Some(cache)) => cache.restore(session.state_mut(), &prompt)?,
+        (None, Some(cache)) => writing::restore(cache, &mut session, &prompt, args.verbose)?,
         (None, None) => 0,
     };
     let mut writer = Writer::new(model, &prompt, context_length, sampler, rules)?;
-    let mut writing = Writing { writer: &mut writer, session: &mut session, cache: cache.as_ref(), prompt: &prompt };
+    let mut writing = Writing {
+        writer: &mut writer,
+        session: &mut session,
+        cache: cache.as_ref(),
+        prompt: &prompt,
+        quiet: args.quiet,
+    };
     let clocks = source.if_unchanged(writing.write_shown(clock, show.as_mut(), &mut printer))?;
     let report = Report {
         n_prompt: prompt.len(),
@@ -119,13 +124,15 @@ struct Writing<'w> {
     session: &'w mut Session,
     cache: Option<&'w PrefixCache>,
     prompt: &'w [TokenId],
+    /// No progress is shown.
+    quiet: bool,
 }
 
 impl Writing<'_> {
     /// Computes the prompt and writes the text after it to its end; `clock` runs since the first was begun.
     fn write<W: Watcher>(&mut self, clock: Stopwatch, watcher: &mut W, each: &mut Each<'_, W>) -> Outcome<Clocks> {
-        let Writing { writer, session, cache, prompt } = self;
-        writer.prefill(session, BATCH, &mut |session| writing::go_on(*cache, session, prompt), watcher)?;
+        let Writing { writer, session, cache, prompt, quiet } = self;
+        writing::prefill(writer, session, *cache, prompt, *quiet, watcher)?;
         let prefill = clock.seconds();
         let clock = Stopwatch::start();
         writing::write(writer, session, *cache, prompt, watcher, each)?;
@@ -146,10 +153,16 @@ impl Writing<'_> {
 
 /// The view of each choice, if the arguments ask for it.
 fn shows<'a>(args: &Generate, tokenizer: Tokenizer<'a>, options: &SamplerOptions) -> Result<Option<Show<'a>>> {
-    if !args.show && args.display.html.is_some() {
-        return Err(Error::usage("it is of use with --show only").field("html"));
+    let given = [("html", args.display.html.is_some()), ("top", args.top.is_some() && !args.interactive)];
+    if let Some((name, _)) = given.iter().find(|(_, is_given)| *is_given && !args.show) {
+        return Err(Error::usage("it is of use with --show only").field(*name));
     }
-    Ok(args.show.then(|| Show::new(&args.display, tokenizer, options, args.top.into())))
+    Ok(args.show.then(|| Show::new(&args.display, tokenizer, options, n_top(args))))
+}
+
+/// Tokens of a distribution that are shown.
+fn n_top(args: &Generate) -> usize {
+    args.top.map_or(20, usize::from)
 }
 
 fn tell_start(
@@ -168,15 +181,6 @@ fn tell_start(
     }
     if model.chat_template().is_some() && !args.quiet {
         note(format_args!("whit: this model has a chat template; generate continues plain text, chat talks"));
-    }
-}
-
-fn prompt_text(args: &Generate) -> Result<String> {
-    match (&args.prompt, &args.file) {
-        (_, Some(path)) => input::text(path),
-        (Some(text), None) if text == "-" => input::text(Path::new("-")),
-        (Some(text), None) => Ok(text.clone()),
-        (None, None) => Ok(String::new()),
     }
 }
 

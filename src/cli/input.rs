@@ -1,5 +1,6 @@
 //! What a command reads: model files and texts.
 
+use super::args::TextArg;
 use super::output::Outcome;
 use std::fs;
 use std::io::{self, Read};
@@ -87,6 +88,15 @@ impl ModelFile {
             ModelFile::Mapped(mapping) => mapping.check_unchanged(),
             ModelFile::Embedded(_) => Ok(()),
         }
+    }
+}
+
+/// The text that the arguments give, if they give one.
+pub(crate) fn given(args: &TextArg) -> Result<Option<String>> {
+    match (args.text.as_ref().or(args.prompt.as_ref()), &args.file) {
+        (_, Some(path)) => text(path).map(Some),
+        (Some(given), None) if given == "-" => text(Path::new("-")).map(Some),
+        (given, None) => Ok(given.cloned()),
     }
 }
 

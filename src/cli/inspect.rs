@@ -16,7 +16,7 @@ use whit::os::cpu::{self, ThreadChoice};
 use whit::os::memory;
 
 pub(super) fn run(args: &Inspect) -> Outcome<()> {
-    let source = ModelFile::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.path())?;
     let file = source.file()?;
     let model = match file.kind() {
         FileKind::LanguageModel => Some(source.model()?),
@@ -35,7 +35,7 @@ pub(super) fn run(args: &Inspect) -> Outcome<()> {
         sections(&mut page, &file);
         tensors(&mut page, file.tensors());
         machine(&mut page);
-        out.write(&page)?;
+        out.page(&page)?;
     }
     out.flush()
 }

@@ -13,16 +13,20 @@ mod input;
 mod inspect;
 mod json;
 mod keeping;
+mod noise;
 mod output;
 mod plan;
 mod progress;
+mod run;
 mod sampling;
 mod sandbox;
+mod screen;
 mod session_file;
 mod setup;
 mod streaming;
 mod table;
 mod trace;
+mod typed;
 mod verify;
 mod views;
 mod writing;
@@ -31,9 +35,13 @@ use args::{Cli, Command};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 use output::{End, Outcome, note};
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use whit::error::{Error, Kind};
 use whit::failure;
+
+/// Columns of the widest help.
+const HELP_WIDTH: usize = 100;
 
 /// Runs the command of the process's arguments, after `prepare`, and returns the exit code.
 pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
@@ -41,7 +49,8 @@ pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
         let error = Error::new(Kind::Io, "it is closed, so nothing can be written").in_file("standard output");
         return exit_code(Err(error.hint("> /dev/null throws it away").into()));
     }
-    let arguments = Cli::command().try_get_matches();
+    let typed = typed::arguments(std::env::args_os().collect());
+    let arguments = Cli::command().try_get_matches_from(&typed);
     match arguments.and_then(|arguments| Ok((Cli::from_arg_matches(&arguments)?, arguments))) {
         Ok((cli, arguments)) => {
             // Before the first thread, which would keep what the others give up.
@@ -52,11 +61,14 @@ pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
             exit_code(command(cli.command))
         }
         Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 let mut out = output::Output::new();
-                exit_code(out.write(&error.render().to_string()).and_then(|()| out.flush()))
+                let help = screen::folded(&error.render().to_string(), HELP_WIDTH);
+                exit_code(out.write(&help).and_then(|()| out.flush()))
             }
-            _ => exit_code(Err(usage(&error).into())),
+            _ => exit_code(Err(usage(&error, &typed).into())),
         },
     }
 }
@@ -65,6 +77,7 @@ fn command(command: Command) -> Outcome<()> {
     match command {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Eval(args) => eval::run(&args),
@@ -107,11 +120,8 @@ fn errors_are_json() -> bool {
     std::env::args_os().skip(1).any(|argument| argument == "--json")
 }
 
-/// The message of a parser's error.
-fn usage(error: &clap::Error) -> Error {
-    let error = match error.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Error::usage("no command is given"),
-        _ => failure::of_arguments(&error.render().to_string()),
-    };
-    error.hint("see whit --help")
+/// The message of a parser's error about the arguments `typed`, with the help that says more.
+fn usage(error: &clap::Error, typed: &[OsString]) -> Error {
+    let of = typed::command(typed).map_or_else(String::new, |name| name + " ");
+    failure::of_arguments(&error.render().to_string()).hint(format!("see whit {of}--help"))
 }

@@ -1,6 +1,8 @@
 //! Where words go: the product to standard output, all else to standard error. A reader that went away ends the work
 //! quietly.
 
+use super::screen::{columns, fold, folded};
+use console::Term;
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal, Write};
 use whit::error::{self, Error, Kind};
@@ -57,6 +59,11 @@ impl Output {
         self.write("\n")
     }
 
+    /// Writes a page of ours, whose lines are folded to the screen.
+    pub(crate) fn page(&mut self, text: &str) -> Outcome<()> {
+        self.write(&folded(text, usize::MAX))
+    }
+
     /// Writes text of a model or a prompt, and at once.
     pub(crate) fn foreign(&mut self, text: &str) -> Outcome<()> {
         if !self.escape || !text.contains(moves_cursor) {
@@ -96,6 +103,12 @@ fn failed(error: io::Error) -> End {
 /// Writes a line to standard error; where that is closed, the line is lost.
 pub(crate) fn note(line: Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Writes words to standard error, folded to its terminal.
+pub(crate) fn tell(words: &str) {
+    let width = columns(&Term::stderr()).unwrap_or(usize::MAX);
+    words.lines().flat_map(|line| fold(line, width)).for_each(|line| note(format_args!("{line}")));
 }
 
 /// `bytes` with a unit of 1000s, three digits or so.

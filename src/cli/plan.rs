@@ -8,7 +8,7 @@ use super::setup::{context_length, n_threads, session_options};
 use super::streaming;
 use super::table::table;
 use whit::Compute;
-use whit::error::{Error, Kind, Result};
+use whit::error::{Error, Kind, Result, printable};
 use whit::inspect::MemoryPlan;
 use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
@@ -118,7 +118,7 @@ impl<'w> Wanted<'w> {
 }
 
 pub(super) fn run(args: &args::Plan) -> Outcome<()> {
-    let source = ModelFile::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.path())?;
     let model = source.model()?;
     let context_length = context_length(&args.context, &model)?;
     let ComputeArgs { kv, max_memory, .. } = args.compute;
@@ -133,18 +133,17 @@ pub(super) fn run(args: &args::Plan) -> Outcome<()> {
     if args.print.json {
         out.line(&as_json(&wanted, &plan, &places, addresses))?;
     } else {
-        out.foreign(&source.short_name())?;
-        out.write(&page(&wanted, &plan, &places))?;
+        out.page(&page(&printable(&source.short_name()), &wanted, &plan, &places))?;
     }
     out.flush()
 }
 
-fn page(wanted: &Wanted<'_>, plan: &MemoryPlan, places: &[Place]) -> String {
+fn page(name: &str, wanted: &Wanted<'_>, plan: &MemoryPlan, places: &[Place]) -> String {
     let SessionOptions { context_length: n, kv, batch, .. } = wanted.options;
     let threads = wanted.n_threads;
     let (ending, each) = (if threads == 1 { "" } else { "s" }, bytes(plan.kv / n.max(1) as u64));
     let line = |name: &str, value: u64, what: String| format!("{name:<9}{:>10}  {what}\n", bytes(value));
-    let mut out = format!(": context {n}, {} cache, {threads} thread{ending}\n\n", kv.name());
+    let mut out = format!("{name}: context {n}, {} cache, {threads} thread{ending}\n\n", kv.name());
     let file = "the model file; its pages are given back when memory is short";
     out += &line("mapped", plan.mapped, file.into());
     out += &line("kv", plan.kv, format!("keys and values of {n} positions, {each} each"));

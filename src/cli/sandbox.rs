@@ -15,7 +15,7 @@ const CACHE: &str = "cache";
 pub(super) fn confine(command: &Command, arguments: &ArgMatches) {
     match (command, arguments.subcommand()) {
         (Command::Completions(_) | Command::Man(_), _) | (_, None) => {}
-        (Command::Chat(_), _) => drop(confine_process(None)),
+        (Command::Chat(_) | Command::Run(_), _) => drop(confine_process(None)),
         (_, Some((_, arguments))) => drop(confine_process(Some(&paths(arguments)))),
     }
 }

@@ -1,16 +1,31 @@
 //! Tables and figures of fixed width.
 
-/// Rows below their names: the first column to the left, the others to the right.
+use super::screen::columns;
+use console::Term;
+
+/// Rows below their names: the first column to the left, the others to the right. Where the screen is too narrow, the last columns
+/// stand in lines of their own below the first ones.
 pub(crate) fn table(names: &[&str], rows: &[Vec<String>]) -> String {
+    table_within(columns(&Term::stdout()).unwrap_or(usize::MAX), names, rows)
+}
+
+/// The same for a screen of `width` columns.
+pub(crate) fn table_within(width: usize, names: &[&str], rows: &[Vec<String>]) -> String {
+    let screen = width;
     let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).chain([names[i].len()]).max().unwrap_or(0);
     let widths: Vec<usize> = (0..names.len()).map(width).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let cells = cells.zip(&widths).enumerate();
-        let padded = cells.map(|(i, (cell, width))| match i {
-            0 => format!("{cell:<width$}"),
-            _ => format!("  {cell:>width$}"),
-        });
-        padded.collect::<String>().trim_end().to_owned() + "\n"
+        let (mut out, mut used) = (String::new(), 0);
+        for (i, (cell, width)) in cells.zip(&widths).enumerate() {
+            if i > 0 && used + 2 + width > screen {
+                out.truncate(out.trim_end().len());
+                out.push('\n');
+                used = 0;
+            }
+            out += &if i == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
+            used += width + if i == 0 { 0 } else { 2 };
+        }
+        out.trim_end().to_owned() + "\n"
     };
     let mut out = line(&mut names.iter().copied());
     for row in rows {
@@ -64,6 +79,15 @@ mod tests {
         assert_eq!(table(&["n", "size"], &rows), "n     size\na        1\nlong  1000\n");
         let bars = [vec!["a".into(), bar(0.5, 4)], vec!["b".into(), bar(2.0, 4)]];
         assert_eq!(table(&["", ""], &bars), "\na  ##\nb  ####\n");
+    }
+
+    #[test]
+    fn columns_that_find_no_room_stand_below() {
+        let rows = [["a", "1", "20", "3"], ["long", "1000", "2", "30"]].map(|row| row.map(String::from).to_vec());
+        let narrow = "n     size\n   b   c\na        1\n  20   3\nlong  1000\n   2  30\n";
+        assert_eq!(table_within(12, &["n", "size", "b", "c"], &rows), narrow);
+        let wide = "n     size   b   c\na        1  20   3\nlong  1000   2  30\n";
+        assert_eq!(table_within(18, &["n", "size", "b", "c"], &rows), wide);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::args::Trace as Args;
 use super::bench::{heading, most_positions};
 use super::input::ModelFile;
 use super::json::{self, Object};
+use super::noise;
 use super::output::{End, Outcome, Output, note};
 use super::plan::Wanted;
 use super::setup::compute;
@@ -15,6 +16,7 @@ use whit::inspect::trace::{Cell, Trace, trace};
 use whit::inspect::{Costs, MachineLimits, fill, fill_steps};
 use whit::model::{Model, Op, Session, SessionOptions};
 use whit::ops::KvDtype;
+use whit::os::load::{Load, LoadWatch};
 use whit::os::{cpu, interrupt, machine};
 use whit::quant::Inputs;
 
@@ -26,7 +28,7 @@ const DEFAULT_TOKENS: usize = 128;
 const BAR: usize = 18;
 
 pub(super) fn run(args: &Args) -> Outcome<()> {
-    let source = ModelFile::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.path())?;
     let model = source.model()?;
     let costs = Costs::new(&model);
     let (depth, n_prompt) = lengths(args, &model)?;
@@ -45,6 +47,7 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
         steps.inc(1);
         !interrupt::requested()
     };
+    let watch = LoadWatch::start();
     let limits = limits(&compute, args.limits.limit_seconds)?;
     let mut token = None;
     let mut prompt = None;
@@ -57,17 +60,18 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
     steps.finish_and_clear();
     source.check_unchanged()?;
     let mut out = Output::new();
-    let traces = Traces { token, prompt, limits, weights: costs.dtype().format().inputs };
+    let weights = costs.dtype().format().inputs;
+    let traces = Traces { token, prompt, limits, weights, weight_bytes: costs.weight_bytes(), load: watch.load() };
     if args.print.json {
         out.line(&traces.as_json(&source.short_name(), &compute))?;
     } else if traces.token.is_some() {
         let machine = machine::cpu_name().unwrap_or_else(|| "an unnamed CPU".into());
         let (parameters, dtype) = (costs.parameters(), costs.dtype().name());
         let cores = cpu::available_cores();
-        out.write(&heading(&machine, cores, &source.short_name(), parameters, model.weight_bytes(), dtype))?;
+        out.page(&heading(&machine, cores, &source.short_name(), parameters, model.weight_bytes(), dtype))?;
         let (kernels, threads) = (compute.kernels.name, compute.threads.len());
-        out.line(&format!("run      {kernels}, threads {threads}, {} cache", kv.name()))?;
-        out.write(&traces.page())?;
+        out.page(&format!("run      {kernels}, threads {threads}, {} cache", kv.name()))?;
+        out.page(&traces.page())?;
     }
     out.flush()?;
     if interrupt::requested() {
@@ -105,11 +109,24 @@ struct Traces {
     limits: Option<MachineLimits>,
     /// The form of inputs that most weights are multiplied with.
     weights: Inputs,
+    /// Bytes of weights that a token reads.
+    weight_bytes: u64,
+    /// What others did meanwhile.
+    load: Option<Load>,
 }
 
 impl Traces {
     fn page(&self) -> String {
         let mut page = String::new();
+        let spreads = [&self.token, &self.prompt].into_iter().flatten().map(|trace| trace.seconds.spread());
+        // What little an op reads lies in a cache, whatever else does not.
+        let large =
+            self.token.iter().flat_map(|token| token.by_op()).filter(|cell| cell.bytes > self.weight_bytes / 50);
+        let rates = large.map(|cell| cell.bytes as f64 / cell.seconds);
+        let shares = rates.zip(self.limits.into_iter().cycle()).map(|(rate, limits)| rate / limits.read);
+        let noise = noise::told(self.load, spreads.fold(0.0, f64::max));
+        page.extend(noise.map(|line| noise::line("noise", &line)));
+        page.extend(noise::above_limits(shares, self.weight_bytes).map(|line| noise::line(">100 %", &line)));
         if let Some(token) = &self.token {
             let seconds = token.seconds.median;
             let (depth, rate) = (token.positions.start, figure(1.0 / seconds));
@@ -142,7 +159,7 @@ impl Traces {
                 percent(Some(cell.seconds / whole)),
                 if has { figure(cell.macs as f64 / 1e9) } else { dash() },
                 if has { figure(rate / 1e9) } else { dash() },
-                percent(peak.filter(|_| has).map(|peak| rate / peak)),
+                noise::of_limit(peak.filter(|_| has).map(|peak| rate / peak)),
                 if name == "total" { String::new() } else { bar(cell.seconds / longest, BAR) },
             ]
         };
@@ -158,7 +175,9 @@ impl Traces {
             .text("model", model)
             .text("machine", &machine::cpu_name().unwrap_or_default())
             .text("kernels", compute.kernels.name)
-            .raw("threads", compute.threads.len());
+            .raw("threads", compute.threads.len())
+            .number("others_cpus", self.load.map_or(f64::NAN, |load| load.others))
+            .number("stolen_share", self.load.map_or(f64::NAN, |load| load.stolen));
         let object = match self.limits {
             Some(limits) => object
                 .number("read_bytes_per_second", limits.read)
@@ -191,7 +210,7 @@ fn reads(
             percent(Some(cell.seconds / whole)),
             if cell.bytes > 0 { figure(cell.bytes as f64 / 1e6) } else { "-".into() },
             if cell.bytes > 0 { figure(rate / 1e9) } else { "-".into() },
-            percent(limits.filter(|_| cell.bytes > 0).map(|limits| rate / limits.read)),
+            noise::of_limit(limits.filter(|_| cell.bytes > 0).map(|limits| rate / limits.read)),
             bar,
         ]
     };

@@ -6,7 +6,7 @@ use super::output::{End, Outcome, Output, bytes, hex};
 use super::progress;
 
 pub(super) fn run(args: &Verify) -> Outcome<()> {
-    let source = ModelFile::open(args.model.model.as_deref())?;
+    let source = ModelFile::open(args.model.path())?;
     let file = source.file()?;
     let bar = progress::bytes(file.weights_bytes(), args.progress.quiet);
     let checked = file.verify(&mut |done| bar.set_position(done));

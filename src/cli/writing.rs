@@ -1,8 +1,11 @@
 //! The loop that writes a text to its end.
 
 use super::output::{Outcome, note};
+use super::progress::Reading;
+use super::setup::BATCH;
 use std::sync::Arc;
 use whit::TokenId;
+use whit::error::Result;
 use whit::failure::with_flags;
 use whit::generate::{PrefixCache, Writer};
 use whit::model::Session;
@@ -50,9 +53,36 @@ pub(super) fn keep(cache: &PrefixCache, session: &mut Session, prompt: &[TokenId
     }
 }
 
+/// Has the empty `session` hold what `cache` has of `tokens`; how many that are. Says that there are none where `tells`.
+pub(super) fn restore(cache: &PrefixCache, session: &mut Session, tokens: &[TokenId], tells: bool) -> Result<usize> {
+    let n = cache.restore(session.state_mut(), tokens)?;
+    if tells && n == 0 {
+        note(format_args!("whit: nothing in the cache begins as this text"));
+    }
+    Ok(n)
+}
+
+/// Computes `prompt` for `writer`, of which `session` may hold a part; says how far it is unless `quiet`.
+pub(super) fn prefill<W: Watcher>(
+    writer: &mut Writer,
+    session: &mut Session,
+    cache: Option<&PrefixCache>,
+    prompt: &[TokenId],
+    quiet: bool,
+    watcher: &mut W,
+) -> Outcome<()> {
+    let mut reading = Reading::begin(session.position().min(prompt.len()), prompt.len(), quiet);
+    let mut each = |session: &mut Session| {
+        reading.is_at(session.position());
+        go_on(cache, session, prompt)
+    };
+    writer.prefill(session, BATCH, &mut each, watcher)?;
+    Ok(())
+}
+
 /// Whether a prefill goes on, which is asked before each of its steps. A text whose early parts are soon given up is kept while
 /// it is computed.
-pub(super) fn go_on(cache: Option<&PrefixCache>, session: &mut Session, prompt: &[TokenId]) -> bool {
+fn go_on(cache: Option<&PrefixCache>, session: &mut Session, prompt: &[TokenId]) -> bool {
     let forgets = session.state().max_span() < session.context_length();
     let n_whole = session.position() / KV_BLOCK * KV_BLOCK;
     if let Some(cache) = cache.filter(|_| forgets && n_whole > 0) {

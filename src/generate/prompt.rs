@@ -27,15 +27,37 @@ pub fn prompt_tokens(model: &Model, before: &[TokenId], text: &str, specials: Sp
     Ok(tokens)
 }
 
-/// How tokens are chosen where nobody says so: as the model's authors recommend, else at temperature 0.8 among the tokens that
-/// make up 95 % of the probability; with the seed 0.
+/// How tokens are chosen where nobody says so: each option as the model's authors recommend, else as other programs have it, with
+/// temperature 0.8, top-k 40, top-p 0.95 and min-p 0.05; with the seed 0. [`SamplerOptions::default`] is another thing: a chain
+/// without filters, for those who name their own.
 pub fn recommended_sampling(defaults: &GenerationDefaults) -> SamplerOptions {
     SamplerOptions {
         temperature: defaults.temperature.unwrap_or(0.8),
-        top_k: defaults.top_k.unwrap_or(0) as usize,
+        top_k: defaults.top_k.unwrap_or(40) as usize,
         top_p: defaults.top_p.unwrap_or(0.95),
-        min_p: defaults.min_p.unwrap_or(0.0),
+        min_p: defaults.min_p.unwrap_or(0.05),
         repeat_penalty: defaults.repeat_penalty.unwrap_or(1.0),
         ..SamplerOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_file_recommends_counts_first_option_by_option() {
+        let chosen = |defaults| {
+            let o = recommended_sampling(&defaults);
+            (o.temperature, o.top_k, o.top_p, o.min_p, o.repeat_penalty)
+        };
+        let silent = GenerationDefaults::default();
+        assert_eq!(chosen(silent.clone()), (0.8, 40, 0.95, 0.05, 1.0));
+        assert_eq!(chosen(GenerationDefaults { temperature: Some(0.5), ..silent.clone() }), (0.5, 40, 0.95, 0.05, 1.0));
+        // What switches a filter off is a recommendation, too.
+        let off = GenerationDefaults { top_k: Some(0), top_p: Some(1.0), min_p: Some(0.0), ..silent.clone() };
+        assert_eq!(chosen(off), (0.8, 0, 1.0, 0.0, 1.0));
+        let greedy = GenerationDefaults { temperature: Some(0.0), repeat_penalty: Some(1.1), ..silent };
+        assert_eq!(chosen(greedy), (0.0, 40, 0.95, 0.05, 1.1));
     }
 }

@@ -32,6 +32,8 @@ pub struct Writer {
     /// The text in the context, with the token that is to be put into it next.
     tokens: Vec<TokenId>,
     n_shifts: usize,
+    /// The text is to end as soon as it can.
+    is_interrupted: bool,
     reason: Option<StopReason>,
 }
 
@@ -78,6 +80,7 @@ impl Writer {
             n_generated: 0,
             tokens,
             n_shifts: 0,
+            is_interrupted: false,
             model: Arc::clone(model),
         })
     }
@@ -189,9 +192,12 @@ impl Writer {
         self.n_shifts
     }
 
-    /// Ends the text where it is; [`Writer::piece`] gives what was held back.
+    /// Ends the text where it is, or with the character of which a part is written; [`Writer::piece`] gives what was held back.
     pub fn interrupt(&mut self) {
-        self.reason.get_or_insert(StopReason::Interrupted);
+        self.is_interrupted = true;
+        if !self.decoder.is_amid_character() {
+            self.reason.get_or_insert(StopReason::Interrupted);
+        }
     }
 
     /// There is a token for which the context has no position.
@@ -212,6 +218,8 @@ impl Writer {
             Some(StopReason::Length)
         } else if self.rules.on_full == OnFull::Stop && self.is_full() {
             Some(StopReason::ContextFull)
+        } else if self.is_interrupted && !self.decoder.is_amid_character() {
+            Some(StopReason::Interrupted)
         } else {
             None
         };

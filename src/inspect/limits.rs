@@ -3,7 +3,7 @@
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};
 use crate::os::clock::Stopwatch;
-use crate::os::memory;
+use crate::os::{caches, memory};
 use crate::quant::Inputs;
 use crate::room;
 use core::hint::black_box;
@@ -12,8 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Bytes read at a time from one stream: two cache lines.
 type Block = [u64; 16];
 
-/// The most bytes that are read: far more than a last-level cache holds.
-const MOST_BYTES: u64 = 256 << 20;
+/// The bytes that are read where the system says nothing of caches, and at least.
+const USUAL_BYTES: u64 = 256 << 20;
+/// The most bytes that are read.
+const MOST_BYTES: u64 = 4 << 30;
+/// How much more is read than the caches hold.
+const TIMES_CACHES: u64 = 4;
 /// Multiply-adds between two looks at the clock, about.
 const MACS_AT_ONCE: u64 = 1 << 24;
 
@@ -56,10 +60,10 @@ impl MachineLimits {
 pub(super) struct Buffer(Vec<Block>);
 
 impl Buffer {
-    /// 256 MiB, or a quarter of what is free where that is less.
+    /// Four times what the caches hold and 256 MiB at least, or a quarter of what is free where that is less.
     pub(super) fn new() -> Result<Self> {
         let free = [memory::available_bytes(), memory::cgroup_limit_bytes()].into_iter().flatten().min();
-        let bytes = free.map_or(MOST_BYTES, |free| (free / 4).clamp(1 << 20, MOST_BYTES)) as usize;
+        let bytes = bytes_to_read(caches::last_level_bytes(), free) as usize;
         let n_blocks = bytes / size_of::<Block>();
         let mut blocks: Vec<Block> = Vec::new();
         if !room::reserve(&mut blocks, n_blocks) {
@@ -89,6 +93,12 @@ impl Buffer {
             }
         }
     }
+}
+
+/// Bytes that are read to measure memory, beside caches of `cached` bytes, where `free` ones are left.
+fn bytes_to_read(cached: Option<u64>, free: Option<u64>) -> u64 {
+    let wanted = cached.map_or(0, |cached| cached.saturating_mul(TIMES_CACHES)).clamp(USUAL_BYTES, MOST_BYTES);
+    free.map_or(wanted, |free| (free / 4).clamp(1 << 20, wanted))
 }
 
 /// Reads `blocks` as N streams side by side; returns the bytes read.
@@ -140,6 +150,17 @@ mod tests {
         assert_eq!(streams::<4>(&blocks), 20 * 128);
         assert_eq!(streams::<8>(&blocks), 16 * 128);
         assert_eq!(streams::<8>(&blocks[..5]), 0);
+    }
+
+    #[test]
+    fn more_is_read_than_caches_hold() {
+        let (mib, free) = (1 << 20, Some(64 << 30));
+        assert_eq!(bytes_to_read(None, None), 256 * mib);
+        assert_eq!(bytes_to_read(Some(32 * mib), free), 256 * mib);
+        assert_eq!(bytes_to_read(Some(480 * mib), free), 1920 * mib);
+        assert_eq!(bytes_to_read(Some(2048 * mib), free), 4096 * mib);
+        assert_eq!(bytes_to_read(Some(480 * mib), Some(400 * mib)), 100 * mib);
+        assert_eq!(bytes_to_read(Some(mib), Some(0)), mib);
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn choose(root: &Path, granted: Option<usize>) -> ThreadChoice {
 }
 
 /// Keeps those that the process may run on: its affinity mask, which a cpuset narrows too.
-fn keep_allowed(root: &Path, cpus: &mut Vec<usize>) -> Option<String> {
+pub(super) fn keep_allowed(root: &Path, cpus: &mut Vec<usize>) -> Option<String> {
     let status = fs::read_to_string(root.join("proc/self/status")).ok()?;
     let allowed = list(status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?)?;
     keep(cpus, |cpu| allowed.contains(&cpu)).then(|| format!("affinity allows {}", count(cpus.len(), "CPU")))

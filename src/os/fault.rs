@@ -39,7 +39,7 @@ pub use unix::{watch_ends, watch_files, watch_memory};
 #[cfg(unix)]
 mod unix {
     use crate::error::{Error, Kind};
-    use crate::os::{allocator, interrupt, sys};
+    use crate::os::{allocator, interrupt, sys, terminal};
     use core::ptr::null_mut;
     use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
     use std::path::Path;
@@ -261,6 +261,7 @@ mod unix {
             // SAFETY: the part is readable for its length; where standard error is gone, nobody can read it.
             unsafe { libc::write(2, part.as_ptr().cast(), part.len()) };
         }
+        terminal::restore();
         // SAFETY: the call ends the process without running anything of it.
         unsafe { libc::_exit(exit_code.into()) }
     }

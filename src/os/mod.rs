@@ -2,6 +2,7 @@
 
 pub mod allocator;
 pub mod atomic;
+pub mod caches;
 pub mod calendar;
 mod cgroup;
 pub mod clock;
@@ -12,6 +13,7 @@ mod fake;
 pub mod fault;
 pub mod folder;
 pub mod interrupt;
+pub mod load;
 pub mod machine;
 pub mod memory;
 mod mmap;
@@ -21,6 +23,7 @@ pub mod sandbox;
 pub mod storage;
 pub mod stream;
 mod sys;
+pub mod terminal;
 pub mod thermal;
 
 pub use mmap::{Mapping, Stamp};

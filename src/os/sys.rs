@@ -71,6 +71,30 @@ pub(super) fn page_bytes() -> Option<u64> {
     None
 }
 
+/// Has the terminal of standard input show what is typed, or not; whether that changed anything. A signal's handler may call it.
+#[cfg(unix)]
+pub(super) fn set_echo(shows: bool) -> bool {
+    let mut modes = core::mem::MaybeUninit::<libc::termios>::zeroed();
+    // SAFETY: `modes` is writable and of the type asked for.
+    if unsafe { libc::tcgetattr(0, modes.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: all fields are numbers, for which zero is valid, and the call has filled them.
+    let mut modes = unsafe { modes.assume_init() };
+    if (modes.c_lflag & libc::ECHO != 0) == shows {
+        return false;
+    }
+    modes.c_lflag ^= libc::ECHO;
+    // SAFETY: `modes` is as the system has given it, but for one flag.
+    unsafe { libc::tcsetattr(0, libc::TCSANOW, &modes) == 0 }
+}
+
+/// Has the terminal of standard input show what is typed, or not; whether that changed anything. A signal's handler may call it.
+#[cfg(not(unix))]
+pub(super) fn set_echo(_shows: bool) -> bool {
+    false
+}
+
 /// Seconds by which local time is ahead of UTC at `seconds` after 1970 began; 0 where the system does not say.
 #[cfg(unix)]
 pub(super) fn utc_offset(seconds: i64) -> i64 {

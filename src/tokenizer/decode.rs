@@ -53,6 +53,11 @@ impl Decoder {
         &self.text
     }
 
+    /// A character has begun and is not whole yet.
+    pub fn is_amid_character(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
     /// What is left at the end of the text: a character that never came whole is U+FFFD.
     pub fn finish(&mut self) -> &str {
         self.text.clear();

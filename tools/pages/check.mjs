@@ -75,10 +75,16 @@ class Browser {
   }
 }
 
-/** Runs in the page: whether it shows anything, and how much wider it is than the screen. */
+/** Runs in the page: whether it shows anything, how much wider it is than the screen, and what scrolls within it. */
 function look() {
   const { scrollWidth, clientWidth } = document.documentElement;
-  return { empty: !document.querySelector('main')?.innerText.trim(), wide: scrollWidth - clientWidth };
+  const scrolling = [...document.querySelectorAll('.wide')].filter((box) => box.scrollWidth > box.clientWidth + 2);
+  return {
+    empty: !document.querySelector('main')?.innerText.trim(),
+    wide: scrollWidth - clientWidth,
+    scrolling: scrolling.length,
+    silent: scrolling.filter((box) => !box.previousElementSibling?.innerText.includes('scroll')).length
+  };
 }
 
 /** Runs in the page: presses its buttons, moves its sliders, chooses and walks among its choices. */
@@ -143,9 +149,11 @@ async function faults(browser, url, [width, height], scheme) {
     (await send('Runtime.evaluate', { expression: `(${of})()`, awaitPromise: true, returnByValue: true })).result
       .value;
   const seen = async (when) => {
-    const { empty, wide } = await run(look);
+    const { empty, wide, scrolling, silent } = await run(look);
     if (empty) found.push(`empty ${when}`);
     if (wide > 0) found.push(`${wide} px wider than the screen ${when}`);
+    if (silent > 0) found.push(`${silent} parts scroll without saying so ${when}`);
+    if (scrolling > 0 && width > 1000) found.push(`${scrolling} parts scroll on a laptop ${when}`);
   };
   for (const domain of ['Page', 'Runtime', 'Log', 'Network']) await send(`${domain}.enable`);
   await send('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: width < 500 });

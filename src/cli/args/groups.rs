@@ -2,18 +2,50 @@
 
 use super::values::{count, seconds, size, threads};
 use clap::{Args, ValueEnum, ValueHint};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The model of a command.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ModelArg {
-    /// Model file; without it the embedded story model
-    #[arg(short, long = "model", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Model file, which may also stand alone before any text; without it the embedded story model
+    #[arg(short, long = "model", value_name = "MODEL", value_hint = ValueHint::FilePath)]
     pub(crate) model: Option<PathBuf>,
 }
 
+/// The model of a command that reads no text.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ModelAlone {
+    /// Model file; without it the embedded story model
+    #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath, conflicts_with = "model")]
+    file: Option<PathBuf>,
+    /// The same
+    #[arg(short, long = "model", value_name = "MODEL", value_hint = ValueHint::FilePath)]
+    model: Option<PathBuf>,
+}
+
+impl ModelAlone {
+    /// The file's path, if one is named.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.model.as_deref().or(self.file.as_deref())
+    }
+}
+
+/// A text, typed or in a file.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TextArg {
+    /// The text; `-` reads it from standard input
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: Option<String>,
+    /// The text, also one that begins with - or is the name of a model file
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "text", allow_hyphen_values = true)]
+    pub(crate) prompt: Option<String>,
+    /// Read the text from a file; `-` is standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["text", "prompt"], value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+}
+
 /// The context of a text without an end of its own.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ContextArg {
     /// Context length in tokens, 1 to 1048576 [default: the model's, up to 4096]
     #[arg(short, long = "ctx", value_name = "N", allow_negative_numbers = true)]
@@ -22,7 +54,7 @@ pub(crate) struct ContextArg {
 }
 
 /// What computes, and how.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ComputeArgs {
     /// Threads, 1 to 256; without it one per fast core (`whit inspect` says which and why)
     #[arg(short, long, value_name = "N", value_parser = threads())]
@@ -55,7 +87,7 @@ pub(crate) enum Kv {
 }
 
 /// How the machine's limits are measured.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct LimitArgs {
     /// Time for each limit of the machine, 0 to 60; 0 measures none
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, allow_negative_numbers = true, value_parser = seconds)]
@@ -63,7 +95,7 @@ pub(crate) struct LimitArgs {
 }
 
 /// How the result of a command is printed.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct PrintArg {
     /// Print one JSON object
     #[arg(long)]
@@ -71,7 +103,7 @@ pub(crate) struct PrintArg {
 }
 
 /// What is shown while a command works.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ProgressArg {
     /// Show no progress
     #[arg(short, long)]
@@ -79,7 +111,7 @@ pub(crate) struct ProgressArg {
 }
 
 /// Whether text of a model is printed as it is.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct RawArg {
     /// Print control characters as they are, on a terminal too
     #[arg(long)]

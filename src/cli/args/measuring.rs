@@ -1,6 +1,6 @@
 //! Arguments of the commands that look at a model file, at its speed and at how well it predicts.
 
-use super::groups::{ComputeArgs, ContextArg, Kv, LimitArgs, ModelArg, PrintArg, ProgressArg};
+use super::groups::{ComputeArgs, ContextArg, Kv, LimitArgs, ModelAlone, ModelArg, PrintArg, ProgressArg};
 use super::values::{count, threads};
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     #[command(flatten)]
-    pub(crate) model: ModelArg,
+    pub(crate) model: ModelAlone,
     #[command(flatten)]
     pub(crate) print: PrintArg,
 }
@@ -18,7 +18,7 @@ pub(crate) struct Inspect {
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     #[command(flatten)]
-    pub(crate) model: ModelArg,
+    pub(crate) model: ModelAlone,
     /// Threads, 1 to 256; without it one per fast core
     #[arg(short, long, value_name = "N", value_parser = threads())]
     #[arg(allow_negative_numbers = true)]
@@ -74,7 +74,7 @@ pub(crate) enum Score {
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     #[command(flatten)]
-    pub(crate) model: ModelArg,
+    pub(crate) model: ModelAlone,
     /// Numbers of threads, each 1 to 256 [default: 1 and one per fast core]
     #[arg(short, long, value_name = "N,...", value_delimiter = ',', allow_negative_numbers = true)]
     #[arg(value_parser = threads())]
@@ -121,7 +121,7 @@ pub(crate) struct Bench {
 #[derive(Debug, Args)]
 pub(crate) struct Trace {
     #[command(flatten)]
-    pub(crate) model: ModelArg,
+    pub(crate) model: ModelAlone,
     /// Tokens in the cache before the one traced [default: 128, or what the model holds if that is less]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     #[arg(value_parser = count(0))]
@@ -144,7 +144,7 @@ pub(crate) struct Trace {
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
     #[command(flatten)]
-    pub(crate) model: ModelArg,
+    pub(crate) model: ModelAlone,
     #[command(flatten)]
     pub(crate) context: ContextArg,
     #[command(flatten)]
@@ -157,7 +157,7 @@ pub(crate) struct Plan {
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     #[command(flatten)]
-    pub(crate) model: ModelArg,
+    pub(crate) model: ModelAlone,
     #[command(flatten)]
     pub(crate) progress: ProgressArg,
 }

@@ -4,20 +4,20 @@ use super::values::{count, logit_bias};
 use clap::Args;
 
 /// How tokens are chosen. What is not given comes from the model file, else it is as written here.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct Sampling {
     /// Temperature; 0 always takes the most probable token [default: the model's, else 0.8]
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub(crate) temp: Option<f32>,
-    /// Choose among the K most probable; 0 is off [default: the model's, else 0]
+    /// Choose among the K most probable; 0 is off [default: the model's, else 40]
     #[arg(long, value_name = "K", allow_negative_numbers = true)]
     #[arg(value_parser = count(0))]
     pub(crate) top_k: Option<u32>,
     /// Choose among the most probable that reach P together; 1 is off [default: the model's, else 0.95]
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) top_p: Option<f32>,
-    /// Choose among those at least P times as probable as the best; 0 is off [default: the model's, else 0]
+    /// Choose among those at least P times as probable as the best; 0 is off [default: the model's, else 0.05]
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) min_p: Option<f32>,
     /// Choose among the typical ones that reach P together; 1 is off

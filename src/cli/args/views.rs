@@ -1,12 +1,12 @@
 //! Arguments of the views: what is looked at, and how it is shown.
 
-use super::groups::{ComputeArgs, ModelArg, ProgressArg};
+use super::groups::{ComputeArgs, ModelAlone, ModelArg, ProgressArg, TextArg};
 use super::sampling::Sampling;
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 /// How a view is shown.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Display")]
 pub(crate) struct Display {
     /// Print JSON lines
@@ -18,16 +18,17 @@ pub(crate) struct Display {
     /// Colours [default: on a terminal, unless NO_COLOR is set]
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, hide_default_value = true)]
     pub(crate) color: Color,
-    /// Columns to draw in, 80 to 400 [default: the terminal's, else 80]
+    /// Columns to draw in, 40 to 400 [default: COLUMNS, else the terminal's, else 80]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    #[arg(value_parser = clap::value_parser!(u16).range(80..=400))]
+    #[arg(value_parser = clap::value_parser!(u16).range(40..=400))]
     pub(crate) width: Option<u16>,
 }
 
 /// When there are colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
     /// On a terminal
+    #[default]
     Auto,
     /// Always
     Always,
@@ -36,26 +37,22 @@ pub(crate) enum Color {
 }
 
 /// The text of a view.
-#[derive(Debug, Args)]
-pub(crate) struct TextArg {
-    /// Text to look at; `-` reads it from standard input
-    #[arg(value_name = "TEXT")]
-    pub(crate) text: Option<String>,
-    /// Read the text from a file; `-` is standard input
-    #[arg(short, long, value_name = "FILE", conflicts_with = "text", value_hint = ValueHint::FilePath)]
-    pub(crate) file: Option<PathBuf>,
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LookedText {
+    #[command(flatten)]
+    pub(crate) given: TextArg,
     /// Read special tokens in the text as such, not as text
     #[arg(long)]
     pub(crate) special: bool,
 }
 
 /// A text to be looked at in a model.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Look {
     #[command(flatten)]
     pub(crate) model: ModelArg,
     #[command(flatten)]
-    pub(crate) text: TextArg,
+    pub(crate) text: LookedText,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     #[command(flatten)]
@@ -63,18 +60,18 @@ pub(crate) struct Look {
 }
 
 /// Arguments of `whit tokens`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Tokens {
     #[command(flatten)]
     pub(crate) model: ModelArg,
     #[command(flatten)]
-    pub(crate) text: TextArg,
+    pub(crate) text: LookedText,
     #[command(flatten)]
     pub(crate) display: Display,
 }
 
 /// Arguments of `whit next`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Next {
     /// Temperature of the bars
     #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
@@ -88,12 +85,12 @@ pub(crate) struct Next {
 }
 
 /// Arguments of `whit tally`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Tally {
     #[command(flatten)]
-    pub(crate) model: ModelArg,
+    pub(crate) model: ModelAlone,
     /// Count a network by its dimensions alone: gpt-3, gpt2, gpt2-medium, gpt2-large, gpt2-xl or a config.json
-    #[arg(long, value_name = "NAME", conflicts_with = "model")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "file"])]
     pub(crate) shape: Option<String>,
     /// Measure no times
     #[arg(short, long)]
@@ -114,7 +111,7 @@ pub(crate) enum Space {
 }
 
 /// Arguments of `whit words`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Words {
     /// A word, or words with + and - between them, as in: king - man + woman; words with spaces are given in quotes
     #[arg(value_name = "WORDS", num_args = 1.., required_unless_present = "direction")]
@@ -139,7 +136,7 @@ pub(crate) struct Words {
 }
 
 /// Arguments of `whit attend`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Attend {
     /// Layer to draw, from 0 on; without it a gallery of all heads and their ranking
     #[arg(short, long, value_name = "N", requires = "head")]
@@ -152,7 +149,7 @@ pub(crate) struct Attend {
 }
 
 /// Arguments of `whit lens`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Lens {
     /// Last positions that are read [default: as many as fit on the screen; 256 with --json or --html]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -165,7 +162,7 @@ pub(crate) struct Lens {
 }
 
 /// Arguments of `whit score`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Surprise {
     #[command(flatten)]
     pub(crate) model: ModelArg,
@@ -184,7 +181,7 @@ pub(crate) struct Surprise {
 }
 
 /// Arguments of `whit explain`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
     pub(crate) sampling: Sampling,

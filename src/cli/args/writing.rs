@@ -1,6 +1,6 @@
 //! Arguments of the commands that write text.
 
-use super::groups::{ComputeArgs, ContextArg, ModelArg, RawArg};
+use super::groups::{ComputeArgs, ContextArg, ModelArg, RawArg, TextArg};
 use super::sampling::Sampling;
 use super::values::{count, size, template_argument, tokens};
 use super::views;
@@ -8,19 +8,18 @@ use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 use whit::chat::Argument;
 
+/// Tokens that are generated where nobody says how many.
+const N_TOKENS: i64 = 256;
+
 /// Arguments of `whit generate`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Generate {
     #[command(flatten)]
     pub(crate) model: ModelArg,
-    /// Text to continue; `-` reads it from standard input
-    #[arg(value_name = "PROMPT")]
-    pub(crate) prompt: Option<String>,
-    /// Read the prompt from a file; `-` is standard input
-    #[arg(short, long, value_name = "FILE", conflicts_with = "prompt", value_hint = ValueHint::FilePath)]
-    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) text: TextArg,
     /// Tokens to generate; -1: until the text or the context ends
-    #[arg(short, long = "tokens", value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
+    #[arg(short, long = "tokens", value_name = "N", default_value_t = N_TOKENS, allow_negative_numbers = true)]
     #[arg(value_parser = tokens())]
     pub(crate) n_tokens: i64,
     /// Context length in tokens, 1 to 1048576; without it what prompt and -n need
@@ -50,16 +49,16 @@ pub(crate) struct Generate {
     /// Show how each token is chosen: its distribution through the sampler chain, and the draw
     #[arg(long)]
     pub(crate) show: bool,
-    /// Choose tokens with the arrow keys: stories part and stay in a tree
-    #[arg(short, long, requires = "show", conflicts_with_all = ["json", "html", "session", "quiet", "stop", "raw"])]
+    /// Show, and choose tokens with the arrow keys: stories part and stay in a tree
+    #[arg(short, long, conflicts_with_all = ["json", "html", "session", "quiet", "stop", "raw"])]
     pub(crate) interactive: bool,
     /// Write the tree of stories to FILE, as JSON lines
     #[arg(long, value_name = "FILE", requires = "interactive", value_hint = ValueHint::FilePath)]
     pub(crate) tree: Option<PathBuf>,
-    /// Tokens of a distribution that are shown
-    #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000), requires = "show")]
-    pub(crate) top: u16,
+    /// Tokens of a distribution that are shown [default: 20]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) top: Option<u16>,
     #[command(flatten)]
     pub(crate) display: views::Display,
     /// Print no statistics
@@ -71,7 +70,7 @@ pub(crate) struct Generate {
 }
 
 /// What is kept of a text, and what a full context means.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Long texts")]
 pub(crate) struct Keeping {
     /// Go on with the text saved in FILE, if there is one, and save it there: a conversation after every turn, a text at its end
@@ -103,10 +102,12 @@ pub(crate) enum Full {
 }
 
 /// Arguments of `whit chat`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Chat {
     #[command(flatten)]
     pub(crate) model: ModelArg,
+    #[command(flatten)]
+    pub(crate) text: TextArg,
     /// System prompt
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
@@ -116,10 +117,10 @@ pub(crate) struct Chat {
     /// Value that the template is given by a name of its own, as enable_thinking=false; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = template_argument)]
     pub(crate) template_arg: Vec<(String, Argument)>,
-    /// Most tokens of a reply; -1: until it or the context ends
-    #[arg(short, long = "tokens", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    /// Most tokens of a reply; -1: until it or the context ends [default: -1]
+    #[arg(short, long = "tokens", value_name = "N", allow_negative_numbers = true)]
     #[arg(value_parser = tokens())]
-    pub(crate) n_tokens: i64,
+    pub(crate) n_tokens: Option<i64>,
     #[command(flatten)]
     pub(crate) context: ContextArg,
     #[command(flatten)]
@@ -145,4 +146,37 @@ pub(crate) struct Chat {
     /// Print times after each reply
     #[arg(short, long)]
     pub(crate) verbose: bool,
+}
+
+impl Chat {
+    /// The same for a model without a chat template, whose text is continued; `None` where something is asked for that only
+    /// such a template can give.
+    pub(crate) fn as_generate(&self) -> Option<Generate> {
+        let talks = self.system.is_some() || self.chat_template.is_some() || !self.template_arg.is_empty();
+        if talks || self.commands {
+            return None;
+        }
+        let of = self.clone();
+        Some(Generate {
+            model: of.model,
+            text: of.text,
+            n_tokens: of.n_tokens.unwrap_or(N_TOKENS),
+            ctx: of.context.ctx,
+            sampling: of.sampling,
+            stop: of.stop,
+            end: of.end,
+            keeping: of.keeping,
+            compute: of.compute,
+            special: false,
+            no_echo: false,
+            raw: of.raw,
+            show: false,
+            interactive: false,
+            tree: None,
+            top: None,
+            display: views::Display::default(),
+            quiet: of.quiet,
+            verbose: of.verbose,
+        })
+    }
 }

@@ -3,15 +3,13 @@
 use super::super::args::Full;
 use super::super::keeping;
 use super::super::output::{Outcome, note};
-use super::super::setup::BATCH;
 use super::super::writing;
 use super::Chatting;
 use super::stats::Stats;
 use whit::TokenId;
 use whit::error::{Error, Result};
 use whit::generate::{StopReason, StopRules, Writer};
-use whit::os::clock::Stopwatch;
-use whit::os::interrupt;
+use whit::os::{clock::Stopwatch, interrupt, terminal};
 use whit::sampler::Sampler;
 
 impl Chatting<'_> {
@@ -32,6 +30,7 @@ impl Chatting<'_> {
 
     /// Writes the reply to `tokens`; whether there is one. Whoever sees its end may rely on it: it is kept.
     fn answer(&mut self, tokens: &[TokenId]) -> Outcome<bool> {
+        let _typing = terminal::hide_typing();
         let clock = Stopwatch::start();
         self.hold(tokens)?;
         let n_computed = tokens.len() - self.session.position();
@@ -40,13 +39,13 @@ impl Chatting<'_> {
         let n_replies = self.conversation.n_replies() as u64;
         options.seed = options.seed.wrapping_add((n_replies << 32) + self.n_again);
         let sampler = Sampler::new(options, self.model.config().vocab_size)?;
-        let n_tokens = usize::try_from(self.args.n_tokens).ok();
+        let n_tokens = self.args.n_tokens.and_then(|n| usize::try_from(n).ok());
         let on_full = keeping::on_full(&self.args.keeping, self.n_system(tokens)?, self.session.context_length())?;
         let end_tokens = [self.conversation.end_tokens(), &self.ends].concat();
         let rules = StopRules { n_tokens, stops: self.args.stop.clone(), end_tokens, on_full };
         let mut writer = Writer::new(self.model, tokens, self.session.context_length(), sampler, rules)?;
         let cache = self.cache.as_ref();
-        writer.prefill(&mut self.session, BATCH, &mut |session| writing::go_on(cache, session, tokens), &mut ())?;
+        writing::prefill(&mut writer, &mut self.session, cache, tokens, self.args.quiet, &mut ())?;
         let prefill_seconds = clock.seconds();
         let clock = Stopwatch::start();
         let mut said = String::new();
@@ -104,11 +103,19 @@ impl Chatting<'_> {
 
     /// Has the session hold as much of `tokens` as it can without computing, all but one at most.
     fn hold(&mut self, tokens: &[TokenId]) -> Result<()> {
+        let n_before = self.session.position();
         let n = self.session.state_mut().hold(tokens);
+        if self.args.verbose && n < n_before {
+            note(format_args!("whit: {n} of {n_before} positions are used again: from there on the text is another"));
+        }
         if let Some(cache) = self.cache.as_ref().filter(|_| n == 0) {
-            cache.restore(self.session.state_mut(), tokens)?;
+            writing::restore(cache, &mut self.session, tokens, self.args.verbose)?;
         }
         Ok(())
+    }
+
+    pub(super) fn was_interrupted(&self) -> bool {
+        self.stats.as_ref().is_some_and(|stats| stats.reason == StopReason::Interrupted)
     }
 
     fn tell_end(&self, reason: StopReason) {
@@ -122,6 +129,13 @@ impl Chatting<'_> {
         }
         if self.args.verbose {
             self.tell_stats();
+        } else if let Some(stats) = self.stats.as_ref().filter(|_| !self.args.quiet) {
+            let rate = stats.n_generated.saturating_sub(1) as f64 / stats.decode_seconds;
+            let rate = if rate > 0.0 { format!(", {rate:.1}/s") } else { String::new() };
+            let seed = if self.is_alone { format!("; seed {}", self.options.seed) } else { String::new() };
+            if self.at_terminal || self.is_alone {
+                note(format_args!("whit: {} tokens{rate}{seed}", stats.n_generated));
+            }
         }
     }
 }

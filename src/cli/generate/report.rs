@@ -1,7 +1,7 @@
 //! The figures of a text that was written, as lines on standard error or as the last line of JSON.
 
 use crate::cli::json::Object;
-use crate::cli::output::{bytes, note};
+use crate::cli::output::{self, bytes};
 use whit::generate::StopReason;
 use whit::os::memory;
 
@@ -38,7 +38,7 @@ impl Report {
             0 => String::new(),
             n => format!(" ({n} restored)"),
         };
-        note(format_args!(
+        output::tell(&format!(
             "whit: prompt {} tokens{restored} in {:.3} s{}; generated {} tokens in {:.3} s{}",
             self.n_prompt,
             self.prefill_seconds,
@@ -48,7 +48,7 @@ impl Report {
             rate(self.n_generated.saturating_sub(1), self.decode_rate()),
         ));
         let resident = |of: Option<u64>| of.map_or("unknown".into(), bytes);
-        note(format_args!(
+        output::tell(&format!(
             "whit: {} read a token, {:.2} GB/s; memory: {} private ({} planned), {} mapped; {}, {} threads",
             bytes(self.bytes_per_token),
             self.bytes_per_token as f64 * self.decode_rate() / 1e9,
@@ -58,14 +58,14 @@ impl Report {
             self.kernels,
             self.threads,
         ));
-        note(format_args!("whit: seed {}; stopped: {}", self.seed, self.reason.name()));
+        output::tell(&format!("whit: seed {}; stopped: {}", self.seed, self.reason.name()));
         if self.reason == StopReason::ContextFull {
             self.tell_context();
         }
     }
 
     pub(super) fn tell_context(&self) {
-        note(format_args!("whit: the context of {} tokens is full, so the text ends here", self.context_length));
+        output::tell(&format!("whit: the context of {} tokens is full, so the text ends here", self.context_length));
     }
 
     pub(super) fn json(&self) -> String {

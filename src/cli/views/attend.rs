@@ -91,7 +91,7 @@ const QUESTIONS: [Question; 4] = [
 /// One head: a row a token, a column a position it looks at.
 fn triangle(canvas: &Canvas, tokenizer: &Tokenizer<'_>, tokens: &[TokenId], head: &Head) -> Vec<String> {
     let n = tokens.len();
-    let name = 14;
+    let name = canvas.room(14, 10);
     let room = (canvas.width - name - 8) / 2;
     let first = n.saturating_sub(room);
     let mut lines = vec![canvas.bold(&format!("layer {}, head {}: where each token looks", head.layer, head.head))];
@@ -167,7 +167,10 @@ fn gallery(
         let told = ranked.iter().take(RANKED).map(|(share, name)| format!("{name} {}%", percent(*share).trim()));
         let told = told.collect::<Vec<_>>().join("  ");
         let told = if told.is_empty() { "no position to look at" } else { &told };
-        lines.push(format!("{} {}", fit(what, 26), fit(told, canvas.width - 27)));
+        match canvas.width {
+            60.. => lines.push(format!("{} {}", fit(what, 26), fit(told, canvas.width - 27))),
+            _ => lines.extend([what.to_owned(), format!("  {}", told.replace("  ", ", "))]),
+        }
     }
     lines.push(String::new());
     lines.push(canvas.bold("Where the last token looks, mean over all heads"));
@@ -175,10 +178,11 @@ fn gallery(
         .map(|at| (at, heads.iter().map(|head| head.pattern[(n - 1) * n + at]).sum::<f64>() / heads.len() as f64))
         .collect();
     mean.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let width = canvas.width.min(120) - 30;
+    let name_columns = canvas.room(16, 10);
+    let width = canvas.width.min(120) - name_columns - 14;
     for (at, share) in mean.iter().take(10) {
         let (bar, rest) = canvas.bar(*share, width);
-        let name = fit(&piece(tokenizer, tokens[*at]), 16);
+        let name = fit(&piece(tokenizer, tokens[*at]), name_columns);
         lines.push(format!("{} {name} {}{rest} {} %", right(&at.to_string(), 3), canvas.fill(&bar), percent(*share)));
     }
     lines

@@ -8,6 +8,7 @@ use super::{page, wrapped};
 use crate::cli::args::views::Display;
 use crate::cli::json::Object;
 use crate::cli::output::{Outcome, Output, note};
+use crate::cli::screen::fold;
 use console::{Key, Term};
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
@@ -21,7 +22,7 @@ use whit::os::interrupt;
 use whit::sampler::Sampler;
 use whit::tokenizer::Tokenizer;
 
-/// Lines of the screen beside the distribution.
+/// Lines of the screen beside the distribution; a narrow one folds some of them.
 const MARGIN: usize = 14;
 
 /// What is walked through.
@@ -62,7 +63,7 @@ fn walk_on(walk: &mut Walk<'_>, canvas: &Canvas) -> Outcome<()> {
     let mut out = Output::new();
     loop {
         let rows = term.size_checked().map_or(24, |(rows, _)| usize::from(rows));
-        walk.look(rows.saturating_sub(MARGIN).max(3))?;
+        walk.look(rows.saturating_sub(canvas.room(MARGIN, MARGIN + 4)).max(3))?;
         clear(&mut out)?;
         for line in walk.screen(canvas) {
             out.line(&line)?;
@@ -201,8 +202,8 @@ impl<'b> Walk<'b> {
             None => lines.push("  The story ends here.".into()),
         }
         lines.push(String::new());
-        lines.push(canvas.dim("↑ ↓ choose   → take it   ← back   Tab another way   g go on   q leave"));
-        lines
+        lines.push(canvas.dim("↑ ↓ choose, → take it, ← back, Tab another way, g go on, q leave"));
+        lines.iter().flat_map(|line| fold(line, canvas.width)).collect()
     }
 
     /// The tree: a line for the prompt, then one a node.

@@ -8,6 +8,7 @@ use super::{Looked, View, on_text, page};
 use crate::cli::args::views::Explain;
 use crate::cli::output::{End, Outcome, Output};
 use crate::cli::sampling::sampler_options;
+use crate::cli::screen::fold;
 use console::{Key, Term};
 use std::io::{self, IsTerminal};
 use step::{Step, TOP};
@@ -76,7 +77,7 @@ fn drawn(canvas: &Canvas, index: usize, n: usize, step: &Step) -> Vec<String> {
     lines.push(String::new());
     lines.extend(step.picture.iter().cloned());
     lines.push(String::new());
-    lines
+    lines.iter().flat_map(|line| fold(line, canvas.width)).collect()
 }
 
 /// Shows one step at a time; keys go forward and back.

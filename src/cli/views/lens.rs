@@ -72,12 +72,7 @@ fn picture(canvas: &Canvas, tokenizer: &Tokenizer<'_>, tokens: &[TokenId], lens:
     lines.push(canvas.dim("first: the depth at which the final answer is on top; stays: from which on it is"));
     lines.push(String::new());
     lines.extend(writes(canvas, lens));
-    lines.into_iter().map(|line| clip(line, canvas)).collect()
-}
-
-/// Lines without colours are cut to the screen; coloured ones are made of parts that fit.
-fn clip(line: String, canvas: &Canvas) -> String {
-    if line.contains('\u{1b}') { line } else { fit(&line, canvas.width) }
+    lines
 }
 
 fn cell(canvas: &Canvas, tokenizer: &Tokenizer<'_>, reading: &Reading) -> String {

@@ -18,12 +18,14 @@ pub(super) mod words;
 
 pub(super) use show::Show;
 
-use super::args::views::{Display, Look, TextArg};
+use super::args::views::{Display, Look, LookedText};
 use super::input::{self, ModelFile};
 use super::output::{Outcome, Output};
 use super::plan::Wanted;
+use super::screen::fold;
 use super::setup::{BATCH, compute, held_by};
 use super::streaming;
+use paint::Canvas;
 use whit::TokenId;
 use whit::error::{Error, Result};
 use whit::generate::prompt_tokens;
@@ -46,8 +48,13 @@ impl View {
             page::write(path, &self.title, self.script, &self.json)?;
         }
         let mut out = Output::new();
-        for line in if display.json { &self.json } else { &self.picture } {
-            out.line(line.trim_end())?;
+        if display.json {
+            self.json.iter().try_for_each(|line| out.line(line))?;
+            return out.flush();
+        }
+        let width = Canvas::new(display).width;
+        for line in self.picture.iter().flat_map(|line| fold(line.trim_end(), width)) {
+            out.line(&line)?;
         }
         out.flush()
     }
@@ -86,13 +93,9 @@ fn tokenizer<'m>(source: &ModelFile, model: &'m Model) -> Result<Tokenizer<'m>> 
 }
 
 /// The tokens of the text that the arguments give, begun as `whit generate` begins it.
-fn tokens_of(model: &Model, text: &TextArg) -> Result<Vec<TokenId>> {
-    let given = match (&text.text, &text.file) {
-        (_, Some(path)) => input::text(path)?,
-        (Some(text), None) if text == "-" => input::text("-".as_ref())?,
-        (Some(text), None) => text.clone(),
-        (None, None) => return Err(Error::usage("no text is given").hint("name one, or a file with -f")),
-    };
+fn tokens_of(model: &Model, text: &LookedText) -> Result<Vec<TokenId>> {
+    let missing = || Error::usage("no text is given").hint("name one, or a file with -f");
+    let given = input::given(&text.given)?.ok_or_else(missing)?;
     let specials = if text.special { Specials::Parse } else { Specials::AsText };
     prompt_tokens(model, &[], &given, specials)
 }

@@ -1,6 +1,6 @@
 //! `whit next`: the distribution after a text, and what temperature does to it.
 
-use super::bars::{PIECE, bars, fields};
+use super::bars::{bars, fields, piece_columns};
 use super::paint::{Canvas, fit, percent, right};
 use super::pieces::{piece, token_list};
 use super::{Looked, View, on_text, wrapped};
@@ -13,6 +13,8 @@ use whit::tokenizer::Tokenizer;
 
 /// The temperatures of the film, in tenths: 0 to 2.
 const FILM: [u8; 11] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20];
+/// Those that a narrow screen shows.
+const SOME: [usize; 6] = [0, 2, 4, 5, 7, 10];
 /// Tokens of the film, the best at temperature 1.
 const FILM_TOKENS: usize = 12;
 
@@ -76,23 +78,25 @@ fn picture(canvas: &Canvas, look: &Looked<'_>, temperature: f64, at: &Distributi
 
 /// The film: a row a token, a column a temperature.
 fn frames(canvas: &Canvas, tokenizer: &Tokenizer<'_>, film: &Film) -> Vec<String> {
+    let frames: Vec<usize> = if canvas.width < 72 { SOME.to_vec() } else { (0..FILM.len()).collect() };
     // Eleven columns of percentages in 80: whole numbers where there is no room for a digit more.
-    let cell = (canvas.width.min(120) - PIECE + 3) / FILM.len();
+    let cell = ((canvas.width.min(120) - piece_columns(canvas) + 3) / frames.len()).min(10);
     let share = |p: f64| match cell {
         7.. => percent(p),
         _ if p > 0.0 && p < 0.005 => right("<1", 5),
         _ => right(&format!("{:.0}", 100.0 * p), 5),
     };
-    let name = cell * FILM.len();
-    let name = canvas.width.min(120) - name;
-    let head: String = film.0.iter().map(|(t, _)| right(&format!("{t:.1}"), cell)).collect();
+    let name = canvas.width.min(120) - cell * frames.len();
+    let shown = || frames.iter().map(|frame| &film.0[*frame]);
+    let head: String = shown().map(|(t, _)| right(&format!("{t:.1}"), cell)).collect();
     let mut lines =
         vec![canvas.bold("The same logits at other temperatures, in percent"), fit("", name) + &canvas.dim(&head)];
     for (rank, ranked) in film.plain().top.iter().enumerate() {
-        let cells: String = film.row(rank).map(|p| canvas.heat(p, &right(&share(p), cell))).collect();
+        let row: Vec<f64> = film.row(rank).collect();
+        let cells: String = frames.iter().map(|at| canvas.heat(row[*at], &right(&share(row[*at]), cell))).collect();
         lines.push(fit(&piece(tokenizer, ranked.id), name) + &cells);
     }
-    let entropies: String = film.0.iter().map(|(_, d)| right(&format!("{:.1}", d.entropy), cell)).collect();
+    let entropies: String = shown().map(|(_, d)| right(&format!("{:.1}", d.entropy), cell)).collect();
     lines.push(canvas.dim(&(fit("bits", name) + &entropies)));
     lines
 }

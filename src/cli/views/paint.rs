@@ -1,6 +1,7 @@
 //! Colours and widths of what is drawn on a terminal. Without colours the same characters are drawn and marks stand in.
 
 use super::super::args::views::{Color, Display};
+use super::super::screen;
 use console::{Term, measure_text_width};
 use std::io::{self, IsTerminal};
 
@@ -9,8 +10,18 @@ const WIDTH: usize = 80;
 
 /// Backgrounds of neighbouring pieces, dark enough for white letters and apart for every eye: of the 256 colours.
 const PIECES: [u8; 6] = [25, 130, 29, 90, 94, 60];
-/// From cold to hot: backgrounds of the 256 colours with the letters (black or white) that are read on them.
-const HEAT: [(u8, u8); 8] = [(236, 250), (17, 255), (18, 255), (25, 255), (31, 255), (72, 16), (178, 16), (220, 16)];
+/// From cold to hot: backgrounds of the 256 colours with the letters (black or white) that are read on them. What is cold has the
+/// colours of the terminal, and the others are told from a black screen as from a white one.
+const HEAT: [Option<(u8, u8)>; 8] = [
+    None,
+    Some((66, 16)),
+    Some((68, 16)),
+    Some((37, 16)),
+    Some((71, 16)),
+    Some((178, 16)),
+    Some((208, 16)),
+    Some((160, 231)),
+];
 
 /// What is drawn on.
 #[derive(Debug, Clone, Copy)]
@@ -29,9 +40,13 @@ impl Canvas {
             Color::Never => false,
             Color::Auto => terminal && colors_wanted(),
         };
-        let own = || terminal.then(|| Term::stdout().size_checked()).flatten().map(|(_, columns)| columns);
-        let width = display.width.or_else(own).map_or(WIDTH, usize::from).clamp(80, 400);
+        let width = display.width.map(usize::from).or_else(|| screen::columns(&Term::stdout())).unwrap_or(WIDTH);
         Canvas { color, width }
+    }
+
+    /// `wide` columns of a screen that has 60 or more, else `narrow` ones.
+    pub(crate) fn room(&self, wide: usize, narrow: usize) -> usize {
+        if self.width < 60 { narrow } else { wide }
     }
 
     /// A screen of `width` columns without colours.
@@ -86,26 +101,34 @@ impl Canvas {
 
     /// `text` on a background that says how large `share` is, 0 to 1.
     pub(crate) fn heat(&self, share: f64, text: &str) -> String {
-        let (background, letters) = HEAT[step(share, HEAT.len())];
-        self.code(&format!("38;5;{letters};48;5;{background}"), text)
+        match HEAT[step(share, HEAT.len())] {
+            Some((background, letters)) => self.code(&format!("38;5;{letters};48;5;{background}"), text),
+            None => text.into(),
+        }
     }
 
     /// Two columns that say how large `share` is, 0 to 1.
     pub(crate) fn cell(&self, share: f64) -> String {
         const SHADES: [&str; 5] = ["  ", "░░", "▒▒", "▓▓", "██"];
-        if self.color { self.heat(share, "  ") } else { SHADES[step(share, SHADES.len())].into() }
+        match (self.color, step(share, HEAT.len())) {
+            (true, 0) => self.dim("· "),
+            (true, _) => self.heat(share, "  "),
+            (false, _) => SHADES[step(share, SHADES.len())].into(),
+        }
     }
 
     /// One column that says how large two shares are, one above the other; nothing where there is none.
     pub(crate) fn stacked(&self, above: Option<f64>, below: Option<f64>) -> String {
         const SHADES: [&str; 5] = [" ", "░", "▒", "▓", "█"];
-        let color = |share| HEAT[step(share, HEAT.len())].0;
-        match (above, below) {
+        if !self.color {
+            return SHADES[step(above.unwrap_or(0.0).max(below.unwrap_or(0.0)), SHADES.len())].into();
+        }
+        let color = |share: f64| HEAT[step(share, HEAT.len())].map(|(background, _)| background);
+        match (above.and_then(color), below.and_then(color)) {
             (None, None) => " ".into(),
-            _ if !self.color => SHADES[step(above.unwrap_or(0.0).max(below.unwrap_or(0.0)), SHADES.len())].into(),
-            (Some(above), Some(below)) => self.code(&format!("38;5;{};48;5;{}", color(above), color(below)), "▀"),
-            (Some(above), None) => self.code(&format!("38;5;{}", color(above)), "▀"),
-            (None, Some(below)) => self.code(&format!("38;5;{}", color(below)), "▄"),
+            (Some(above), Some(below)) => self.code(&format!("38;5;{above};48;5;{below}"), "▀"),
+            (Some(above), None) => self.code(&format!("38;5;{above}"), "▀"),
+            (None, Some(below)) => self.code(&format!("38;5;{below}"), "▄"),
         }
     }
 
@@ -116,6 +139,14 @@ impl Canvas {
         let bar = "█".repeat(eighths / 8) + PARTS[eighths % 8];
         let rest = " ".repeat(width - eighths.div_ceil(8));
         (bar, rest)
+    }
+
+    /// The same bar from right to left, after what pads it: there are characters for a half and an eighth of a column.
+    pub(crate) fn bar_to_the_left(&self, share: f64, width: usize) -> (String, String) {
+        const PARTS: [&str; 8] = ["", "▕", "▕", "▐", "▐", "▐", "▐", "█"];
+        let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
+        let rest = " ".repeat(width - eighths.div_ceil(8));
+        (rest, PARTS[eighths % 8].to_owned() + &"█".repeat(eighths / 8))
     }
 }
 
@@ -198,6 +229,8 @@ mod tests {
             let (got, rest) = PLAIN.bar(share, 4);
             assert_eq!(got, bar);
             assert_eq!(columns(&got) + rest.len(), 4);
+            let (rest, got) = PLAIN.bar_to_the_left(share, 4);
+            assert_eq!(columns(&got) + rest.len(), 4);
         }
     }
 
@@ -218,6 +251,30 @@ mod tests {
             [(1.0, "   100"), (0.5, "  50.0"), (0.0123, "   1.2"), (0.001, "  0.10"), (1e-9, " <0.01"), (0.0, "     0")]
         {
             assert_eq!(percent(share), text);
+        }
+    }
+
+    /// The relative luminance (WCAG 2) of one of the 256 colours.
+    fn luminance(color: u8) -> f64 {
+        let levels: [u8; 6] = [0, 95, 135, 175, 215, 255];
+        let rgb = match color {
+            16..=231 => [36, 6, 1].map(|n| levels[usize::from((color - 16) / n % 6)]),
+            _ => [8 + 10 * (color - 232); 3],
+        };
+        let linear = rgb.map(|level| (f64::from(level) / 255.0).powf(2.2));
+        0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    }
+
+    fn contrast(a: f64, b: f64) -> f64 {
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn heat_reads_on_black_and_on_white() {
+        for (background, letters) in HEAT.into_iter().flatten() {
+            let [background, letters] = [background, letters].map(luminance);
+            assert!(contrast(background, letters) >= 4.5, "letters on {background}");
+            assert!(contrast(background, 0.0) >= 1.9 && contrast(background, 1.0) >= 1.9, "{background}");
         }
     }
 

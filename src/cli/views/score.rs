@@ -120,8 +120,11 @@ fn picture(canvas: &Canvas, tokenizer: &Tokenizer<'_>, scored: &[Surprise], comp
         if !canvas.has_color() {
             return format!("one mark ' after a token for every {} bits", most * MARK);
         }
-        let steps =
-            (0..8).map(|i| canvas.heat((f64::from(i) + 0.5) / 8.0, &format!(" {:.2} ", most * f64::from(i) / 8.0)));
+        let steps = (0..8).map(|i| {
+            let value = most * f64::from(i) / 8.0;
+            let shown = if canvas.width < 60 { format!("{value:<4.1}") } else { format!(" {value:.2} ") };
+            canvas.heat((f64::from(i) + 0.5) / 8.0, &shown)
+        });
         format!("bits  {}", steps.collect::<String>())
     };
     let mut lines = vec![
@@ -170,7 +173,8 @@ fn coloured(
             let shown = visible(bytes).replace('·', " ");
             let marks = if canvas.has_color() { 0 } else { (share / MARK) as usize };
             let shown = shown.trim_end_matches('↵').to_owned() + &"'".repeat(marks);
-            let width = columns(&shown);
+            let width = columns(&shown).min(room);
+            let shown = fit(&shown, width);
             if used + width > room && used > 0 {
                 drawn.push(std::mem::take(&mut row));
                 used = 0;
@@ -195,7 +199,11 @@ fn differences(canvas: &Canvas, tokenizer: &Tokenizer<'_>, scored: &[Surprise]) 
         let own = s.bits.map_or(0.0, |bits| (-bits).exp2());
         let theirs = s.other_bits.map_or(0.0, |bits| (-bits).exp2());
         let name = fit(&visible(tokenizer.bytes(s.token)), 18);
-        lines.push(format!("{i:>7} {name} KL {kl:.4}  {} % here, {} % there", percent(own), percent(theirs)));
+        let shares = format!("{} % here, {} % there", percent(own), percent(theirs));
+        match canvas.width {
+            70.. => lines.push(format!("{i:>7} {name} KL {kl:.4}  {shares}")),
+            _ => lines.extend([format!("{i:>7} {name} KL {kl:.4}"), format!("{:>10}{shares}", "")]),
+        }
     }
     lines
 }

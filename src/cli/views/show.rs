@@ -1,12 +1,13 @@
 //! `whit generate --show`: how each token is chosen, from the logits through the sampler chain to the draw.
 
-use super::bars::{PIECE, fields};
+use super::bars::{fields, piece_columns};
 use super::paint::{Canvas, columns, end_of, fit, percent, right};
 use super::pieces::{piece, text, visible};
 use super::{page, wrapped};
 use crate::cli::args::views::Display;
 use crate::cli::json::{self, Object};
 use crate::cli::output::Outcome;
+use crate::cli::screen::fold;
 use std::path::Path;
 use whit::TokenId;
 use whit::inspect::{Choice, Recorder, StageDistribution};
@@ -84,6 +85,7 @@ impl<'a> Show<'a> {
             self.n_shown += 1;
             let mut picture = if self.n_shown == 1 { self.head() } else { Vec::new() };
             picture.extend(self.draw(&choice));
+            let picture = picture.iter().flat_map(|line| fold(line, self.canvas.width)).collect();
             let json = choice_json(&self.tokenizer, &choice);
             self.json.push(json.clone());
             (picture, json)
@@ -123,8 +125,8 @@ pub(crate) fn choice_lines(
     selected: Option<TokenId>,
 ) -> Vec<String> {
     let (first, last) = (choice.first(), choice.last());
-    let stages = &choice.stages[1..];
     let rows = Rows::new(canvas, tokenizer, choice, selected);
+    let stages = &choice.stages[1 + rows.n_hidden..];
     let name = piece(tokenizer, choice.token);
     let mut lines = vec![
         canvas.dim(&format!(
@@ -152,12 +154,12 @@ pub(crate) fn choice_lines(
             let shown = stage.of_top.iter().flatten().sum::<f64>() + if is_apart { stage.chosen } else { 0.0 };
             (1.0 - shown).max(0.0)
         };
-        lines.push(rows.others(n_others, choice.stages.iter().map(rest)));
+        lines.push(rows.others(n_others, std::iter::once(first).chain(stages).map(rest)));
     }
     lines.push(canvas.dim(&match choice.uniform {
         Some(uniform) => format!(
             "   drawn: u = {uniform:.4}; {} has {:.4} to {:.4}; candidates left: {}",
-            fit(&name, columns(&name).min(PIECE)),
+            fit(&name, columns(&name).min(piece_columns(canvas))),
             choice.part.start,
             choice.part.end,
             choice.n_left
@@ -175,31 +177,37 @@ struct Rows<'r> {
     selected: Option<TokenId>,
     /// Columns of a probability.
     cell: usize,
+    /// Columns before a bar.
+    margin: usize,
     /// Columns of a bar.
     bar: usize,
+    /// Stages after the model's distribution that find no room.
+    n_hidden: usize,
 }
 
 impl<'r> Rows<'r> {
-    /// Columns before a bar.
-    const MARGIN: usize = PIECE + 8;
-
     fn new(canvas: &'r Canvas, tokenizer: &'r Tokenizer<'r>, choice: &'r Choice, selected: Option<TokenId>) -> Self {
         let n_stages = choice.stages.len();
-        let cell = if n_stages > 5 { 7 } else { 8 };
-        let bar = canvas.width.min(140).saturating_sub(Self::MARGIN + cell * n_stages).max(4);
-        Rows { canvas, tokenizer, choice, selected, cell, bar }
+        let cell = if n_stages > 5 || canvas.width < 60 { 7 } else { 8 };
+        let margin = piece_columns(canvas) + 8;
+        let room = canvas.width.min(140).saturating_sub(margin);
+        let n_shown = n_stages.min(room / cell);
+        let bar = room - cell * n_shown;
+        Rows { canvas, tokenizer, choice, selected, cell, margin, bar, n_hidden: n_stages - n_shown }
     }
 
     fn head(&self) -> String {
-        let names: String = self.choice.stages.iter().map(|stage| right(short(stage.stage), self.cell)).collect();
-        self.canvas.dim(&(fit("", Self::MARGIN + self.bar) + &names))
+        let stages = &self.choice.stages;
+        let shown = stages[..1].iter().chain(&stages[1 + self.n_hidden..]);
+        let names: String = shown.map(|stage| right(short(stage.stage), self.cell)).collect();
+        self.canvas.dim(&(fit("", self.margin + self.bar) + &names))
     }
 
     fn row(&self, rank: usize, id: TokenId, probability: f64, after: &[Option<f64>]) -> String {
         let canvas = self.canvas;
         let largest = self.choice.first().distribution.top[0].probability;
         let (bar, rest) = canvas.bar(probability / largest, self.bar);
-        let name = fit(&piece(self.tokenizer, id), PIECE);
+        let name = fit(&piece(self.tokenizer, id), piece_columns(canvas));
         let (is_chosen, is_selected) = (id == self.choice.token, self.selected == Some(id));
         let mark = match (is_chosen, is_selected) {
             (true, _) => canvas.chosen("▶"),
@@ -223,7 +231,7 @@ impl<'r> Rows<'r> {
 
     fn others(&self, n: usize, shares: impl Iterator<Item = f64>) -> String {
         let shares: String = shares.map(|share| right(&percent(share), self.cell)).collect();
-        self.canvas.dim(&(fit(&format!("        {n} others"), Self::MARGIN + self.bar) + &shares))
+        self.canvas.dim(&(fit(&format!("        {n} others"), self.margin + self.bar) + &shares))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::cli::json::Object;
 use crate::cli::output::{End, Outcome, bytes};
 use crate::cli::plan::Wanted;
 use crate::cli::setup::{compute, session_options};
-use crate::cli::table::{percent, table};
+use crate::cli::table::{percent, table_within};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
             (shape.clone(), config, tally, None)
         }
         None => {
-            let source = ModelFile::open(args.model.model.as_deref())?;
+            let source = ModelFile::open(args.model.path())?;
             let model = source.model()?;
             let tally = Tally::new(model.config(), model.file().tensors());
             let times = if args.quiet { None } else { Some(measured(args, &model)?) };
@@ -126,10 +126,21 @@ fn picture(canvas: &Canvas, name: &str, config: &Config, tally: &Tally, times: O
         cells
     };
     let part = |in_film: bool| tally.rows.iter().filter(move |row| row.category.in_film() == in_film);
-    let all: Vec<Vec<String>> = part(true).chain(part(false)).map(cells).collect();
-    let drawn = table(&names, &all);
+    let mut all: Vec<Vec<String>> = part(true).chain(part(false)).map(cells).collect();
+    let width_of = |drawn: &str| drawn.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    let mut drawn = table_within(usize::MAX, &names, &all);
+    for name in ["bits", "matrices", "time", "bytes"] {
+        let column = names.iter().position(|other| *other == name);
+        if let Some(at) = column.filter(|_| width_of(&drawn) > canvas.width) {
+            names.remove(at);
+            all.iter_mut().for_each(|row| {
+                row.remove(at);
+            });
+            drawn = table_within(usize::MAX, &names, &all);
+        }
+    }
     let table_lines: Vec<&str> = drawn.lines().collect();
-    let widest = table_lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let widest = width_of(&drawn);
     let room = canvas.width.saturating_sub(widest + 2).min(40);
     let with_bar = |(line, row): (&str, &Row)| {
         let (bar, _) = canvas.bar(row.count as f64 / largest, room);
@@ -138,7 +149,7 @@ fn picture(canvas: &Canvas, name: &str, config: &Config, tally: &Tally, times: O
     };
     let mut lines = vec![
         canvas.bold(&format!("{name}: {} layers of width {}", config.n_layers(), config.dim)),
-        canvas.dim("matrices: rows x columns x heads x layers"),
+        canvas.dim("matrices: rows x columns x heads x layers; bars: parameters"),
         String::new(),
     ];
     lines.push(canvas.dim(table_lines[0]));

@@ -238,7 +238,7 @@ fn about(book: &Book<'_>) -> String {
 }
 
 fn near_bars(canvas: &Canvas, book: &Book<'_>, near: &[Near]) -> Vec<String> {
-    let name = 24;
+    let name = canvas.room(24, 14);
     let width = canvas.width.min(120) - name - 15;
     near.iter()
         .enumerate()
@@ -267,7 +267,8 @@ fn along(canvas: &Canvas, book: &Book<'_>, pairs: &[String], along: &[String]) -
     let written: Vec<String> = ends.chunks(2).map(|pair| format!("{} - {}", pair[1].name, pair[0].name)).collect();
     let written = if written.len() == 1 { written.concat() } else { format!("mean of {}", written.join(", ")) };
     let largest = dots.iter().fold(0.0f64, |most, dot| most.max(dot.abs())).max(f64::MIN_POSITIVE);
-    let (name, half) = (20, (canvas.width.min(120) - 20 - 12) / 2);
+    let name = canvas.room(20, 12);
+    let half = (canvas.width.min(120) - name - 12) / 2;
     let mut picture = vec![
         canvas.bold(&format!("along {written}")),
         canvas.dim(&format!(
@@ -279,11 +280,11 @@ fn along(canvas: &Canvas, book: &Book<'_>, pairs: &[String], along: &[String]) -
         String::new(),
     ];
     for (word, dot) in words.iter().zip(&dots) {
-        let (bar, rest) = canvas.bar(dot.abs() / largest, half);
         let drawn = if *dot < 0.0 {
-            let blocks = bar.chars().count();
-            " ".repeat(half - blocks) + &canvas.fill_chosen(&"█".repeat(blocks)) + "│" + &" ".repeat(half)
+            let (rest, bar) = canvas.bar_to_the_left(dot.abs() / largest, half);
+            rest + &canvas.fill_chosen(&bar) + "│" + &" ".repeat(half)
         } else {
+            let (bar, rest) = canvas.bar(dot.abs() / largest, half);
             " ".repeat(half) + "│" + &canvas.fill(&bar) + &rest
         };
         picture.push(format!("{} {drawn} {dot:>8.3}", fit(&word.name, name)));

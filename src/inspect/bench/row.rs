@@ -44,6 +44,12 @@ impl Spread {
     pub fn deviation(&self) -> f64 {
         (self.max - self.min) / 2.0 / self.median
     }
+
+    /// How far the median lies from the least, as a share of the least. Of the times of many passes one may be long by chance, and
+    /// says nothing; a median that is long says that most were.
+    pub fn spread(&self) -> f64 {
+        self.median / self.min - 1.0
+    }
 }
 
 /// One measured line.
@@ -119,5 +125,6 @@ mod tests {
         let even = spread(&mut [4.0, 1.0, 2.0, 8.0]);
         assert_eq!(even, Spread { min: 1.0, median: 3.0, max: 8.0 });
         assert!((even.deviation() - 3.5 / 3.0).abs() < 1e-12);
+        assert!((even.spread() - 2.0).abs() < 1e-12);
     }
 }

@@ -59,8 +59,12 @@ pub struct Args {
     pub no_sandbox: bool,
 
     /// Prints no progress and no report.
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
+
+    /// Reports every tensor, not every kind of them and the worst.
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 impl Args {

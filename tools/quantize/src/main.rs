@@ -154,8 +154,10 @@ fn verify(args: &Args) -> Result<u64> {
 fn print(args: &Args, read: Read<'_>, written: &[Written], file_bytes: u64) -> Result<()> {
     let text = if args.json {
         report::json(read, written, file_bytes) + "\n"
-    } else {
+    } else if args.verbose {
         report::table(read, written, file_bytes)
+    } else {
+        report::summary(read, written, file_bytes)
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

@@ -7,10 +7,20 @@ use whit::error::printable;
 
 use crate::convert::Written;
 
+/// Tensors that are named as the worst.
+const WORST: usize = 5;
+
 /// Signal to noise in dB, from the rms of the values and of their error; `None` where nothing was lost.
 fn snr_db(tensor: &Written) -> Option<f64> {
-    let errors = &tensor.errors;
-    (errors.rms > 0.0).then(|| 20.0 * (f64::from(errors.signal_rms) / f64::from(errors.rms)).log10())
+    decibels(tensor.errors.signal_rms.into(), tensor.errors.rms.into())
+}
+
+fn decibels(signal: f64, error: f64) -> Option<f64> {
+    (error > 0.0).then(|| 20.0 * (signal / error).log10())
+}
+
+fn told(snr_db: Option<f64>) -> String {
+    snr_db.map_or("exact".into(), |db| format!("{db:.1}"))
 }
 
 /// The shape as `rows x cols`.
@@ -37,7 +47,7 @@ pub fn table(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
         "tensor", "shape", "dtype", "bytes", "rms error", "max error", "SNR dB"
     );
     for t in tensors {
-        let snr = snr_db(t).map_or("exact".into(), |db| format!("{db:.1}"));
+        let snr = told(snr_db(t));
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
@@ -50,15 +60,57 @@ pub fn table(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
             t.errors.max,
         );
     }
+    out + &sum(read, tensors, file_bytes)
+}
+
+/// One row a kind of tensors, those of all layers together; the worst of them; the sum.
+pub fn summary(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
+    let mut kinds: Vec<(&str, Vec<&Written>)> = Vec::new();
+    for tensor in tensors {
+        let kind = kind(&tensor.name);
+        match kinds.iter_mut().find(|(name, all)| *name == kind && all[0].dtype == tensor.dtype) {
+            Some((_, all)) => all.push(tensor),
+            None => kinds.push((kind, vec![tensor])),
+        }
+    }
+    let width = kinds.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(6);
+    let mut out = format!(
+        "{:width$}  {:>7}  {:5}  {:>13}  {:>9}  {:>9}  {:>7}\n",
+        "kind", "tensors", "dtype", "bytes", "rms error", "max error", "SNR dB"
+    );
+    for (name, all) in &kinds {
+        let bytes: u64 = all.iter().map(|tensor| tensor.bytes).sum();
+        let max = all.iter().map(|tensor| tensor.errors.max).fold(0.0, f32::max);
+        // Of all elements together, each tensor counting as many as it has.
+        let rms = |of: fn(&Written) -> f32| {
+            let squares = all.iter().map(|tensor| f64::from(of(tensor)).powi(2) * elements(tensor) as f64).sum::<f64>();
+            (squares / all.iter().map(|tensor| elements(tensor) as f64).sum::<f64>()).sqrt()
+        };
+        let (signal, error) = (rms(|tensor| tensor.errors.signal_rms), rms(|tensor| tensor.errors.rms));
+        let (n, dtype, snr) = (all.len(), all[0].dtype.name(), told(decibels(signal, error)));
+        let _ = writeln!(out, "{name:width$}  {n:>7}  {dtype:5}  {bytes:>13}  {error:>9.2e}  {max:>9.2e}  {snr:>7}");
+    }
+    let mut worst: Vec<(f64, &Written)> = tensors.iter().filter_map(|tensor| Some((snr_db(tensor)?, tensor))).collect();
+    worst.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if tensors.len() > kinds.len() && !worst.is_empty() {
+        let named = worst.iter().take(WORST).map(|(db, tensor)| format!("  {} {db:.1} dB\n", tensor.name));
+        out += &format!("\nfarthest from the checkpoint (-v lists all):\n{}\n", named.collect::<String>());
+    }
+    out + &sum(read, tensors, file_bytes)
+}
+
+/// A tensor's name without the number of its layer.
+fn kind(name: &str) -> &str {
+    let in_block = name.strip_prefix("blocks.").and_then(|rest| rest.split_once('.'));
+    in_block.map_or(name, |(_, kind)| kind)
+}
+
+/// What was written, in a line.
+fn sum(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
     let weights: u64 = tensors.iter().map(elements).sum();
     let bits = 8.0 * tensors.iter().map(|t| t.bytes).sum::<u64>() as f64 / weights as f64;
-    let _ = writeln!(
-        out,
-        "{}: {} tensors, {weights} weights, {bits:.2} bits per weight, {file_bytes} bytes",
-        printable(read.name),
-        tensors.len()
-    );
-    out
+    let (name, n) = (printable(read.name), tensors.len());
+    format!("{name}: {n} tensors, {weights} weights, {bits:.2} bits per weight, {file_bytes} bytes\n")
 }
 
 fn elements(tensor: &Written) -> u64 {
@@ -81,4 +133,44 @@ pub fn json(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
         "weights": tensors.iter().map(elements).sum::<u64>(), "notes": read.notes, "tensors": rows,
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use whit::format::TensorErrors;
+    use whit::quant::Dtype;
+
+    fn tensor(name: &str, dtype: Dtype, signal_rms: f32, rms: f32) -> Written {
+        let errors = TensorErrors { signal_rms, rms, max: 2.0 * rms };
+        Written { name: name.into(), dims: vec![4, 32], dtype, bytes: 128, errors }
+    }
+
+    #[test]
+    fn a_summary_has_a_row_a_kind_and_names_the_worst() {
+        let mut tensors = vec![tensor("embedding", Dtype::Int8, 1.0, 0.01), tensor("final_norm", Dtype::F32, 1.0, 0.0)];
+        let errors = [0.01, 0.02, 0.005, 0.04, 0.03, 0.001];
+        tensors.extend((0..).zip(errors).map(|(i, e)| tensor(&format!("blocks.{i}.q"), Dtype::Int8, 1.0, e)));
+        tensors.push(tensor("blocks.6.q", Dtype::F16, 1.0, 1e-4));
+        let read = Read { name: "m", format: "GGUF", notes: &[] };
+        let text = summary(read, &tensors, 9999);
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[1][..4], ["embedding", "1", "int8", "128"]);
+        assert_eq!(rows[2], ["final_norm", "1", "f32", "128", "0.00e0", "0.00e0", "exact"]);
+        // The mean of the errors' squares.
+        assert_eq!(rows[3], ["q", "6", "int8", "768", "2.25e-2", "8.00e-2", "33.0"]);
+        assert_eq!(rows[4][..3], ["q", "1", "fp16"]);
+        assert_eq!(rows[7..9], [["blocks.3.q", "28.0", "dB"], ["blocks.4.q", "30.5", "dB"]]);
+        assert!(text.ends_with("m: 9 tensors, 1152 weights, 8.00 bits per weight, 9999 bytes\n"), "{text}");
+        assert!(text.lines().all(|line| line.len() <= 80) && text.contains("-v lists all"), "{text}");
+        assert_eq!(table(read, &tensors, 9999).lines().count(), 1 + tensors.len() + 1);
+    }
+
+    #[test]
+    fn what_lost_nothing_has_no_worst() {
+        let read = Read { name: "m", format: "GGUF", notes: &[] };
+        for tensors in [vec![tensor("a", Dtype::F32, 1.0, 0.0)], vec![tensor("words", Dtype::Int8, 1.0, 0.1)]] {
+            assert!(!summary(read, &tensors, 1).contains("farthest"));
+        }
+    }
 }

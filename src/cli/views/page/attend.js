@@ -20,9 +20,14 @@ const [title, scores, told] = [el('h2'), el('div'), el('p.note', { 'aria-live': 
 const over = el('svg', { 'aria-hidden': 'true' });
 const looks = el('div.looks', over, el('p.text.mono', items));
 const big = el('canvas', { role: 'img' });
-const bigBox = el('div.wide');
-let [at, from, cell] = [heads[0], n - 1, 0];
-const NAMES = 104;
+const bigBox = el('div.wide', big);
+/** The mean share that a head gives to one token that is neither the first nor the one that looks. */
+const telling = ({ rows }) => {
+  const most = rows.slice(2).map((row) => Math.max(...row.slice(1, -1)));
+  return most.reduce((sum, share) => sum + share, 0) / Math.max(1, most.length);
+};
+const opening = heads.reduce((best, head) => (telling(head) > telling(best) ? head : best));
+let [at, from, cell, names] = [opening, n - 1, 0, 0];
 
 head(
   'attend',
@@ -49,8 +54,9 @@ function thumbnail(canvas, { rows }) {
 function triangle() {
   const width = bigBox.clientWidth;
   if (!width) return;
-  cell = Math.max(15, Math.min(36, Math.floor((width - NAMES) / n)));
-  const side = NAMES + n * cell;
+  names = width < 400 ? 68 : 104;
+  cell = Math.max(13, Math.min(36, Math.floor((width - names) / n)));
+  const side = names + n * cell;
   const scale = devicePixelRatio;
   big.width = big.height = side * scale;
   big.style.width = big.style.height = `${side}px`;
@@ -62,12 +68,12 @@ function triangle() {
   pen.font = `12px ${style.getPropertyValue('--mono')}`;
   tokens.forEach(({ text }, t) => {
     const label = text.replace(/ /g, '·').replace(/\s/g, '↵');
-    const said = [...label].slice(0, 12).join('');
+    const said = [...label].slice(0, Math.floor(names / 8)).join('');
     pen.fillStyle = style.getPropertyValue(t === from ? '--amber' : '--ink');
     pen.textAlign = 'right';
-    pen.fillText(said, NAMES - 6, NAMES + (t + 0.5) * cell);
+    pen.fillText(said, names - 6, names + (t + 0.5) * cell);
     pen.save();
-    pen.translate(NAMES + (t + 0.5) * cell, NAMES - 6);
+    pen.translate(names + (t + 0.5) * cell, names - 6);
     pen.rotate(-Math.PI / 2);
     pen.textAlign = 'left';
     pen.fillStyle = style.getPropertyValue('--ink');
@@ -75,12 +81,12 @@ function triangle() {
     pen.restore();
     at.rows[t].forEach((share, s) => {
       pen.fillStyle = colours[chance(share)];
-      pen.fillRect(NAMES + s * cell, NAMES + t * cell, cell - 1, cell - 1);
+      pen.fillRect(names + s * cell, names + t * cell, cell - 1, cell - 1);
     });
   });
   pen.strokeStyle = style.getPropertyValue('--lit');
   pen.lineWidth = 2;
-  pen.strokeRect(NAMES - 1, NAMES + from * cell - 1, (from + 1) * cell, cell);
+  pen.strokeRect(names - 1, names + from * cell - 1, (from + 1) * cell, cell);
 }
 
 /** Where the token `from` looks, in the text. */
@@ -123,11 +129,10 @@ const one = el(
   looks,
   told,
   chances('share'),
-  bigBox
+  hinted(bigBox)
 );
-bigBox.append(big);
 big.addEventListener('click', (event) => {
-  const [s, t] = [event.offsetX, event.offsetY].map((x) => Math.floor((x - NAMES) / cell));
+  const [s, t] = [event.offsetX, event.offsetY].map((x) => Math.floor((x - names) / cell));
   if (t >= 0 && t < n && s <= t) pick(t);
 });
 
@@ -152,7 +157,11 @@ if (heads.length > 1) {
   main.append(
     el(
       n > 30 ? 'div' : 'div.two',
-      section('All heads', 'A row is a layer, a square a head.', gallery),
+      section(
+        'All heads',
+        'A row is a layer, a square a head. First shown is the one that looks hardest, on average, at a token that is neither the first nor its own.',
+        hinted(gallery)
+      ),
       el('div.side', one)
     )
   );
@@ -161,6 +170,7 @@ if (heads.length > 1) {
     hover: false,
     label: 'Heads by layer'
   });
+  go(heads.indexOf(opening));
   thumbs.forEach((canvas) => watch.observe(canvas));
   main.append(
     section(

@@ -32,9 +32,8 @@ function cells(vector) {
   );
 }
 
-/** A text in which each token has a bar below it, and arcs lead there from the last one. */
-function gaze(title, shares) {
-  const most = Math.max(...shares);
+/** A text in which each token has a bar below it, on a scale to `most`, and arcs lead there from the last one. */
+function gaze(title, shares, most) {
   const items = tokens.map(({ text }, i) =>
     el(
       'span.token',
@@ -160,14 +159,17 @@ const PICTURES = {
       near.map((at) => [piece(at.text), Math.max(0, at.cosine), at.cosine.toFixed(3)])
     )
   ],
-  attention: ({ mean, sharpest }) => [
-    note('Arcs lead from the last token, as wide as its share; the bars below are in percent.'),
-    el(
-      tokens.length > 16 ? 'div' : 'div.two',
-      gaze('Mean over all heads', mean),
-      sharpest && gaze(`Layer ${sharpest.layer}, head ${sharpest.head}`, sharpest.row)
-    )
-  ],
+  attention: ({ mean, sharpest }) => {
+    const most = Math.max(...mean, ...(sharpest?.row ?? []));
+    return [
+      note('Arcs lead from the last token, as wide as its share; the bars below are in percent.'),
+      el(
+        tokens.length > 16 ? 'div' : 'div.two',
+        gaze('Mean over all heads', mean, most),
+        sharpest && gaze(`Layer ${sharpest.layer}, head ${sharpest.head}`, sharpest.row, most)
+      )
+    ];
+  },
   mlp: ({ writes: list }) => {
     const box = el('div');
     return [

@@ -27,8 +27,8 @@ const cells = order.flatMap((depth) =>
     return el(
       `td${kind}`,
       { 'data-h': chance(best.probability) },
-      el('small', whole(best.probability)),
-      piece(best.text)
+      piece(best.text),
+      el('small', whole(best.probability))
     );
   })
 );
@@ -112,28 +112,29 @@ const box = el('div');
 const redraw = () => box.clientWidth && box.replaceChildren(chart(box.clientWidth));
 main.append(
   el(
-    'div.two.split',
+    n > 6 ? 'div' : 'div.two.split',
     section(
       'Layer by layer',
       'Rows are depths, from the embedding at the bottom to the output on top; columns are positions. Choose a cell.',
       chances(),
       el('p.keys', el('span.key.amber', 'edge: the final answer is on top; frame: for the first time')),
-      wide
+      hinted(wide)
     ),
     el(
       'div.side',
       el(
-        'section',
-        title,
-        when,
-        likely,
-        el('h3', 'How the answer comes about, by depth'),
-        el('div.keys', el('span.key.amber', 'above: probability of the answer')),
-        box,
-        el('div.keys', el('span.key.blue', 'attention'), el('span.key.amber', 'MLP')),
+        n > 6 ? 'section.two' : 'section',
+        el('div', title, when, likely),
         el(
-          'p.note',
-          'Below: what each block writes, as a multiple of the stream before it (heights by square root).'
+          'div',
+          el('h3', 'How the answer comes about, by depth'),
+          el('div.keys', el('span.key.amber', 'above: probability of the answer')),
+          box,
+          el('div.keys', el('span.key.blue', 'attention'), el('span.key.amber', 'MLP')),
+          el(
+            'p.note',
+            'Below: what each block writes, as a multiple of the stream before it (heights by square root).'
+          )
         )
       )
     )

@@ -27,7 +27,7 @@ main.append(
     `What comes next, at temperature ${now.temperature}`,
     others > 0 && `The ${now.top.length} most probable tokens, and all others together.`,
     facts(entropy(now.entropy_bits)),
-    bars('Probabilities of the next token', ranked(now.top, now.tail, others, now.top[0].probability, now.top[0].id))
+    bars('Probabilities of the next token', ranked(now.top, now.tail, others, 1, now.top[0].id))
   )
 );
 
@@ -56,7 +56,7 @@ const rows = plain.top.map((t) =>
     return el('td', { 'data-h': chance(p) }, whole(p));
   })
 );
-rows.push(row(el('span.dim', 'entropy, bits'), (at) => el('td.dim', at.entropy_bits.toFixed(1))));
+rows.push(row(el('span.dim', 'bits'), (at) => el('td.dim', at.entropy_bits.toFixed(1))));
 const heads = film.map((at) => el('th', { scope: 'col' }, at.temperature.toFixed(1)));
 heads.forEach((th, i) => cells[i].push(th));
 cells.flatMap((column, i) => column.map((cell) => cell.addEventListener('click', () => dial.set(i))));
@@ -83,7 +83,7 @@ main.append(
     chances(),
     region(
       'Probabilities at all temperatures',
-      el('table.full', el('thead', el('tr', el('th', { scope: 'col' }, 'T'), heads)), el('tbody', rows))
+      el('table.full.film', el('thead', el('tr', el('th', { scope: 'col' }, 'T'), heads)), el('tbody', rows))
     )
   )
 );

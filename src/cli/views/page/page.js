@@ -68,8 +68,24 @@ function section(title, note, ...parts) {
   return el('section', el('h2', title), note && el('p.note', note), ...parts);
 }
 
+/** `box`, which scrolls if it is too wide, below a line that says so and to which side. */
+function hinted(box) {
+  const hint = el('p.hint', { 'aria-hidden': 'true' });
+  const look = () => {
+    const more = box.scrollWidth - box.clientWidth;
+    const [before, behind] = [box.scrollLeft > 2, box.scrollLeft < more - 2];
+    hint.textContent = more > 2 ? `${before ? '← ' : ''}scroll for more${behind ? ' →' : ''}` : '';
+    box.classList.toggle('behind', behind && more > 2);
+  };
+  box.addEventListener('scroll', look, { passive: true });
+  const sizes = new ResizeObserver(look);
+  [box, ...box.children].forEach((node) => sizes.observe(node));
+  return [hint, box];
+}
+
 /** What scrolls if it is too wide. */
-const region = (label, ...parts) => el('div.wide', { tabindex: 0, role: 'region', 'aria-label': label }, ...parts);
+const region = (label, ...parts) =>
+  hinted(el('div.wide', { tabindex: 0, role: 'region', 'aria-label': label }, ...parts));
 
 /** Figures over what they are. */
 const facts = (list) =>
@@ -138,15 +154,16 @@ function bars(label, rows) {
   return list;
 }
 
-/** The most probable tokens as rows of bars, `others` of them in one more. */
+/** The most probable tokens as rows of bars, `others` of them in one more, on a scale to `most` or to what they have together. */
 function ranked(top, tail, others, most, lit) {
+  const scale = others > 0 ? Math.max(most, tail) : most;
   const rows = top.map((t) => [
     piece(t.text),
-    t.probability / most,
+    t.probability / scale,
     percent(t.probability),
     t.id === lit ? 'lit' : ''
   ]);
-  if (others > 0) rows.push([plural(others, 'other'), Math.min(1, tail / most), percent(tail), 'rest']);
+  if (others > 0) rows.push([plural(others, 'other'), tail / scale, percent(tail), 'rest']);
   return rows;
 }
 

@@ -1,5 +1,5 @@
 const steps = data.filter((line) => line.stages);
-const NAMES = { logits: 'model' };
+const NAMES = { logits: 'model', temperature: 'temp.', penalties: 'pen.' };
 
 head(
   'generate --show',
@@ -20,15 +20,15 @@ function table({ token, text, rank, stages }) {
   const apart = rank > model.top.length;
   const others = ({ of_top, chosen_probability }) =>
     1 - of_top.reduce((sum, share) => sum + (share ?? 0), apart ? chosen_probability : 0);
-  const cell = ({ of_top }, t, i) =>
-    el('td', of_top[i] === null ? el('s', { 'aria-label': 'removed' }, percent(t.probability)) : percent(of_top[i]));
+  const cell = ({ of_top }, i) =>
+    el('td', of_top[i] === null ? el('span.dim', { 'aria-label': 'removed' }, '–') : percent(of_top[i]));
   const rows = model.top.map((t, i) =>
     el(
       `tr${t.id === token ? '.lit' : ''}`,
       el('th', { scope: 'row' }, piece(t.text)),
       el('td', el('div.track', el('i', { style: `transform:scaleX(${t.probability / most})` }))),
       el('td', percent(t.probability)),
-      stages.slice(1).map((stage) => cell(stage, t, i))
+      stages.slice(1).map((stage) => cell(stage, i))
     )
   );
   if (apart) {
@@ -66,7 +66,7 @@ function table({ token, text, rank, stages }) {
         rows,
         foot('all others', (stage) => percent(Math.max(0, others(stage)))),
         foot('candidates', (stage) => grouped(stage.candidates)),
-        foot('entropy, bits', (stage) => stage.entropy_bits.toFixed(2))
+        foot('bits', (stage) => stage.entropy_bits.toFixed(2))
       )
     )
   );
@@ -95,7 +95,7 @@ function show(i) {
   view.replaceChildren(
     section(
       'The distribution, and what each stage of the chain leaves of it',
-      'A struck figure is a token that the stage removed.',
+      'A dash is a token that a stage removed.',
       facts([
         [[piece(step.text)], `token ${i + 1}`],
         [step.rank, 'rank'],

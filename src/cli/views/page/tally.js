@@ -108,15 +108,15 @@ const columns = [
 const line = (row) =>
   el(
     'tr',
-    columns.map(([, of], i) => el(i ? 'td' : 'th', of(row)))
+    columns.map(([name, of], i) => el(i ? 'td' : 'th', { 'data-of': name }, of(row)))
   );
 const sum = (name, parameters, matrices) =>
   el(
     'tr.sum',
     el('th', name),
     el('td'),
-    el('td', grouped(parameters)),
-    el('td', matrices && grouped(matrices)),
+    el('td', { 'data-of': 'parameters' }, grouped(parameters)),
+    el('td', { 'data-of': 'matrices' }, matrices && grouped(matrices)),
     columns.slice(4).map(() => el('td'))
   );
 const part = (in_film) => rows.filter((row) => row.in_film === in_film);
@@ -127,7 +127,7 @@ main.append(
     region(
       'Counts',
       el(
-        'table.lined',
+        'table.lined.stacked',
         el(
           'thead',
           el(
