@@ -172,7 +172,7 @@ fn help_is_near() {
 fn a_conversation_speaks_within_forty_columns() {
     let place = Place::new("typed-narrow");
     let mut command = whit();
-    command.args(["chat", &place.talks, "-n", "5"]).env("COLUMNS", "40");
+    command.args(["chat", &place.talks, "-n", "5", "--commands"]).env("COLUMNS", "40");
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = pipes.expect("the program starts");
     child.stdin.take().expect("a pipe").write_all(b"/help\nhello\n").expect("it reads");

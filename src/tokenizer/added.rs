@@ -53,6 +53,15 @@ impl<'a> Added<'a> {
 
     /// The leftmost one in `text` from byte `from` on, at one place the longest. What is before `from` belongs to others.
     pub(super) fn next(&self, tables: &Tables, specials: Specials, text: &str, from: usize) -> Option<Found> {
+        self.find(tables, specials, text, from, true)
+    }
+
+    /// As [`next`](Self::next) in any text, also where a name is part of a word.
+    pub(super) fn name(&self, tables: &Tables, text: &str) -> Option<Found> {
+        self.find(tables, Specials::Parse, text, 0, false)
+    }
+
+    fn find(&self, tables: &Tables, specials: Specials, text: &str, from: usize, apart: bool) -> Option<Found> {
         let first = &self.first_bytes[specials as usize];
         if first.0 == [0; 4] {
             return None;
@@ -67,7 +76,7 @@ impl<'a> Added<'a> {
             let (before, behind) = (&text[..at], &text[end..]);
             let is = |rule: u8| self.names.rules(entry) & rule != 0;
             let beside = [before.chars().next_back(), behind.chars().next()];
-            if is(rule::SINGLE_WORD) && beside.into_iter().flatten().any(of_word) {
+            if apart && is(rule::SINGLE_WORD) && beside.into_iter().flatten().any(of_word) {
                 at = end;
                 continue;
             }

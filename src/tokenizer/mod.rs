@@ -126,21 +126,19 @@ impl<'a> Tokenizer<'a> {
         });
     }
 
-    /// The leftmost name of an added token in `text`, the longest at one place: where it stands, and its token.
+    /// The leftmost name of an added token in `text`, the longest at one place: where it stands, and its token. Also where it is a
+    /// part of a word, as which some tokens are not taken.
     pub fn next_special(&self, text: &str) -> Option<(Range<usize>, TokenId)> {
-        self.next_added(text, 0).map(|found| (found.name, found.id))
+        let found = [&self.added, &self.normalized].into_iter().filter_map(|added| added.name(&self.tables, text));
+        leftmost(found).map(|found| (found.name, found.id))
     }
 
-    /// As [`next_special`](Self::next_special) in `text` from byte `from` on, and the name with the white space around it
-    /// that belongs to the token.
+    /// The added token that comes next in `text` from byte `from` on: where its name stands, the name with the white space around
+    /// it that belongs to the token, and the token.
     pub fn next_special_from(&self, text: &str, from: usize) -> Option<(Range<usize>, Range<usize>, TokenId)> {
-        self.next_added(text, from).map(|found| (found.name, found.span, found.id))
-    }
-
-    fn next_added(&self, text: &str, from: usize) -> Option<Found> {
         let both = [&self.added, &self.normalized].into_iter();
         let found = both.filter_map(|added| added.next(&self.tables, Specials::Parse, text, from));
-        found.min_by_key(|found| (found.name.start, core::cmp::Reverse(found.name.end)))
+        leftmost(found).map(|found| (found.name, found.span, found.id))
     }
 
     /// Encodes text without added tokens; `first` says whether it begins the whole text.
@@ -209,4 +207,9 @@ impl<'a> Tokenizer<'a> {
         let found = added.find(name.as_bytes(), *tokens).map(|i| added.id(i));
         found.or_else(|| normalized.find(normalizer.changed(name).as_bytes(), *tokens).map(|i| normalized.id(i)))
     }
+}
+
+/// The first one in the text, of several there the longest.
+fn leftmost(found: impl Iterator<Item = Found>) -> Option<Found> {
+    found.min_by_key(|found| (found.name.start, core::cmp::Reverse(found.name.end)))
 }

@@ -151,6 +151,11 @@ fn added_tokens_take_their_neighbours_along() {
     assert_eq!(with("[x] [x]", |token| (token.lstrip, token.rstrip) = (true, true)), ["[x]", "[x]"]);
     assert_eq!(with("a[x]", |token| token.single_word = true), ["a", "<unk>", "<unk>", "<unk>"]);
     assert_eq!(with("a [x]", |token| token.single_word = true), ["a", " ", "[x]"]);
+    // Whoever asks what words could be a name is told of all.
+    let section = characters(|p| p.added[1].single_word = true).build().unwrap();
+    let tokenizer = Tokenizer::open(&section).unwrap();
+    assert_eq!(tokenizer.next_special("a[x]"), Some((1..4, 2)));
+    assert_eq!(tokenizer.next_special_from("a[x]", 0), None);
 }
 
 #[test]

@@ -58,9 +58,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// The files of a conversion: those beside the checkpoint, with those that links there lead to, and the folder of the output.
+/// The files of a conversion: those beside the checkpoint and of adapters, with those that links there lead to, and the folder of
+/// the output.
 fn paths(args: &Args) -> Paths {
-    let folders = if args.input.is_dir() { vec![args.input.clone()] } else { sandbox::folders_of(&args.input) };
+    let mut folders = if args.input.is_dir() { vec![args.input.clone()] } else { sandbox::folders_of(&args.input) };
+    folders.extend(args.open_options().lora.into_iter().map(|(folder, _)| folder));
     let entries = folders.iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
     let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink())).map(|entry| entry.path());
     let read = links.chain(args.tokenizer.clone()).chain([args.input.clone()]).chain(folders.clone()).collect();
