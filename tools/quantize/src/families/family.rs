@@ -5,8 +5,8 @@ use whit::model::Config;
 use whit::model::spec::{Part, TensorSpec};
 
 use super::transform::Transform;
-use crate::source::gguf_keys::Keys;
-use crate::source::hf_fields::Fields;
+use crate::source::gguf::keys::Keys;
+use crate::source::hf::fields::Fields;
 
 /// An architecture family.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use whit::model::{self, Config, MlpKind, Uniform};
 
 use super::family::{Family, GGUF_NAMES, Gguf, Naming};
 use super::transform::{Slice, Transform};
-use crate::source::gguf_keys::Keys;
-use crate::source::hf_fields::Fields;
+use crate::source::gguf::keys::Keys;
+use crate::source::hf::fields::Fields;
 
 pub(super) static GPT2: Family = Family {
     model_type: "gpt2",

@@ -6,8 +6,8 @@ use whit::model::{self, Config, Mixer, MlpKind, Uniform};
 
 use super::family::{Family, GGUF_NAMES, Gguf, Names};
 use super::transform::Transform;
-use crate::source::gguf_keys::Keys;
-use crate::source::hf_fields::Fields;
+use crate::source::gguf::keys::Keys;
+use crate::source::hf::fields::Fields;
 
 /// What the families below share.
 const SHARED: Family = Family {

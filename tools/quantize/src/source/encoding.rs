@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::ggml_blocks as blocks;
+use super::gguf::blocks;
 
 /// The encoding of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,9 +8,10 @@ use whit::model::{self, GenerationDefaults, Uniform};
 
 use super::checkpoint::{Checkpoint, OpenOptions, SourceFormat};
 use super::encoding::Encoding;
+use super::rope;
 use super::source_file::SourceFile;
 use super::tensor::{Location, SourceTensor};
-use super::{rope, tokenizer_bin};
+use super::tokenizer::bin;
 use crate::families::{LLAMA, Layout, Naming};
 
 const MAGIC: u32 = 0x616b_3432;
@@ -65,7 +66,7 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint
     network.check().map_err(|e| file.error(e))?;
     let config = network.config();
     let tokenizer = tokenizer(&file, options, config.vocab_size)?;
-    let vocabulary = tokenizer_bin::read(&tokenizer.map, config.vocab_size).map_err(|e| tokenizer.error(e))?;
+    let vocabulary = bin::read(&tokenizer.map, config.vocab_size).map_err(|e| tokenizer.error(e))?;
     let name = file.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(Checkpoint {
         format: SourceFormat::Llama2c,
@@ -75,10 +76,7 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint
         vocabulary_file: 1,
         chat_template: None,
         // These models were trained on texts that BOS parts; llama2.c stops there.
-        generation: GenerationDefaults {
-            eos: vec![tokenizer_bin::BOS, tokenizer_bin::EOS],
-            ..GenerationDefaults::default()
-        },
+        generation: GenerationDefaults { eos: vec![bin::BOS, bin::EOS], ..GenerationDefaults::default() },
         licence: None,
         family: &LLAMA,
         layout: Layout { naming: Naming::HuggingFace, interleaved_rotary: true },

@@ -6,49 +6,20 @@
 //! offset.
 
 mod checkpoint;
-mod consolidated;
 mod encoding;
-mod ggml_blocks;
-mod gguf;
-mod gguf_config;
-mod gguf_header;
-pub(crate) mod gguf_keys;
-mod gguf_meta;
-mod gguf_patterns;
-mod gguf_split;
-mod gguf_tensors;
-mod gguf_vocabulary;
-mod hf;
-mod hf_config;
-pub(crate) mod hf_fields;
-mod hf_files;
-mod hf_rope;
-mod hf_tokenizer;
-mod hf_weights;
+pub(crate) mod gguf;
+pub(crate) mod hf;
 mod json;
-mod json_parser;
-mod json_text;
 mod llama2c;
 mod lora;
-mod lora_config;
-mod pickle;
 mod reader;
 mod rope;
 mod safetensors;
-mod sentencepiece_model;
 mod source_file;
 mod tensor;
-mod tokenizer_bin;
-mod tokenizer_json;
-mod tokenizer_pipeline;
+mod tokenizer;
 mod torch;
-mod torch_types;
-mod vocab_merges;
-mod word_binary;
-mod word_layout;
-mod word_text;
-mod word_vectors;
-mod zip;
+mod words;
 
 use std::path::Path;
 
@@ -59,7 +30,7 @@ pub use checkpoint::{Checkpoint, OpenOptions, SourceFormat};
 pub use reader::TensorReader;
 pub use source_file::SourceFile;
 pub use tensor::SourceTensor;
-pub use word_vectors::WordVectors;
+pub use words::WordVectors;
 
 impl Checkpoint {
     /// Opens the checkpoint at `path`: a Hugging Face directory, a GGUF file or a llama2.c file.
@@ -68,7 +39,7 @@ impl Checkpoint {
         let metadata = std::fs::metadata(path)
             .map_err(|e| Error::new(Kind::NoInput, format!("cannot be opened: {e}")).in_file(shown.clone()))?;
         let mut source = match metadata.is_dir() {
-            true if consolidated::is_consolidated(path) => consolidated::open(path, options)?,
+            true if hf::consolidated::is_consolidated(path) => hf::consolidated::open(path, options)?,
             true => hf::open(path, options)?,
             false => open_file(path, options)?,
         };
@@ -85,9 +56,9 @@ pub fn open_vocabulary(path: &Path) -> Result<Vocabulary> {
         return gguf::vocabulary(&file).map_err(|e| file.error(e));
     }
     if path.extension().is_some_and(|extension| extension == "model") {
-        return sentencepiece_model::read(&file.map).map_err(|e| file.error(e));
+        return tokenizer::sentencepiece::read(&file.map).map_err(|e| file.error(e));
     }
-    hf_files::with_object(&file, |object| Ok(tokenizer_json::read(object)?.vocabulary))
+    hf::files::with_object(&file, |object| Ok(tokenizer::json::read(object)?.vocabulary))
 }
 
 fn open_file(path: &Path, options: &OpenOptions) -> Result<Checkpoint> {

@@ -1,0 +1,126 @@
+//! config.json and generation_config.json of a Hugging Face directory. What the fields of the first mean is for the families to
+//! say.
+
+use whit::error::{Result, printable};
+use whit::model::{Config, GenerationDefaults};
+
+use super::fields::Fields;
+use crate::families::{FAMILIES, Family};
+use crate::source::json::{Type, Value};
+
+/// What config.json says.
+#[derive(Debug)]
+pub(in crate::source) struct HfConfig {
+    pub(in crate::source) family: &'static Family,
+    pub(in crate::source) config: Config,
+    pub(in crate::source) bos: Option<u32>,
+    /// `None` where the file says nothing.
+    pub(in crate::source) eos: Option<Vec<u32>>,
+    /// The dtype that the weights are said to have.
+    pub(in crate::source) dtype: Option<String>,
+    pub(in crate::source) notes: Vec<String>,
+    /// What the queries of each layer are multiplied by; empty: nothing.
+    pub(in crate::source) query_scales: Vec<f32>,
+}
+
+/// Reads config.json.
+pub(in crate::source) fn parse(object: Value<'_>) -> Result<HfConfig> {
+    if let Some(value) = object.set("quantization_config") {
+        let method = value.get("quant_method").and_then(|m| m.str("").ok());
+        let method = method.map_or("".into(), |m| format!(" ({})", printable(&m)));
+        let error = value.error(format!("already quantized{method}: not supported"), "quantization_config");
+        return Err(error.hint("convert the original f32, f16 or bf16 checkpoint"));
+    }
+    let family = family(object)?;
+    let mut fields = Fields::new(object);
+    let config = (family.config)(&mut fields)?;
+    let (mut notes, query_scales) = fields.into_told();
+    let bos = ids(object, "bos_token_id", config.vocab_size, &mut notes)?.and_then(|ids| ids.first().copied());
+    let eos = ids(object, "eos_token_id", config.vocab_size, &mut notes)?;
+    let dtype = object.get("dtype").or_else(|| object.get("torch_dtype"));
+    let dtype = dtype.and_then(|dtype| Some(dtype.str("dtype").ok()?.into_owned()));
+    Ok(HfConfig { family, config, bos, eos, dtype, notes, query_scales })
+}
+
+/// The family that `architectures` and `model_type` name.
+fn family(object: Value<'_>) -> Result<&'static Family> {
+    let supported = || {
+        let names: Vec<_> = FAMILIES.iter().map(|family| family.model_type).collect();
+        format!("supported: {}, as language models", names.join(", "))
+    };
+    let unsupported = |value: Value<'_>, name: &str, key: &str| {
+        value.error(format!("\"{}\" is not supported", printable(name)), key).hint(supported())
+    };
+    let mut of_architecture = None;
+    if let Some(list) = object.set("architectures") {
+        let key = "architectures";
+        let names: Vec<_> = list.items(key)?.take(2).collect();
+        let [value] = names[..] else {
+            return Err(list.error("expected one architecture", key).hint(supported()));
+        };
+        let name = value.str(key)?;
+        of_architecture = Some(Family::with_architecture(&name).ok_or_else(|| unsupported(value, &name, key))?);
+    }
+    let Some(value) = object.get("model_type") else {
+        return of_architecture
+            .ok_or_else(|| object.error("missing: model_type, architectures", "model_type").hint(supported()));
+    };
+    let name = value.str("model_type")?;
+    let family = Family::named(&name).ok_or_else(|| unsupported(value, &name, "model_type"))?;
+    match of_architecture {
+        Some(other) if other.model_type != family.model_type => {
+            let message = format!("\"{name}\" is not of the architecture that \"architectures\" names");
+            Err(value.error(message, "model_type").hint("remove the one that is wrong"))
+        }
+        _ => Ok(family),
+    }
+}
+
+/// A token id or a list of them. One beyond the vocabulary never comes: it is left out, which the user is told.
+pub(in crate::source) fn ids(
+    object: Value<'_>,
+    key: &str,
+    vocab_size: usize,
+    notes: &mut Vec<String>,
+) -> Result<Option<Vec<u32>>> {
+    let Some(value) = object.get(key) else { return Ok(None) };
+    let values: Vec<_> = if value.kind() == Type::Array { value.items(key)?.collect() } else { vec![value] };
+    let mut out = Vec::new();
+    for value in values {
+        if value.is_off() && value.u64(key).is_err() {
+            continue;
+        }
+        let id = value.u32(key)?;
+        if id as usize >= vocab_size {
+            notes.push(format!("{key}: token {id} of a vocabulary of {vocab_size} is ignored"));
+        } else if !out.contains(&id) {
+            out.push(id);
+        }
+        if out.len() > 1024 || notes.len() > 1024 {
+            return Err(value.error("more than 1024 ids", key));
+        }
+    }
+    Ok(Some(out).filter(|ids| !ids.is_empty()))
+}
+
+/// Reads generation_config.json; `eos` stays empty where it names none.
+pub(in crate::source) fn generation(
+    object: Value<'_>,
+    vocab_size: usize,
+    notes: &mut Vec<String>,
+) -> Result<GenerationDefaults> {
+    let number = |key: &str| object.get(key).filter(|value| value.kind() == Type::Number || !value.is_off());
+    let float = |key: &str| -> Result<Option<f32>> {
+        let Some(value) = number(key) else { return Ok(None) };
+        let number = value.f64(key)?;
+        if number < 0.0 { Err(value.expected("0 or more", key)) } else { Ok(Some(number as f32)) }
+    };
+    Ok(GenerationDefaults {
+        temperature: float("temperature")?,
+        top_k: object.set("top_k").map(|k| k.u32("top_k")).transpose()?,
+        top_p: float("top_p")?,
+        min_p: float("min_p")?,
+        repeat_penalty: float("repetition_penalty")?,
+        eos: ids(object, "eos_token_id", vocab_size, notes)?.unwrap_or_default(),
+    })
+}

@@ -1,0 +1,325 @@
+//! What config.json says of rotary positions: `rope_parameters` of transformers 5, `rope_theta` and `rope_scaling` of older
+//! versions. Where several of them speak, that one counts which counts in transformers.
+
+use whit::error::{Error, Result, printable};
+
+use crate::source::json::{Type, Value};
+use crate::source::rope;
+
+/// Rotary positions of heads.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Rotary {
+    /// Radians per position of each pair.
+    pub(crate) freqs: Vec<f32>,
+    /// Positions for which these frequencies hold.
+    pub(crate) context_length: usize,
+    /// What the turned queries and the turned keys are multiplied by.
+    pub(crate) attention_factor: f64,
+}
+
+/// The types that are read, for messages.
+const SUPPORTED: &str = "supported: default, linear, dynamic, llama3, yarn, longrope, proportional";
+
+/// The object that describes the scaling.
+#[derive(Clone, Copy)]
+struct Parameters<'j> {
+    object: Value<'j>,
+    /// Its name.
+    path: &'static str,
+    /// The whole configuration.
+    config: Value<'j>,
+}
+
+/// Reads the rotary positions of heads of `head_dim` in a `context` out of the configuration.
+pub(in crate::source) fn read(
+    config: Value<'_>,
+    head_dim: usize,
+    context: usize,
+    notes: &mut Vec<String>,
+) -> Result<Rotary> {
+    let named = |path: &'static str| Some(Parameters { object: config.set(path)?, path, config });
+    let theta = positive(config, "rope_theta", "")?;
+    let Some(parameters) = named("rope_scaling").or_else(|| named("rope_parameters")) else {
+        let freqs = rope::frequencies(head_dim, theta.unwrap_or(DEFAULT_THETA));
+        return Ok(Rotary { freqs, context_length: context, attention_factor: 1.0 });
+    };
+    if parameters.object.kind() != Type::Object {
+        return Err(parameters.object.expected("an object", parameters.path));
+    }
+    let theta = positive(parameters.object, "rope_theta", parameters.path)?.or(theta).unwrap_or(DEFAULT_THETA);
+    let rotary = parameters.rotary(theta, head_dim, context, notes)?;
+    let factor = rotary.attention_factor;
+    if factor.is_finite() && factor > 0.0 {
+        return Ok(rotary);
+    }
+    let field = parameters.field("attention_factor");
+    Err(parameters.object.error(format!("these settings make it {factor}, expected a positive number"), &field))
+}
+
+/// Where nothing is said.
+const DEFAULT_THETA: f64 = 10_000.0;
+
+impl<'j> Parameters<'j> {
+    /// Rotary positions of the type that is named.
+    fn rotary(self, theta: f64, head_dim: usize, context: usize, notes: &mut Vec<String>) -> Result<Rotary> {
+        let kind = self.kind()?;
+        let mut out =
+            Rotary { freqs: rope::frequencies(head_dim, theta), context_length: context, attention_factor: 1.0 };
+        match &*kind {
+            "proportional" => {}
+            "default" => notes.extend(
+                self.partial()?.map(|part| format!("partial_rotary_factor {part} is ignored: whole heads turn")),
+            ),
+            _ => self.check_whole()?,
+        }
+        match &*kind {
+            "default" => {}
+            "linear" => rope::scale_linear(&mut out.freqs, self.required("factor")?),
+            // Frequencies change beyond the context only.
+            "dynamic" => {
+                self.required("factor")?;
+            }
+            "llama3" => rope::scale_llama3(&mut out.freqs, self.llama3(context)?),
+            "yarn" => out.attention_factor = self.yarn(theta, context, &mut out.freqs)?,
+            "longrope" => self.longrope(&mut out, notes)?,
+            "proportional" => self.proportional(&mut out.freqs)?,
+            other => {
+                let (value, field) = self.kind_value();
+                let error = value.error(format!("\"{}\" is not supported", printable(other)), &field);
+                return Err(error.hint(SUPPORTED));
+            }
+        }
+        Ok(out)
+    }
+
+    /// The value that names the type, and its field.
+    fn kind_value(self) -> (Value<'j>, String) {
+        let key = if self.object.entry("rope_type").is_some() { "rope_type" } else { "type" };
+        (self.object.entry(key).unwrap_or(self.object), self.field(key))
+    }
+
+    /// The type; `default` where none is named.
+    fn kind(self) -> Result<String> {
+        let by_layer = |(_, value): &(_, Value<'_>)| value.kind() == Type::Object && !value.is_off();
+        if let Some((key, value)) = self.object.entries(self.path)?.find(by_layer) {
+            let error = value.error("settings by type of layer are not supported", &self.field(&printable(&key)));
+            let hint = format!("where all layers share them, write them into {} itself", self.path);
+            return Err(error.hint(hint));
+        }
+        let (value, field) = self.kind_value();
+        if value.kind() == Type::Object {
+            return Ok("default".into());
+        }
+        if !value.is_off() {
+            return Ok(value.str(&field)?.into_owned());
+        }
+        let scales = |(key, value): (_, Value<'_>)| key != "rope_theta" && !value.is_off();
+        if self.object.entries(self.path)?.any(scales) {
+            let error = value.error("no type is named beside settings of a scaling", &field);
+            return Err(error.hint("name their type, or remove them where there is no scaling"));
+        }
+        Ok("default".into())
+    }
+
+    /// The part of each head that turns, where it is not all of it.
+    fn partial(self) -> Result<Option<f64>> {
+        let key = "partial_rotary_factor";
+        let value = self.object.get(key).or_else(|| self.config.get(key));
+        Ok(value.map(|value| value.f64(key)).transpose()?.filter(|part| *part != 1.0))
+    }
+
+    /// Refuses a rotation of a part of each head, which these families do not have.
+    fn check_whole(self) -> Result<()> {
+        let Some(part) = self.partial()? else { return Ok(()) };
+        let error = self.object.error(format!("{part} beside a scaling is not supported"), "partial_rotary_factor");
+        Err(error.hint("remove it if whole heads turn"))
+    }
+
+    fn llama3(self, context: usize) -> Result<rope::Llama3> {
+        let scaling = rope::Llama3 {
+            factor: self.required("factor")?,
+            low_freq_factor: self.required("low_freq_factor")?,
+            high_freq_factor: self.required("high_freq_factor")?,
+            original_context: self.original_context()?.unwrap_or(context as f64),
+        };
+        if scaling.high_freq_factor <= scaling.low_freq_factor {
+            let message = "high_freq_factor has to exceed low_freq_factor";
+            return Err(self.object.error(message, &self.field("high_freq_factor")));
+        }
+        Ok(scaling)
+    }
+
+    /// Scales `freqs`; returns the attention factor.
+    fn yarn(self, theta: f64, context: usize, freqs: &mut [f32]) -> Result<f64> {
+        let original_context = self.original_context()?.unwrap_or(context as f64);
+        let factor = match self.object.entry("factor") {
+            Some(value) if value.is_null() => context as f64 / original_context,
+            _ => self.required("factor")?,
+        };
+        let beta = |key, default| Ok::<_, Error>(self.number(key)?.unwrap_or(default));
+        let truncate = self.object.entry("truncate");
+        let scaling = rope::Yarn {
+            theta,
+            factor,
+            beta_fast: beta("beta_fast", 32.0)?,
+            beta_slow: beta("beta_slow", 1.0)?,
+            original_context,
+            truncate: truncate.is_none_or(|value| !value.is_off()),
+        };
+        rope::scale_yarn(freqs, scaling);
+        if let Some(given) = positive(self.object, "attention_factor", self.path)? {
+            return Ok(given);
+        }
+        Ok(match (self.number("mscale")?, self.number("mscale_all_dim")?) {
+            (Some(mscale), Some(all)) => rope::yarn_attention(factor, mscale) / rope::yarn_attention(factor, all),
+            _ => rope::yarn_attention(factor, 1.0),
+        })
+    }
+
+    /// Scales by the factors for texts within the original context, for which the file is made then: beyond it transformers would
+    /// compute all positions anew with other factors.
+    fn longrope(self, out: &mut Rotary, notes: &mut Vec<String>) -> Result<()> {
+        let context = out.context_length as f64;
+        let original = self.original_context()?.unwrap_or(context);
+        let factors = self.factors("short_factor", out.freqs.len())?;
+        self.factors("long_factor", out.freqs.len())?;
+        rope::scale_each(&mut out.freqs, &factors);
+        let factor = self.number("factor")?.unwrap_or(context / original);
+        let default = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
+        out.attention_factor = positive(self.object, "attention_factor", self.path)?.unwrap_or(default);
+        if original < context {
+            out.context_length = original as usize;
+            notes.push(format!(
+                "{}: the model is made for {original} positions, within which short_factor counts, not for {context}",
+                self.path
+            ));
+        }
+        Ok(())
+    }
+
+    /// The first part of the pairs turns, by the frequencies of whole heads; the others stand still.
+    fn proportional(self, freqs: &mut [f32]) -> Result<()> {
+        let part = self.partial()?.unwrap_or(1.0);
+        if !(0.0..=1.0).contains(&part) {
+            return Err(self.object.error(format!("{part} is outside 0 to 1"), &self.field("partial_rotary_factor")));
+        }
+        let turning = (part * freqs.len() as f64) as usize;
+        freqs[turning..].fill(0.0);
+        rope::scale_linear(freqs, self.number("factor")?.unwrap_or(1.0));
+        Ok(())
+    }
+
+    /// Positions of the training before the scaling: the whole configuration goes first.
+    fn original_context(self) -> Result<Option<f64>> {
+        let key = "original_max_position_embeddings";
+        Ok(positive(self.config, key, "")?.or(self.number(key)?))
+    }
+
+    /// A positive factor for each of `n` pairs.
+    fn factors(self, key: &str, n: usize) -> Result<Vec<f64>> {
+        let field = self.field(key);
+        let value = self.object.get(key).ok_or_else(|| self.missing(key))?;
+        let factors = value.items(&field)?.map(|item| Ok((item, item.f64(&field)?))).collect::<Result<Vec<_>>>()?;
+        if let Some((item, _)) = factors.iter().find(|(_, factor)| *factor <= 0.0) {
+            return Err(item.expected("a positive number", &field));
+        }
+        if factors.len() != n {
+            return Err(value.error(format!("{} factors, heads have {n} pairs", factors.len()), &field));
+        }
+        Ok(factors.into_iter().map(|(_, factor)| factor).collect())
+    }
+
+    /// A positive number, unless it is absent or off.
+    fn number(self, key: &str) -> Result<Option<f64>> {
+        self.object.set(key).map_or(Ok(None), |_| positive(self.object, key, self.path))
+    }
+
+    fn required(self, key: &str) -> Result<f64> {
+        self.number(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    fn missing(self, key: &str) -> Error {
+        let error = self.object.error(format!("missing: {key}"), &self.field(key));
+        error.hint(format!("write it as the authors give it, or remove {} where there is no scaling", self.path))
+    }
+
+    fn field(self, key: &str) -> String {
+        format!("{}.{key}", self.path)
+    }
+}
+
+fn positive(object: Value<'_>, key: &str, path: &str) -> Result<Option<f64>> {
+    let Some(value) = object.get(key) else { return Ok(None) };
+    let field = if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
+    let number = value.f64(&field)?;
+    if number > 0.0 { Ok(Some(number)) } else { Err(value.expected("a positive number", &field)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::json::Json;
+
+    /// What is read for heads of 8 in a context of 64, and what the user is told.
+    fn read_of(config: &str) -> Result<(Rotary, Vec<String>)> {
+        let json = Json::parse(config.as_bytes(), 0).expect("valid");
+        let mut notes = Vec::new();
+        Ok((read(json.root(), 8, 64, &mut notes)?, notes))
+    }
+
+    fn rotary(config: &str) -> Rotary {
+        read_of(config).expect(config).0
+    }
+
+    #[test]
+    fn the_old_name_goes_first_and_the_inner_theta() {
+        let plain = rotary("{}");
+        assert_eq!(plain.freqs, rope::frequencies(8, 10_000.0));
+        assert_eq!((plain.context_length, plain.attention_factor), (64, 1.0));
+        assert_eq!(rotary(r#"{"rope_theta": 500}"#).freqs, rope::frequencies(8, 500.0));
+        let both =
+            r#"{"rope_theta": 500, "rope_parameters": {"rope_theta": 100}, "rope_scaling": {"type": "default"}}"#;
+        assert_eq!(rotary(both).freqs, rope::frequencies(8, 500.0));
+        let new = r#"{"rope_theta": 500, "rope_parameters": {"rope_theta": 100}, "rope_scaling": null}"#;
+        assert_eq!(rotary(new).freqs, rope::frequencies(8, 100.0));
+        let types = r#"{"rope_scaling": {"rope_type": "default", "type": "linear", "factor": 2}}"#;
+        assert_eq!(rotary(types), plain);
+    }
+
+    #[test]
+    fn yarn_infers_what_is_not_said() {
+        let yarn = |more: &str| rotary(&format!(r#"{{"rope_scaling": {{"rope_type": "yarn"{more}}}}}"#));
+        let attention = |scale: f64| rope::yarn_attention(scale, 1.0);
+        assert_eq!(yarn(r#", "factor": 4"#).attention_factor, attention(4.0));
+        let inferred = r#", "factor": null, "original_max_position_embeddings": 16"#;
+        assert_eq!(yarn(inferred), yarn(r#", "factor": 4, "original_max_position_embeddings": 16"#));
+        assert_eq!(yarn(r#", "factor": 4, "attention_factor": 0.5"#).attention_factor, 0.5);
+        let ratio = yarn(r#", "factor": 4, "mscale": 1, "mscale_all_dim": 0.5"#).attention_factor;
+        assert_eq!(ratio, attention(4.0) / rope::yarn_attention(4.0, 0.5));
+        assert_eq!(yarn(r#", "factor": 4, "mscale": 1, "mscale_all_dim": 0"#).attention_factor, attention(4.0));
+    }
+
+    #[test]
+    fn longrope_holds_for_the_original_context() {
+        let settings = r#""rope_type": "longrope", "short_factor": [1, 2, 4, 8], "long_factor": [9, 9, 9, 9]"#;
+        let config = |outside: &str| format!(r#"{{{outside} "rope_parameters": {{{settings}}}}}"#);
+        let (rotary, notes) = read_of(&config(r#""original_max_position_embeddings": 16,"#)).expect("valid");
+        let want: Vec<f32> =
+            rope::frequencies(8, 10_000.0).iter().zip([1.0, 2.0, 4.0, 8.0]).map(|(f, by)| f / by).collect();
+        assert_eq!((rotary.freqs, rotary.context_length), (want, 16));
+        assert_eq!(rotary.attention_factor, 1.5_f64.sqrt(), "1 + log 4 / log 16");
+        assert!(notes[0].contains("made for 16 positions"), "{notes:?}");
+        let (whole, notes) = read_of(&config("")).expect("valid");
+        assert_eq!((whole.context_length, whole.attention_factor, notes), (64, 1.0, vec![]));
+    }
+
+    #[test]
+    fn a_part_of_the_pairs_stands_still() {
+        let config = r#"{"rope_parameters": {"rope_type": "proportional", "partial_rotary_factor": 0.5, "factor": 2}}"#;
+        let freqs = rope::frequencies(8, 10_000.0);
+        assert_eq!(rotary(config).freqs, [freqs[0] / 2.0, freqs[1] / 2.0, 0.0, 0.0]);
+        let (plain, notes) =
+            read_of(r#"{"partial_rotary_factor": 0.5, "rope_scaling": {"type": "default"}}"#).expect("valid");
+        assert_eq!((plain.freqs, notes.len()), (freqs, 1));
+    }
+}
