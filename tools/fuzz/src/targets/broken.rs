@@ -43,7 +43,7 @@ impl Broken {
             Broken::Stack => drop(black_box(endless(1))),
             Broken::Hang => std::thread::park(),
             Broken::Work => {
-                let end = processor_time() + Duration::from_millis(1_100);
+                let end = processor_time() + Duration::from_millis(3_100);
                 while processor_time() < end {}
             }
             Broken::Heap => drop(black_box((0..40).map(|_| vec![1_u8; 1 << 19]).collect::<Vec<_>>())),

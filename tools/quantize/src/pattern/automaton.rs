@@ -19,7 +19,7 @@ const MAX_PLACES: usize = 4096;
 const MAX_STATES: usize = 8192;
 /// Places in all states together, and places that are looked at to find them, at most: published patterns take some
 /// thousands and some hundred thousands.
-const MAX_LISTED: usize = 1 << 20;
+const MAX_LISTED: usize = 1 << 17;
 const MAX_VISITS: usize = 1 << 27;
 
 /// What is done at a place.

@@ -188,6 +188,8 @@ fn both_kinds_are_read() {
     assert_eq!(source.chat_template.as_deref(), Some("d"));
     std::fs::write(scratch.0.join("tokenizer_config.json"), r#"{"chat_template": ""}"#).expect("write");
     assert_eq!(caught("an empty template", &path).expect("valid").chat_template, None);
+    std::fs::write(scratch.0.join("chat_template.json"), r#"{"chat_template": "p"}"#).expect("write");
+    assert_eq!(caught("a processor's", &path).expect("valid").chat_template.as_deref(), Some("p"));
     std::fs::write(scratch.0.join("tokenizer_config.json"), config).expect("write");
     std::fs::write(scratch.0.join("chat_template.jinja"), "j").expect("write");
     std::fs::write(scratch.0.join("tokenizer.json"), SENTENCE_PIECE).expect("write");

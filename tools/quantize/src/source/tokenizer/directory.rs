@@ -1,5 +1,5 @@
 //! The tokenizer of a Hugging Face directory: tokenizer.json, else tokenizer.model, else vocab.json with merges.txt; and
-//! tokenizer_config.json, added_tokens.json, special_tokens_map.json, chat_template.jinja.
+//! tokenizer_config.json, added_tokens.json, special_tokens_map.json, chat_template.jinja, chat_template.json.
 
 use std::path::Path;
 
@@ -66,6 +66,11 @@ pub(in crate::source) fn read(
             notes.push("chat_template.jinja is used, not the template of tokenizer_config.json".into());
         }
         out.chat_template = Some(text.to_string());
+        files.push(file);
+    }
+    // Written by processors of several kinds of input, beside whose tokenizers there is no other.
+    if let (None, Some(file)) = (&out.chat_template, optional(dir, "chat_template.json", MAX_CONFIG)?) {
+        out.chat_template = with_object(&file, chat_template)?;
         files.push(file);
     }
     let Some((file, read)) = vocabulary(dir, options, settings.class.take())? else {

@@ -73,11 +73,11 @@ impl<'f> Found<'f> {
     }
 
     /// Spells the words that are no UTF-8: as Latin-1 where the file has no UTF-8 beyond ASCII at all, else with U+FFFD in place
-    /// of what is none. Words that then are as others are left out. Returns the spellings by place, and a note.
+    /// of what is none. Words that then are as others, or too long, are left out. Returns the spellings by place, and a note.
     fn spell(&mut self, bytes: &[u8]) -> (HashMap<usize, String>, Option<String>) {
         let mut spelt = HashMap::new();
         let mut spellings = HashSet::new();
-        let mut dropped = HashSet::new();
+        let (mut dropped, mut too_long) = (HashSet::new(), HashSet::new());
         for at in &self.no_utf8 {
             let Row { start, word_bytes, .. } = self.words[*at];
             let word = &bytes[start..start + word_bytes];
@@ -86,14 +86,17 @@ impl<'f> Found<'f> {
             } else {
                 word.iter().map(|byte| char::from(*byte)).collect()
             };
-            if self.seen.contains(text.as_bytes()) || !spellings.insert(text.clone()) {
+            if text.len() > MAX_WORD_BYTES {
+                self.long += 1;
+                too_long.insert(start);
+            } else if self.seen.contains(text.as_bytes()) || !spellings.insert(text.clone()) {
                 dropped.insert(start);
             } else {
                 spelt.insert(start, text);
             }
         }
         self.twice += dropped.len();
-        self.words.retain(|row| !dropped.contains(&row.start));
+        self.words.retain(|row| !dropped.contains(&row.start) && !too_long.contains(&row.start));
         let n = self.no_utf8.len();
         let how = if self.utf8 {
             "no UTF-8: what is none of it is U+FFFD"
@@ -289,6 +292,10 @@ mod tests {
         let latin = open(b"caf\xe9 1 2\nna\xefve 3 4\ntea 5 6\n").expect("vectors").expect("vectors");
         assert_eq!(words(&latin), ["café", "naïve", "tea"]);
         assert_eq!(latin.notes, ["2 words are taken for Latin-1: the file has no UTF-8"]);
+        let long = open(&[&b"\xe9"[..]; 200].concat().into_iter().chain(*b" 1 2\ntea 5 6\n").collect::<Vec<u8>>());
+        let long = long.expect("vectors").expect("vectors");
+        assert_eq!(words(&long), ["tea"]);
+        assert!(long.notes.iter().any(|note| note.contains("1 words are longer than 256 bytes")), "{:?}", long.notes);
         let cut = "th\u{e9} 1 2\n".bytes().chain(*b"a\xc3 3 4\nb\xe4\xb8 5 6\na\xe9 7 8\n").collect::<Vec<u8>>();
         let cut = open(&cut).expect("vectors").expect("vectors");
         assert_eq!(words(&cut), ["thé", "a\u{fffd}", "b\u{fffd}"]);
