@@ -15,6 +15,7 @@ pub struct Telling;
 static NO_MEMORY: OnceLock<fn(usize) -> !> = OnceLock::new();
 
 /// Has the program end by `end` where there is no memory for the bytes that it is given.
+#[cfg(unix)]
 pub(super) fn end_without_memory(end: fn(usize) -> !) {
     NO_MEMORY.get_or_init(|| end);
 }

@@ -26,8 +26,6 @@ mod elsewhere {
 }
 
 #[cfg(not(unix))]
-pub use elsewhere::watch_files;
-#[cfg(not(unix))]
 pub(super) use elsewhere::{Watch, watch};
 #[cfg(not(unix))]
 pub use elsewhere::{watch_ends, watch_files, watch_memory};

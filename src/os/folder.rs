@@ -2,7 +2,7 @@
 
 use super::atomic::{self, AtomicFile};
 use super::{Mapping, failed};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -108,7 +108,10 @@ fn check_rights(path: &Path) -> Result<()> {
     if is_ours && metadata.mode() & WRITE_OF_OTHERS == 0 {
         return Ok(());
     }
-    let error = Error::new(Kind::Create, "others can write to this folder, and what is kept in it could be theirs");
+    let error = crate::error::Error::new(
+        Kind::Create,
+        "others can write to this folder, and what is kept in it could be theirs",
+    );
     Err(error.in_file(path.display().to_string()).hint("chmod go-w takes that right from them; or name another folder"))
 }
 

@@ -4,7 +4,7 @@
 use core::ops::{Deref, Range};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::{failed, fault, regular};
 use crate::error::{Error, Kind, Result};
@@ -117,7 +117,7 @@ impl Mapping {
             let start = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
             let start: String = start.chars().filter(char::is_ascii_hexdigit).collect();
             let m = self.file.metadata().ok()?;
-            let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(m.ctime()).ok()?);
+            let changed = SystemTime::UNIX_EPOCH + core::time::Duration::from_secs(u64::try_from(m.ctime()).ok()?);
             if start.is_empty() || changed.elapsed().ok()?.as_secs() <= SETTLED {
                 return None;
             }

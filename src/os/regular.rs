@@ -7,7 +7,7 @@ use super::failed;
 use crate::error::{Error, Kind, Result};
 
 /// Opens the file at `path` as `options` say.
-pub(super) fn open(path: &Path, mut options: OpenOptions) -> Result<(File, Metadata)> {
+pub(super) fn open(path: &Path, options: OpenOptions) -> Result<(File, Metadata)> {
     let no_input = |error| failed(Kind::NoInput, path, "cannot open", &error);
     let metadata = fs::metadata(path).map_err(|error| match fs::symlink_metadata(path) {
         Ok(link) if link.is_symlink() && error.kind() == std::io::ErrorKind::NotFound => {
@@ -16,12 +16,14 @@ pub(super) fn open(path: &Path, mut options: OpenOptions) -> Result<(File, Metad
         _ => no_input(error),
     })?;
     check_type(path, metadata.file_type())?;
+    // A pipe that took the file's place since it was looked at must not hang us.
     #[cfg(unix)]
-    {
+    let options = {
         use std::os::unix::fs::OpenOptionsExt;
-        // A pipe that took the file's place since it was looked at must not hang us.
+        let mut options = options;
         options.custom_flags(libc::O_NONBLOCK);
-    }
+        options
+    };
     let file = options.open(path).map_err(no_input)?;
     // The name may lead elsewhere by now.
     let metadata = file.metadata().map_err(no_input)?;
