@@ -23,6 +23,13 @@ const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 impl PreTokenizer {
+    /// The text of GPT-2's pattern.
+    pub const GPT2_PATTERN: &str = GPT2;
+    /// The text of Llama-3's.
+    pub const LLAMA3_PATTERN: &str = LLAMA3;
+    /// The text of Qwen2's.
+    pub const QWEN2_PATTERN: &str = QWEN2;
+
     /// The pattern that a GGUF file means by its `tokenizer.ggml.pre`: names that llama.cpp treats alike mean one pattern.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {

@@ -30,10 +30,6 @@ pub(crate) struct Pieces {
 pub(crate) const BOS: u32 = 1;
 pub(crate) const EOS: u32 = 2;
 
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
 impl Pieces {
     /// A vocabulary of 8 to 24 tokens.
     pub(crate) fn new(byte_level: bool, random: &mut Random) -> Self {
@@ -196,8 +192,8 @@ fn byte_level(random: &mut Random) -> Json {
     let (pre, normalizer) = match random.below(4) {
         0 => (bytes(true), Json::Null),
         1 => (sequence("pretokenizers", vec![digits(), bytes(true)]), Json::Null),
-        2 => (sequence("pretokenizers", vec![split(LLAMA3), bytes(false)]), Json::Null),
-        _ => (sequence("pretokenizers", vec![split(QWEN2), bytes(false)]), typed("NFC", [])),
+        2 => (sequence("pretokenizers", vec![split(PreTokenizer::LLAMA3_PATTERN), bytes(false)]), Json::Null),
+        _ => (sequence("pretokenizers", vec![split(PreTokenizer::QWEN2_PATTERN), bytes(false)]), typed("NFC", [])),
     };
     let mark = map([("SpecialToken", map([("id", text("<s>"))]))]);
     let single = Json::List(vec![mark, map([("Sequence", map([("id", text("A"))]))])]);

@@ -13,8 +13,6 @@ use crate::source::json::Value;
 
 /// SentencePiece's mark for a space.
 const SPACE_MARK: char = '\u{2581}';
-/// The pattern of a `ByteLevel` with `use_regex`.
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// A stage and its type.
 fn typed<'j>(value: Value<'j>, field: &str) -> Result<Cow<'j, str>> {
@@ -162,7 +160,8 @@ pub(in crate::source) fn cut(object: Value<'_>) -> Result<Cut> {
                     cut.steps.push(Step::Prepend { text: " ".into(), unless_there: true, first: false });
                 }
                 if flag(stage, "use_regex", true, field)? {
-                    let pattern = pattern::compile(GPT2).map_err(|reason| stage.error(reason, field))?;
+                    let pattern =
+                        pattern::compile(PreTokenizer::GPT2_PATTERN).map_err(|reason| stage.error(reason, field))?;
                     cut.steps.push(split(pattern, Behavior::Isolated, false));
                 }
             }

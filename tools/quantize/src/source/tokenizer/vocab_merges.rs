@@ -3,14 +3,12 @@
 
 use serde_json::{Map, Value, json};
 use whit::error::{Error, Result, printable};
+use whit::tokenizer::PreTokenizer;
 
 use super::json::{self, Read};
 use crate::source::hf::files::with_object;
 use crate::source::json::Json;
 use crate::source::source_file::SourceFile;
-
-const QWEN2: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// A token that other files of the directory add.
 pub(in crate::source) struct Added {
@@ -27,7 +25,7 @@ pub(in crate::source) fn read(vocab: &SourceFile, merges: &SourceFile, class: &s
             (Value::Null, json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}))
         }
         "Qwen2Tokenizer" => {
-            let split = json!({"type": "Split", "pattern": {"Regex": QWEN2}, "behavior": "Isolated", "invert": false});
+            let split = json!({"type": "Split", "pattern": {"Regex": PreTokenizer::QWEN2_PATTERN}, "behavior": "Isolated", "invert": false});
             let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": false});
             (json!({"type": "NFC"}), json!({"type": "Sequence", "pretokenizers": [split, bytes]}))
         }
