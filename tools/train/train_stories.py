@@ -64,25 +64,28 @@ def batches(stories, rows, seed):
 
 def loss_of(model, ids, reduction="mean"):
     """Cross entropy of the next token at every position of a batch of CONTEXT + 1 ids."""
-    logits = model(ids[:, :-1], use_cache=False).logits
+    logits = model(ids[:, :-1], use_cache=False).logits.float()
     return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction=reduction)
 
 
 @torch.no_grad()
 def evaluate(model, stories, limit=None):
     """Summed loss and count of tokens over windows of the joined stories, cut at `limit` rows."""
+    model.eval()
     stream = torch.cat([*stories, torch.tensor([0])])
     rows = stream[: (len(stream) - 1) // CONTEXT * CONTEXT + 1].unfold(0, CONTEXT + 1, CONTEXT)
     rows = rows[:limit]
     total = sum(loss_of(model, chunk, "sum").item() for chunk in rows.split(8))
+    model.train()
     return total, rows.shape[0] * CONTEXT
 
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is made nearly orthogonal by Newton-Schulz steps."""
 
-    def __init__(self, params, lr, momentum=0.95):
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+    def __init__(self, params, lr, momentum=0.95, weight_decay=0.0):
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__(params, defaults)
 
     @torch.no_grad()
     def step(self):
@@ -93,6 +96,7 @@ class Muon(torch.optim.Optimizer):
                 update = param.grad.lerp(buffer, group["momentum"])
                 rows, columns = update.shape
                 update = orthogonalise(update) * max(1, columns / rows) ** 0.5
+                param.mul_(1 - group["lr"] * group["weight_decay"])
                 param.sub_(update, alpha=group["lr"])
 
 
@@ -116,8 +120,8 @@ def build(args, vocab_size):
         n_layer=args.layers,
         n_head=args.heads,
         activation_function="gelu_pytorch_tanh",
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
+        resid_pdrop=args.dropout,
+        embd_pdrop=args.dropout,
         attn_pdrop=0.0,
         bos_token_id=0,
         eos_token_id=0,
@@ -148,7 +152,7 @@ def optimizers(model, args):
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
     adam = torch.optim.AdamW(others, lr=args.adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
-    return [Muon(matrices, args.muon_lr), adam]
+    return [Muon(matrices, args.muon_lr, weight_decay=args.weight_decay), adam]
 
 
 def export(model, tokenizer, folder):
@@ -182,7 +186,7 @@ def train(args):
     tokenizer = train_tokenizer(texts, args.vocab)
     stories, held = encode(tokenizer, texts), encode(tokenizer, held_texts)
     held_bytes = sum(len(text.encode()) for text in held_texts)
-    model = build(args, tokenizer.get_vocab_size())
+    model = build(args, tokenizer.get_vocab_size()).train()
     workers = optimizers(model, args)
     step, spent = 0, 0.0
     checkpoint = args.out / "checkpoint.pt"
@@ -206,7 +210,8 @@ def train(args):
         rate = min(1.0, (progress + 1e-3) / WARMUP, (1 - progress) / (1 - WARMUP))
         loss = 0.0
         for _ in range(args.accumulate):
-            part = loss_of(model, next(feed)) / args.accumulate
+            with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+                part = loss_of(model, next(feed)) / args.accumulate
             part.backward()
             loss += part.item()
         for worker, peak in zip(workers, (args.muon_lr, args.adam_lr), strict=True):
@@ -258,10 +263,13 @@ def main():
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--dropout", type=float, default=0.0, help="of embeddings and of branches")
+    parser.add_argument("--bf16", action="store_true", help="multiply in bfloat16")
     parser.add_argument("--rows", type=int, default=4, help="windows a pass")
     parser.add_argument("--accumulate", type=int, default=4, help="passes a step")
     parser.add_argument("--muon-lr", type=float, default=0.01)
     parser.add_argument("--adam-lr", type=float, default=0.002)
+    parser.add_argument("--weight-decay", type=float, default=0.0, help="of the matrices")
     parser.add_argument("--seconds", type=float, default=2700, help="budget of processor time")
     parser.add_argument("--steps", type=int, help="budget of steps, in place of seconds")
     parser.add_argument("--save-every", type=float, default=120, help="seconds")
