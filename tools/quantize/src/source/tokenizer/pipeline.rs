@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use unicode_normalization::UnicodeNormalization;
 use whit::error::{Error, Result, printable};
@@ -79,9 +80,9 @@ fn compiled(stage: Value<'_>, field: &str) -> Result<Pattern> {
     pattern.map_err(|reason| value.error(format!("\"{}\": {reason}", printable(&text)), &field))
 }
 
-/// The pattern of characters for which `holds`, which is known to compile.
-fn characters(stage: Value<'_>, field: &str, holds: impl Fn(char) -> bool) -> Result<Pattern> {
-    pattern::characters(holds).map_err(|reason| stage.error(reason, field))
+/// The pattern of one character.
+fn character(stage: Value<'_>, field: &str, c: char) -> Result<Pattern> {
+    pattern::literal(c.encode_utf8(&mut [0; 4])).map_err(|reason| stage.error(reason, field))
 }
 
 /// The steps of the normalizer.
@@ -92,9 +93,9 @@ pub(in crate::source) fn normalizer(object: Value<'_>) -> Result<Vec<Step>> {
         match &*kind {
             "NFC" => out.push(Step::FormC),
             "NFD" => out.push(Step::FormD),
-            "NFKC" => out.extend([compatible(), Step::FormC]),
-            "NFKD" => out.extend([compatible(), Step::FormD]),
-            "Lowercase" => out.push(Step::Characters(mapped('\0'..=char::MAX, |c| c.to_lowercase().collect()))),
+            "NFKC" => out.extend([Step::Characters(COMPATIBLE.clone()), Step::FormC]),
+            "NFKD" => out.extend([Step::Characters(COMPATIBLE.clone()), Step::FormD]),
+            "Lowercase" => out.push(Step::Characters(LOWERCASE.clone())),
             "StripAccents" => {
                 let pattern = pattern::compile(r"\p{M}").map_err(|reason| stage.error(reason, field))?;
                 out.push(Step::Replace { pattern, by: String::new() });
@@ -118,19 +119,29 @@ pub(in crate::source) fn normalizer(object: Value<'_>) -> Result<Vec<Step>> {
     Ok(out)
 }
 
-/// Those of `characters` that `becomes` changes.
-fn mapped(characters: impl Iterator<Item = char>, becomes: impl Fn(char) -> String) -> BTreeMap<char, String> {
-    characters.map(|c| (c, becomes(c))).filter(|(c, text)| !text.chars().eq([*c])).collect()
-}
+// What walks through all characters is made once: a process may convert many files.
+
+/// What lowering changes.
+static LOWERCASE: LazyLock<BTreeMap<char, String>> =
+    LazyLock::new(|| mapped('\0'..=char::MAX, |c| c.to_lowercase().collect()));
 
 /// Characters that forms KC and KD change more than forms C and D do; what they become is in order. The forms of the
 /// `tokenizers` library are those of Unicode 9.
-fn compatible() -> Step {
+static COMPATIBLE: LazyLock<BTreeMap<char, String>> = LazyLock::new(|| {
     let becomes = |c: char| {
         let text: String = [c].into_iter().nfkd().collect();
         if text.chars().eq([c].into_iter().nfd()) { String::from(c) } else { text }
     };
-    Step::Characters(mapped(pattern::members(r"\p{Age:9.0}"), becomes))
+    mapped(pattern::members(r"\p{Age:9.0}"), becomes)
+});
+
+/// A number of any script.
+static NUMERIC: LazyLock<std::result::Result<Pattern, String>> =
+    LazyLock::new(|| pattern::characters(char::is_numeric));
+
+/// Those of `characters` that `becomes` changes.
+fn mapped(characters: impl Iterator<Item = char>, becomes: impl Fn(char) -> String) -> BTreeMap<char, String> {
+    characters.map(|c| (c, becomes(c))).filter(|(c, text)| !text.chars().eq([*c])).collect()
 }
 
 /// What the pre-tokenizer does.
@@ -171,7 +182,8 @@ pub(in crate::source) fn cut(object: Value<'_>) -> Result<Cut> {
             "Digits" => {
                 let alone = flag(stage, "individual_digits", false, field)?;
                 let behavior = if alone { Behavior::Isolated } else { Behavior::Contiguous };
-                cut.steps.push(split(characters(stage, field, char::is_numeric)?, behavior, false));
+                let numeric = NUMERIC.clone().map_err(|reason| stage.error(reason, field))?;
+                cut.steps.push(split(numeric, behavior, false));
             }
             "Punctuation" => {
                 let pattern = pattern::compile(r"[\p{P}$+<=>^`|~]").map_err(|reason| stage.error(reason, field))?;
@@ -182,11 +194,12 @@ pub(in crate::source) fn cut(object: Value<'_>) -> Result<Cut> {
                 cut.steps.push(split(pattern, Behavior::Removed, true));
             }
             "WhitespaceSplit" => {
-                cut.steps.push(split(characters(stage, field, char::is_whitespace)?, Behavior::Removed, false));
+                let space = pattern::characters(char::is_whitespace).map_err(|reason| stage.error(reason, field))?;
+                cut.steps.push(split(space, Behavior::Removed, false));
             }
             "CharDelimiterSplit" => {
                 let delimiter = one_char(stage, "delimiter", None, field)?;
-                cut.steps.push(split(characters(stage, field, |c| c == delimiter)?, Behavior::Removed, false));
+                cut.steps.push(split(character(stage, field, delimiter)?, Behavior::Removed, false));
             }
             "Metaspace" => cut.steps.extend(metaspace(stage, field)?),
             other => return Err(unsupported(stage, other, "pre_tokenizer")),
@@ -210,7 +223,7 @@ fn behavior(stage: Value<'_>, default: &str, field: &str) -> Result<Behavior> {
 
 fn metaspace(stage: Value<'_>, field: &str) -> Result<Vec<Step>> {
     let mark = one_char(stage, "replacement", Some(SPACE_MARK), field)?;
-    let replace = Step::Replace { pattern: characters(stage, field, |c| c == ' ')?, by: mark.into() };
+    let replace = Step::Replace { pattern: character(stage, field, ' ')?, by: mark.into() };
     let prepend = |first| Step::Prepend { text: mark.into(), unless_there: true, first };
     let mut out = vec![replace];
     match &*scheme(stage, field)? {
@@ -220,7 +233,7 @@ fn metaspace(stage: Value<'_>, field: &str) -> Result<Vec<Step>> {
         other => return Err(unsupported(stage, other, &format!("{field}.prepend_scheme"))),
     }
     if flag(stage, "split", true, field)? {
-        let pattern = characters(stage, field, |c| c == mark)?;
+        let pattern = character(stage, field, mark)?;
         out.push(Step::Split { pattern, behavior: Behavior::MergedWithNext, invert: false });
     }
     Ok(out)
