@@ -69,7 +69,7 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
     if let Some(old) = &old {
         tell_differences(&setting, old);
     }
-    let names: Vec<_> = computes.iter().map(|compute| (compute.kernels.name, compute.threads.len())).collect();
+    let names: Vec<_> = computes.iter().map(|compute| (compute.name(), compute.threads.len())).collect();
     let mut out = Output::new();
     if args.json {
         out.write(&bench_file::write(&setting, &report, &names, old.as_ref(), load))?;
@@ -93,8 +93,17 @@ fn computes(args: &Bench) -> Result<Vec<Arc<Compute>>> {
         threads => threads.iter().map(|n| usize::from(*n)).collect(),
     };
     let threads = once(threads);
-    let pairs = kernels.iter().flat_map(|kernels| threads.iter().map(|n| Compute::new(kernels, *n).map(Arc::new)));
-    pairs.collect()
+    let mut computes = Vec::new();
+    for kernels in kernels {
+        for n_threads in &threads {
+            let suited = Compute::new(kernels, *n_threads)?.ahead;
+            let named = args.prefetch.iter().map(|prefetch| prefetch.of(suited)).collect();
+            for ahead in if args.prefetch.is_empty() { vec![suited] } else { once(named) } {
+                computes.push(Arc::new(Compute { ahead, ..Compute::new(kernels, *n_threads)? }));
+            }
+        }
+    }
+    Ok(computes)
 }
 
 /// `values` without repetitions.
@@ -155,7 +164,7 @@ fn setting(source: &ModelFile, model: &Model, costs: &Costs, plan: &BenchPlan) -
 
 fn runs_on(compute: &Compute) -> String {
     let n = compute.threads.len();
-    format!("{}, {n} thread{}:", compute.kernels.name, if n == 1 { "" } else { "s" })
+    format!("{}, {n} thread{}:", compute.name(), if n == 1 { "" } else { "s" })
 }
 
 fn step_name(step: Step) -> String {
@@ -189,7 +198,7 @@ pub(super) fn heading(machine: &str, cores: usize, model: &str, parameters: u64,
 fn page(
     setting: &Setting,
     report: &Report,
-    computes: &[(&str, usize)],
+    computes: &[(String, usize)],
     old: Option<&Old>,
     load: Option<Load>,
 ) -> String {
@@ -202,7 +211,7 @@ fn page(
     let above = noise::above_limits(decoded.filter_map(Row::share_of_read), *weight_bytes);
     page.extend(noise::told(load, spread).map(|line| noise::line("noise", &line)));
     page.extend(above.map(|line| noise::line(">100 %", &line)));
-    let measured = computes.iter().zip(&report.limits).filter_map(|(compute, limits)| Some((*compute, (*limits)?)));
+    let measured = computes.iter().zip(&report.limits).filter_map(|(compute, limits)| Some((compute, (*limits)?)));
     let limits: Vec<_> = measured.map(limits_line).collect();
     let names = ["limits ", "threads", "read GB/s", "int8 GMAC/s", "f32 GMAC/s"];
     let peak = format!("of {} peak", dtype.format().inputs.name());
@@ -228,13 +237,13 @@ fn page(
     page
 }
 
-fn limits_line(((kernels, threads), limits): ((&str, usize), MachineLimits)) -> Vec<String> {
+fn limits_line(((kernels, threads), limits): (&(String, usize), MachineLimits)) -> Vec<String> {
     let figures = [limits.read, limits.int8, limits.f32].map(|limit| figure(limit / 1e9));
-    [kernels.into(), threads.to_string()].into_iter().chain(figures).collect()
+    [kernels.clone(), threads.to_string()].into_iter().chain(figures).collect()
 }
 
 fn row_line(row: &Row, n_decode: usize, old: Option<&Old>) -> Vec<String> {
-    let mut cells = vec![row.kernels.into(), row.threads.to_string()];
+    let mut cells = vec![row.kernels.clone(), row.threads.to_string()];
     let rate = [figure(row.rate.median), percent(Some(row.rate.deviation()))];
     match row.work {
         Work::Prefill { n_tokens } => {
@@ -275,7 +284,7 @@ mod tests {
     fn a_page_lines_up_within_80_columns() {
         let rate = |median| Spread { min: 0.9 * median, median, max: 1.1 * median };
         let row = |work, threads, median| Row {
-            kernels: "dotprod",
+            kernels: "dotprod".into(),
             threads,
             work,
             rate: rate(median),
@@ -301,12 +310,12 @@ mod tests {
             repeats: 3,
             n_decode: 128,
         };
-        let json = bench_file::write(&setting, &report, &[("dotprod", 1)], None, None);
+        let json = bench_file::write(&setting, &report, &[("dotprod".into(), 1)], None, None);
         let path = std::env::temp_dir().join(format!("whit-bench-page-{}", std::process::id()));
         std::fs::write(&path, json).expect("a written file");
         let old = Old::read(&path).expect("our own layout");
         let _ = std::fs::remove_file(&path);
-        let page = page(&setting, &report, &[("dotprod", 1)], Some(&old), None);
+        let page = page(&setting, &report, &[("dotprod".into(), 1)], Some(&old), None);
         let above = noise::above_limits([2.0].into_iter(), setting.weight_bytes).expect("a reason");
         let page = page.replace(&noise::line(">100 %", &above), ">100 %   ABOVE\n");
         assert_eq!(

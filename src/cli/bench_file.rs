@@ -53,7 +53,7 @@ pub(crate) struct Setting {
 pub(crate) fn write(
     setting: &Setting,
     report: &Report,
-    computes: &[(&str, usize)],
+    computes: &[(String, usize)],
     old: Option<&Old>,
     load: Option<Load>,
 ) -> String {
@@ -71,14 +71,14 @@ pub(crate) fn write(
         .number("others_cpus", load.map_or(f64::NAN, |load| load.others))
         .number("stolen_share", load.map_or(f64::NAN, |load| load.stolen));
     let limits = computes.iter().zip(&report.limits);
-    let limits = limits.filter_map(|(compute, limits)| Some(limits_object(*compute, limits.as_ref()?)));
+    let limits = limits.filter_map(|(compute, limits)| Some(limits_object(compute, limits.as_ref()?)));
     let rows = report.rows.iter().map(|row| row_object(row, setting.n_decode, old));
     let lines = |lines: Vec<String>| lines.join(",\n") + if lines.is_empty() { "" } else { "\n" };
     let (limits, rows) = (lines(limits.collect()), lines(rows.collect()));
     format!("{{\"bench\":{},\n\"limits\":[\n{limits}],\n\"rows\":[\n{rows}]}}\n", head.line())
 }
 
-fn limits_object((kernels, threads): (&str, usize), limits: &MachineLimits) -> String {
+fn limits_object((kernels, threads): &(String, usize), limits: &MachineLimits) -> String {
     Object::default()
         .text("kernels", kernels)
         .raw("threads", threads)
@@ -138,7 +138,7 @@ impl Key {
             Work::Texts { n_texts } => ("texts", n_decode, 0, n_texts),
         };
         let [threads, tokens, depth, texts] = [row.threads, tokens, depth, texts].map(|number| number as u64);
-        Key { kernels: row.kernels.into(), work: work.into(), threads, tokens, depth, texts }
+        Key { kernels: row.kernels.clone(), work: work.into(), threads, tokens, depth, texts }
     }
 }
 
@@ -267,7 +267,8 @@ mod tests {
 
     fn report() -> Report {
         let rate = Spread { min: 1.0, median: 2.5, max: 3.0 };
-        let row = |work, threads| Row { kernels: "k", threads, work, rate, macs: 10.0, bytes: 4.0, limits: None };
+        let row =
+            |work, threads| Row { kernels: "k".into(), threads, work, rate, macs: 10.0, bytes: 4.0, limits: None };
         let rows = vec![row(Work::Prefill { n_tokens: 32 }, 1), row(Work::Decode { depth: 8 }, 2)];
         let limits = vec![Some(MachineLimits { read: 1e9, int8: 2e9, f32: 3e9 }), None];
         Report { limits, rows, complete: true }
@@ -276,7 +277,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let (setting, report) = (setting(), report());
-        let text = write(&setting, &report, &[("k", 1), ("k", 2)], None, None);
+        let text = write(&setting, &report, &[("k".into(), 1), ("k".into(), 2)], None, None);
         let old = Old::parse(&text).expect("our own layout");
         assert_eq!([&old.machine, &old.model], [&setting.machine, &setting.model]);
         assert_eq!(old.kv, "f16");
@@ -284,16 +285,16 @@ mod tests {
             assert_eq!(old.rate(&Key::of(row, 16)), Some(2.5));
         }
         assert_eq!(old.rate(&Key::of(&report.rows[1], 17)), None);
-        let again = write(&setting, &report, &[("k", 1), ("k", 2)], Some(&old), None);
+        let again = write(&setting, &report, &[("k".into(), 1), ("k".into(), 2)], Some(&old), None);
         assert!(again.contains("\"old_tokens_per_second\":2.5,\"ratio\":1}"), "{again}");
         assert_eq!(Old::parse(&again), Ok(old));
         let empty = Report { limits: vec![None], rows: vec![], complete: true };
-        assert!(Old::parse(&write(&setting, &empty, &[("k", 1)], None, None)).is_ok());
+        assert!(Old::parse(&write(&setting, &empty, &[("k".into(), 1)], None, None)).is_ok());
     }
 
     #[test]
     fn every_wrong_line_is_named() {
-        let text = write(&setting(), &report(), &[("k", 1), ("k", 2)], None, None);
+        let text = write(&setting(), &report(), &[("k".into(), 1), ("k".into(), 2)], None, None);
         let replaced = |from: &str, to: &str| Old::parse(&text.replacen(from, to, 1)).expect_err(from);
         let cases = [
             ("{\"bench\":", "{\"inspect\":", 1, "expected {\"bench\":"),

@@ -6,7 +6,7 @@ use super::output::bytes;
 use super::table::{count, figure};
 use whit::error::printable;
 use whit::inspect::{Bound, MachineLimits};
-use whit::kernels;
+use whit::kernels::{self, Ahead, Hint};
 use whit::os::clusters::Cluster;
 use whit::os::sandbox::{self, Confinement};
 use whit::os::thermal::Condition;
@@ -44,6 +44,7 @@ impl Diagnosis {
         }
         field(page, "features", &or_none(kernels::features().join(" ")));
         field(page, "kernels", &kernels_text());
+        field(page, "prefetch", &prefetch_text(Ahead::of(kernels::detect())));
         field(page, "threads", &machine.threads_why);
         let size = |bytes_of: Option<u64>| bytes_of.map_or_else(|| "not reported".into(), bytes);
         let limit = machine.limit.map_or_else(|| "no limit".into(), |limit| format!("limited to {}", bytes(limit)));
@@ -187,6 +188,18 @@ fn kernels_text() -> String {
     let names: Vec<_> = kernels::available().map(|kernels| kernels.name).collect();
     let lacking = kernels::unavailable().map(|(name, missing)| format!("; {name} lacks {}", missing.join(", ")));
     format!("{}, the best of {}{}", kernels::detect().name, names.join(", "), lacking.collect::<String>())
+}
+
+/// How the kernels chosen read ahead.
+fn prefetch_text(ahead: Ahead) -> String {
+    match ahead.hint {
+        Hint::None => "none: the CPU finds the streams of these kernels by itself".into(),
+        hint => format!(
+            "{}, {} bytes ahead, as suits this CPU (whit bench --prefetch tries others)",
+            hint.name(),
+            ahead.matvec
+        ),
+    }
 }
 
 /// What the program has given up.

@@ -257,7 +257,7 @@ impl Stage {
             macs: limits.products(costs.dtype().format().inputs),
         };
         Some(Row {
-            kernels: self.compute.kernels.name,
+            kernels: self.compute.name(),
             threads: self.compute.threads.len(),
             work,
             rate: Spread::of(&mut rates)?,

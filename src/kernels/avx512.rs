@@ -7,8 +7,8 @@ use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize
 use super::avx2::{self, Codes, Int8Panel, prefetch};
 use super::online_softmax::{AT_ONCE, attend};
 use super::scalar::{check_matmul, check_matvec};
-use super::x86::{self, Ahead, Closures, Unit, parts};
-use super::{Group, PanelOut};
+use super::x86::{self, Closures, Unit, parts};
+use super::{Ahead, Group, PanelOut};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
 use bytemuck::{must_cast, must_cast_ref};
 use core::arch::x86_64::*;
@@ -66,8 +66,7 @@ fn add_group(sum: __m512, dots: __m512i, scales: __m512, scale: f32) -> __m512 {
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
 fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 1, Unpacked = [__m512i; 8], Sums = __m512i> {
     Closures {
-        ahead: Ahead { matvec: 1024, matmul: 4096 },
-        prefetch: |start: *const u8, ahead, bytes| prefetch::<_MM_HINT_T1>(start, ahead, bytes),
+        prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
         unpack: |codes: &Codes| unsigned(codes),
         line: |w: &[__m512i; 8], j: usize, _| w[j],
         start: |x: &Group| _mm512_set1_epi32(-128 * x.sum),
@@ -86,15 +85,15 @@ fn dots<const N: usize>(w: &[__m512i; 8], x: [&Group; N]) -> [__m512i; N] {
 
 /// Same as [`scalar::int8_matvec`](super::scalar::int8_matvec).
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
-    x86::matvec::<STREAMS, true, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, out);
+pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], ahead: Ahead, out: &mut [f32]) {
+    x86::matvec::<STREAMS, true, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, ahead, out);
 }
 
 /// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul).
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
+pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], ahead: Ahead, out: &mut [PanelOut]) {
     check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
-    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, out);
+    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, ahead, out);
 }
 
 /// Same as [`scalar::f16_matvec`](super::scalar::f16_matvec).
@@ -233,14 +232,14 @@ fn float_tile<const N: usize, const BYTES: usize>(
 
 /// Same as [`scalar::attend_f16`](super::scalar::attend_f16).
 #[target_feature(enable = "avx2,avx512f")]
-pub(super) fn attend_f16(queries: &mut [Query<'_>], head: &KvHead<'_, u16>) {
-    attend_float(queries, head, |x: &[u16; 16]| widen(must_cast_ref(x)));
+pub(super) fn attend_f16(queries: &mut [Query<'_>], head: &KvHead<'_, u16>, ahead: Ahead) {
+    attend_float(queries, head, ahead, |x: &[u16; 16]| widen(must_cast_ref(x)));
 }
 
 /// Same as [`scalar::attend_f32`](super::scalar::attend_f32).
 #[target_feature(enable = "avx2,avx512f")]
-pub(super) fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, f32>) {
-    attend_float(queries, head, |x: &[f32; 16]| load_f32(x));
+pub(super) fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, f32>, ahead: Ahead) {
+    attend_float(queries, head, ahead, |x: &[f32; 16]| load_f32(x));
 }
 
 #[inline]
@@ -248,13 +247,14 @@ pub(super) fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, f32>) {
 fn attend_float<E: Copy + Default>(
     queries: &mut [Query<'_>],
     head: &KvHead<'_, E>,
+    ahead: Ahead,
     read: impl Fn(&[E; 16]) -> __m512 + Copy,
 ) {
     let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let prepare = |_: &mut (), block: usize| {
         let (elements, bytes) = ((block + 1) * BLOCK * head_dim, BLOCK * head_dim * size_of::<E>());
-        prefetch::<_MM_HINT_NTA>(head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
-        prefetch::<_MM_HINT_NTA>(head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch(ahead.hint, head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch(ahead.hint, head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
     };
     let scores = |_: &(), _, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let keys = &head.keys.as_chunks().0[panel * head_dim..][..head_dim];
@@ -344,7 +344,7 @@ fn padded<E: Copy + Default>(x: &[E]) -> [E; 16] {
 
 /// Same as [`scalar::attend_int8`](super::scalar::attend_int8).
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
+pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, ahead: Ahead) {
     let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let quantized = quantize_queries(queries, |q, out| avx2::quantize(q, head_dim, out));
     let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
@@ -380,7 +380,14 @@ pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
             }
         }
     };
-    attend(queries, n_blocks, &mut (), |_, block| avx2::prefetch_block(head, head_dim, block + 1), scores, weigh);
+    attend(
+        queries,
+        n_blocks,
+        &mut (),
+        |_, block| avx2::prefetch_block(head, head_dim, block + 1, ahead),
+        scores,
+        weigh,
+    );
 }
 
 /// Independent sums of a peak.

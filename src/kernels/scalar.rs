@@ -82,16 +82,16 @@ pub fn quantize(x: &[f32], cols: usize, out: &mut [Group]) {
 /// The products of each weight format, in the order of [`Dtype::ALL`].
 pub const PRODUCTS: ProductTable = ProductTable([
     Products {
-        matvec: |panels, x, out| f32_matvec(panels, x.floats, out),
-        matmul: |panel, x, out| f32_matmul(panel, x.cols, x.floats, out),
+        matvec: |panels, x, _, out| f32_matvec(panels, x.floats, out),
+        matmul: |panel, x, _, out| f32_matmul(panel, x.cols, x.floats, out),
     },
     Products {
-        matvec: |panels, x, out| f16_matvec(panels, x.floats, out),
-        matmul: |panel, x, out| f16_matmul(panel, x.cols, x.floats, out),
+        matvec: |panels, x, _, out| f16_matvec(panels, x.floats, out),
+        matmul: |panel, x, _, out| f16_matmul(panel, x.cols, x.floats, out),
     },
     Products {
-        matvec: |panels, x, out| int8_matvec(panels, x.cols, x.groups, out),
-        matmul: |panel, x, out| int8_matmul(panel, x.cols, x.groups, out),
+        matvec: |panels, x, _, out| int8_matvec(panels, x.cols, x.groups, out),
+        matmul: |panel, x, _, out| int8_matmul(panel, x.cols, x.groups, out),
     },
 ]);
 

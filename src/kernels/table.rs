@@ -38,9 +38,9 @@ pub(super) static SCALAR: Kernels = Kernels {
     name: "scalar",
     quantize: scalar::quantize,
     products: scalar::PRODUCTS,
-    attend_f16: scalar::attend_f16,
-    attend_f32: scalar::attend_f32,
-    attend_int8: scalar::attend_int8,
+    attend_f16: |queries, head, _| scalar::attend_f16(queries, head),
+    attend_f32: |queries, head, _| scalar::attend_f32(queries, head),
+    attend_int8: |queries, head, _| scalar::attend_int8(queries, head),
     rms_norm: scalar::rms_norm,
     rms_norm_in_place: scalar::rms_norm_in_place,
     layer_norm: scalar::layer_norm,
@@ -66,14 +66,20 @@ macro_rules! entry {
     // A row of products, by the form of inputs that its format wants.
     (floats: $isa:ident::$matvec:ident, $matmul:ident) => {
         Products {
-            matvec: entry!(|panels, x, out| $isa::$matvec(panels, x.floats, out)),
-            matmul: entry!(|panel, x, out| $isa::$matmul(panel, x.cols, x.floats, out)),
+            matvec: entry!(|panels, x, _ahead, out| $isa::$matvec(panels, x.floats, out)),
+            matmul: entry!(|panel, x, _ahead, out| $isa::$matmul(panel, x.cols, x.floats, out)),
         }
     };
     (groups: $isa:ident::$matvec:ident, $matmul:ident) => {
         Products {
-            matvec: entry!(|panels, x, out| $isa::$matvec(panels, x.cols, x.groups, out)),
-            matmul: entry!(|panel, x, out| $isa::$matmul(panel, x.cols, x.groups, out)),
+            matvec: entry!(|panels, x, _ahead, out| $isa::$matvec(panels, x.cols, x.groups, out)),
+            matmul: entry!(|panel, x, _ahead, out| $isa::$matmul(panel, x.cols, x.groups, out)),
+        }
+    };
+    (groups ahead: $isa:ident::$matvec:ident, $matmul:ident) => {
+        Products {
+            matvec: entry!(|panels, x, ahead, out| $isa::$matvec(panels, x.cols, x.groups, ahead, out)),
+            matmul: entry!(|panel, x, ahead, out| $isa::$matmul(panel, x.cols, x.groups, ahead, out)),
         }
     };
 }
@@ -89,10 +95,10 @@ static AVX2: Kernels = Kernels {
         .products
         .with(Dtype::F32, entry!(floats: avx2::f32_matvec, f32_matmul))
         .with(Dtype::F16, entry!(floats: avx2::f16_matvec, f16_matmul))
-        .with(Dtype::Int8, entry!(groups: avx2::int8_matvec, int8_matmul)),
-    attend_f16: entry!(avx2::attend_f16(queries, head)),
-    attend_f32: entry!(avx2::attend_f32(queries, head)),
-    attend_int8: entry!(avx2::attend_int8(queries, head)),
+        .with(Dtype::Int8, entry!(groups ahead: avx2::int8_matvec, int8_matmul)),
+    attend_f16: entry!(avx2::attend_f16(queries, head, ahead)),
+    attend_f32: entry!(avx2::attend_f32(queries, head, ahead)),
+    attend_int8: entry!(avx2::attend_int8(queries, head, ahead)),
     rms_norm: entry!(avx2::rms_norm(x, weight, eps, y)),
     rms_norm_in_place: entry!(avx2::rms_norm_in_place(x, weight, eps)),
     layer_norm: entry!(avx2::layer_norm(x, weight, bias, eps, y)),
@@ -110,8 +116,8 @@ static AVXVNNI_PEAKS: Peaks =
 #[cfg(target_arch = "x86_64")]
 static AVXVNNI: Kernels = Kernels {
     name: "avxvnni",
-    products: AVX2.products.with(Dtype::Int8, entry!(groups: avxvnni::int8_matvec, int8_matmul)),
-    attend_int8: entry!(avxvnni::attend_int8(queries, head)),
+    products: AVX2.products.with(Dtype::Int8, entry!(groups ahead: avxvnni::int8_matvec, int8_matmul)),
+    attend_int8: entry!(avxvnni::attend_int8(queries, head, ahead)),
     peaks: &AVXVNNI_PEAKS,
     ..AVX2
 };
@@ -127,10 +133,10 @@ static AVX512: Kernels = Kernels {
         .products
         .with(Dtype::F32, entry!(floats: avx512::f32_matvec, f32_matmul))
         .with(Dtype::F16, entry!(floats: avx512::f16_matvec, f16_matmul))
-        .with(Dtype::Int8, entry!(groups: avx512::int8_matvec, int8_matmul)),
-    attend_f16: entry!(avx512::attend_f16(queries, head)),
-    attend_f32: entry!(avx512::attend_f32(queries, head)),
-    attend_int8: entry!(avx512::attend_int8(queries, head)),
+        .with(Dtype::Int8, entry!(groups ahead: avx512::int8_matvec, int8_matmul)),
+    attend_f16: entry!(avx512::attend_f16(queries, head, ahead)),
+    attend_f32: entry!(avx512::attend_f32(queries, head, ahead)),
+    attend_int8: entry!(avx512::attend_int8(queries, head, ahead)),
     peaks: &AVX512_PEAKS,
     ..AVX2
 };
@@ -182,9 +188,9 @@ static NEON: Kernels = Kernels {
         .with(Dtype::F32, entry!(floats: neon::f32_matvec, f32_matmul))
         .with(Dtype::F16, entry!(floats: neon::f16_matvec, f16_matmul))
         .with(Dtype::Int8, entry!(groups: neon::int8_matvec, int8_matmul)),
-    attend_f16: entry!(neon::attend_f16(queries, head)),
-    attend_f32: entry!(neon::attend_f32(queries, head)),
-    attend_int8: entry!(neon::attend_int8(queries, head)),
+    attend_f16: entry!(|queries, head, _ahead| neon::attend_f16(queries, head)),
+    attend_f32: entry!(|queries, head, _ahead| neon::attend_f32(queries, head)),
+    attend_int8: entry!(|queries, head, _ahead| neon::attend_int8(queries, head)),
     peaks: &NEON_PEAKS,
     // NEON belongs to every aarch64 CPU, so that plain Rust is compiled for it.
     ..SCALAR
@@ -198,7 +204,7 @@ static DOTPROD_PEAKS: Peaks =
 static DOTPROD: Kernels = Kernels {
     name: "dotprod",
     products: NEON.products.with(Dtype::Int8, entry!(groups: dotprod::int8_matvec, int8_matmul)),
-    attend_int8: entry!(dotprod::attend_int8(queries, head)),
+    attend_int8: entry!(|queries, head, _ahead| dotprod::attend_int8(queries, head)),
     peaks: &DOTPROD_PEAKS,
     ..NEON
 };
@@ -214,7 +220,7 @@ static I8MM: Kernels = Kernels {
         Dtype::Int8,
         Products {
             matvec: DOTPROD.products.0[Dtype::Int8 as usize].matvec,
-            matmul: entry!(|panel, x, out| i8mm::int8_matmul(panel, x.cols, x.groups, out)),
+            matmul: entry!(|panel, x, _ahead, out| i8mm::int8_matmul(panel, x.cols, x.groups, out)),
         },
     ),
     peaks: &I8MM_PEAKS,
@@ -250,7 +256,7 @@ static NEON32_PEAKS: Peaks = Peaks { floats: scalar::f32_peak, quantized: entry!
 static NEON32: Kernels = Kernels {
     name: "neon",
     products: SCALAR.products.with(Dtype::Int8, entry!(groups: neon32::int8_matvec, int8_matmul)),
-    attend_int8: entry!(neon32::attend_int8(queries, head)),
+    attend_int8: entry!(|queries, head, _ahead| neon32::attend_int8(queries, head)),
     peaks: &NEON32_PEAKS,
     ..SCALAR
 };

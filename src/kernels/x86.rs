@@ -3,7 +3,7 @@
 //! functions, which carry the target features.
 
 use super::scalar::check_matvec;
-use super::{Group, PanelOut};
+use super::{Ahead, Group, Hint, PanelOut};
 use crate::quant::{GROUP_SIZE, PANEL_ROWS, groups, scale_bytes};
 use bytemuck::{Pod, Zeroable, bytes_of, cast_slice, cast_slice_mut, must_cast, must_cast_ref, pod_read_unaligned};
 
@@ -25,16 +25,6 @@ impl<'a, const BYTES: usize> Panel<'a, BYTES> {
     }
 }
 
-/// Distances in bytes at which a panel is prefetched ahead of use. The arithmetic of a group fills the window of the core, so
-/// that without prefetches nothing reads ahead: they double the speed of a matvec of a matrix in memory, and of a matmul of
-/// few tokens.
-#[derive(Clone, Copy)]
-pub(super) struct Ahead {
-    /// In each of the panels that a matvec reads side by side.
-    pub(super) matvec: usize,
-    pub(super) matmul: usize,
-}
-
 /// The instructions of a backend for one packing of codes, `BYTES` a group. A register holds `16 / PARTS` rows of a panel.
 pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
     /// The codes of a group, read once for all tokens.
@@ -45,10 +35,10 @@ pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
     type Sums: Pod;
     /// Floats of the rows of a part.
     type Floats: Pod;
-    /// The distances that suit these instructions.
-    fn ahead(&self) -> Ahead;
-    /// Asks for the cache lines of `bytes` bytes that lie `ahead` bytes after `start`.
-    fn prefetch(&self, start: *const u8, ahead: usize, bytes: usize);
+    /// Asks for the cache lines of `bytes` bytes that lie `distance` bytes after `start`. The arithmetic of a group fills the
+    /// window of the core, so that without prefetches nothing reads ahead: they double the speed of a matvec of a matrix in
+    /// memory, and of a matmul of few tokens.
+    fn prefetch(&self, hint: Hint, start: *const u8, distance: usize, bytes: usize);
     /// The codes of a group in the form that [`line`](Self::line) reads.
     fn unpack(&self, codes: &'a [u8; BYTES]) -> Self::Unpacked;
     /// The columns `4 j .. 4 j + 4` of the rows of `part`.
@@ -65,7 +55,6 @@ pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
 
 /// A [`Unit`] of closures. A backend makes them in a function with its target features, so that they have these too.
 pub(super) struct Closures<Prefetch, Unpack, Line, Start, Dot, Widen, Add> {
-    pub(super) ahead: Ahead,
     pub(super) prefetch: Prefetch,
     pub(super) unpack: Unpack,
     pub(super) line: Line,
@@ -78,7 +67,7 @@ pub(super) struct Closures<Prefetch, Unpack, Line, Start, Dot, Widen, Add> {
 impl<'a, const BYTES: usize, const PARTS: usize, U, W, D, F, Prefetch, Unpack, Line, Start, Dot, Widen, Add>
     Unit<'a, BYTES, PARTS> for Closures<Prefetch, Unpack, Line, Start, Dot, Widen, Add>
 where
-    Prefetch: Fn(*const u8, usize, usize),
+    Prefetch: Fn(Hint, *const u8, usize, usize),
     Unpack: Fn(&'a [u8; BYTES]) -> U,
     Line: Fn(&U, usize, usize) -> W,
     Start: Fn(&Group) -> D,
@@ -95,13 +84,8 @@ where
     type Floats = F;
 
     #[inline(always)]
-    fn ahead(&self) -> Ahead {
-        self.ahead
-    }
-
-    #[inline(always)]
-    fn prefetch(&self, start: *const u8, ahead: usize, bytes: usize) {
-        (self.prefetch)(start, ahead, bytes);
+    fn prefetch(&self, hint: Hint, start: *const u8, distance: usize, bytes: usize) {
+        (self.prefetch)(hint, start, distance, bytes);
     }
 
     #[inline(always)]
@@ -147,6 +131,7 @@ pub(super) fn matvec<'a, const STREAMS: usize, const BY_PART: bool, const BYTES:
     bytes: usize,
     cols: usize,
     x: &[Group],
+    ahead: Ahead,
     out: &mut [f32],
 ) {
     check_matvec(panels, bytes, out);
@@ -154,10 +139,10 @@ pub(super) fn matvec<'a, const STREAMS: usize, const BY_PART: bool, const BYTES:
     let out = out.as_chunks_mut::<PANEL_ROWS>().0;
     for (panels, out) in panels.chunks(STREAMS * bytes).zip(out.chunks_mut(STREAMS)) {
         if out.len() == STREAMS {
-            streams::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, out);
+            streams::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, ahead, out);
         } else {
             for (panel, out) in panels.chunks_exact(bytes).zip(out) {
-                streams::<1, BY_PART, BYTES, PARTS>(unit, panel, bytes, cols, x, core::slice::from_mut(out));
+                streams::<1, BY_PART, BYTES, PARTS>(unit, panel, bytes, cols, x, ahead, core::slice::from_mut(out));
             }
         }
     }
@@ -171,18 +156,19 @@ fn streams<'a, const P: usize, const BY_PART: bool, const BYTES: usize, const PA
     bytes: usize,
     cols: usize,
     x: &[Group],
+    ahead: Ahead,
     out: &mut [PanelOut],
 ) {
     let panels: [Panel<'a, BYTES>; P] = core::array::from_fn(|p| Panel::new(&panels[p * bytes..][..bytes], cols));
     let mut sums = [[Zeroable::zeroed(); PARTS]; P];
     for panel in &panels {
         // The groups prefetch at a fixed distance and so would skip as many bytes as the scales before them have.
-        unit.prefetch(panel.scales.as_ptr().cast(), unit.ahead().matvec, scale_bytes(cols));
+        unit.prefetch(ahead.hint, panel.scales.as_ptr().cast(), ahead.matvec, scale_bytes(cols));
     }
     for (g, x) in x.iter().enumerate() {
         for (panel, sums) in panels.iter().zip(&mut sums) {
             let codes = &panel.codes[g];
-            unit.prefetch(codes.as_ptr(), unit.ahead().matvec, BYTES);
+            unit.prefetch(ahead.hint, codes.as_ptr(), ahead.matvec, BYTES);
             let unpacked = unit.unpack(codes);
             let mut products = [unit.start(x); PARTS];
             if BY_PART {
@@ -225,6 +211,7 @@ pub(super) fn matmul<'a, const MOST: usize, const BYTES: usize, const PARTS: usi
     panel: &'a [u8],
     cols: usize,
     x: &[Group],
+    ahead: Ahead,
     out: &mut [PanelOut],
 ) {
     const { assert!(MOST == 8 || MOST == 12, "the numbers of tokens that the match has arms for") };
@@ -233,7 +220,7 @@ pub(super) fn matmul<'a, const MOST: usize, const BYTES: usize, const PARTS: usi
     out.fill([0.0; PANEL_ROWS]);
     for ((codes, scales), x) in panel.codes.iter().zip(panel.scales).zip(x.chunks_exact(n)) {
         // Near the end of the panel this reaches into the next one.
-        unit.prefetch(codes.as_ptr(), unit.ahead().matmul, BYTES);
+        unit.prefetch(ahead.hint, codes.as_ptr(), ahead.matmul, BYTES);
         let (w, scales) = (unit.unpack(codes), unit.widen(scales));
         for part in parts(n, MOST) {
             let (x, out) = (&x[part.clone()], &mut out[part]);

@@ -1,7 +1,7 @@
 //! Arguments of the commands that look at a model file, at its speed and at how well it predicts.
 
 use super::groups::{ComputeArgs, ContextArg, Kv, LimitArgs, ModelAlone, ModelArg, PrintArg, ProgressArg};
-use super::values::{count, threads};
+use super::values::{Prefetch, count, prefetch, threads};
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -82,6 +82,9 @@ pub(crate) struct Bench {
     /// Kernels (`whit inspect` lists them) [default: the best of this CPU]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub(crate) kernels: Vec<String>,
+    /// Prefetches of x86 kernels, each none, nta, l1 or l2, with :BYTES at that distance [default: what suits this CPU]
+    #[arg(long, value_name = "CACHE[:BYTES],...", value_delimiter = ',', value_parser = prefetch)]
+    pub(crate) prefetch: Vec<Prefetch>,
     /// Precision of the KV cache
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = Kv::F16)]
     pub(crate) kv: Kv,

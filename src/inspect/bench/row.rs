@@ -55,8 +55,8 @@ impl Spread {
 /// One measured line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// Name of the kernels.
-    pub kernels: &'static str,
+    /// Name of the kernels, and how they read ahead where that is not what suits this CPU.
+    pub kernels: String,
     /// Number of threads.
     pub threads: usize,
     /// What was measured.

@@ -3,8 +3,8 @@
 //! for every weight byte.
 
 use super::super::scalar::{check_matmul, check_quantize, group_scale};
-use super::super::x86::{self, Ahead, Closures, Panel, Unit};
-use super::super::{Group, PanelOut};
+use super::super::x86::{self, Closures, Panel, Unit};
+use super::super::{Ahead, Group, PanelOut};
 use super::{load, load_f32, prefetch, widen};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
 use core::arch::x86_64::*;
@@ -83,8 +83,7 @@ pub(in super::super) fn line(codes: &Codes, j: usize, half: usize) -> __m256i {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 2, Unpacked = &'a Codes, Sums = __m256i> {
     Closures {
-        ahead: Ahead { matvec: 3072, matmul: 2048 },
-        prefetch: |start: *const u8, ahead, bytes| prefetch::<_MM_HINT_NTA>(start, ahead, bytes),
+        prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
         unpack: identity::<&'a Codes>,
         line: |codes: &&Codes, j, half| {
             let w = line(codes, j, half);
@@ -117,13 +116,13 @@ pub(in super::super) fn add_group(sum: __m256, dots: __m256i, scales: __m256, sc
 
 /// Same as [`scalar::int8_matvec`](super::super::scalar::int8_matvec).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
-    x86::matvec::<1, false, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, out);
+pub(in super::super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], ahead: Ahead, out: &mut [f32]) {
+    x86::matvec::<1, false, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, ahead, out);
 }
 
 /// Same as [`scalar::int8_matmul`](super::super::scalar::int8_matmul).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
+pub(in super::super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], ahead: Ahead, out: &mut [PanelOut]) {
     check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
-    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, out);
+    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, ahead, out);
 }

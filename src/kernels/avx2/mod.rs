@@ -11,7 +11,7 @@ pub(super) use attention::{
 pub(super) use float::{f16_matmul, f16_matvec, f32_matmul, f32_matvec};
 pub(super) use int8::{Codes, Int8Panel, add_group, int8_matmul, int8_matvec, line, quantize};
 
-use super::{Activation, rows};
+use super::{Activation, Hint, rows};
 use core::arch::x86_64::*;
 use core::hint::black_box;
 
@@ -52,12 +52,23 @@ pub(super) fn widen(halves: &[u8; 32]) -> [__m256; 2] {
     [_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(halves))]
 }
 
-/// Asks for the cache lines of `bytes` bytes that lie `ahead` bytes after `start`. `HINT` is a `_MM_HINT_*`.
+/// Asks for the cache lines of `bytes` bytes that lie `distance` bytes after `start`.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn prefetch<const HINT: i32>(start: *const u8, ahead: usize, bytes: usize) {
+pub(super) fn prefetch(hint: Hint, start: *const u8, distance: usize, bytes: usize) {
+    match hint {
+        Hint::None => {}
+        Hint::NonTemporal => prefetch_lines::<_MM_HINT_NTA>(start, distance, bytes),
+        Hint::L1 => prefetch_lines::<_MM_HINT_T0>(start, distance, bytes),
+        Hint::L2 => prefetch_lines::<_MM_HINT_T1>(start, distance, bytes),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn prefetch_lines<const HINT: i32>(start: *const u8, distance: usize, bytes: usize) {
     for i in 0..bytes / 64 {
-        _mm_prefetch::<HINT>(start.wrapping_add(ahead + i * 64).cast());
+        _mm_prefetch::<HINT>(start.wrapping_add(distance + i * 64).cast());
     }
 }
 

@@ -1,0 +1,135 @@
+//! How far ahead of their use weights, keys and values are asked for, and which cache they come into. This is a matter of
+//! speed alone: the products are the same bits for every value. What suits a CPU was measured; the figures are in
+//! docs/decisions.md, under "Prefetches fit the CPU".
+
+use super::Kernels;
+use core::fmt;
+
+/// Which cache a prefetch brings a line into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// No prefetches: what the CPU guesses by itself is all that is read ahead.
+    None,
+    /// The first level, as data that is used once (`prefetchnta`).
+    NonTemporal,
+    /// The first level and those behind it (`prefetcht0`).
+    L1,
+    /// The second level and those behind it (`prefetcht1`).
+    L2,
+}
+
+impl Hint {
+    /// All of them.
+    pub const ALL: [Hint; 4] = [Hint::None, Hint::NonTemporal, Hint::L1, Hint::L2];
+
+    /// The name, as `whit bench --prefetch` takes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Hint::None => "none",
+            Hint::NonTemporal => "nta",
+            Hint::L1 => "l1",
+            Hint::L2 => "l2",
+        }
+    }
+}
+
+/// How a product reads ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ahead {
+    /// Which cache the lines come into.
+    pub hint: Hint,
+    /// Distance in bytes, in each of the panels that a matvec reads side by side.
+    pub matvec: usize,
+    /// Distance in bytes in the panel of a matmul.
+    pub matmul: usize,
+}
+
+impl Ahead {
+    /// No prefetches.
+    pub const NONE: Ahead = Ahead { hint: Hint::None, matvec: 0, matmul: 0 };
+
+    /// What suits `kernels` on this CPU.
+    pub fn of(kernels: &Kernels) -> Ahead {
+        suited(&Cpu::this(), kernels.name)
+    }
+}
+
+impl fmt::Display for Ahead {
+    /// As in "l2 1024": the cache, and the bytes of a matvec.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.hint {
+            Hint::None => f.write_str(self.hint.name()),
+            hint => write!(f, "{} {}", hint.name(), self.matvec),
+        }
+    }
+}
+
+/// A CPU by its maker and its generation.
+struct Cpu {
+    /// As the CPU names it.
+    maker: [u8; 12],
+    family: u32,
+}
+
+impl Cpu {
+    /// This one. Intel 64 and IA-32 Architectures Software Developer's Manual, CPUID, leaves 0 and 1; AMD counts alike.
+    #[cfg(target_arch = "x86_64")]
+    fn this() -> Cpu {
+        use core::arch::x86_64::__cpuid;
+        let (names, version) = (__cpuid(0), __cpuid(1).eax);
+        let (family, extended) = (version >> 8 & 0xf, version >> 20 & 0xff);
+        Cpu {
+            maker: bytemuck::must_cast([names.ebx, names.edx, names.ecx]),
+            family: if family == 0xf { family + extended } else { family },
+        }
+    }
+
+    /// One of which nothing is known.
+    #[cfg(not(target_arch = "x86_64"))]
+    fn this() -> Cpu {
+        Cpu { maker: [0; 12], family: 0 }
+    }
+}
+
+/// Zen 5.
+const ZEN_5: u32 = 0x1a;
+
+/// What suits the kernels `name` on `cpu`. Other kernels than those of x86 leave reading ahead to the CPU, which finds their
+/// plain streams by itself.
+fn suited(cpu: &Cpu, name: &str) -> Ahead {
+    match (&cpu.maker, cpu.family, name) {
+        (b"GenuineIntel", _, "avx2" | "avxvnni" | "avx512") => Ahead { hint: Hint::L1, matvec: 2048, matmul: 2048 },
+        (b"AuthenticAMD", ..ZEN_5, "avx2") => Ahead { hint: Hint::NonTemporal, matvec: 3072, matmul: 2048 },
+        (_, _, "avx2" | "avxvnni") => Ahead { hint: Hint::L2, matvec: 2048, matmul: 2048 },
+        (_, _, "avx512") => Ahead { hint: Hint::L2, matvec: 1024, matmul: 4096 },
+        _ => Ahead::NONE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::available;
+
+    #[test]
+    fn the_scalar_truth_reads_nothing_ahead() {
+        assert_eq!(Ahead::of(available().next().expect("scalar")), Ahead::NONE);
+    }
+
+    #[test]
+    fn no_intel_gets_lines_that_are_used_once() {
+        let intel = Cpu { maker: *b"GenuineIntel", family: 6 };
+        let zen = Cpu { maker: *b"AuthenticAMD", family: 0x17 };
+        for name in ["avx2", "avxvnni", "avx512"] {
+            assert_eq!(suited(&intel, name).hint, Hint::L1);
+        }
+        assert_eq!(suited(&zen, "avx2").hint, Hint::NonTemporal);
+        assert_eq!(suited(&intel, "neon"), Ahead::NONE);
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_cpu_says_who_made_it() {
+        assert!(Cpu::this().maker.iter().all(u8::is_ascii_graphic));
+    }
+}
