@@ -18,12 +18,12 @@ pub struct Compute {
 impl Compute {
     /// `kernels` on `n_threads` threads, reading ahead as suits this CPU; fails where the threads cannot be started.
     pub fn new(kernels: &'static Kernels, n_threads: usize) -> Result<Self> {
-        Ok(Compute { kernels, ahead: Ahead::of(kernels), threads: Threads::new(n_threads)? })
+        Ok(Compute { kernels, ahead: Ahead::of(kernels.name), threads: Threads::new(n_threads)? })
     }
 
     /// The name of the kernels, and how they read ahead where that is not what suits this CPU.
     pub fn name(&self) -> String {
         let name = self.kernels.name;
-        if self.ahead == Ahead::of(self.kernels) { name.into() } else { format!("{name} {}", self.ahead) }
+        if self.ahead == Ahead::of(name) { name.into() } else { format!("{name} {}", self.ahead) }
     }
 }

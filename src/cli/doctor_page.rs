@@ -44,7 +44,7 @@ impl Diagnosis {
         }
         field(page, "features", &or_none(kernels::features().join(" ")));
         field(page, "kernels", &kernels_text());
-        field(page, "prefetch", &prefetch_text(Ahead::of(kernels::detect())));
+        field(page, "prefetch", &prefetch_text(Ahead::of(kernels::detect().name)));
         field(page, "threads", &machine.threads_why);
         let size = |bytes_of: Option<u64>| bytes_of.map_or_else(|| "not reported".into(), bytes);
         let limit = machine.limit.map_or_else(|| "no limit".into(), |limit| format!("limited to {}", bytes(limit)));
