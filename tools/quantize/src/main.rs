@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::{ExitCode, exit};
 
 use clap::Parser;
+use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quantize::args::Args;
 use quantize::convert::{self, Conversion, Progress, Written};
@@ -133,7 +134,7 @@ fn progress_bar(args: &Args) -> ProgressBar {
     if args.quiet || !std::io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }
-    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
+    let style = ProgressStyle::with_template("{wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
@@ -159,7 +160,8 @@ fn print(args: &Args, read: Read<'_>, written: &[Written], file_bytes: u64) -> R
     } else if args.verbose {
         report::table(read, written, file_bytes)
     } else {
-        report::summary(read, written, file_bytes)
+        let columns = Term::stdout().size_checked().map_or(80, |(_, columns)| columns.into());
+        report::summary(read, written, file_bytes, columns)
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

@@ -63,8 +63,9 @@ pub fn table(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
     out + &sum(read, tensors, file_bytes)
 }
 
-/// One row a kind of tensors, those of all layers together; the worst of them; the sum.
-pub fn summary(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
+/// One row a kind of tensors, those of all layers together; the worst of them; the sum. The table has what fits into `columns`:
+/// names, bytes and SNR always.
+pub fn summary(read: Read<'_>, tensors: &[Written], file_bytes: u64, columns: usize) -> String {
     let mut kinds: Vec<(&str, Vec<&Written>)> = Vec::new();
     for tensor in tensors {
         let kind = kind(&tensor.name);
@@ -74,10 +75,14 @@ pub fn summary(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
         }
     }
     let width = kinds.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(6);
-    let mut out = format!(
-        "{:width$}  {:>7}  {:5}  {:>13}  {:>9}  {:>9}  {:>7}\n",
-        "kind", "tensors", "dtype", "bytes", "rms error", "max error", "SNR dB"
-    );
+    let shows_errors = columns >= width + 62;
+    let shows_counts = columns >= width + 40;
+    let row = |name: &str, n: &str, dtype: &str, bytes: &str, errors: [&str; 2], snr: &str| {
+        let n = if shows_counts { format!("  {n:>7}") } else { String::new() };
+        let errors = if shows_errors { errors.map(|error| format!("  {error:>9}")).concat() } else { String::new() };
+        format!("{name:width$}{n}  {dtype:5}  {bytes:>13}{errors}  {snr:>7}\n")
+    };
+    let mut out = row("kind", "tensors", "dtype", "bytes", ["rms error", "max error"], "SNR dB");
     for (name, all) in &kinds {
         let bytes: u64 = all.iter().map(|tensor| tensor.bytes).sum();
         let max = all.iter().map(|tensor| tensor.errors.max).fold(0.0, f32::max);
@@ -87,8 +92,9 @@ pub fn summary(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
             (squares / all.iter().map(|tensor| elements(tensor) as f64).sum::<f64>()).sqrt()
         };
         let (signal, error) = (rms(|tensor| tensor.errors.signal_rms), rms(|tensor| tensor.errors.rms));
-        let (n, dtype, snr) = (all.len(), all[0].dtype.name(), told(decibels(signal, error)));
-        let _ = writeln!(out, "{name:width$}  {n:>7}  {dtype:5}  {bytes:>13}  {error:>9.2e}  {max:>9.2e}  {snr:>7}");
+        let (n, dtype, snr) = (all.len().to_string(), all[0].dtype.name(), told(decibels(signal, error)));
+        let errors = [format!("{error:.2e}"), format!("{max:.2e}")];
+        out += &row(name, &n, dtype, &bytes.to_string(), errors.each_ref().map(String::as_str), &snr);
     }
     let mut worst: Vec<(f64, &Written)> = tensors.iter().filter_map(|tensor| Some((snr_db(tensor)?, tensor))).collect();
     worst.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -153,7 +159,7 @@ mod tests {
         tensors.extend((0..).zip(errors).map(|(i, e)| tensor(&format!("blocks.{i}.q"), Dtype::Int8, 1.0, e)));
         tensors.push(tensor("blocks.6.q", Dtype::F16, 1.0, 1e-4));
         let read = Read { name: "m", format: "GGUF", notes: &[] };
-        let text = summary(read, &tensors, 9999);
+        let text = summary(read, &tensors, 9999, 80);
         let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(rows[1][..4], ["embedding", "1", "int8", "128"]);
         assert_eq!(rows[2], ["final_norm", "1", "f32", "128", "0.00e0", "0.00e0", "exact"]);
@@ -170,7 +176,20 @@ mod tests {
     fn what_lost_nothing_has_no_worst() {
         let read = Read { name: "m", format: "GGUF", notes: &[] };
         for tensors in [vec![tensor("a", Dtype::F32, 1.0, 0.0)], vec![tensor("words", Dtype::Int8, 1.0, 0.1)]] {
-            assert!(!summary(read, &tensors, 1).contains("farthest"));
+            assert!(!summary(read, &tensors, 1, 80).contains("farthest"));
+        }
+    }
+
+    #[test]
+    fn a_table_has_the_columns_that_fit() {
+        let read = Read { name: "m", format: "GGUF", notes: &[] };
+        let tensors = [tensor("embedding", Dtype::Int8, 1.0, 0.01)];
+        for columns in 40..90 {
+            let text = summary(read, &tensors, 9999, columns);
+            let table: Vec<_> = text.lines().take(2).collect();
+            assert!(table.iter().all(|line| line.len() <= columns), "{columns}: {table:?}");
+            assert_eq!(table[0].contains("error"), columns >= 71, "{columns}");
+            assert!(table[0].contains("SNR dB"));
         }
     }
 }
