@@ -28,7 +28,9 @@ def warm_seconds(generator, prompt, n_tokens):
 
 
 def row(n_prompt, n_gen, n_depth, rates):
-    return {"n_prompt": n_prompt, "n_gen": n_gen, "n_depth": n_depth, "avg_ts": statistics.mean(rates)}
+    build = f"ctranslate2 {ctranslate2.__version__}"
+    rates = statistics.mean(rates)
+    return {"build_commit": build, "n_prompt": n_prompt, "n_gen": n_gen, "n_depth": n_depth, "avg_ts": rates}
 
 
 def main():

@@ -115,6 +115,10 @@ class Whit:
     model: str
     name: str = "whit"
 
+    def build(self, setting):
+        """What the program calls itself."""
+        return run([self.path, "--version"], setting.limit_seconds).stdout.strip()
+
     def rates(self, work, setting):
         depth, decode = (0, 0) if work.depth is None else (work.depth, setting.decode)
         rows = self.bench(work.prefill or (0,), depth, decode, 0, setting)["rows"]
@@ -147,6 +151,13 @@ class Peer:
     model: str
     generate: tuple = ()
     depth_flag: str = "-d"
+
+    def build(self, setting):
+        """Its commit and flags, as far as it tells them; the model comes into the page cache."""
+        argv = [*self.command, "-m", self.model, "-t", str(setting.threads), "-r", "1", "-o", "json", "-p", "1", "-n", "0"]
+        rows = read_json(run(argv, setting.limit_seconds).stdout, argv)
+        commit = rows[0].get("build_commit") if rows else None
+        return " ".join([f"build {commit}" if commit else "build not told", *self.command[1:]])
 
     def rates(self, work, setting):
         argv = [*self.command, "-m", self.model, "-t", str(setting.threads), "-r", "1", "-o", "json"]

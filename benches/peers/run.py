@@ -187,7 +187,8 @@ def compare(programs, works, rounds, setting, out):
     out.write(f"core{'s' * (len(cpus) > 1)} {','.join(map(str, cpus))}\n")
     for program in programs:
         megabytes = size_of(program.model) / 1e6
-        out.write(f"model    {program.name}: {os.path.basename(program.model)}, {megabytes:.1f} MB\n")
+        model = f"{os.path.basename(program.model)}, {megabytes:.1f} MB"
+        out.write(f"program  {program.name}: {program.build(setting)}; {model}\n")
     out.write(f"prompts  {' and '.join(map(str, lengths))} tokens, context {setting.context}; ")
     out.write(f"decode of {setting.decode}; {plural(rounds, 'round')}\n{limits_line('before', before)}\n")
     out.flush()

@@ -23,6 +23,7 @@ case "$*" in
   bench*--limit-seconds\\ 1*) rows= ;;
   bench*) rows='{"work":"decode","tokens":4,"depth":0,"tokens_per_second":60}' ;;
   *--json) printf '{"prompt":"the"}\\n{"summary":{"prompt_tokens":%d}}\\n' "$(echo "$*" | grep -o the | wc -l)"; exit ;;
+  --version) echo 'whit 9'; exit ;;
   *) printf 'the'; exit ;;
 esac
 echo '{"bench":{"machine":"A CPU"},"limits":[{"read_bytes_per_second":4e9,"int8_macs_per_second":5e9,
@@ -32,6 +33,7 @@ echo '{"bench":{"machine":"A CPU"},"limits":[{"read_bytes_per_second":4e9,"int8_
 BENCH = """#!/bin/sh
 case "$*" in
   --help) echo '  FLAG <n>  depth' ;;
+  *-p\\ 1\ -n\\ 0*) echo '[{"build_commit":"abc","n_prompt":1,"n_gen":0,"avg_ts":1}]' ;;
   *-p\\ 8,16*) echo '[{"n_prompt":8,"n_gen":0,"avg_ts":100},{"n_prompt":16,"n_gen":0,"avg_ts":100}]' ;;
   *-d\\ 32*) echo '[{"n_prompt":0,"n_gen":4,"n_depth":32,"avg_ts":60}]' ;;
   *-gp\\ 32,4*) echo '[{"n_prompt":32,"n_gen":4,"avg_ts":10}]' ;;
@@ -155,9 +157,9 @@ class Comparison(Folder):
         self.assertTrue(all(len(line) <= 100 for line in lines))
         self.assertTrue(lines[0].startswith("machine  A CPU, 1 thread on core "), lines[0])
         self.assertEqual(lines[1:7], [
-            "model    whit: m.whit, 1.5 MB",
-            "model    one: m.whit, 1.5 MB",
-            "model    two: m.whit, 1.5 MB",
+            "program  whit: whit 9; m.whit, 1.5 MB",
+            "program  one: build abc; m.whit, 1.5 MB",
+            "program  two: build abc; m.whit, 1.5 MB",
             "prompts  16 and 125 tokens, context 256; decode of 4; 2 rounds",
             "before   read 4.0 GB/s, int8 5.0 GMAC/s, f32 6.0 GMAC/s",
             "after    read 4.0 GB/s, int8 5.0 GMAC/s, f32 6.0 GMAC/s",
@@ -170,7 +172,7 @@ class Comparison(Folder):
                                    "decode at depth 32", "first byte", "exit", "first byte", "exit", "peak memory",
                                    "private memory"])
         runs = Path(f"{self.whit}.log").read_text().splitlines()
-        self.assertEqual(len(runs), 2 + 2 + 2 * (3 + 3))
+        self.assertEqual(len(runs), 2 + 2 + 1 + 2 * (3 + 3))
 
     def test_what_is_missing_is_named(self):
         peer = f"one={self.bench}:{self.model}"

@@ -171,9 +171,13 @@ fn step_name(step: Step) -> String {
     match step {
         Step::Fill(depth) => format!("filling to depth {depth}"),
         Step::Limits => "limits".into(),
-        Step::Sample(Work::Prefill { n_tokens }) => format!("prefill of {n_tokens}"),
-        Step::Sample(Work::Decode { depth }) => format!("decode at depth {depth}"),
-        Step::Sample(Work::Texts { n_texts }) => format!("decode of {n_texts} texts together"),
+        Step::Warm(work) | Step::Sample(work) => match work {
+            Work::Prefill { n_tokens } => format!("prefill of {n_tokens}"),
+            Work::Decode { depth } => format!("decode at depth {depth}"),
+            Work::Texts { n_texts } => {
+                format!("decode of {n_texts} text{} together", if n_texts == 1 { "" } else { "s" })
+            }
+        },
     }
 }
 

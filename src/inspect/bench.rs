@@ -59,7 +59,8 @@ impl BenchPlan {
     pub fn n_steps(&self, n_computes: usize) -> usize {
         let each = self.works().count() + usize::from(self.limit_seconds > 0.0);
         let filling: usize = self.depths.iter().map(|depth| fill_steps(*depth)).sum();
-        n_computes * (filling + self.repeats * each)
+        let warming = self.prefill.len() + self.texts.len();
+        n_computes * (filling + warming + self.repeats * each)
     }
 
     fn works(&self) -> impl Iterator<Item = Work> {
@@ -74,6 +75,8 @@ impl BenchPlan {
 pub enum Step {
     /// Some more of the cache is filled, on the way to this depth.
     Fill(usize),
+    /// This is run once without being counted.
+    Warm(Work),
     /// The limits of the machine are measured.
     Limits,
     /// A sample is taken.
@@ -115,7 +118,7 @@ pub fn run(
 /// True: all samples were taken.
 fn measure(stages: &mut [Stage], plan: &BenchPlan, go_on: &mut dyn FnMut(&Compute, Step) -> bool) -> Result<bool> {
     for stage in stages.iter_mut() {
-        if !stage.fill(go_on)? {
+        if !stage.warm_up(plan.n_decode, go_on)? {
             return Ok(false);
         }
     }
@@ -196,10 +199,17 @@ impl Stage {
         })
     }
 
-    /// Fills the caches of all decodes.
-    fn fill(&mut self, go_on: &mut dyn FnMut(&Compute, Step) -> bool) -> Result<bool> {
-        for &(session, work) in &self.works {
-            let Work::Decode { depth } = work else { continue };
+    /// Runs what the samples begin with, uncounted: prompts and texts once, and the caches of all decodes are filled.
+    fn warm_up(&mut self, n_decode: usize, go_on: &mut dyn FnMut(&Compute, Step) -> bool) -> Result<bool> {
+        for i in 0..self.works.len() {
+            let (session, work) = self.works[i];
+            let Work::Decode { depth } = work else {
+                if !go_on(&self.compute, Step::Warm(work)) {
+                    return Ok(false);
+                }
+                self.once(i, n_decode)?;
+                continue;
+            };
             let session = &mut self.sessions[session];
             if !fill(session, self.vocab_size, depth, &mut || go_on(&self.compute, Step::Fill(depth)))? {
                 return Ok(false);
@@ -211,30 +221,36 @@ impl Stage {
         Ok(true)
     }
 
-    /// Seconds of row `i`'s work.
+    /// Seconds of row `i`'s work, on average of as many times as fill the time of a sample.
     fn sample(&mut self, i: usize, n_decode: usize) -> Result<f64> {
+        let (mut seconds, mut times) = (0.0, 0);
+        while times == 0 || seconds < SAMPLE_SECONDS {
+            seconds += self.once(i, n_decode)?;
+            times += 1;
+        }
+        Ok(seconds / f64::from(times))
+    }
+
+    /// Seconds of row `i`'s work, done once.
+    fn once(&mut self, i: usize, n_decode: usize) -> Result<f64> {
         let (session, work) = self.works[i];
         let (start, n, at_once) = match work {
             Work::Prefill { n_tokens } => (0, n_tokens, n_tokens),
             Work::Decode { depth } => (depth, n_decode, 1),
             Work::Texts { n_texts } => {
-                return repeat(|| {
-                    let watch = Stopwatch::start();
-                    self.texts.decode(&self.compute, n_texts)?;
-                    Ok(watch.seconds())
-                });
+                let watch = Stopwatch::start();
+                self.texts.decode(&self.compute, n_texts)?;
+                return Ok(watch.seconds());
             }
         };
         let session = &mut self.sessions[session];
         let tokens = tokens(start..start + n, self.vocab_size);
-        repeat(|| {
-            go_back(session, self.vocab_size, start)?;
-            let watch = Stopwatch::start();
-            for tokens in tokens.chunks(at_once) {
-                session.extend(tokens)?;
-            }
-            Ok(watch.seconds())
-        })
+        go_back(session, self.vocab_size, start)?;
+        let watch = Stopwatch::start();
+        for tokens in tokens.chunks(at_once) {
+            session.extend(tokens)?;
+        }
+        Ok(watch.seconds())
     }
 
     /// Row `i`, if it has a sample.
@@ -266,16 +282,6 @@ impl Stage {
             limits: self.limits.map(limits),
         })
     }
-}
-
-/// Seconds of `once`, on average of as many times as fill the time of a sample.
-fn repeat(mut once: impl FnMut() -> Result<f64>) -> Result<f64> {
-    let (mut seconds, mut times) = (0.0, 0);
-    while times == 0 || seconds < SAMPLE_SECONDS {
-        seconds += once()?;
-        times += 1;
-    }
-    Ok(seconds / f64::from(times))
 }
 
 #[cfg(test)]

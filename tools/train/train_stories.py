@@ -71,12 +71,13 @@ def loss_of(model, ids, reduction="mean"):
 @torch.no_grad()
 def evaluate(model, stories, limit=None):
     """Summed loss and count of tokens over windows of the joined stories, cut at `limit` rows."""
+    training = model.training
     model.eval()
     stream = torch.cat([*stories, torch.tensor([0])])
     rows = stream[: (len(stream) - 1) // CONTEXT * CONTEXT + 1].unfold(0, CONTEXT + 1, CONTEXT)
     rows = rows[:limit]
     total = sum(loss_of(model, chunk, "sum").item() for chunk in rows.split(8))
-    model.train()
+    model.train(training)
     return total, rows.shape[0] * CONTEXT
 
 
@@ -101,14 +102,14 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrix, steps=5):
-    """Bring all singular values near one by a quintic iteration."""
+    """Bring all singular values near one by a quintic iteration, for which bfloat16 is exact enough."""
     wide = matrix.shape[0] <= matrix.shape[1]
     x = matrix if wide else matrix.T
-    x = x / (x.norm() + 1e-7)
+    x = (x / (x.norm() + 1e-7)).bfloat16()
     for _ in range(steps):
         gram = x @ x.T
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x if wide else x.T
+    return (x if wide else x.T).float()
 
 
 def build(args, vocab_size):
