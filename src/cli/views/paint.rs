@@ -132,6 +132,11 @@ impl Canvas {
         }
     }
 
+    /// What is said of the `shown` last ones of `n` tokens, for which a screen has room.
+    pub(crate) fn only_last(&self, shown: usize, n: usize) -> Option<String> {
+        (shown < n).then(|| self.dim(&format!("the last {shown} of {n} tokens; a wider screen shows more")))
+    }
+
     /// A bar of `share`, 0 to 1, in `width` columns, padded to them: eighths of a column count.
     pub(crate) fn bar(&self, share: f64, width: usize) -> (String, String) {
         const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
