@@ -83,6 +83,12 @@ function hinted(box) {
   return [hint, box];
 }
 
+/** Scrolls `box` to what lies `left` in it and is `width` wide, unless that is seen already. */
+function reveal(box, left, width) {
+  const seen = left >= box.scrollLeft && left + width <= box.scrollLeft + box.clientWidth;
+  if (!seen) box.scrollLeft = left - (box.clientWidth - width) / 2;
+}
+
 /** What scrolls if it is too wide. */
 const region = (label, ...parts) =>
   hinted(el('div.wide', { tabindex: 0, role: 'region', 'aria-label': label }, ...parts));
