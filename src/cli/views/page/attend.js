@@ -231,7 +231,8 @@ main.append(
       'Attention of the last token',
       mean
         .slice(0, 12)
-        .map(([s, share]) => [[el('span.dim', `${s} `), piece(tokens[s].text)], share / mean[0][1], percent(share)])
+        .map(([s, share]) => [[el('span.dim', `${s} `), piece(tokens[s].text)], share / mean[0][1], percent(share)]),
+      { track: false }
     )
   )
 );

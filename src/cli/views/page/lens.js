@@ -150,9 +150,7 @@ choices(
     const reading = at.depths[depth];
     const final = answer(at);
     title.replaceChildren('At depth ', `${depth}, after `, el('span.mono', ...piece(at.text)));
-    likely.replaceChildren(
-      bars('Most probable tokens', ranked(reading.top, 0, 0, reading.top[0].probability, final.id))
-    );
+    likely.replaceChildren(bars('Most probable tokens', ranked(reading.top, final.id)));
     when.replaceChildren(
       'The final answer is ',
       el('span.mono.lit', piece(final.text)),

@@ -144,9 +144,12 @@ function sized(box, draw) {
   return box;
 }
 
-/** Rows of bars; `set` takes [label, share of the width, figure, class] of each and moves them there. */
-function bars(label, rows) {
-  const list = el('ol.bars', { 'aria-label': label });
+/**
+ * Rows of bars; `set` takes [label, share of the width, figure, class] of each and moves them there. A track is drawn where
+ * its full length is 100 %, not where the largest bar is as long as there is room.
+ */
+function bars(label, rows, { track = true } = {}) {
+  const list = el(track ? 'ol.bars' : 'ol.bars.loose', { 'aria-label': label });
   list.set = (rows) =>
     rows.forEach(([name, share, figure, kind = ''], i) => {
       const row = list.children[i] ?? list.appendChild(el('li', el('span'), el('div.track', el('i')), el('span')));
@@ -160,16 +163,10 @@ function bars(label, rows) {
   return list;
 }
 
-/** The most probable tokens as rows of bars, `others` of them in one more, on a scale to `most` or to what they have together. */
-function ranked(top, tail, others, most, lit) {
-  const scale = others > 0 ? Math.max(most, tail) : most;
-  const rows = top.map((t) => [
-    piece(t.text),
-    t.probability / scale,
-    percent(t.probability),
-    t.id === lit ? 'lit' : ''
-  ]);
-  if (others > 0) rows.push([plural(others, 'other'), tail / scale, percent(tail), 'rest']);
+/** The most probable tokens as rows of bars, `others` of them, which have `tail` together, in one more. */
+function ranked(top, lit, tail = 0, others = 0) {
+  const rows = top.map((t) => [piece(t.text), t.probability, percent(t.probability), t.id === lit ? 'lit' : '']);
+  if (others > 0) rows.push([plural(others, 'other'), tail, percent(tail), 'rest']);
   return rows;
 }
 
