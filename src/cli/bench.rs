@@ -173,6 +173,7 @@ fn step_name(step: Step) -> String {
         Step::Limits => "limits".into(),
         Step::Sample(Work::Prefill { n_tokens }) => format!("prefill of {n_tokens}"),
         Step::Sample(Work::Decode { depth }) => format!("decode at depth {depth}"),
+        Step::Sample(Work::Texts { n_texts: 1 }) => "decode of one text".into(),
         Step::Sample(Work::Texts { n_texts }) => format!("decode of {n_texts} texts together"),
     }
 }

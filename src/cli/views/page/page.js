@@ -45,10 +45,16 @@ const prose = (texts, ...items) =>
 const grouped = (n) => n.toLocaleString('en');
 const plural = (n, what) => `${grouped(n)} ${what}${n === 1 ? '' : 's'}`;
 
+/** A share of 1 in percent, with the digits that it has in a terminal. */
 function percent(p) {
-  if (p > 0 && p < 0.0001) return '<0.01\u202f%';
-  if (p < 1 && p >= 0.9995) return '>99.9\u202f%';
-  return (100 * p).toFixed(p > 0 && p < 0.1 ? 2 : 1) + '\u202f%';
+  const figure = () => {
+    if (p <= 0) return '0';
+    if (p >= 1) return (100 * p).toFixed(0);
+    if (p >= 0.9995) return '>99.9';
+    if (p < 0.000095) return '<0.01';
+    return (100 * p).toFixed(p < 0.0095 ? 2 : 1);
+  };
+  return `${figure()}\u202f%`;
 }
 
 /** A share in whole percent, for a cell. */
