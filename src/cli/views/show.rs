@@ -107,6 +107,11 @@ impl<'a> Show<'a> {
         lines
     }
 
+    /// `text` folded to the screen.
+    pub(crate) fn folded(&self, text: &str) -> String {
+        text.lines().flat_map(|line| fold(line, self.canvas.width)).collect::<Vec<_>>().join("\n")
+    }
+
     /// Writes the page of all choices after `prompt`.
     pub(crate) fn write_page(&self, path: &Path, prompt: &str) -> Outcome<()> {
         let head = Object::default().text("prompt", prompt).line();
