@@ -259,7 +259,8 @@ mod tests {
 
     #[test]
     fn a_scale_ends_at_a_round_figure() {
-        for (value, end) in [(0.01, 0.01), (0.028, 0.05), (0.3, 0.5), (0.7, 1.0), (1.0, 1.0), (1.2, 2.0), (14.0, 20.0)] {
+        for (value, end) in [(0.01, 0.01), (0.028, 0.05), (0.3, 0.5), (0.7, 1.0), (1.0, 1.0), (1.2, 2.0), (14.0, 20.0)]
+        {
             assert!((round_above(value) - end).abs() < 1e-12, "{value}: {}", round_above(value));
         }
     }
