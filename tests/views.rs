@@ -91,6 +91,31 @@ fn pictures_fit_the_screen_and_colours_change_no_character() {
     }
 }
 
+#[test]
+fn a_narrow_screen_says_what_it_leaves_out() {
+    let at = |args: &[&str], width: &str| stdout(&[args, &["--width", width]].concat());
+    let show = ["generate", TEXT, "--show", "-n", "1", "--temp", "0.9", "-q"];
+    let unfolded = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let left_out: [(&[&str], &str); 3] = [
+        (&["lens", TEXT, "-q"], "tokens; a wider screen shows more"),
+        (&["next", TEXT], "temperatures; a wider screen shows all"),
+        (&show, "a wider screen also shows temp."),
+    ];
+    for (args, said) in left_out {
+        for (width, is_said) in [("40", true), ("200", false)] {
+            let text = at(args, width);
+            assert_eq!(unfolded(&text).contains(said), is_said, "{args:?} at {width}: {text}");
+        }
+    }
+    for width in ["50", "80"] {
+        let tally = at(&["tally", "-q"], width);
+        assert_eq!(tally.contains("matrices: rows"), tally.contains("matrices  parameters"), "{tally}");
+        assert!(tally.contains("bars: parameters") == tally.contains('█'), "{tally}");
+    }
+    let echoed = at(&["generate", &TEXT.repeat(3), "--show", "-n", "1", "-q"], "50");
+    fits(&echoed, 50, &["generate", "--show"]);
+}
+
 fn fits(text: &str, width: usize, what: &[&str]) {
     for line in text.lines() {
         assert!(measure_text_width(line) <= width, "{what:?} at {width}: {line}");

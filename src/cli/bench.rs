@@ -174,9 +174,8 @@ fn step_name(step: Step) -> String {
         Step::Warm(work) | Step::Sample(work) => match work {
             Work::Prefill { n_tokens } => format!("prefill of {n_tokens}"),
             Work::Decode { depth } => format!("decode at depth {depth}"),
-            Work::Texts { n_texts } => {
-                format!("decode of {n_texts} text{} together", if n_texts == 1 { "" } else { "s" })
-            }
+            Work::Texts { n_texts: 1 } => "decode of one text".into(),
+            Work::Texts { n_texts } => format!("decode of {n_texts} texts together"),
         },
     }
 }

@@ -6,7 +6,7 @@ mod report;
 use super::args::Generate;
 use super::input::{self, ModelFile};
 use super::keeping;
-use super::output::{End, Outcome, bytes, note};
+use super::output::{End, Outcome, bytes, tell};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
 use super::session_file::{Content, SessionFile};
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     }
     let mut printer = Printer::new(args);
     if !args.no_echo {
-        printer.prompt(&text, &prompt[before.len()..])?;
+        printer.prompt(&text, &prompt[before.len()..], show.as_ref())?;
     }
 
     let clock = Stopwatch::start();
@@ -175,12 +175,12 @@ fn tell_start(
 ) {
     if args.verbose {
         let (kernels, threads) = (compute.kernels.name, compute.threads.len());
-        note(format_args!("whit: {}, {} of weights, mapped", source.name(), bytes(model.weight_bytes())));
+        tell(&format!("whit: {}, {} of weights, mapped", source.name(), bytes(model.weight_bytes())));
         let private = bytes(plan.private());
-        note(format_args!("whit: context {context_length}, {private} private; {kernels}, {threads} threads"));
+        tell(&format!("whit: context {context_length}, {private} private; {kernels}, {threads} threads"));
     }
     if model.chat_template().is_some() && !args.quiet {
-        note(format_args!("whit: this model has a chat template; generate continues plain text, chat talks"));
+        tell("whit: this model has a chat template; generate continues plain text, chat talks");
     }
 }
 

@@ -2,6 +2,11 @@
 
 use super::screen::columns;
 use console::Term;
+use std::iter::{once, repeat};
+
+/// Characters of the longest bar, and of the shortest for which room is made.
+const BAR: usize = 18;
+const LEAST_BAR: usize = 6;
 
 /// Rows below their names: the first column to the left, the others to the right. Where the screen is too narrow, the last columns
 /// stand in lines of their own below the first ones.
@@ -9,21 +14,41 @@ pub(crate) fn table(names: &[&str], rows: &[Vec<String>]) -> String {
     table_within(columns(&Term::stdout()).unwrap_or(usize::MAX), names, rows)
 }
 
+/// The same with a bar behind each of the first rows, as long as its share of 1; none where the screen is too narrow.
+pub(crate) fn table_with_bars(names: &[&str], rows: &[Vec<String>], shares: &[f64]) -> String {
+    with_bars_within(columns(&Term::stdout()).unwrap_or(usize::MAX), names, rows, shares)
+}
+
+fn with_bars_within(screen: usize, names: &[&str], rows: &[Vec<String>], shares: &[f64]) -> String {
+    let drawn = table_within(usize::MAX, names, rows);
+    let widest = drawn.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    let room = screen.saturating_sub(widest + 2).min(BAR);
+    if room < LEAST_BAR {
+        return table_within(screen, names, rows);
+    }
+    let bars = once(String::new()).chain(shares.iter().map(|share| bar(*share, room))).chain(repeat(String::new()));
+    let line = |(line, bar): (&str, String)| format!("{line:<widest$}  {bar}").trim_end().to_owned() + "\n";
+    drawn.lines().zip(bars).map(line).collect()
+}
+
 /// The same for a screen of `width` columns.
 pub(crate) fn table_within(width: usize, names: &[&str], rows: &[Vec<String>]) -> String {
     let screen = width;
     let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).chain([names[i].len()]).max().unwrap_or(0);
     let widths: Vec<usize> = (0..names.len()).map(width).collect();
+    // Columns stand closer where that makes them fit.
+    let fits = |gap: usize| widths.iter().sum::<usize>() + gap * (widths.len() - 1) <= screen;
+    let gap = if fits(2) || !fits(1) { 2 } else { 1 };
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let (mut out, mut used) = (String::new(), 0);
         for (i, (cell, width)) in cells.zip(&widths).enumerate() {
-            if i > 0 && used + 2 + width > screen {
+            if i > 0 && used + gap + width > screen {
                 out.truncate(out.trim_end().len());
                 out.push('\n');
                 used = 0;
             }
-            out += &if i == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
-            used += width + if i == 0 { 0 } else { 2 };
+            out += &if i == 0 { format!("{cell:<width$}") } else { format!("{:gap$}{cell:>width$}", "") };
+            used += width + if i == 0 { 0 } else { gap };
         }
         out.trim_end().to_owned() + "\n"
     };
@@ -52,10 +77,9 @@ pub(crate) fn percent(share: Option<f64>) -> String {
     }
 }
 
-/// A share of 1 as a bar of up to `width` characters, padded to it.
-pub(crate) fn bar(share: f64, width: usize) -> String {
-    let length = ((share * width as f64).round() as usize).min(width);
-    format!("{:<width$}", "#".repeat(length))
+/// A share of 1 as a bar of up to `width` characters.
+fn bar(share: f64, width: usize) -> String {
+    "#".repeat(((share * width as f64).round() as usize).min(width))
 }
 
 /// `n` in thousands, millions or billions.
@@ -77,8 +101,15 @@ mod tests {
     fn tables_line_up() {
         let rows = [vec!["a".into(), "1".into()], vec!["long".into(), "1000".into()]];
         assert_eq!(table(&["n", "size"], &rows), "n     size\na        1\nlong  1000\n");
-        let bars = [vec!["a".into(), bar(0.5, 4)], vec!["b".into(), bar(2.0, 4)]];
-        assert_eq!(table(&["", ""], &bars), "\na  ##\nb  ####\n");
+    }
+
+    #[test]
+    fn bars_have_the_room_that_is_left() {
+        let rows = [["a", "1"], ["b", "2"], ["total", "3"]].map(|row| row.map(String::from).to_vec());
+        let drawn = |screen| with_bars_within(screen, &["", "n"], &rows, &[0.5, 2.0]);
+        assert_eq!(drawn(16), "       n\na      1  ###\nb      2  ######\ntotal  3\n");
+        assert_eq!(drawn(15), table_within(15, &["", "n"], &rows));
+        assert!(drawn(usize::MAX).contains(&format!("2  {}\n", "#".repeat(BAR))));
     }
 
     #[test]
@@ -86,6 +117,8 @@ mod tests {
         let rows = [["a", "1", "20", "3"], ["long", "1000", "2", "30"]].map(|row| row.map(String::from).to_vec());
         let narrow = "n     size\n   b   c\na        1\n  20   3\nlong  1000\n   2  30\n";
         assert_eq!(table_within(12, &["n", "size", "b", "c"], &rows), narrow);
+        let close = "n    size  b  c\na       1 20  3\nlong 1000  2 30\n";
+        assert_eq!(table_within(15, &["n", "size", "b", "c"], &rows), close);
         let wide = "n     size   b   c\na        1  20   3\nlong  1000   2  30\n";
         assert_eq!(table_within(18, &["n", "size", "b", "c"], &rows), wide);
     }

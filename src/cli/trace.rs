@@ -8,7 +8,7 @@ use super::noise;
 use super::output::{End, Outcome, Output, note};
 use super::plan::Wanted;
 use super::setup::compute;
-use super::table::{bar, figure, percent, table};
+use super::table::{figure, percent, table_with_bars};
 use super::{progress, streaming};
 use whit::compute::Compute;
 use whit::error::{Error, Result};
@@ -24,8 +24,6 @@ use whit::quant::Inputs;
 const PASSES: [usize; 2] = [33, 5];
 /// Depth and tokens of a prompt where none are given.
 const DEFAULT_TOKENS: usize = 128;
-/// Characters of the longest bar.
-const BAR: usize = 18;
 
 pub(super) fn run(args: &Args) -> Outcome<()> {
     let source = ModelFile::open(args.model.path())?;
@@ -148,7 +146,6 @@ impl Traces {
     /// The ops of a prompt: their multiply-adds, beside the peak of the kind that they use.
     fn products(&self, prompt: &Trace) -> String {
         let whole = prompt.total().map_or(f64::NAN, |total| total.seconds);
-        let longest = prompt.by_op().first().map_or(f64::NAN, |cell| cell.seconds);
         let line = |cell: &Cell, name: &str, peak: Option<f64>| {
             let rate = cell.macs as f64 / cell.seconds;
             let has = cell.macs > 0;
@@ -160,14 +157,13 @@ impl Traces {
                 if has { figure(cell.macs as f64 / 1e9) } else { dash() },
                 if has { figure(rate / 1e9) } else { dash() },
                 noise::of_limit(peak.filter(|_| has).map(|peak| rate / peak)),
-                if name == "total" { String::new() } else { bar(cell.seconds / longest, BAR) },
             ]
         };
         let inputs = |op: Op| if op == Op::Attention { Inputs::Floats } else { self.weights };
         let peak = |op: Op| self.limits.map(|limits| limits.products(inputs(op)));
         let mut rows: Vec<_> = prompt.by_op().iter().map(|cell| line(cell, cell.op.name(), peak(cell.op))).collect();
         rows.extend(prompt.total().map(|total| line(&total, "total", None)));
-        table(&["op", "ms", "share", "GMAC", "GMAC/s", "of peak", ""], &rows)
+        table_with_bars(&["op", "ms", "share", "GMAC", "GMAC/s", "of peak"], &rows, &bar_lengths(&prompt.by_op()))
     }
 
     fn as_json(&self, model: &str, compute: &Compute) -> String {
@@ -201,8 +197,7 @@ fn reads(
 ) -> String {
     let total = trace.total();
     let whole = total.map_or(f64::NAN, |total| total.seconds);
-    let longest = cells.iter().map(|cell| cell.seconds).fold(0.0, f64::max);
-    let line = |cell: &Cell, name: String, bar: String| {
+    let line = |cell: &Cell, name: String| {
         let rate = cell.bytes as f64 / cell.seconds;
         vec![
             name,
@@ -211,14 +206,19 @@ fn reads(
             if cell.bytes > 0 { figure(cell.bytes as f64 / 1e6) } else { "-".into() },
             if cell.bytes > 0 { figure(rate / 1e9) } else { "-".into() },
             noise::of_limit(limits.filter(|_| cell.bytes > 0).map(|limits| rate / limits.read)),
-            bar,
         ]
     };
-    let mut rows: Vec<_> = cells.iter().map(|cell| line(cell, name(cell), bar(cell.seconds / longest, BAR))).collect();
+    let mut rows: Vec<_> = cells.iter().map(|cell| line(cell, name(cell))).collect();
     if what == "op" {
-        rows.extend(total.map(|total| line(&total, "total".into(), String::new())));
+        rows.extend(total.map(|total| line(&total, "total".into())));
     }
-    table(&[what, "us", "share", "MB", "GB/s", "of read", ""], &rows)
+    table_with_bars(&[what, "us", "share", "MB", "GB/s", "of read"], &rows, &bar_lengths(cells))
+}
+
+/// The times of cells as shares of the longest.
+fn bar_lengths(cells: &[Cell]) -> Vec<f64> {
+    let longest = cells.iter().map(|cell| cell.seconds).fold(0.0, f64::max);
+    cells.iter().map(|cell| cell.seconds / longest).collect()
 }
 
 fn trace_json(trace: &Trace) -> String {

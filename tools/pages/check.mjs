@@ -78,11 +78,18 @@ class Browser {
 /** Runs in the page: whether it shows anything, how much wider it is than the screen, and what scrolls within it. */
 function look() {
   const { scrollWidth, clientWidth } = document.documentElement;
-  const scrolling = [...document.querySelectorAll('.wide')].filter((box) => box.scrollWidth > box.clientWidth + 2);
+  const boxes = [...document.querySelectorAll('.wide')];
+  const scrolling = boxes.filter((box) => box.scrollWidth > box.clientWidth + 2);
+  const unseen = (item) => {
+    const [own, box] = [item, item.closest('.wide')].map((node) => node.getBoundingClientRect());
+    return own.left < box.left - 2 || own.right > box.right + 2 || own.top < box.top - 2 || own.bottom > box.bottom + 2;
+  };
   return {
     empty: !document.querySelector('main')?.innerText.trim(),
     wide: scrollWidth - clientWidth,
     scrolling: scrolling.length,
+    tall: boxes.filter((box) => box.scrollHeight > box.clientHeight + 2).length,
+    unseen: [...document.querySelectorAll('.wide [aria-selected=true]')].filter(unseen).length,
     silent: scrolling.filter((box) => !box.previousElementSibling?.innerText.includes('scroll')).length
   };
 }
@@ -149,10 +156,12 @@ async function faults(browser, url, [width, height], scheme) {
     (await send('Runtime.evaluate', { expression: `(${of})()`, awaitPromise: true, returnByValue: true })).result
       .value;
   const seen = async (when) => {
-    const { empty, wide, scrolling, silent } = await run(look);
+    const { empty, wide, scrolling, tall, unseen, silent } = await run(look);
     if (empty) found.push(`empty ${when}`);
     if (wide > 0) found.push(`${wide} px wider than the screen ${when}`);
     if (silent > 0) found.push(`${silent} parts scroll without saying so ${when}`);
+    if (tall > 0) found.push(`${tall} parts hide what is below ${when}`);
+    if (unseen > 0) found.push(`${unseen} chosen items are out of sight ${when}`);
     if (scrolling > 0 && width > 1000) found.push(`${scrolling} parts scroll on a laptop ${when}`);
   };
   for (const domain of ['Page', 'Runtime', 'Log', 'Network']) await send(`${domain}.enable`);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes every page that whit can write, with the embedded model, and checks each in Chromium.
+# Makes every page that whit can write, with the embedded model and some as of a deeper one, and checks each in Chromium.
 # Usage: tools/pages/check.sh [WHIT]
 set -euo pipefail
 
@@ -33,4 +33,7 @@ page explain explain --seed 1 "$text"
 page explain-greedy explain --temp 0 a
 page score score story.txt
 page score-against score story.txt --against "$here/../../models/stories.whit"
+for view in attend lens; do
+  node "$here/deepen.mjs" "$view.html" "$view-deep.html"
+done
 node "$here/check.mjs" "$pages"

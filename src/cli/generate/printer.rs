@@ -20,9 +20,13 @@ impl Printer {
         Printer { out: if args.raw.raw { out.raw() } else { out }, json: args.display.json, ends_line: true }
     }
 
-    pub(super) fn prompt(&mut self, text: &str, tokens: &[TokenId]) -> Outcome<()> {
+    /// The prompt; above choices that are shown it is folded as they are.
+    pub(super) fn prompt(&mut self, text: &str, tokens: &[TokenId], show: Option<&Show<'_>>) -> Outcome<()> {
         if !self.json {
-            return self.text(text);
+            return match show {
+                Some(show) => self.text(&show.folded(text)),
+                None => self.text(text),
+            };
         }
         let tokens = json::list(tokens.iter().map(TokenId::to_string));
         self.out.line(&Object::default().text("prompt", text).raw("tokens", tokens).line())?;

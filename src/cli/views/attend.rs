@@ -95,9 +95,7 @@ fn triangle(canvas: &Canvas, tokenizer: &Tokenizer<'_>, tokens: &[TokenId], head
     let room = (canvas.width - name - 8) / 2;
     let first = n.saturating_sub(room);
     let mut lines = vec![canvas.bold(&format!("layer {}, head {}: where each token looks", head.layer, head.head))];
-    if first > 0 {
-        lines.push(canvas.dim(&format!("the last {room} of {n} tokens; a wider screen shows more")));
-    }
+    lines.extend(canvas.only_last(n - first, n));
     lines.push(String::new());
     for t in first..n {
         let row = &head.pattern[t * n..][..n];

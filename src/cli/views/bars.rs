@@ -19,7 +19,9 @@ pub(crate) fn bars(
     distribution: &Distribution,
     chosen: Option<TokenId>,
 ) -> Vec<String> {
-    let (name_columns, id_columns) = (piece_columns(canvas), canvas.room(7, 0));
+    let n_others = distribution.n - distribution.top.len();
+    let others = format!("{n_others} others");
+    let (name_columns, id_columns) = (piece_columns(canvas).max(others.len()), canvas.room(7, 0));
     let width = canvas.width.min(120) - name_columns - id_columns - 17;
     let largest = distribution.top.first().map_or(1.0, |best| best.probability).max(distribution.tail);
     let mut lines = Vec::new();
@@ -38,10 +40,9 @@ pub(crate) fn bars(
             percent(ranked.probability)
         ));
     }
-    let others = distribution.n - distribution.top.len();
-    if others > 0 {
+    if n_others > 0 {
         let (bar, rest) = canvas.bar(distribution.tail / largest, width);
-        let name = fit(&format!("{others} others"), name_columns);
+        let name = fit(&others, name_columns);
         lines.push(format!("      {} {}{rest} {} %", canvas.dim(&name), canvas.dim(&bar), percent(distribution.tail)));
     }
     lines

@@ -63,7 +63,7 @@ fn walk_on(walk: &mut Walk<'_>, canvas: &Canvas) -> Outcome<()> {
     let mut out = Output::new();
     loop {
         let rows = term.size_checked().map_or(24, |(rows, _)| usize::from(rows));
-        walk.look(rows.saturating_sub(canvas.room(MARGIN, MARGIN + 4)).max(3))?;
+        walk.look(rows.saturating_sub(canvas.room(MARGIN, MARGIN + 5)).max(3))?;
         clear(&mut out)?;
         for line in walk.screen(canvas) {
             out.line(&line)?;

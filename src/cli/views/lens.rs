@@ -28,6 +28,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
         let Looked { model, tokenizer, tokens, mut session, .. } = look;
         let all = args.look.display.json || args.look.display.html.is_some();
         let fitting = (canvas.width - MARGIN) / (CELL + 1);
+        let wanted = args.last.map_or(tokens.len(), usize::from).min(tokens.len());
         let n = args.last.map_or(if all { MOST } else { fitting }, usize::from).min(tokens.len());
         let bar = progress::steps((n * (model.config().n_layers() + 1)) as u64, args.progress.quiet);
         let lens = Lens::of(&mut session, model.config(), &tokens, n, TOP, &mut || {
@@ -38,7 +39,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
         let lens = lens.ok_or(End::Interrupted)?;
         View {
             title: "What each layer would say".into(),
-            picture: picture(&canvas, &tokenizer, &tokens, &lens, n.min(fitting)),
+            picture: picture(&canvas, &tokenizer, &tokens, &lens, [n.min(fitting), wanted]),
             json: json(&tokenizer, &tokens, &lens),
             script: include_str!("page/lens.js"),
         }
@@ -46,16 +47,23 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
     })
 }
 
-/// The last `shown` positions: a row a depth, the last one on top as in the paper, a column a position.
-fn picture(canvas: &Canvas, tokenizer: &Tokenizer<'_>, tokens: &[TokenId], lens: &Lens, shown: usize) -> Vec<String> {
+/// The last `shown` of the `wanted` positions: a row a depth, the last one on top as in the paper, a column a position.
+fn picture(
+    canvas: &Canvas,
+    tokenizer: &Tokenizer<'_>,
+    tokens: &[TokenId],
+    lens: &Lens,
+    [shown, wanted]: [usize; 2],
+) -> Vec<String> {
     let n_read = lens.readings[0].len();
     let (first, first_token) = (n_read - shown, tokens.len() - shown);
     let depths = lens.readings.len();
     let mut lines = vec![
         canvas.bold("What each layer would say after each token, if it were the last"),
         canvas.dim(&format!("rows: depth 0, the embedding, to {}, the output; ▸ is the final answer", depths - 1)),
-        String::new(),
     ];
+    lines.extend(canvas.only_last(shown, wanted));
+    lines.push(String::new());
     for (depth, row) in lens.readings.iter().enumerate().rev() {
         let cells: Vec<String> = row[first..].iter().map(|reading| cell(canvas, tokenizer, reading)).collect();
         lines.push(format!("{}  {}", canvas.dim(&right(&depth.to_string(), MARGIN - 2)), cells.join(" ")));

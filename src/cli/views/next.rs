@@ -89,8 +89,11 @@ fn frames(canvas: &Canvas, tokenizer: &Tokenizer<'_>, film: &Film) -> Vec<String
     let name = canvas.width.min(120) - cell * frames.len();
     let shown = || frames.iter().map(|frame| &film.0[*frame]);
     let head: String = shown().map(|(t, _)| right(&format!("{t:.1}"), cell)).collect();
-    let mut lines =
-        vec![canvas.bold("The same logits at other temperatures, in percent"), fit("", name) + &canvas.dim(&head)];
+    let mut lines = vec![canvas.bold("The same logits at other temperatures, in percent")];
+    if frames.len() < FILM.len() {
+        lines.push(canvas.dim(&format!("{} of {} temperatures; a wider screen shows all", frames.len(), FILM.len())));
+    }
+    lines.push(fit("", name) + &canvas.dim(&head));
     for (rank, ranked) in film.plain().top.iter().enumerate() {
         let row: Vec<f64> = film.row(rank).collect();
         let cells: String = frames.iter().map(|at| canvas.heat(row[*at], &right(&share(row[*at]), cell))).collect();

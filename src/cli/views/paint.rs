@@ -55,6 +55,12 @@ impl Canvas {
         Canvas { color: false, width }
     }
 
+    /// The same with colours.
+    #[cfg(test)]
+    pub(crate) fn coloured(width: usize) -> Self {
+        Canvas { color: true, width }
+    }
+
     fn code(&self, code: &str, text: &str) -> String {
         if self.color && !text.is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.into() }
     }
@@ -132,6 +138,11 @@ impl Canvas {
         }
     }
 
+    /// What is said of the `shown` last ones of `n` tokens, for which a screen has room.
+    pub(crate) fn only_last(&self, shown: usize, n: usize) -> Option<String> {
+        (shown < n).then(|| self.dim(&format!("the last {shown} of {n} tokens; a wider screen shows more")))
+    }
+
     /// A bar of `share`, 0 to 1, in `width` columns, padded to them: eighths of a column count.
     pub(crate) fn bar(&self, share: f64, width: usize) -> (String, String) {
         const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
@@ -207,8 +218,9 @@ pub(crate) fn right(text: &str, width: usize) -> String {
 pub(crate) fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     let text = match percent {
-        _ if share == 0.0 => "0".into(),
-        _ if percent >= 99.95 => format!("{percent:.0}"),
+        _ if share <= 0.0 => "0".into(),
+        _ if share >= 1.0 => format!("{percent:.0}"),
+        _ if percent >= 99.95 => ">99.9".into(),
         _ if percent >= 0.95 => format!("{percent:.1}"),
         _ if percent >= 0.0095 => format!("{percent:.2}"),
         _ => "<0.01".to_string(),
@@ -247,9 +259,15 @@ mod tests {
 
     #[test]
     fn shares_are_told_with_the_digits_that_count() {
-        for (share, text) in
-            [(1.0, "   100"), (0.5, "  50.0"), (0.0123, "   1.2"), (0.001, "  0.10"), (1e-9, " <0.01"), (0.0, "     0")]
-        {
+        for (share, text) in [
+            (1.0, "   100"),
+            (0.9999, " >99.9"),
+            (0.5, "  50.0"),
+            (0.0123, "   1.2"),
+            (0.001, "  0.10"),
+            (1e-9, " <0.01"),
+            (0.0, "     0"),
+        ] {
             assert_eq!(percent(share), text);
         }
     }

@@ -22,8 +22,8 @@ use whit::tokenizer::{Specials, Tokenizer};
 const WINDOW: usize = 512;
 /// Surprise that is drawn hottest, in bits: one chance in a thousand.
 const HOTTEST: f64 = 10.0;
-/// Divergence that is drawn hottest, in bits.
-const HOTTEST_KL: f64 = 0.5;
+/// The least divergence that is drawn hottest where a text reaches no more, in bits.
+const LEAST_HOTTEST_KL: f64 = 0.01;
 /// The share of the hottest that a mark stands for where there are no colours.
 const MARK: f64 = 0.4;
 /// Tokens that are named where both models differ most.
@@ -116,20 +116,9 @@ fn lines_of<'s>(tokenizer: &Tokenizer<'_>, scored: &'s [Surprise]) -> Vec<&'s [S
 }
 
 fn picture(canvas: &Canvas, tokenizer: &Tokenizer<'_>, scored: &[Surprise], compared: bool) -> Vec<String> {
-    let scale = |most: f64| {
-        if !canvas.has_color() {
-            return format!("one mark ' after a token for every {} bits", most * MARK);
-        }
-        let steps = (0..8).map(|i| {
-            let value = most * f64::from(i) / 8.0;
-            let shown = if canvas.width < 60 { format!("{value:<4.1}") } else { format!(" {value:.2} ") };
-            canvas.heat((f64::from(i) + 0.5) / 8.0, &shown)
-        });
-        format!("bits  {}", steps.collect::<String>())
-    };
     let mut lines = vec![
         canvas.bold("How surprising each token is, and the perplexity of each line"),
-        scale(HOTTEST),
+        scale(canvas, HOTTEST),
         String::new(),
     ];
     lines.extend(coloured(canvas, tokenizer, scored, &|s| s.bits.map(|bits| bits / HOTTEST), &|line| {
@@ -141,9 +130,10 @@ fn picture(canvas: &Canvas, tokenizer: &Tokenizer<'_>, scored: &[Surprise], comp
     if compared {
         lines.push(String::new());
         lines.push(canvas.bold("Where the other model thinks otherwise: KL(this || other)"));
-        lines.push(scale(HOTTEST_KL));
+        let hottest = round_above(scored.iter().filter_map(|s| s.kl).fold(LEAST_HOTTEST_KL, f64::max));
+        lines.push(scale(canvas, hottest));
         lines.push(String::new());
-        lines.extend(coloured(canvas, tokenizer, scored, &|s| s.kl.map(|kl| kl / HOTTEST_KL), &|line| {
+        lines.extend(coloured(canvas, tokenizer, scored, &|s| s.kl.map(|kl| kl / hottest), &|line| {
             let n = line.iter().filter(|s| s.kl.is_some()).count();
             let sum: f64 = line.iter().filter_map(|s| s.kl).sum();
             (n > 0).then(|| format!("{:.5}", sum / n as f64))
@@ -152,6 +142,30 @@ fn picture(canvas: &Canvas, tokenizer: &Tokenizer<'_>, scored: &[Surprise], comp
         lines.extend(differences(canvas, tokenizer, scored));
     }
     lines
+}
+
+/// What colours or marks say, where the hottest is `most` bits.
+fn scale(canvas: &Canvas, most: f64) -> String {
+    const STEPS: usize = 8;
+    // Of the digits of a step, as many as tell it from the next.
+    let figure = |value: f64, step: f64| format!("{value:.*}", (-(step.log10() + 1e-9).floor()).max(0.0) as usize);
+    if !canvas.has_color() {
+        return format!("one mark ' after a token for every {} bits", figure(most * MARK, most * MARK));
+    }
+    let step = most / STEPS as f64;
+    let figures: Vec<String> = (0..STEPS).map(|i| figure(i as f64 * step, step.min(0.9))).collect();
+    let cell = ((canvas.width - 6) / STEPS).min(7);
+    let every = if figures[0].len() < cell { 1 } else { 2 };
+    let line: String =
+        figures.iter().step_by(every).map(|figure| format!("{figure:<width$}", width = cell * every)).collect();
+    let steps = (0..STEPS).map(|i| canvas.heat((i as f64 + 0.5) / STEPS as f64, &line[i * cell..][..cell]));
+    format!("bits  {}", steps.collect::<String>())
+}
+
+/// The least of 1, 2 and 5 times the powers of 10 that `value` does not exceed.
+fn round_above(value: f64) -> f64 {
+    let power = 10f64.powf(value.log10().floor());
+    [1.0, 2.0, 5.0].map(|n| n * power).into_iter().find(|end| value <= *end).unwrap_or(10.0 * power)
 }
 
 /// The text, each token on the colour of its share, wrapped, with a figure at the end of each line of the text.
@@ -237,4 +251,30 @@ fn json(tokenizer: &Tokenizer<'_>, scored: &[Surprise], source: &ModelFile, othe
         .number("other_perplexity", mean(|s| s.other_bits).exp2())
         .number("mean_kl_bits", mean(|s| s.kl));
     each.chain([Object::default().raw("summary", summary.line()).line()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_ends_at_a_round_figure() {
+        for (value, end) in [(0.01, 0.01), (0.028, 0.05), (0.3, 0.5), (0.7, 1.0), (1.0, 1.0), (1.2, 2.0), (14.0, 20.0)]
+        {
+            assert!((round_above(value) - end).abs() < 1e-12, "{value}: {}", round_above(value));
+        }
+    }
+
+    #[test]
+    fn no_two_steps_of_a_scale_have_one_figure() {
+        for most in [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0] {
+            for width in [40, 50, 60, 80, 200] {
+                let line = scale(&Canvas::coloured(width), most);
+                let plain = console::strip_ansi_codes(&line).into_owned();
+                let figures: Vec<&str> = plain.split_whitespace().skip(1).collect();
+                assert!(figures.len() >= 4 && columns(&plain) <= width, "{most} at {width}: {plain}");
+                assert!(figures.windows(2).all(|pair| pair[0] != pair[1]), "{most} at {width}: {plain}");
+            }
+        }
+    }
 }

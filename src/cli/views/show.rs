@@ -107,6 +107,11 @@ impl<'a> Show<'a> {
         lines
     }
 
+    /// `text` folded to the screen.
+    pub(crate) fn folded(&self, text: &str) -> String {
+        text.lines().flat_map(|line| fold(line, self.canvas.width)).collect::<Vec<_>>().join("\n")
+    }
+
     /// Writes the page of all choices after `prompt`.
     pub(crate) fn write_page(&self, path: &Path, prompt: &str) -> Outcome<()> {
         let head = Object::default().text("prompt", prompt).line();
@@ -128,17 +133,20 @@ pub(crate) fn choice_lines(
     let rows = Rows::new(canvas, tokenizer, choice, selected);
     let stages = &choice.stages[1 + rows.n_hidden..];
     let name = piece(tokenizer, choice.token);
-    let mut lines = vec![
-        canvas.dim(&format!(
-            "   rank {}; {} % by the model, {} % after the chain; {:.2} → {:.2} bits",
-            choice.rank,
-            percent(first.chosen).trim(),
-            percent(last.chosen).trim(),
-            first.distribution.entropy,
-            last.distribution.entropy,
-        )),
-        rows.head(),
-    ];
+    let mut lines = vec![canvas.dim(&format!(
+        "   rank {}; {} % by the model, {} % after the chain; {:.2} → {:.2} bits",
+        choice.rank,
+        percent(first.chosen).trim(),
+        percent(last.chosen).trim(),
+        first.distribution.entropy,
+        last.distribution.entropy,
+    ))];
+    if rows.n_hidden > 0 {
+        let hidden = choice.stages[1..=rows.n_hidden].iter().map(|stage| short(stage.stage));
+        let hidden = hidden.collect::<Vec<_>>().join(", ");
+        lines.push(canvas.dim(&format!("   a wider screen also shows {hidden}")));
+    }
+    lines.push(rows.head());
     for (i, ranked) in first.distribution.top.iter().enumerate() {
         let after: Vec<Option<f64>> = stages.iter().map(|stage| stage.of_top[i]).collect();
         lines.push(rows.row(i + 1, ranked.id, ranked.probability, &after));
@@ -188,9 +196,13 @@ struct Rows<'r> {
 impl<'r> Rows<'r> {
     fn new(canvas: &'r Canvas, tokenizer: &'r Tokenizer<'r>, choice: &'r Choice, selected: Option<TokenId>) -> Self {
         let n_stages = choice.stages.len();
-        let cell = if n_stages > 5 || canvas.width < 60 { 7 } else { 8 };
         let margin = piece_columns(canvas) + 8;
         let room = canvas.width.min(140).saturating_sub(margin);
+        let cell = match room / n_stages {
+            ..7 => 6,
+            _ if n_stages > 5 || canvas.width < 60 => 7,
+            _ => 8,
+        };
         let n_shown = n_stages.min(room / cell);
         let bar = room - cell * n_shown;
         Rows { canvas, tokenizer, choice, selected, cell, margin, bar, n_hidden: n_stages - n_shown }
@@ -258,12 +270,12 @@ fn choice_json(tokenizer: &Tokenizer<'_>, choice: &Choice) -> String {
         .line()
 }
 
-/// A name of a stage in six columns.
+/// A name of a stage in five columns.
 fn short(stage: Stage) -> &'static str {
     match stage {
         Stage::Logits => "model",
         Stage::Typical => "typ.",
-        Stage::Penalties => "penal.",
+        Stage::Penalties => "pen.",
         Stage::Temperature => "temp.",
         stage => stage.name(),
     }

@@ -21,6 +21,8 @@ use whit::os::interrupt;
 
 /// Tokens in the cache before the one whose time is measured.
 const DEPTH: usize = 64;
+/// Columns of a bar that says anything.
+const LEAST_BAR: usize = 8;
 /// Tokens whose time is measured, of which the median counts.
 const PASSES: usize = 5;
 
@@ -145,14 +147,15 @@ fn picture(canvas: &Canvas, name: &str, config: &Config, tally: &Tally, times: O
     let with_bar = |(line, row): (&str, &Row)| {
         let (bar, _) = canvas.bar(row.count as f64 / largest, room);
         let pad = " ".repeat(widest - line.chars().count() + 2);
-        if room < 8 { line.to_string() } else { format!("{line}{pad}{}", canvas.fill(&bar)) }
+        if room < LEAST_BAR { line.to_string() } else { format!("{line}{pad}{}", canvas.fill(&bar)) }
     };
-    let mut lines = vec![
-        canvas.bold(&format!("{name}: {} layers of width {}", config.n_layers(), config.dim)),
-        canvas.dim("matrices: rows x columns x heads x layers; bars: parameters"),
-        String::new(),
-    ];
-    lines.push(canvas.dim(table_lines[0]));
+    let mut lines = vec![canvas.bold(&format!("{name}: {} layers of width {}", config.n_layers(), config.dim))];
+    let matrices_said = names.contains(&"matrices").then_some("matrices: rows x columns x heads x layers");
+    let said: Vec<&str> = matrices_said.into_iter().chain((room >= LEAST_BAR).then_some("bars: parameters")).collect();
+    if !said.is_empty() {
+        lines.push(canvas.dim(&said.join("; ")));
+    }
+    lines.extend([String::new(), canvas.dim(table_lines[0])]);
     let n = part(true).count();
     lines.extend(table_lines[1..=n].iter().copied().zip(part(true)).map(with_bar));
     lines.push(canvas.bold(&format!("{} parameters in {} matrices", grouped(film), grouped(matrices))));

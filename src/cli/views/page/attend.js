@@ -106,6 +106,7 @@ function draw() {
     ` (position ${best}), with ${percent(row[best])}.`
   );
   triangle();
+  reveal(bigBox, names + best * cell, cell);
 }
 
 function select(head) {
@@ -153,7 +154,7 @@ if (heads.length > 1) {
   const layers = Array.from({ length: info.layers }, (_, layer) =>
     el('div', { role: 'presentation' }, el('span', layer), thumbs.slice(layer * info.heads, (layer + 1) * info.heads))
   );
-  const gallery = el('div.wide.heads', layers);
+  const gallery = el('div.wide.heads', { style: `--heads:${info.heads}` }, layers);
   main.append(
     el(
       n > 30 ? 'div' : 'div.two',
@@ -165,12 +166,15 @@ if (heads.length > 1) {
       el('div.side', one)
     )
   );
-  const go = choices(gallery, thumbs, (i) => select(heads[i]), {
-    columns: info.heads,
-    hover: false,
-    label: 'Heads by layer'
-  });
-  go(heads.indexOf(opening));
+  const go = choices(
+    gallery,
+    thumbs,
+    (i) => {
+      select(heads[i]);
+      reveal(gallery, thumbs[i].offsetLeft, thumbs[i].offsetWidth);
+    },
+    { columns: info.heads, start: heads.indexOf(opening), hover: false, label: 'Heads by layer' }
+  );
   thumbs.forEach((canvas) => watch.observe(canvas));
   main.append(
     section(
@@ -227,7 +231,8 @@ main.append(
       'Attention of the last token',
       mean
         .slice(0, 12)
-        .map(([s, share]) => [[el('span.dim', `${s} `), piece(tokens[s].text)], share / mean[0][1], percent(share)])
+        .map(([s, share]) => [[el('span.dim', `${s} `), piece(tokens[s].text)], share / mean[0][1], percent(share)]),
+      { track: false }
     )
   )
 );

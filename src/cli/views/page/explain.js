@@ -113,7 +113,7 @@ function ladder({ depths }) {
 
 /** The parts of the line from 0 to 1, from which more can be drawn by hand. */
 function lots({ id, text, u, part_start, part_end, top }) {
-  if (u === null) return bars('What is left', ranked(top, 0, 0, top[0].probability, id));
+  if (u === null) return bars('What is left', ranked(top, id));
   const line = drawing(top, { id, text, u, start: part_start, end: part_end });
   const counts = line.parts.map(() => 0);
   const tally = bars('Draws of each part', []);
@@ -156,7 +156,8 @@ const PICTURES = {
     el('h3', 'Nearest tokens, by cosine'),
     bars(
       'Nearest tokens',
-      near.map((at) => [piece(at.text), Math.max(0, at.cosine), at.cosine.toFixed(3)])
+      near.map((at) => [piece(at.text), Math.max(0, at.cosine), at.cosine.toFixed(3)]),
+      { track: false }
     )
   ],
   attention: ({ mean, sharpest }) => {
@@ -184,7 +185,8 @@ const PICTURES = {
     return [
       bars(
         'Highest logits',
-        top.map((t) => [piece(t.text), share(t.logit), t.logit.toFixed(2)])
+        top.map((t) => [piece(t.text), share(t.logit), t.logit.toFixed(2)]),
+        { track: false }
       ),
       note('Bars begin at the lowest logit.')
     ];

@@ -2,8 +2,8 @@ const depths = data[0].depths.length;
 const n = data.length;
 const answer = (column) => column.depths.at(-1).top[0];
 const last = data.at(-1);
-const when = el('p.note', { 'aria-live': 'polite' });
-const [title, likely] = [el('h2'), el('div')];
+const when = el('div');
+const [title, likely] = [el('b'), el('div')];
 let at = last;
 
 head(
@@ -32,23 +32,23 @@ const cells = order.flatMap((depth) =>
     );
   })
 );
+const names = () =>
+  el(
+    'tr',
+    { role: 'row' },
+    el('th', { scope: 'col' }, 'after'),
+    data.map((column) => el('th', { scope: 'col' }, piece(column.text)))
+  );
 const table = el(
   'table',
-  el(
-    'thead',
-    el(
-      'tr',
-      { role: 'row' },
-      el('th', { scope: 'col' }, 'after'),
-      data.map((column) => el('th', { scope: 'col' }, piece(column.text)))
-    )
-  ),
+  el('thead', names()),
   el(
     'tbody',
     order.map((depth, row) =>
       el('tr', { role: 'row' }, el('th', { scope: 'row' }, depth), cells.slice(row * n, (row + 1) * n))
     )
-  )
+  ),
+  depths > 12 && el('tfoot', names())
 );
 
 /** The answer's probability over what each block writes, both by depth. */
@@ -118,13 +118,14 @@ main.append(
       'Rows are depths, from the embedding at the bottom to the output on top; columns are positions. Choose a cell.',
       chances(),
       el('p.keys', el('span.key.amber', 'edge: the final answer is on top; frame: for the first time')),
+      el('div.detail.brief', { 'aria-live': 'polite' }, title, when),
       hinted(wide)
     ),
     el(
       'div.side',
       el(
         n > 6 ? 'section.two' : 'section',
-        el('div', title, when, likely),
+        el('div', el('h3', 'Most probable tokens there'), likely),
         el(
           'div',
           el('h3', 'How the answer comes about, by depth'),
@@ -149,9 +150,7 @@ choices(
     const reading = at.depths[depth];
     const final = answer(at);
     title.replaceChildren('At depth ', `${depth}, after `, el('span.mono', ...piece(at.text)));
-    likely.replaceChildren(
-      bars('Most probable tokens', ranked(reading.top, 0, 0, reading.top[0].probability, final.id))
-    );
+    likely.replaceChildren(bars('Most probable tokens', ranked(reading.top, final.id)));
     when.replaceChildren(
       'The final answer is ',
       el('span.mono.lit', piece(final.text)),
@@ -162,4 +161,4 @@ choices(
   { columns: n, start: n - 1, roles: ['grid', 'gridcell'], label: 'Readings' }
 );
 sized(box, redraw);
-wide.scrollLeft = wide.scrollWidth;
+reveal(wide, wide.scrollWidth, 0);

@@ -27,7 +27,7 @@ main.append(
     `What comes next, at temperature ${now.temperature}`,
     others > 0 && `The ${now.top.length} most probable tokens, and all others together.`,
     facts(entropy(now.entropy_bits)),
-    bars('Probabilities of the next token', ranked(now.top, now.tail, others, 1, now.top[0].id))
+    bars('Probabilities of the next token', ranked(now.top, now.top[0].id, now.tail, others))
   )
 );
 
@@ -35,7 +35,7 @@ main.append(
 const frame = (i) => {
   const of = new Map(film[i].top.map((t) => [t.id, t.probability]));
   const top = plain.top.map((t) => ({ ...t, probability: of.get(t.id) ?? 0 }));
-  return ranked(top, Math.max(0, film[i].tail), plain.candidates - top.length, 1, top[0].id);
+  return ranked(top, top[0].id, Math.max(0, film[i].tail), plain.candidates - top.length);
 };
 const moving = bars('Probabilities at this temperature', frame(0));
 const uncertain = el('div', { 'aria-live': 'polite' });

@@ -45,10 +45,16 @@ const prose = (texts, ...items) =>
 const grouped = (n) => n.toLocaleString('en');
 const plural = (n, what) => `${grouped(n)} ${what}${n === 1 ? '' : 's'}`;
 
+/** A share of 1 in percent, with the digits that it has in a terminal. */
 function percent(p) {
-  if (p > 0 && p < 0.0001) return '<0.01\u202f%';
-  if (p < 1 && p >= 0.9995) return '>99.9\u202f%';
-  return (100 * p).toFixed(p > 0 && p < 0.1 ? 2 : 1) + '\u202f%';
+  const figure = () => {
+    if (p <= 0) return '0';
+    if (p >= 1) return (100 * p).toFixed(0);
+    if (p >= 0.9995) return '>99.9';
+    if (p < 0.000095) return '<0.01';
+    return (100 * p).toFixed(p < 0.0095 ? 2 : 1);
+  };
+  return `${figure()}\u202f%`;
 }
 
 /** A share in whole percent, for a cell. */
@@ -81,6 +87,12 @@ function hinted(box) {
   const sizes = new ResizeObserver(look);
   [box, ...box.children].forEach((node) => sizes.observe(node));
   return [hint, box];
+}
+
+/** Scrolls `box` to what lies `left` in it and is `width` wide, unless that is seen already. */
+function reveal(box, left, width) {
+  const seen = left >= box.scrollLeft && left + width <= box.scrollLeft + box.clientWidth;
+  if (!seen) box.scrollLeft = left - (box.clientWidth - width) / 2;
 }
 
 /** What scrolls if it is too wide. */
@@ -138,9 +150,12 @@ function sized(box, draw) {
   return box;
 }
 
-/** Rows of bars; `set` takes [label, share of the width, figure, class] of each and moves them there. */
-function bars(label, rows) {
-  const list = el('ol.bars', { 'aria-label': label });
+/**
+ * Rows of bars; `set` takes [label, share of the width, figure, class] of each and moves them there. A track is drawn where
+ * its full length is 100 %, not where the largest bar is as long as there is room.
+ */
+function bars(label, rows, { track = true } = {}) {
+  const list = el(track ? 'ol.bars' : 'ol.bars.loose', { 'aria-label': label });
   list.set = (rows) =>
     rows.forEach(([name, share, figure, kind = ''], i) => {
       const row = list.children[i] ?? list.appendChild(el('li', el('span'), el('div.track', el('i')), el('span')));
@@ -154,16 +169,10 @@ function bars(label, rows) {
   return list;
 }
 
-/** The most probable tokens as rows of bars, `others` of them in one more, on a scale to `most` or to what they have together. */
-function ranked(top, tail, others, most, lit) {
-  const scale = others > 0 ? Math.max(most, tail) : most;
-  const rows = top.map((t) => [
-    piece(t.text),
-    t.probability / scale,
-    percent(t.probability),
-    t.id === lit ? 'lit' : ''
-  ]);
-  if (others > 0) rows.push([plural(others, 'other'), tail / scale, percent(tail), 'rest']);
+/** The most probable tokens as rows of bars, `others` of them, which have `tail` together, in one more. */
+function ranked(top, lit, tail = 0, others = 0) {
+  const rows = top.map((t) => [piece(t.text), t.probability, percent(t.probability), t.id === lit ? 'lit' : '']);
+  if (others > 0) rows.push([plural(others, 'other'), tail, percent(tail), 'rest']);
   return rows;
 }
 

@@ -3,6 +3,11 @@ const scored = data.slice(0, -1).filter((token) => token.bits !== null);
 const compared = summary.mean_kl_bits !== null;
 const chanceOf = (bits) => percent(2 ** -bits);
 const perplexity = (list) => 2 ** (list.reduce((sum, token) => sum + token.bits, 0) / list.length);
+/** The least of 1, 2 and 5 times the powers of 10 that `value` does not exceed. */
+function roundAbove(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 5].map((n) => n * power).find((end) => value <= end) ?? 10 * power;
+}
 const MODES = [
   {
     of: (token) => token.bits,
@@ -13,7 +18,7 @@ const MODES = [
   },
   {
     of: (token) => token.kl_bits ?? 0,
-    most: 0.5,
+    most: roundAbove(Math.max(0.01, ...scored.map((token) => token.kl_bits ?? 0))),
     what: 'KL divergence from, bits',
     margin: 'mean KL',
     line: (list) => (list.reduce((sum, token) => sum + (token.kl_bits ?? 0), 0) / list.length).toFixed(5)
@@ -57,12 +62,13 @@ const draw = (mode) => {
   scale.replaceChildren(
     legend(
       what,
-      Array.from({ length: 10 }, (_, i) => `${+((most * i) / 10).toFixed(2)}`)
+      Array.from({ length: 10 }, (_, i) => `${+((most * i) / 10).toPrecision(2)}`.replace(/^0\./, '.'))
     )
   );
 };
 draw(0);
 const bits = (value) => `${value.toFixed(2)} bits`;
+const klBits = ({ kl_bits: kl }) => `${(kl ?? 0).toFixed(4)} bits`;
 main.append(
   section(
     'The text',
@@ -93,9 +99,9 @@ const choose = choices(
           [bits(token.bits), 'surprise'],
           [chanceOf(token.bits), 'probability'],
           [grouped(token.rank), 'rank'],
-          [[piece(token.best_text), ` ${percent(token.best_probability)}`], 'most expected'],
+          [[el('span.tint0', piece(token.best_text)), ` ${percent(token.best_probability)}`], 'most expected'],
           [bits(token.entropy_bits), 'entropy'],
-          token.kl_bits !== null && [bits(token.kl_bits), 'KL divergence'],
+          token.kl_bits !== null && [klBits(token), 'KL divergence'],
           token.other_bits !== null && [chanceOf(token.other_bits), `by ${summary.other_model}`]
         ].filter(Boolean)
       )
@@ -142,7 +148,7 @@ if (compared) {
     'Where both models differ most',
     `KL(${summary.model} || ${summary.other_model}), and both probabilities of the token that came.`,
     (token) => token.kl_bits ?? 0,
-    (token) => `${bits(token.kl_bits ?? 0)}, ${chanceOf(token.bits)} and ${chanceOf(token.other_bits ?? 0)}`
+    (token) => `${klBits(token)}, ${chanceOf(token.bits)} and ${chanceOf(token.other_bits ?? 0)}`
   );
 }
 most(

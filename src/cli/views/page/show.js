@@ -15,7 +15,6 @@ let choose;
 
 function table({ token, text, rank, stages }) {
   const [model] = stages;
-  const most = model.top[0].probability;
   // The chosen token has a row of its own where it is not among the first.
   const apart = rank > model.top.length;
   const others = ({ of_top, chosen_probability }) =>
@@ -26,7 +25,7 @@ function table({ token, text, rank, stages }) {
     el(
       `tr${t.id === token ? '.lit' : ''}`,
       el('th', { scope: 'row' }, piece(t.text)),
-      el('td', el('div.track', el('i', { style: `transform:scaleX(${t.probability / most})` }))),
+      el('td', el('div.track', el('i', { style: `transform:scaleX(${t.probability})` }))),
       el('td', percent(t.probability)),
       stages.slice(1).map((stage) => cell(stage, i))
     )
@@ -36,7 +35,7 @@ function table({ token, text, rank, stages }) {
       el(
         'tr.lit',
         el('th', { scope: 'row' }, piece(text)),
-        el('td', el('div.track', el('i', { style: `transform:scaleX(${model.chosen_probability / most})` }))),
+        el('td', el('div.track', el('i', { style: `transform:scaleX(${model.chosen_probability})` }))),
         stages.map((stage) => el('td', percent(stage.chosen_probability)))
       )
     );

@@ -38,7 +38,7 @@ function size(bytes) {
 head(
   'tally',
   'Where the parameters are',
-  `${summary.name} has ${plural(summary.layers, 'layer')} of width ${grouped(summary.dim)}. `,
+  `In ${summary.name}, vectors of ${grouped(summary.dim)} numbers pass through ${plural(summary.layers, 'layer')}. `,
   `Of its ${short(summary.stored_parameters)} parameters the largest part, ${percent(largest.stored)}, is in ${largest.name}.`
 );
 
@@ -95,14 +95,12 @@ const columns = [
   known('bits_per_parameter') && ['bits each', (row) => row.bits_per_parameter?.toFixed(2) ?? ''],
   known('time_share') && [
     'time of a token',
-    (row) => [
+    (row) =>
       el(
-        'div.track',
-        { style: 'display:inline-block;width:5rem;vertical-align:middle' },
-        el('i', { class: kind(row), style: `transform:scaleX(${(row.time_share ?? 0) / most})` })
-      ),
-      ` ${percent(row.time_share ?? 0)}`.padStart(8)
-    ]
+        'div.time.loose',
+        el('div.track', el('i', { class: kind(row), style: `transform:scaleX(${(row.time_share ?? 0) / most})` })),
+        el('span', row.time_share === null ? '–' : percent(row.time_share))
+      )
   ]
 ].filter(Boolean);
 const line = (row) =>

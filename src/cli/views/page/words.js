@@ -49,7 +49,8 @@ if (view.near) {
           Math.max(0, near.cosine) / most,
           near.cosine.toFixed(4),
           i ? '' : 'lit'
-        ])
+        ]),
+        { track: false }
       ),
       el('p'),
       several(view.terms)
@@ -59,7 +60,7 @@ if (view.near) {
   const most = Math.max(...view.along.map((word) => Math.abs(word.dot)), 1e-30);
   const row = ({ word, dot }) => [word, dot / most, dot.toFixed(3), dot < 0 ? 'amber' : ''];
   const orders = [view.along, [...view.along].sort((a, b) => b.dot - a.dot)];
-  const chart = bars('Along the direction', view.along.map(row));
+  const chart = bars('Along the direction', view.along.map(row), { track: false });
   chart.classList.add('both');
   main.append(
     section(
