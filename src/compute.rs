@@ -1,7 +1,7 @@
 //! What computes: the kernels of one instruction set and the threads to run them on. Handed down, never global.
 
 use crate::error::Result;
-use crate::kernels::{Ahead, Kernels};
+use crate::kernels::{Hint, Kernels};
 use crate::threads::Threads;
 use alloc::{format, string::String};
 
@@ -9,21 +9,21 @@ use alloc::{format, string::String};
 pub struct Compute {
     /// The backend, from [`kernels::detect`](crate::kernels::detect) or by name.
     pub kernels: &'static Kernels,
-    /// How they read ahead.
-    pub ahead: Ahead,
+    /// Into which cache they prefetch.
+    pub hint: Hint,
     /// The pool, the caller included.
     pub threads: Threads,
 }
 
 impl Compute {
-    /// `kernels` on `n_threads` threads, reading ahead as suits this CPU; fails where the threads cannot be started.
+    /// `kernels` on `n_threads` threads, with the prefetches that suit this CPU; fails where the threads cannot be started.
     pub fn new(kernels: &'static Kernels, n_threads: usize) -> Result<Self> {
-        Ok(Compute { kernels, ahead: Ahead::of(kernels.name), threads: Threads::new(n_threads)? })
+        Ok(Compute { kernels, hint: Hint::of(kernels.name), threads: Threads::new(n_threads)? })
     }
 
-    /// The name of the kernels, and how they read ahead where that is not what suits this CPU.
+    /// The name of the kernels, and of the cache that they prefetch into where it is not the one that suits this CPU.
     pub fn name(&self) -> String {
         let name = self.kernels.name;
-        if self.ahead == Ahead::of(name) { name.into() } else { format!("{name} {}", self.ahead) }
+        if self.hint == Hint::of(name) { name.into() } else { format!("{name} {}", self.hint.name()) }
     }
 }

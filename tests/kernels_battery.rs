@@ -9,8 +9,8 @@ use guarded::{EDGES, Edge, Guarded};
 use random::{Random, assert_same};
 use std::ops::{Deref, Range};
 use whit::kernels::{
-    self, Activation, Ahead, BLOCK, Group, Hint, Kernels, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, PanelOut, QUERY_ROWS,
-    Query, TILE, Tokens, scalar, value_block_bytes,
+    self, Activation, BLOCK, Group, Hint, Kernels, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, PanelOut, QUERY_ROWS, Query,
+    TILE, Tokens, scalar, value_block_bytes,
 };
 use whit::quant::{self, Dtype, PANEL_ROWS, encode_panel, groups, panel_bytes, read_panel_row};
 
@@ -35,11 +35,6 @@ fn backends() -> impl Iterator<Item = &'static Kernels> {
 
 fn painted(n: usize, edge: Edge) -> Guarded<f32> {
     Guarded::new(&vec![f32::from_bits(0x7fc0_dead); n], edge)
-}
-
-/// How case number `n` reads ahead: every way in turn.
-fn ahead(n: usize) -> Ahead {
-    Ahead { hint: Hint::ALL[n % Hint::ALL.len()], matvec: 64 * (n % 7), matmul: 4096 }
 }
 
 /// Calls `case(random, cols, n, wild)` for all edge lengths and then for random ones.
@@ -189,9 +184,9 @@ fn scalar_products_are_right() {
             let x = random.units(n * cols);
             let inputs = Inputs::new(dtype, x.clone(), cols);
             let (mut out, mut one) = (vec![PanelOut::default(); n], PanelOut::default());
-            (scalar::PRODUCTS[dtype].matmul)(&panel, &inputs.tokens(), Ahead::NONE, &mut out);
+            (scalar::PRODUCTS[dtype].matmul)(&panel, &inputs.tokens(), Hint::None, &mut out);
             let first = Inputs::new(dtype, x[..cols].to_vec(), cols);
-            (scalar::PRODUCTS[dtype].matvec)(&panel, &first.tokens(), Ahead::NONE, &mut one);
+            (scalar::PRODUCTS[dtype].matvec)(&panel, &first.tokens(), Hint::None, &mut one);
             assert_same(&one, &out[0], || format!("{dtype:?} matvec cols {cols}"));
             let input_error = if inputs.groups.is_empty() { 0.0 } else { 0.5 / 127.0 };
             let mut row = vec![0.0; cols];
@@ -216,7 +211,7 @@ fn matvec() {
             let panels = random.panels(dtype, cols, n, wild);
             let inputs = Inputs::new(dtype, random.inputs(cols), cols);
             let mut want = vec![0.0; n * PANEL_ROWS];
-            (scalar::PRODUCTS[dtype].matvec)(&panels, &inputs.tokens(), Ahead::NONE, &mut want);
+            (scalar::PRODUCTS[dtype].matvec)(&panels, &inputs.tokens(), Hint::None, &mut want);
             for backend in backends() {
                 for edge in EDGES {
                     let mut out = painted(want.len(), edge);
@@ -224,7 +219,7 @@ fn matvec() {
                     (backend.products[dtype].matvec)(
                         &Guarded::new(&panels, edge),
                         &inputs.tokens(),
-                        ahead(compared),
+                        Hint::ALL[compared % Hint::ALL.len()],
                         &mut out,
                     );
                     assert_same(&out, &want, || format!("{} {dtype:?} matvec cols {cols} panels {n}", backend.name));
@@ -244,7 +239,7 @@ fn matmul() {
             let panel = random.panels(dtype, cols, 1, wild);
             let inputs = Inputs::new(dtype, random.inputs(n * cols), cols);
             let mut want = vec![PanelOut::default(); n];
-            (scalar::PRODUCTS[dtype].matmul)(&panel, &inputs.tokens(), Ahead::NONE, &mut want);
+            (scalar::PRODUCTS[dtype].matmul)(&panel, &inputs.tokens(), Hint::None, &mut want);
             for backend in backends() {
                 for edge in EDGES {
                     let mut out = Guarded::new(&vec![[f32::NAN; PANEL_ROWS]; n], edge);
@@ -252,7 +247,7 @@ fn matmul() {
                     (backend.products[dtype].matmul)(
                         &Guarded::new(&panel, edge),
                         &inputs.tokens(),
-                        ahead(compared),
+                        Hint::ALL[compared % Hint::ALL.len()],
                         &mut out,
                     );
                     let what = || format!("{} {dtype:?} matmul cols {cols} tokens {n}", backend.name);
@@ -327,7 +322,7 @@ fn attend_f16_and_f32() {
             KvHead { keys: &wide_keys[..], values: &wide_values[..] },
         );
         let want = attention.run(Edge::End, |queries| scalar::attend_f16(queries, &head));
-        let ahead = ahead(random.below(28));
+        let hint = random.pick(&Hint::ALL);
         let what = |name: &str| format!("{name} attend head_dim {} {:?}", attention.head_dim, attention.visible);
         let floats = attention.run(Edge::End, |queries| scalar::attend_f32(queries, &wide));
         assert_same(&floats, &want, || what("scalar, floats,"));
@@ -335,11 +330,11 @@ fn attend_f16_and_f32() {
             for edge in EDGES {
                 let (keys, values) = (Guarded::new(&keys, edge), Guarded::new(&values, edge));
                 let head = KvHead { keys: &keys[..], values: &values[..] };
-                let got = attention.run(edge, |queries| (backend.attend_f16)(queries, &head, ahead));
+                let got = attention.run(edge, |queries| (backend.attend_f16)(queries, &head, hint));
                 assert_same(&got, &want, || what(backend.name));
                 let (keys, values) = (Guarded::new(&wide_keys, edge), Guarded::new(&wide_values, edge));
                 let head = KvHead { keys: &keys[..], values: &values[..] };
-                let got = attention.run(edge, |queries| (backend.attend_f32)(queries, &head, ahead));
+                let got = attention.run(edge, |queries| (backend.attend_f32)(queries, &head, hint));
                 assert_same(&got, &want, || what(backend.name));
             }
         }
@@ -360,12 +355,12 @@ fn attend_int8() {
         }
         let head = KvHeadInt8 { keys: &keys, values: &values };
         let want = attention.run(Edge::End, |queries| scalar::attend_int8(queries, &head));
-        let ahead = ahead(random.below(28));
+        let hint = random.pick(&Hint::ALL);
         for backend in backends() {
             for edge in EDGES {
                 let (keys, values) = (Guarded::new(&keys, edge), Guarded::new(&values, edge));
                 let head = KvHeadInt8 { keys: &keys, values: &values };
-                let got = attention.run(edge, |queries| (backend.attend_int8)(queries, &head, ahead));
+                let got = attention.run(edge, |queries| (backend.attend_int8)(queries, &head, hint));
                 let what =
                     || format!("{} attend head_dim {} {:?}", backend.name, attention.head_dim, attention.visible);
                 assert_same(&got, &want, what);

@@ -96,10 +96,12 @@ fn computes(args: &Bench) -> Result<Vec<Arc<Compute>>> {
     let mut computes = Vec::new();
     for kernels in kernels {
         for n_threads in &threads {
-            let suited = Compute::new(kernels, *n_threads)?.ahead;
-            let named = args.prefetch.iter().map(|prefetch| prefetch.of(suited)).collect();
-            for ahead in if args.prefetch.is_empty() { vec![suited] } else { once(named) } {
-                computes.push(Arc::new(Compute { ahead, ..Compute::new(kernels, *n_threads)? }));
+            let compute = || Compute::new(kernels, *n_threads);
+            for hint in once(args.prefetch.clone()) {
+                computes.push(Arc::new(Compute { hint, ..compute()? }));
+            }
+            if args.prefetch.is_empty() {
+                computes.push(Arc::new(compute()?));
             }
         }
     }

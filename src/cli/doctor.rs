@@ -201,7 +201,7 @@ impl Diagnosis {
             .raw("features", json::list(kernels::features().into_iter().map(json::string)))
             .raw("kernels", json::list(kernels::available().map(|kernels| json::string(kernels.name))))
             .text("chosen_kernels", kernels::detect().name)
-            .text("prefetch", &kernels::Ahead::of(kernels::detect().name).to_string())
+            .text("prefetch", kernels::Hint::of(kernels::detect().name).name())
             .raw("threads", machine.n_threads)
             .text("threads_why", &machine.threads_why);
         for (name, value) in [

@@ -6,7 +6,7 @@ use super::output::bytes;
 use super::table::{count, figure};
 use whit::error::printable;
 use whit::inspect::{Bound, MachineLimits};
-use whit::kernels::{self, Ahead, Hint};
+use whit::kernels::{self, Hint};
 use whit::os::clusters::Cluster;
 use whit::os::sandbox::{self, Confinement};
 use whit::os::thermal::Condition;
@@ -44,7 +44,7 @@ impl Diagnosis {
         }
         field(page, "features", &or_none(kernels::features().join(" ")));
         field(page, "kernels", &kernels_text());
-        field(page, "prefetch", &prefetch_text(Ahead::of(kernels::detect().name)));
+        field(page, "prefetch", &prefetch_text(Hint::of(kernels::detect().name)));
         field(page, "threads", &machine.threads_why);
         let size = |bytes_of: Option<u64>| bytes_of.map_or_else(|| "not reported".into(), bytes);
         let limit = machine.limit.map_or_else(|| "no limit".into(), |limit| format!("limited to {}", bytes(limit)));
@@ -190,15 +190,11 @@ fn kernels_text() -> String {
     format!("{}, the best of {}{}", kernels::detect().name, names.join(", "), lacking.collect::<String>())
 }
 
-/// How the kernels chosen read ahead.
-fn prefetch_text(ahead: Ahead) -> String {
-    match ahead.hint {
+/// Into which cache the kernels chosen prefetch.
+fn prefetch_text(hint: Hint) -> String {
+    match hint {
         Hint::None => "none: the CPU finds the streams of these kernels by itself".into(),
-        hint => format!(
-            "{}, {} bytes ahead, as suits this CPU (whit bench --prefetch tries others)",
-            hint.name(),
-            ahead.matvec
-        ),
+        hint => format!("{}, as suits this CPU (whit bench --prefetch measures others)", hint.name()),
     }
 }
 

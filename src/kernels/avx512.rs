@@ -7,8 +7,8 @@ use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize
 use super::avx2::{self, Codes, Int8Panel, prefetch};
 use super::online_softmax::{AT_ONCE, attend};
 use super::scalar::{check_matmul, check_matvec};
-use super::x86::{self, Closures, Unit, parts};
-use super::{Ahead, Group, PanelOut};
+use super::x86::{self, Ahead, Closures, Unit, parts};
+use super::{Group, Hint, PanelOut};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
 use bytemuck::{must_cast, must_cast_ref};
 use core::arch::x86_64::*;
@@ -19,6 +19,8 @@ use core::ops::Range;
 const TOKENS: usize = 12;
 /// Panels that a matvec reads side by side.
 const STREAMS: usize = 4;
+/// Elements of a head, or positions, between two checks of bounds in attention.
+const UNROLL: usize = 8;
 
 /// 64 bytes at any alignment.
 #[inline]
@@ -67,6 +69,10 @@ fn add_group(sum: __m512, dots: __m512i, scales: __m512, scale: f32) -> __m512 {
 fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 1, Unpacked = [__m512i; 8], Sums = __m512i> {
     Closures {
         prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
+        ahead: |hint| Ahead {
+            matvec: if hint == Hint::L2 { 1024 } else { 2048 },
+            matmul: if hint == Hint::L2 { 4096 } else { 2048 },
+        },
         unpack: |codes: &Codes| unsigned(codes),
         line: |w: &[__m512i; 8], j: usize, _| w[j],
         start: |x: &Group| _mm512_set1_epi32(-128 * x.sum),
@@ -85,15 +91,15 @@ fn dots<const N: usize>(w: &[__m512i; 8], x: [&Group; N]) -> [__m512i; N] {
 
 /// Same as [`scalar::int8_matvec`](super::scalar::int8_matvec).
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], ahead: Ahead, out: &mut [f32]) {
-    x86::matvec::<STREAMS, true, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, ahead, out);
+pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], hint: Hint, out: &mut [f32]) {
+    x86::matvec::<STREAMS, true, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, hint, out);
 }
 
 /// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul).
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], ahead: Ahead, out: &mut [PanelOut]) {
+pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], hint: Hint, out: &mut [PanelOut]) {
     check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
-    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, ahead, out);
+    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, hint, out);
 }
 
 /// Same as [`scalar::f16_matvec`](super::scalar::f16_matvec).
@@ -232,14 +238,14 @@ fn float_tile<const N: usize, const BYTES: usize>(
 
 /// Same as [`scalar::attend_f16`](super::scalar::attend_f16).
 #[target_feature(enable = "avx2,avx512f")]
-pub(super) fn attend_f16(queries: &mut [Query<'_>], head: &KvHead<'_, u16>, ahead: Ahead) {
-    attend_float(queries, head, ahead, |x: &[u16; 16]| widen(must_cast_ref(x)));
+pub(super) fn attend_f16(queries: &mut [Query<'_>], head: &KvHead<'_, u16>, hint: Hint) {
+    attend_float(queries, head, hint, |x: &[u16; 16]| widen(must_cast_ref(x)));
 }
 
 /// Same as [`scalar::attend_f32`](super::scalar::attend_f32).
 #[target_feature(enable = "avx2,avx512f")]
-pub(super) fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, f32>, ahead: Ahead) {
-    attend_float(queries, head, ahead, |x: &[f32; 16]| load_f32(x));
+pub(super) fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, f32>, hint: Hint) {
+    attend_float(queries, head, hint, |x: &[f32; 16]| load_f32(x));
 }
 
 #[inline]
@@ -247,14 +253,14 @@ pub(super) fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, f32>, ahea
 fn attend_float<E: Copy + Default>(
     queries: &mut [Query<'_>],
     head: &KvHead<'_, E>,
-    ahead: Ahead,
+    hint: Hint,
     read: impl Fn(&[E; 16]) -> __m512 + Copy,
 ) {
     let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let prepare = |_: &mut (), block: usize| {
         let (elements, bytes) = ((block + 1) * BLOCK * head_dim, BLOCK * head_dim * size_of::<E>());
-        prefetch(ahead.hint, head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
-        prefetch(ahead.hint, head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch(hint, head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch(hint, head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
     };
     let scores = |_: &(), _, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let keys = &head.keys.as_chunks().0[panel * head_dim..][..head_dim];
@@ -288,15 +294,32 @@ fn score<const N: usize, E>(
 ) {
     let q: [&[f32]; N] = core::array::from_fn(|i| &queries[i].q[..keys.len()]);
     let mut sums = [_mm512_setzero_ps(); N];
-    for (d, keys) in keys.iter().enumerate() {
+    let (unrolled, rest) = keys.as_chunks::<UNROLL>();
+    for (c, keys) in unrolled.iter().enumerate() {
+        let q: [&[f32; UNROLL]; N] = core::array::from_fn(|i| &q[i].as_chunks().0[c]);
+        for (d, keys) in keys.iter().enumerate() {
+            let keys = read(keys);
+            for (sum, q) in sums.iter_mut().zip(&q) {
+                *sum = add_product(*sum, keys, q[d]);
+            }
+        }
+    }
+    for (d, keys) in (unrolled.len() * UNROLL..).zip(rest) {
         let keys = read(keys);
-        for (sum, q) in sums.iter_mut().zip(q) {
-            *sum = _mm512_add_ps(*sum, _mm512_mul_ps(keys, _mm512_set1_ps(q[d])));
+        for (sum, q) in sums.iter_mut().zip(&q) {
+            *sum = add_product(*sum, keys, q[d]);
         }
     }
     for (sum, out) in sums.into_iter().zip(out) {
         *out = must_cast(sum);
     }
+}
+
+/// `sum + x * factor`, each step rounded.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_product(sum: __m512, x: __m512, factor: f32) -> __m512 {
+    _mm512_add_ps(sum, _mm512_mul_ps(x, _mm512_set1_ps(factor)))
 }
 
 /// Adds `values` (seen, head_dim), weighted by the slots `seen` of `p`, to the outputs of N queries.
@@ -321,7 +344,7 @@ fn weigh<const N: usize, E: Copy + Default>(
                 None => read(&padded(values)),
             };
             for (sum, p) in sums.iter_mut().zip(p) {
-                *sum = _mm512_add_ps(*sum, _mm512_mul_ps(values, _mm512_set1_ps(p[j])));
+                *sum = add_product(*sum, values, p[j]);
             }
         }
         for (sum, query) in sums.into_iter().zip(queries.iter_mut()) {
@@ -344,7 +367,7 @@ fn padded<E: Copy + Default>(x: &[E]) -> [E; 16] {
 
 /// Same as [`scalar::attend_int8`](super::scalar::attend_int8).
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, ahead: Ahead) {
+pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, hint: Hint) {
     let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let quantized = quantize_queries(queries, |q, out| avx2::quantize(q, head_dim, out));
     let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
@@ -380,14 +403,7 @@ pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, ahea
             }
         }
     };
-    attend(
-        queries,
-        n_blocks,
-        &mut (),
-        |_, block| avx2::prefetch_block(head, head_dim, block + 1, ahead),
-        scores,
-        weigh,
-    );
+    attend(queries, n_blocks, &mut (), |_, block| avx2::prefetch_block(head, head_dim, block + 1, hint), scores, weigh);
 }
 
 /// Independent sums of a peak.

@@ -7,8 +7,8 @@ use super::attention::{BLOCK, KvHeadInt8, Query, check_queries, quantize_queries
 use super::avx2::{self, Codes, Int8Panel, add_group, line, prefetch, store_16, widen};
 use super::online_softmax::attend;
 use super::scalar::check_matmul;
-use super::x86::{self, Closures, Unit};
-use super::{Ahead, Group, PanelOut};
+use super::x86::{self, Ahead, Closures, Unit};
+use super::{Group, Hint, PanelOut};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
 use core::arch::x86_64::*;
 use core::convert::identity;
@@ -23,6 +23,7 @@ const TOKENS: usize = 8;
 fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 2, Unpacked = &'a Codes, Sums = __m256i> {
     Closures {
         prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
+        ahead: |_| Ahead { matvec: 2048, matmul: 2048 },
         unpack: identity::<&'a Codes>,
         line: |codes: &&Codes, j, half| _mm256_xor_si256(line(codes, j, half), _mm256_set1_epi8(i8::MIN)),
         start: |x: &Group| _mm256_set1_epi32(-128 * x.sum),
@@ -41,20 +42,20 @@ fn dots<const N: usize>(codes: &Codes, half: usize, x: [&Group; N]) -> [__m256i;
 
 /// Same as [`scalar::int8_matvec`](super::scalar::int8_matvec).
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], ahead: Ahead, out: &mut [f32]) {
-    x86::matvec::<1, true, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, ahead, out);
+pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], hint: Hint, out: &mut [f32]) {
+    x86::matvec::<1, true, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, hint, out);
 }
 
 /// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul).
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], ahead: Ahead, out: &mut [PanelOut]) {
+pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], hint: Hint, out: &mut [PanelOut]) {
     check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
-    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, ahead, out);
+    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, hint, out);
 }
 
 /// Same as [`scalar::attend_int8`](super::scalar::attend_int8).
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, ahead: Ahead) {
+pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, hint: Hint) {
     let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let quantized = quantize_queries(queries, |q, out| avx2::quantize(q, head_dim, out));
     let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
@@ -85,14 +86,7 @@ pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, ahea
             }
         }
     };
-    attend(
-        queries,
-        n_blocks,
-        &mut (),
-        |_, block| avx2::prefetch_block(head, head_dim, block + 1, ahead),
-        scores,
-        weigh,
-    );
+    attend(queries, n_blocks, &mut (), |_, block| avx2::prefetch_block(head, head_dim, block + 1, hint), scores, weigh);
 }
 
 /// Independent sums of a peak.

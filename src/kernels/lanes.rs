@@ -4,6 +4,8 @@
 //! fused); the lanes are then added as a tree: `i` and `i + 8`, `i` and `i + 4`, `i` and `i + 2`, `i` and `i + 1`. A
 //! vector unit of any width gives these bits, and so does a loop.
 
+use core::hint::black_box;
+
 /// Number of lanes.
 pub const LANES: usize = 16;
 
@@ -12,13 +14,27 @@ pub type Lanes = [f32; LANES];
 
 /// Adds the lanes in the order of the tree.
 #[inline(always)]
-pub fn tree(mut lanes: Lanes) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-    }
-    lanes[0]
+pub fn tree(lanes: Lanes) -> f32 {
+    by_halves(lanes, |a, b| a + b)
+}
+
+/// The largest of the lanes, none of which is NaN.
+#[inline(always)]
+pub fn largest(lanes: Lanes) -> f32 {
+    by_halves(lanes, |a, b| if b > a { b } else { a })
+}
+
+/// Puts each lane of a half of the lanes together with that of the other half, until one is left. The lanes take the way through
+/// memory: a compiler that sees the last pair of lanes would else compute all that led to them in pairs, not in vectors of 16.
+#[inline(always)]
+fn by_halves(lanes: Lanes, f: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
+    let [lane] = halved::<2, 1>(halved::<4, 2>(halved::<8, 4>(halved::<16, 8>(black_box(lanes), f), f), f), f);
+    lane
+}
+
+#[inline(always)]
+fn halved<const N: usize, const HALF: usize>(lanes: [f32; N], f: impl Fn(f32, f32) -> f32) -> [f32; HALF] {
+    core::array::from_fn(|i| f(lanes[i], lanes[i + HALF]))
 }
 
 /// Sum of `f(x[i])` in the 16-lane order.
@@ -78,6 +94,15 @@ mod tests {
         let a: [f32; 8] = core::array::from_fn(|i| lanes[i] + lanes[i + 8]);
         let b: [f32; 4] = core::array::from_fn(|i| a[i] + a[i + 4]);
         assert_eq!(tree(lanes), (b[0] + b[2]) + (b[1] + b[3]));
+    }
+
+    #[test]
+    fn the_largest_lane_is_found_wherever_it_is() {
+        for at in 0..LANES {
+            let lanes: Lanes = core::array::from_fn(|i| if i == at { 2.5 } else { -(i as f32) });
+            assert_eq!(largest(lanes), 2.5);
+        }
+        assert_eq!(largest([f32::NEG_INFINITY; LANES]), f32::NEG_INFINITY);
     }
 
     #[test]

@@ -7,7 +7,6 @@
 //!
 //! A new backend is one file with its functions, and in `table.rs` its table and the CPU features that it needs.
 
-mod ahead;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -20,6 +19,7 @@ mod choose;
 #[cfg(target_arch = "aarch64")]
 mod dotprod;
 mod group;
+mod hint;
 #[cfg(target_arch = "aarch64")]
 mod i8mm;
 pub mod lanes;
@@ -39,9 +39,9 @@ mod table;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use ahead::{Ahead, Hint};
 pub use attention::{BLOCK, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, QUERY_ROWS, Query, value_block_bytes};
 pub use backend::{Activation, Kernels, LayerNorm};
 pub use choose::{available, by_name, detect, features, unavailable};
 pub use group::Group;
+pub use hint::Hint;
 pub use products::{PanelOut, Peaks, ProductTable, Products, TILE, Tokens};

@@ -3,7 +3,7 @@
 
 use super::PanelOut;
 use super::attention::{BLOCK, QUERY_ROWS, Query};
-use super::lanes::{LANES, sum};
+use super::lanes::{self, LANES, sum};
 use super::math::exp;
 #[cfg(not(feature = "std"))]
 use super::soft::Soft;
@@ -100,7 +100,7 @@ fn softmax(p: &mut [f32; BLOCK], seen: &Range<usize>, scale: f32, state: &mut St
             *largest = if *p > *largest { *p } else { *largest };
         }
     }
-    let max = largest.into_iter().fold(state.max, |max, s| if s > max { s } else { max });
+    let max = lanes::largest(largest);
     for p in p.iter_mut() {
         *p = exp(*p - max);
     }

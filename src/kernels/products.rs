@@ -1,6 +1,6 @@
 //! The products of each weight format: one row of functions for each format, with the same arguments in every row.
 
-use super::{Ahead, Group};
+use super::{Group, Hint};
 use crate::quant::{Dtype, Inputs, PANEL_ROWS};
 use core::ops::Index;
 
@@ -21,13 +21,13 @@ pub struct Tokens<'a> {
     pub groups: &'a [Group],
 }
 
-/// The products of one weight format. Panels are as in [`quant`](crate::quant); `ahead` changes no result.
+/// The products of one weight format. Panels are as in [`quant`](crate::quant); `hint` changes no result.
 #[derive(Clone, Copy)]
 pub struct Products {
     /// Product of consecutive `panels` with one token `x`: `out` (panels * 16).
-    pub matvec: fn(panels: &[u8], x: &Tokens<'_>, ahead: Ahead, out: &mut [f32]),
+    pub matvec: fn(panels: &[u8], x: &Tokens<'_>, hint: Hint, out: &mut [f32]),
     /// Product of one `panel` with the n tokens of `x`, at most [`TILE`]: `out` (n, 16).
-    pub matmul: fn(panel: &[u8], x: &Tokens<'_>, ahead: Ahead, out: &mut [PanelOut]),
+    pub matmul: fn(panel: &[u8], x: &Tokens<'_>, hint: Hint, out: &mut [PanelOut]),
 }
 
 /// A row of [`Products`] for each weight format, in the order of [`Dtype::ALL`]: `table[dtype]`.

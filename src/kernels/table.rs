@@ -66,20 +66,20 @@ macro_rules! entry {
     // A row of products, by the form of inputs that its format wants.
     (floats: $isa:ident::$matvec:ident, $matmul:ident) => {
         Products {
-            matvec: entry!(|panels, x, _ahead, out| $isa::$matvec(panels, x.floats, out)),
-            matmul: entry!(|panel, x, _ahead, out| $isa::$matmul(panel, x.cols, x.floats, out)),
+            matvec: entry!(|panels, x, _hint, out| $isa::$matvec(panels, x.floats, out)),
+            matmul: entry!(|panel, x, _hint, out| $isa::$matmul(panel, x.cols, x.floats, out)),
         }
     };
     (groups: $isa:ident::$matvec:ident, $matmul:ident) => {
         Products {
-            matvec: entry!(|panels, x, _ahead, out| $isa::$matvec(panels, x.cols, x.groups, out)),
-            matmul: entry!(|panel, x, _ahead, out| $isa::$matmul(panel, x.cols, x.groups, out)),
+            matvec: entry!(|panels, x, _hint, out| $isa::$matvec(panels, x.cols, x.groups, out)),
+            matmul: entry!(|panel, x, _hint, out| $isa::$matmul(panel, x.cols, x.groups, out)),
         }
     };
-    (groups ahead: $isa:ident::$matvec:ident, $matmul:ident) => {
+    (groups hint: $isa:ident::$matvec:ident, $matmul:ident) => {
         Products {
-            matvec: entry!(|panels, x, ahead, out| $isa::$matvec(panels, x.cols, x.groups, ahead, out)),
-            matmul: entry!(|panel, x, ahead, out| $isa::$matmul(panel, x.cols, x.groups, ahead, out)),
+            matvec: entry!(|panels, x, hint, out| $isa::$matvec(panels, x.cols, x.groups, hint, out)),
+            matmul: entry!(|panel, x, hint, out| $isa::$matmul(panel, x.cols, x.groups, hint, out)),
         }
     };
 }
@@ -95,10 +95,10 @@ static AVX2: Kernels = Kernels {
         .products
         .with(Dtype::F32, entry!(floats: avx2::f32_matvec, f32_matmul))
         .with(Dtype::F16, entry!(floats: avx2::f16_matvec, f16_matmul))
-        .with(Dtype::Int8, entry!(groups ahead: avx2::int8_matvec, int8_matmul)),
-    attend_f16: entry!(avx2::attend_f16(queries, head, ahead)),
-    attend_f32: entry!(avx2::attend_f32(queries, head, ahead)),
-    attend_int8: entry!(avx2::attend_int8(queries, head, ahead)),
+        .with(Dtype::Int8, entry!(groups hint: avx2::int8_matvec, int8_matmul)),
+    attend_f16: entry!(avx2::attend_f16(queries, head, hint)),
+    attend_f32: entry!(avx2::attend_f32(queries, head, hint)),
+    attend_int8: entry!(avx2::attend_int8(queries, head, hint)),
     rms_norm: entry!(avx2::rms_norm(x, weight, eps, y)),
     rms_norm_in_place: entry!(avx2::rms_norm_in_place(x, weight, eps)),
     layer_norm: entry!(avx2::layer_norm(x, weight, bias, eps, y)),
@@ -116,8 +116,8 @@ static AVXVNNI_PEAKS: Peaks =
 #[cfg(target_arch = "x86_64")]
 static AVXVNNI: Kernels = Kernels {
     name: "avxvnni",
-    products: AVX2.products.with(Dtype::Int8, entry!(groups ahead: avxvnni::int8_matvec, int8_matmul)),
-    attend_int8: entry!(avxvnni::attend_int8(queries, head, ahead)),
+    products: AVX2.products.with(Dtype::Int8, entry!(groups hint: avxvnni::int8_matvec, int8_matmul)),
+    attend_int8: entry!(avxvnni::attend_int8(queries, head, hint)),
     peaks: &AVXVNNI_PEAKS,
     ..AVX2
 };
@@ -133,10 +133,10 @@ static AVX512: Kernels = Kernels {
         .products
         .with(Dtype::F32, entry!(floats: avx512::f32_matvec, f32_matmul))
         .with(Dtype::F16, entry!(floats: avx512::f16_matvec, f16_matmul))
-        .with(Dtype::Int8, entry!(groups ahead: avx512::int8_matvec, int8_matmul)),
-    attend_f16: entry!(avx512::attend_f16(queries, head, ahead)),
-    attend_f32: entry!(avx512::attend_f32(queries, head, ahead)),
-    attend_int8: entry!(avx512::attend_int8(queries, head, ahead)),
+        .with(Dtype::Int8, entry!(groups hint: avx512::int8_matvec, int8_matmul)),
+    attend_f16: entry!(avx512::attend_f16(queries, head, hint)),
+    attend_f32: entry!(avx512::attend_f32(queries, head, hint)),
+    attend_int8: entry!(avx512::attend_int8(queries, head, hint)),
     peaks: &AVX512_PEAKS,
     ..AVX2
 };
@@ -188,9 +188,9 @@ static NEON: Kernels = Kernels {
         .with(Dtype::F32, entry!(floats: neon::f32_matvec, f32_matmul))
         .with(Dtype::F16, entry!(floats: neon::f16_matvec, f16_matmul))
         .with(Dtype::Int8, entry!(groups: neon::int8_matvec, int8_matmul)),
-    attend_f16: entry!(|queries, head, _ahead| neon::attend_f16(queries, head)),
-    attend_f32: entry!(|queries, head, _ahead| neon::attend_f32(queries, head)),
-    attend_int8: entry!(|queries, head, _ahead| neon::attend_int8(queries, head)),
+    attend_f16: entry!(|queries, head, _hint| neon::attend_f16(queries, head)),
+    attend_f32: entry!(|queries, head, _hint| neon::attend_f32(queries, head)),
+    attend_int8: entry!(|queries, head, _hint| neon::attend_int8(queries, head)),
     peaks: &NEON_PEAKS,
     // NEON belongs to every aarch64 CPU, so that plain Rust is compiled for it.
     ..SCALAR
@@ -204,7 +204,7 @@ static DOTPROD_PEAKS: Peaks =
 static DOTPROD: Kernels = Kernels {
     name: "dotprod",
     products: NEON.products.with(Dtype::Int8, entry!(groups: dotprod::int8_matvec, int8_matmul)),
-    attend_int8: entry!(|queries, head, _ahead| dotprod::attend_int8(queries, head)),
+    attend_int8: entry!(|queries, head, _hint| dotprod::attend_int8(queries, head)),
     peaks: &DOTPROD_PEAKS,
     ..NEON
 };
@@ -220,7 +220,7 @@ static I8MM: Kernels = Kernels {
         Dtype::Int8,
         Products {
             matvec: DOTPROD.products.0[Dtype::Int8 as usize].matvec,
-            matmul: entry!(|panel, x, _ahead, out| i8mm::int8_matmul(panel, x.cols, x.groups, out)),
+            matmul: entry!(|panel, x, _hint, out| i8mm::int8_matmul(panel, x.cols, x.groups, out)),
         },
     ),
     peaks: &I8MM_PEAKS,
@@ -256,7 +256,7 @@ static NEON32_PEAKS: Peaks = Peaks { floats: scalar::f32_peak, quantized: entry!
 static NEON32: Kernels = Kernels {
     name: "neon",
     products: SCALAR.products.with(Dtype::Int8, entry!(groups: neon32::int8_matvec, int8_matmul)),
-    attend_int8: entry!(|queries, head, _ahead| neon32::attend_int8(queries, head)),
+    attend_int8: entry!(|queries, head, _hint| neon32::attend_int8(queries, head)),
     peaks: &NEON32_PEAKS,
     ..SCALAR
 };

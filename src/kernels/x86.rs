@@ -3,7 +3,7 @@
 //! functions, which carry the target features.
 
 use super::scalar::check_matvec;
-use super::{Ahead, Group, Hint, PanelOut};
+use super::{Group, Hint, PanelOut};
 use crate::quant::{GROUP_SIZE, PANEL_ROWS, groups, scale_bytes};
 use bytemuck::{Pod, Zeroable, bytes_of, cast_slice, cast_slice_mut, must_cast, must_cast_ref, pod_read_unaligned};
 
@@ -25,6 +25,14 @@ impl<'a, const BYTES: usize> Panel<'a, BYTES> {
     }
 }
 
+/// Distances in bytes at which a panel is prefetched ahead of its use.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    /// In each of the panels that a matvec reads side by side.
+    pub(super) matvec: usize,
+    pub(super) matmul: usize,
+}
+
 /// The instructions of a backend for one packing of codes, `BYTES` a group. A register holds `16 / PARTS` rows of a panel.
 pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
     /// The codes of a group, read once for all tokens.
@@ -39,6 +47,8 @@ pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
     /// window of the core, so that without prefetches nothing reads ahead: they double the speed of a matvec of a matrix in
     /// memory, and of a matmul of few tokens.
     fn prefetch(&self, hint: Hint, start: *const u8, distance: usize, bytes: usize);
+    /// The distances that suit these instructions and a hint.
+    fn ahead(&self, hint: Hint) -> Ahead;
     /// The codes of a group in the form that [`line`](Self::line) reads.
     fn unpack(&self, codes: &'a [u8; BYTES]) -> Self::Unpacked;
     /// The columns `4 j .. 4 j + 4` of the rows of `part`.
@@ -54,8 +64,9 @@ pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
 }
 
 /// A [`Unit`] of closures. A backend makes them in a function with its target features, so that they have these too.
-pub(super) struct Closures<Prefetch, Unpack, Line, Start, Dot, Widen, Add> {
+pub(super) struct Closures<Prefetch, Distances, Unpack, Line, Start, Dot, Widen, Add> {
     pub(super) prefetch: Prefetch,
+    pub(super) ahead: Distances,
     pub(super) unpack: Unpack,
     pub(super) line: Line,
     pub(super) start: Start,
@@ -64,10 +75,11 @@ pub(super) struct Closures<Prefetch, Unpack, Line, Start, Dot, Widen, Add> {
     pub(super) add: Add,
 }
 
-impl<'a, const BYTES: usize, const PARTS: usize, U, W, D, F, Prefetch, Unpack, Line, Start, Dot, Widen, Add>
-    Unit<'a, BYTES, PARTS> for Closures<Prefetch, Unpack, Line, Start, Dot, Widen, Add>
+impl<'a, const BYTES: usize, const PARTS: usize, U, W, D, F, Prefetch, Distances, Unpack, Line, Start, Dot, Widen, Add>
+    Unit<'a, BYTES, PARTS> for Closures<Prefetch, Distances, Unpack, Line, Start, Dot, Widen, Add>
 where
     Prefetch: Fn(Hint, *const u8, usize, usize),
+    Distances: Fn(Hint) -> Ahead,
     Unpack: Fn(&'a [u8; BYTES]) -> U,
     Line: Fn(&U, usize, usize) -> W,
     Start: Fn(&Group) -> D,
@@ -86,6 +98,11 @@ where
     #[inline(always)]
     fn prefetch(&self, hint: Hint, start: *const u8, distance: usize, bytes: usize) {
         (self.prefetch)(hint, start, distance, bytes);
+    }
+
+    #[inline(always)]
+    fn ahead(&self, hint: Hint) -> Ahead {
+        (self.ahead)(hint)
     }
 
     #[inline(always)]
@@ -131,18 +148,40 @@ pub(super) fn matvec<'a, const STREAMS: usize, const BY_PART: bool, const BYTES:
     bytes: usize,
     cols: usize,
     x: &[Group],
-    ahead: Ahead,
+    hint: Hint,
     out: &mut [f32],
 ) {
     check_matvec(panels, bytes, out);
     assert_eq!(x.len(), groups(cols), "groups of {cols} columns");
+    // A copy of the loops for each hint: what is asked within them, or a distance in a register, takes a tenth of the speed.
+    match hint {
+        Hint::None => all::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, Hint::None, out),
+        Hint::NonTemporal => {
+            all::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, Hint::NonTemporal, out)
+        }
+        Hint::L1 => all::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, Hint::L1, out),
+        Hint::L2 => all::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, Hint::L2, out),
+    }
+}
+
+/// All panels, `STREAMS` side by side as long as there are so many.
+#[inline(always)]
+fn all<'a, const STREAMS: usize, const BY_PART: bool, const BYTES: usize, const PARTS: usize>(
+    unit: &impl Unit<'a, BYTES, PARTS>,
+    panels: &'a [u8],
+    bytes: usize,
+    cols: usize,
+    x: &[Group],
+    hint: Hint,
+    out: &mut [f32],
+) {
     let out = out.as_chunks_mut::<PANEL_ROWS>().0;
     for (panels, out) in panels.chunks(STREAMS * bytes).zip(out.chunks_mut(STREAMS)) {
         if out.len() == STREAMS {
-            streams::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, ahead, out);
+            streams::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, hint, out);
         } else {
             for (panel, out) in panels.chunks_exact(bytes).zip(out) {
-                streams::<1, BY_PART, BYTES, PARTS>(unit, panel, bytes, cols, x, ahead, core::slice::from_mut(out));
+                streams::<1, BY_PART, BYTES, PARTS>(unit, panel, bytes, cols, x, hint, core::slice::from_mut(out));
             }
         }
     }
@@ -156,19 +195,19 @@ fn streams<'a, const P: usize, const BY_PART: bool, const BYTES: usize, const PA
     bytes: usize,
     cols: usize,
     x: &[Group],
-    ahead: Ahead,
+    hint: Hint,
     out: &mut [PanelOut],
 ) {
     let panels: [Panel<'a, BYTES>; P] = core::array::from_fn(|p| Panel::new(&panels[p * bytes..][..bytes], cols));
     let mut sums = [[Zeroable::zeroed(); PARTS]; P];
     for panel in &panels {
         // The groups prefetch at a fixed distance and so would skip as many bytes as the scales before them have.
-        unit.prefetch(ahead.hint, panel.scales.as_ptr().cast(), ahead.matvec, scale_bytes(cols));
+        unit.prefetch(hint, panel.scales.as_ptr().cast(), unit.ahead(hint).matvec, scale_bytes(cols));
     }
     for (g, x) in x.iter().enumerate() {
         for (panel, sums) in panels.iter().zip(&mut sums) {
             let codes = &panel.codes[g];
-            unit.prefetch(ahead.hint, codes.as_ptr(), ahead.matvec, BYTES);
+            unit.prefetch(hint, codes.as_ptr(), unit.ahead(hint).matvec, BYTES);
             let unpacked = unit.unpack(codes);
             let mut products = [unit.start(x); PARTS];
             if BY_PART {
@@ -211,7 +250,7 @@ pub(super) fn matmul<'a, const MOST: usize, const BYTES: usize, const PARTS: usi
     panel: &'a [u8],
     cols: usize,
     x: &[Group],
-    ahead: Ahead,
+    hint: Hint,
     out: &mut [PanelOut],
 ) {
     const { assert!(MOST == 8 || MOST == 12, "the numbers of tokens that the match has arms for") };
@@ -220,7 +259,7 @@ pub(super) fn matmul<'a, const MOST: usize, const BYTES: usize, const PARTS: usi
     out.fill([0.0; PANEL_ROWS]);
     for ((codes, scales), x) in panel.codes.iter().zip(panel.scales).zip(x.chunks_exact(n)) {
         // Near the end of the panel this reaches into the next one.
-        unit.prefetch(ahead.hint, codes.as_ptr(), ahead.matmul, BYTES);
+        unit.prefetch(hint, codes.as_ptr(), unit.ahead(hint).matmul, BYTES);
         let (w, scales) = (unit.unpack(codes), unit.widen(scales));
         for part in parts(n, MOST) {
             let (x, out) = (&x[part.clone()], &mut out[part]);

@@ -223,13 +223,13 @@ impl KvCache {
         match self.shape.dtype {
             KvDtype::F16 => {
                 let head = KvHead { keys: bytemuck::cast_slice(keys), values: bytemuck::cast_slice(values) };
-                (compute.kernels.attend_f16)(queries, &head, compute.ahead);
+                (compute.kernels.attend_f16)(queries, &head, compute.hint);
             }
             KvDtype::F32 => {
                 let head = KvHead { keys: bytemuck::cast_slice(keys), values: bytemuck::cast_slice(values) };
-                (compute.kernels.attend_f32)(queries, &head, compute.ahead);
+                (compute.kernels.attend_f32)(queries, &head, compute.hint);
             }
-            KvDtype::Int8 => (compute.kernels.attend_int8)(queries, &KvHeadInt8 { keys, values }, compute.ahead),
+            KvDtype::Int8 => (compute.kernels.attend_int8)(queries, &KvHeadInt8 { keys, values }, compute.hint),
         }
     }
 }

@@ -207,9 +207,9 @@ fn products<'o>(
     let tokens = Tokens { cols, floats: x, groups: quantized };
     let products = &kernels.products[w.dtype()];
     if input.n_tokens() == 1 {
-        (products.matvec)(data, &tokens, compute.ahead, out.as_flattened_mut());
+        (products.matvec)(data, &tokens, compute.hint, out.as_flattened_mut());
     } else {
-        (products.matmul)(data, &tokens, compute.ahead, out);
+        (products.matmul)(data, &tokens, compute.hint, out);
     }
     if let Some(bias) = layer.bias {
         let rows = piece.panels.start * PANEL_ROWS..(piece.panels.end * PANEL_ROWS).min(bias.len());

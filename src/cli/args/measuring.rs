@@ -1,9 +1,10 @@
 //! Arguments of the commands that look at a model file, at its speed and at how well it predicts.
 
 use super::groups::{ComputeArgs, ContextArg, Kv, LimitArgs, ModelAlone, ModelArg, PrintArg, ProgressArg};
-use super::values::{Prefetch, count, prefetch, threads};
+use super::values::{count, prefetch, threads};
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
+use whit::kernels::Hint;
 
 /// Arguments of `whit inspect`.
 #[derive(Debug, Args)]
@@ -82,9 +83,9 @@ pub(crate) struct Bench {
     /// Kernels (`whit inspect` lists them) [default: the best of this CPU]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub(crate) kernels: Vec<String>,
-    /// Prefetches of x86 kernels, each none, nta, l1 or l2, with :BYTES at that distance [default: what suits this CPU]
-    #[arg(long, value_name = "CACHE[:BYTES],...", value_delimiter = ',', value_parser = prefetch)]
-    pub(crate) prefetch: Vec<Prefetch>,
+    /// Caches that kernels of x86 prefetch into: none, nta, l1, l2 [default: what suits this CPU]
+    #[arg(long, value_name = "CACHE,...", value_delimiter = ',', value_parser = prefetch)]
+    pub(crate) prefetch: Vec<Hint>,
     /// Precision of the KV cache
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = Kv::F16)]
     pub(crate) kv: Kv,

@@ -3,13 +3,10 @@
 use clap::builder::RangedI64ValueParser;
 use clap::value_parser;
 use whit::chat::Argument;
-use whit::kernels::{Ahead, Hint};
+use whit::kernels::Hint;
 
 /// The most tokens that an argument can name.
 const MOST_TOKENS: i64 = 1 << 20;
-
-/// The farthest prefetch.
-const MOST_AHEAD: usize = 1 << 20;
 
 /// A number of tokens, `least` or more.
 pub(super) fn count(least: i64) -> RangedI64ValueParser<u32> {
@@ -26,31 +23,9 @@ pub(super) fn threads() -> RangedI64ValueParser<u16> {
     value_parser!(u16).range(1..=256)
 }
 
-/// Prefetches into a cache, at the distance named or at that which suits the CPU.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Prefetch {
-    hint: Hint,
-    bytes: Option<usize>,
-}
-
-impl Prefetch {
-    /// At the distances of `suited` where none is named.
-    pub(crate) fn of(self, suited: Ahead) -> Ahead {
-        match (self.hint, self.bytes) {
-            (Hint::None, _) => Ahead::NONE,
-            (hint, None) => Ahead { hint, ..suited },
-            (hint, Some(bytes)) => Ahead { hint, matvec: bytes, matmul: bytes },
-        }
-    }
-}
-
-pub(super) fn prefetch(text: &str) -> Result<Prefetch, String> {
-    let (name, bytes) = text.split_once(':').map_or((text, None), |(name, bytes)| (name, Some(bytes)));
-    let hint = Hint::ALL.into_iter().find(|hint| hint.name() == name);
-    let hint = hint.ok_or("expected none, nta, l1 or l2, such as l2 or l2:1024")?;
-    let distance = |bytes: &str| bytes.parse().ok().filter(|bytes| *bytes <= MOST_AHEAD);
-    let bytes = bytes.map(|bytes| distance(bytes).ok_or_else(|| format!("expected at most {MOST_AHEAD} bytes")));
-    Ok(Prefetch { hint, bytes: bytes.transpose()? })
+pub(super) fn prefetch(text: &str) -> Result<Hint, String> {
+    let hint = Hint::ALL.into_iter().find(|hint| hint.name() == text);
+    hint.ok_or_else(|| "expected none, nta, l1 or l2".into())
 }
 
 pub(super) fn logit_bias(text: &str) -> Result<(u32, f32), String> {

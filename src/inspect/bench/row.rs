@@ -55,7 +55,7 @@ impl Spread {
 /// One measured line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// Name of the kernels, and how they read ahead where that is not what suits this CPU.
+    /// Name of the kernels, as [`Compute::name`](crate::compute::Compute::name) gives it.
     pub kernels: String,
     /// Number of threads.
     pub threads: usize,

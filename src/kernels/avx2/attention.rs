@@ -2,7 +2,7 @@
 
 use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries, value_block_bytes};
 use super::super::online_softmax::{AT_ONCE, attend};
-use super::super::{Ahead, Group, PanelOut};
+use super::super::{Group, Hint, PanelOut};
 use super::int8::{Int8Panel, add_group, dots, quantize, quantize_group};
 use super::{load_16, load_f32, prefetch, store_16, widen};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, panel_bytes};
@@ -12,16 +12,18 @@ use core::ops::Range;
 
 /// Same as [`scalar::attend_f16`](super::super::scalar::attend_f16).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) fn attend_f16(queries: &mut [Query<'_>], head: &KvHead<'_, u16>, ahead: Ahead) {
-    attend_float(queries, head, ahead, |x: &[u16; 16]| widen(must_cast_ref(x)));
+pub(in super::super) fn attend_f16(queries: &mut [Query<'_>], head: &KvHead<'_, u16>, hint: Hint) {
+    attend_float(queries, head, hint, |x: &[u16; 16]| widen(must_cast_ref(x)));
 }
 
 /// Same as [`scalar::attend_f32`](super::super::scalar::attend_f32).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, f32>, ahead: Ahead) {
-    attend_float(queries, head, ahead, |x: &[f32; 16]| load_16(x));
+pub(in super::super) fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, f32>, hint: Hint) {
+    attend_float(queries, head, hint, |x: &[f32; 16]| load_16(x));
 }
 
+/// Elements of a head between two checks of bounds.
+const UNROLL: usize = 4;
 /// Elements of the largest head whose blocks are widened once for all queries.
 const WIDE_HEAD: usize = 128;
 
@@ -38,14 +40,14 @@ struct Wide {
 fn attend_float<E: Copy + Default>(
     queries: &mut [Query<'_>],
     head: &KvHead<'_, E>,
-    ahead: Ahead,
+    hint: Hint,
     read: impl Fn(&[E; 16]) -> [__m256; 2] + Copy,
 ) {
     let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     if queries.len() > AT_ONCE && head_dim <= WIDE_HEAD {
         attend_wide(queries, head, head_dim, n_blocks, read);
     } else {
-        attend_narrow(queries, head, head_dim, n_blocks, ahead, read);
+        attend_narrow(queries, head, head_dim, n_blocks, hint, read);
     }
 }
 
@@ -93,14 +95,14 @@ fn attend_narrow<E: Copy + Default>(
     head: &KvHead<'_, E>,
     head_dim: usize,
     n_blocks: usize,
-    ahead: Ahead,
+    hint: Hint,
     read: impl Fn(&[E; 16]) -> [__m256; 2] + Copy,
 ) {
     let prepare = |_: &mut (), block: usize| {
         let elements = (block + 1) * BLOCK * head_dim;
         let bytes = BLOCK * head_dim * size_of::<E>();
-        prefetch(ahead.hint, head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
-        prefetch(ahead.hint, head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch(hint, head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch(hint, head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
     };
     let scores = |_: &(), _, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         score(queries, &head.keys.as_chunks().0[panel * head_dim..][..head_dim], out, read);
@@ -144,9 +146,19 @@ fn score_n<const N: usize, E>(
 ) {
     let q: [&[f32]; N] = core::array::from_fn(|i| &queries[i].q[..keys.len()]);
     let mut sums = [[_mm256_setzero_ps(); 2]; N];
-    for (d, keys) in keys.iter().enumerate() {
+    let (unrolled, rest) = keys.as_chunks::<UNROLL>();
+    for (c, keys) in unrolled.iter().enumerate() {
+        let q: [&[f32; UNROLL]; N] = core::array::from_fn(|i| &q[i].as_chunks().0[c]);
+        for (d, keys) in keys.iter().enumerate() {
+            let keys = read(keys);
+            for (sum, q) in sums.iter_mut().zip(&q) {
+                add_product(sum, keys, q[d]);
+            }
+        }
+    }
+    for (d, keys) in (unrolled.len() * UNROLL..).zip(rest) {
         let keys = read(keys);
-        for (sum, q) in sums.iter_mut().zip(q) {
+        for (sum, q) in sums.iter_mut().zip(&q) {
             add_product(sum, keys, q[d]);
         }
     }
@@ -231,7 +243,7 @@ fn padded<E: Copy + Default>(x: &[E]) -> [E; 16] {
 
 /// Same as [`scalar::attend_int8`](super::super::scalar::attend_int8).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, ahead: Ahead) {
+pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, hint: Hint) {
     let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
     let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
@@ -254,7 +266,7 @@ pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8
             _ => weigh_int8::<4>(queries, p, seen, &scales, codes),
         }
     };
-    attend(queries, n_blocks, &mut (), |_, block| prefetch_block(head, head_dim, block + 1, ahead), scores, weigh);
+    attend(queries, n_blocks, &mut (), |_, block| prefetch_block(head, head_dim, block + 1, hint), scores, weigh);
 }
 
 /// The products of N quantized queries with the 16 keys of a panel.
@@ -306,10 +318,10 @@ fn weigh_int8<const N: usize>(
 /// Asks for the keys and values of block `block`.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn prefetch_block(head: &KvHeadInt8<'_>, head_dim: usize, block: usize, ahead: Ahead) {
+pub(in super::super) fn prefetch_block(head: &KvHeadInt8<'_>, head_dim: usize, block: usize, hint: Hint) {
     let (keys, values) = (2 * panel_bytes(Dtype::Int8, head_dim), value_block_bytes(head_dim));
-    prefetch(ahead.hint, head.keys.as_ptr(), block * keys, keys);
-    prefetch(ahead.hint, head.values.as_ptr(), block * values, values);
+    prefetch(hint, head.keys.as_ptr(), block * keys, keys);
+    prefetch(hint, head.values.as_ptr(), block * values, values);
 }
 
 /// The scales of the values of a block.

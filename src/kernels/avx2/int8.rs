@@ -3,8 +3,8 @@
 //! for every weight byte.
 
 use super::super::scalar::{check_matmul, check_quantize, group_scale};
-use super::super::x86::{self, Closures, Panel, Unit};
-use super::super::{Ahead, Group, PanelOut};
+use super::super::x86::{self, Ahead, Closures, Panel, Unit};
+use super::super::{Group, Hint, PanelOut};
 use super::{load, load_f32, prefetch, widen};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
 use core::arch::x86_64::*;
@@ -84,6 +84,7 @@ pub(in super::super) fn line(codes: &Codes, j: usize, half: usize) -> __m256i {
 fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 2, Unpacked = &'a Codes, Sums = __m256i> {
     Closures {
         prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
+        ahead: |hint| Ahead { matvec: if hint == Hint::NonTemporal { 3072 } else { 2048 }, matmul: 2048 },
         unpack: identity::<&'a Codes>,
         line: |codes: &&Codes, j, half| {
             let w = line(codes, j, half);
@@ -116,13 +117,13 @@ pub(in super::super) fn add_group(sum: __m256, dots: __m256i, scales: __m256, sc
 
 /// Same as [`scalar::int8_matvec`](super::super::scalar::int8_matvec).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], ahead: Ahead, out: &mut [f32]) {
-    x86::matvec::<1, false, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, ahead, out);
+pub(in super::super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], hint: Hint, out: &mut [f32]) {
+    x86::matvec::<1, false, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, hint, out);
 }
 
 /// Same as [`scalar::int8_matmul`](super::super::scalar::int8_matmul).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], ahead: Ahead, out: &mut [PanelOut]) {
+pub(in super::super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], hint: Hint, out: &mut [PanelOut]) {
     check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
-    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, ahead, out);
+    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, hint, out);
 }

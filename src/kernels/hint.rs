@@ -1,8 +1,5 @@
-//! How far ahead of their use weights, keys and values are asked for, and which cache they come into. This is a matter of
-//! speed alone: the products are the same bits for every value. What suits a CPU was measured; the figures are in
-//! docs/decisions.md, under "Prefetches fit the CPU".
-
-use core::fmt;
+//! Into which cache weights, keys and values are prefetched. This is a matter of speed alone: the products are the same bits for
+//! every hint. What suits a CPU was measured; the figures are in docs/decisions.md, under "Prefetches fit the CPU".
 
 /// Which cache a prefetch brings a line into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,36 +27,10 @@ impl Hint {
             Hint::L2 => "l2",
         }
     }
-}
-
-/// How a product reads ahead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ahead {
-    /// Which cache the lines come into.
-    pub hint: Hint,
-    /// Distance in bytes, in each of the panels that a matvec reads side by side.
-    pub matvec: usize,
-    /// Distance in bytes in the panel of a matmul.
-    pub matmul: usize,
-}
-
-impl Ahead {
-    /// No prefetches.
-    pub const NONE: Ahead = Ahead { hint: Hint::None, matvec: 0, matmul: 0 };
 
     /// What suits the kernels called `name` on this CPU.
-    pub fn of(name: &str) -> Ahead {
+    pub fn of(name: &str) -> Hint {
         suited(&Cpu::this(), name)
-    }
-}
-
-impl fmt::Display for Ahead {
-    /// As in "l2 1024": the cache, and the bytes of a matvec.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.hint {
-            Hint::None => f.write_str(self.hint.name()),
-            hint => write!(f, "{} {}", hint.name(), self.matvec),
-        }
     }
 }
 
@@ -95,13 +66,13 @@ const ZEN_5: u32 = 0x1a;
 
 /// What suits the kernels `name` on `cpu`. Other kernels than those of x86 leave reading ahead to the CPU, which finds their
 /// plain streams by itself.
-fn suited(cpu: &Cpu, name: &str) -> Ahead {
+fn suited(cpu: &Cpu, name: &str) -> Hint {
     match (&cpu.maker, cpu.family, name) {
-        (b"GenuineIntel", _, "avx2" | "avxvnni" | "avx512") => Ahead { hint: Hint::L1, matvec: 2048, matmul: 2048 },
-        (b"AuthenticAMD", ..ZEN_5, "avx2") => Ahead { hint: Hint::NonTemporal, matvec: 3072, matmul: 2048 },
-        (_, _, "avx2" | "avxvnni") => Ahead { hint: Hint::L2, matvec: 2048, matmul: 2048 },
-        (_, _, "avx512") => Ahead { hint: Hint::L2, matvec: 1024, matmul: 4096 },
-        _ => Ahead::NONE,
+        (b"GenuineIntel", _, "avx2" | "avxvnni" | "avx512") => Hint::L1,
+        (b"AuthenticAMD", ..ZEN_5, "avx512") => Hint::L2,
+        (b"AuthenticAMD", _, "avx2" | "avxvnni" | "avx512") => Hint::NonTemporal,
+        (_, _, "avx2" | "avxvnni" | "avx512") => Hint::L1,
+        _ => Hint::None,
     }
 }
 
@@ -111,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_scalar_truth_reads_nothing_ahead() {
-        assert_eq!(Ahead::of("scalar"), Ahead::NONE);
+        assert_eq!(Hint::of("scalar"), Hint::None);
     }
 
     #[test]
@@ -119,10 +90,10 @@ mod tests {
         let intel = Cpu { maker: *b"GenuineIntel", family: 6 };
         let zen = Cpu { maker: *b"AuthenticAMD", family: 0x17 };
         for name in ["avx2", "avxvnni", "avx512"] {
-            assert_eq!(suited(&intel, name).hint, Hint::L1);
+            assert_eq!(suited(&intel, name), Hint::L1);
         }
-        assert_eq!(suited(&zen, "avx2").hint, Hint::NonTemporal);
-        assert_eq!(suited(&intel, "neon"), Ahead::NONE);
+        assert_eq!(suited(&zen, "avx2"), Hint::NonTemporal);
+        assert_eq!(suited(&intel, "neon"), Hint::None);
     }
 
     #[test]
