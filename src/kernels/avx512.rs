@@ -19,7 +19,7 @@ use core::ops::Range;
 const TOKENS: usize = 12;
 /// Panels that a matvec reads side by side.
 const STREAMS: usize = 4;
-/// Elements of a head, or positions, between two checks of bounds in attention.
+/// Elements of a head between two checks of bounds in attention.
 const UNROLL: usize = 8;
 
 /// 64 bytes at any alignment.
@@ -259,8 +259,8 @@ fn attend_float<E: Copy + Default>(
     let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
     let prepare = |_: &mut (), block: usize| {
         let (elements, bytes) = ((block + 1) * BLOCK * head_dim, BLOCK * head_dim * size_of::<E>());
-        prefetch(hint, head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
-        prefetch(hint, head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch(hint.soon(), head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch(hint.soon(), head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
     };
     let scores = |_: &(), _, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         let keys = &head.keys.as_chunks().0[panel * head_dim..][..head_dim];

@@ -28,6 +28,12 @@ impl Hint {
         }
     }
 
+    /// The hint for what is needed next, as the block of keys after the one that is read: too soon for the second level.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn soon(self) -> Hint {
+        if self == Hint::L2 { Hint::NonTemporal } else { self }
+    }
+
     /// What suits the kernels called `name` on this CPU.
     pub fn of(name: &str) -> Hint {
         suited(&Cpu::this(), name)

@@ -101,8 +101,8 @@ fn attend_narrow<E: Copy + Default>(
     let prepare = |_: &mut (), block: usize| {
         let elements = (block + 1) * BLOCK * head_dim;
         let bytes = BLOCK * head_dim * size_of::<E>();
-        prefetch(hint, head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
-        prefetch(hint, head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch(hint.soon(), head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
+        prefetch(hint.soon(), head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
     };
     let scores = |_: &(), _, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
         score(queries, &head.keys.as_chunks().0[panel * head_dim..][..head_dim], out, read);
@@ -320,8 +320,8 @@ fn weigh_int8<const N: usize>(
 #[target_feature(enable = "avx2")]
 pub(in super::super) fn prefetch_block(head: &KvHeadInt8<'_>, head_dim: usize, block: usize, hint: Hint) {
     let (keys, values) = (2 * panel_bytes(Dtype::Int8, head_dim), value_block_bytes(head_dim));
-    prefetch(hint, head.keys.as_ptr(), block * keys, keys);
-    prefetch(hint, head.values.as_ptr(), block * values, values);
+    prefetch(hint.soon(), head.keys.as_ptr(), block * keys, keys);
+    prefetch(hint.soon(), head.values.as_ptr(), block * values, values);
 }
 
 /// The scales of the values of a block.
