@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
 END = "<|endoftext|>"
-TEMPERATURE = 0.5  # recommended: so small a model loses its thread above it
+TEMPERATURE = 0.6  # recommended: so small a model repeats itself below it, and loses its thread above
 CONTEXT = 256
 WARMUP = 0.03
 
