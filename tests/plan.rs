@@ -101,7 +101,7 @@ fn proposals_run_at_every_size() {
 #[test]
 fn a_smaller_cache_is_proposed_where_it_would_fit() {
     let generate = |more: &[&str]| {
-        let common = ["generate", "-q", "-n", "4", "-t", "1", "--ctx", "256", "--max-memory", "3200k", "Once"];
+        let common = ["generate", "-q", "-n", "4", "-t", "1", "--ctx", "256", "--max-memory", "4000k", "Once"];
         whit().args(common).args(more).output().expect("whit starts")
     };
     let told = String::from_utf8_lossy(&generate(&[]).stderr).into_owned();

@@ -328,7 +328,7 @@ fn what_cannot_be_shown_is_refused() {
     let long = "the ".repeat(150);
     refused(&["attend", &long], "can be drawn");
     refused(&["attend", TEXT, "-l", "6", "-H", "0"], "layer: 6 is not among 0 to 5");
-    refused(&["attend", TEXT, "-l", "0", "-H", "4"], "head: 4 is not among 0 to 3");
+    refused(&["attend", TEXT, "-l", "0", "-H", "5"], "head: 5 is not among 0 to 4");
     refused(&["attend", TEXT, "-l", "0"], "--head");
     refused(&["next", TEXT, "--temp", "-1"], "temp: -1");
     refused(&["next"], "no text is given");

@@ -101,8 +101,8 @@ mod tests {
         let file = model.file();
         let options = SessionOptions { context_length: 256, ..SessionOptions::default() };
         let plan = MemoryPlan::new(&model, file.file_bytes(), options, 1, 1);
-        // 6 layers of keys and values, 128 halves a position.
-        assert_eq!((plan.kv, plan.mapped, plan.reserved), (6 * 2 * 128 * 2 * 256, bytes.len() as u64, 0));
+        // 6 layers of keys and values, 160 halves a position.
+        assert_eq!((plan.kv, plan.mapped, plan.reserved), (6 * 2 * 160 * 2 * 256, bytes.len() as u64, 0));
         let two = MemoryPlan::new(&model, file.file_bytes(), options, 2, 3);
         assert_eq!((two.kv, two.stacks), (2 * plan.kv, 3 * plan.stacks));
         assert_eq!(two.stacks - plan.stacks + two.reserved, 2 * STACK_BYTES as u64);
