@@ -70,15 +70,14 @@ impl Cpu {
 /// Zen 5.
 const ZEN_5: u32 = 0x1a;
 
-/// What suits the kernels `name` on `cpu`. Other kernels than those of x86 leave reading ahead to the CPU, which finds their
-/// plain streams by itself.
+/// What suits the kernels `name` on `cpu`. Plain Rust, and kernels of other CPUs than x86's, leave reading ahead to the CPU, which
+/// finds their plain streams by itself. A backend of x86 that is not named gets what suits its CPU.
 fn suited(cpu: &Cpu, name: &str) -> Hint {
     match (&cpu.maker, cpu.family, name) {
-        (b"GenuineIntel", _, "avx2" | "avxvnni" | "avx512") => Hint::L1,
+        (_, _, "scalar") | ([0, ..], _, _) => Hint::None,
         (b"AuthenticAMD", ..ZEN_5, "avx512") => Hint::L2,
-        (b"AuthenticAMD", _, "avx2" | "avxvnni" | "avx512") => Hint::NonTemporal,
-        (_, _, "avx2" | "avxvnni" | "avx512") => Hint::L1,
-        _ => Hint::None,
+        (b"AuthenticAMD", _, _) => Hint::NonTemporal,
+        _ => Hint::L1,
     }
 }
 
@@ -99,7 +98,7 @@ mod tests {
             assert_eq!(suited(&intel, name), Hint::L1);
         }
         assert_eq!(suited(&zen, "avx2"), Hint::NonTemporal);
-        assert_eq!(suited(&intel, "neon"), Hint::None);
+        assert_eq!(suited(&Cpu { maker: [0; 12], family: 0 }, "neon"), Hint::None);
     }
 
     #[test]
