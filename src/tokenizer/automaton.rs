@@ -19,8 +19,9 @@ pub(super) const MATCHED: u16 = 1 << 15;
 pub(super) const ASCII: usize = 128;
 /// Bits of a range entry that hold the class; the first character of the range is above.
 pub(super) const CLASS_BITS: u32 = 8;
-/// Every so many characters read in vain, the state is noted: from there nothing will be found the next time either.
-const NOTE_EVERY: usize = 64;
+/// Where a text passes a multiple of so many bytes, a state that was read on from in vain is noted, and looked for: from there
+/// nothing will be found the next time either.
+const MILESTONE: usize = 64;
 
 /// A compiled pattern, borrowed from a section.
 #[derive(Debug, Clone, Copy)]
@@ -139,7 +140,8 @@ impl Matches<'_, '_> {
     fn end(&mut self, start: usize) -> Option<usize> {
         let (mut state, mut found) = (START, None);
         let mut vain: Vec<(usize, u16)> = Vec::new();
-        let mut read = 0;
+        // The character before this one, from the second on that was read in vain.
+        let mut before = None;
         for (at, c) in self.text[start..].char_indices().map(|(at, c)| (start + at, c)) {
             #[cfg(test)]
             {
@@ -147,18 +149,18 @@ impl Matches<'_, '_> {
             }
             let (next, matched) = self.automaton.transition(state, self.automaton.class(c));
             if matched && at > start {
-                (found, read) = (Some(at), 0);
+                (found, before) = (Some(at), None);
                 vain.clear();
             }
-            if next == 0 || (read > 0 && self.barren.contains(&(at, state))) {
+            let noted = before.is_some_and(|before| at / MILESTONE > before / MILESTONE);
+            if next == 0 || (noted && self.barren.contains(&(at, state))) {
                 self.barren.extend(vain);
                 return found;
             }
-            if read % NOTE_EVERY == NOTE_EVERY - 1 {
+            if noted {
                 vain.push((at, state));
             }
-            state = next;
-            read += 1;
+            (state, before) = (next, Some(at));
         }
         if self.automaton.transition(state, self.automaton.n_classes).1 {
             return Some(self.text.len());

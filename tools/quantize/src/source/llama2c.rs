@@ -213,7 +213,30 @@ fn parts(header: &Header) -> Vec<Part> {
     out
 }
 
+/// The bytes of the file that a header describes.
+fn length(header: &Header, parts: &[Part]) -> u64 {
+    let values = |shape: &[u64]| shape.iter().product::<u64>();
+    let weights = parts.iter().map(|part| match part {
+        Part::One(_, shape) => values(shape),
+        Part::Layers(_, shape) => header.n_layers * values(shape),
+        Part::Skipped(n) => *n,
+    });
+    header.bytes + 4 * weights.sum::<u64>()
+}
+
+/// The tensors of a file of `file_bytes`, which are listed once the file is as long as its header says.
 fn tensors(header: &Header, file_bytes: u64) -> Result<(Vec<SourceTensor>, Vec<Location>)> {
+    let parts = parts(header);
+    let described = length(header, &parts);
+    if file_bytes < described {
+        let message = format!("the header describes {described} bytes, {} are missing", described - file_bytes);
+        let error = Error::data(message).field("length").at(file_bytes);
+        return Err(error.hint("the file is cut short: copy it again"));
+    }
+    if file_bytes > described {
+        let message = format!("the header describes {described} bytes, {} more follow", file_bytes - described);
+        return Err(Error::data(message).field("length").at(described).hint("is this a llama2.c checkpoint?"));
+    }
     let (mut tensors, mut locations) = (Vec::new(), Vec::new());
     let mut offset = header.bytes;
     let mut add = |name: String, shape: &[u64], offset: &mut u64| {
@@ -222,7 +245,7 @@ fn tensors(header: &Header, file_bytes: u64) -> Result<(Vec<SourceTensor>, Vec<L
         locations.push(Location { file: 0, offset: *offset, bytes, encoding: Encoding::F32, strides: None });
         *offset += bytes;
     };
-    for part in parts(header) {
+    for part in parts {
         match part {
             Part::One(name, shape) => add(name.to_string(), &shape, &mut offset),
             Part::Layers(name, shape) => {
@@ -233,15 +256,5 @@ fn tensors(header: &Header, file_bytes: u64) -> Result<(Vec<SourceTensor>, Vec<L
             Part::Skipped(values) => offset += 4 * values,
         }
     }
-    match file_bytes {
-        n if n < offset => {
-            let message = format!("the header describes {offset} bytes, {} are missing", offset - n);
-            Err(Error::data(message).field("length").at(n).hint("the file is cut short: copy it again"))
-        }
-        n if n > offset => {
-            let message = format!("the header describes {offset} bytes, {} more follow", n - offset);
-            Err(Error::data(message).field("length").at(offset).hint("is this a llama2.c checkpoint?"))
-        }
-        _ => Ok((tensors, locations)),
-    }
+    Ok((tensors, locations))
 }
