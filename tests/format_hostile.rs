@@ -98,7 +98,7 @@ const SECTIONS: &[Row] = &[
     ("M-22 right-to-left", |f| f.put(f.tensor(0) + 2, b"\xe2\x80\xae"), |f| f.tensor(0), "\\u{202e}"),
     ("M-22 line separator", |f| f.put(f.tensor(0) + 2, b"\xe2\x80\xa8"), |f| f.tensor(0), "\\u{2028}"),
     ("M-22 same name", |f| f.put(f.tensor(3) + 2, b"n"), |f| f.tensor(3) + 2, "tensors 1 and 3"),
-    ("M-20 dtype", |f| f.put_u32(f.dtype(0), 3), |f| f.dtype(0), "dtype 3 is unknown"),
+    ("M-20 dtype", |f| f.put_u32(f.dtype(0), 99), |f| f.dtype(0), "dtype 99 is unknown"),
     ("M-20 dtype of a vector", |f| f.put_u32(f.dtype(1), 2), |f| f.dtype(1) + 8, "not allowed for a vector"),
     ("M-16 rank 0", |f| f.put_u32(f.dtype(0) + 4, 0), |f| f.dtype(0) + 4, "rank 0"),
     ("M-16 rank 3", |f| f.put_u32(f.dtype(0) + 4, 3), |f| f.dtype(0) + 4, "rank 3"),

@@ -4,14 +4,14 @@
 //! One operand of `dpbusd` is unsigned: it is w + 128, and each sum starts at -128 times the sum of the input's codes.
 
 use super::attention::{BLOCK, KvHeadInt8, Query, check_queries, quantize_queries};
-use super::avx2::{self, Codes, Int8Panel, add_group, line, prefetch, store_16, widen};
+use super::avx2::planes::{self, Head};
+use super::avx2::{self, Codes, add_group, line, prefetch, store_16, widen};
 use super::online_softmax::attend;
 use super::scalar::check_matmul;
-use super::x86::{self, Ahead, Closures, Unit};
-use super::{Group, Hint, PanelOut};
-use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
+use super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Unit};
+use super::{Group, Hint, PanelOut, Tokens};
+use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes};
 use core::arch::x86_64::*;
-use core::convert::identity;
 use core::hint::black_box;
 use core::ops::Range;
 
@@ -20,15 +20,16 @@ const TOKENS: usize = 8;
 /// The instructions: they multiply the weights plus 128, which flips one bit, with the inputs.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 2, Unpacked = &'a Codes, Sums = __m256i> {
+fn unit<'a>() -> impl Unit<'a, INT8_SCALES, INT8_CODES, 2, Unpacked = &'a Codes, Sums = __m256i> {
     Closures {
         prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
         ahead: |_| Ahead { matvec: 2048, matmul: 2048 },
-        unpack: identity::<&'a Codes>,
+        panel: Int8Panel::new,
+        unpack: |_: &(), codes: &'a Codes| codes,
         line: |codes: &&Codes, j, half| _mm256_xor_si256(line(codes, j, half), _mm256_set1_epi8(i8::MIN)),
         start: |x: &Group| _mm256_set1_epi32(-128 * x.sum),
         dot: |sums, w: __m256i, x| _mm256_dpbusd_avx_epi32(sums, w, _mm256_set1_epi32(x)),
-        widen: |scales: &[u8; 32]| widen(scales),
+        widen: |_: &(), scales: &[u8; INT8_SCALES]| widen(scales),
         add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
     }
 }
@@ -43,14 +44,64 @@ fn dots<const N: usize>(codes: &Codes, half: usize, x: [&Group; N]) -> [__m256i;
 /// Same as [`scalar::int8_matvec`](super::scalar::int8_matvec).
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], hint: Hint, out: &mut [f32]) {
-    x86::matvec::<1, true, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, hint, out);
+    x86::matvec::<1, true, _, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, hint, out);
 }
 
 /// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul).
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], hint: Hint, out: &mut [PanelOut]) {
     check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
-    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, hint, out);
+    x86::matmul::<TOKENS, _, _, _>(&unit(), panel, cols, x, hint, out);
+}
+
+/// The instructions for planes: of q4 the levels plus 128, of q5 the values plus 16, of q6 plus 32, which a token's sum starts below 0
+/// by.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+fn planes_unit<'a, const BITS: usize, const CODES: usize>() -> impl Unit<'a, PANEL_ROWS, CODES, 2> {
+    let offset = if BITS == 4 { -128 } else { -1 << (BITS - 1) };
+    Closures {
+        prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
+        ahead: |_| Ahead { matvec: 2048, matmul: 2048 },
+        panel: |bytes, cols| planes::panel::<CODES>(bytes, cols),
+        unpack: |head: &Head, planes: &'a [u8; CODES]| {
+            (_mm256_xor_si256(head.levels, _mm256_set1_epi8(i8::MIN)), planes)
+        },
+        line: |(levels, planes): &(__m256i, &[u8; CODES]), j, half| {
+            let codes = planes::codes::<BITS>(*planes, j, half);
+            if BITS == 4 { _mm256_shuffle_epi8(*levels, codes) } else { codes }
+        },
+        start: move |x: &Group| _mm256_set1_epi32(offset * x.sum),
+        dot: |sums, w: __m256i, x| _mm256_dpbusd_avx_epi32(sums, w, _mm256_set1_epi32(x)),
+        widen: |head: &Head, scales: &[u8; PANEL_ROWS]| planes::widen(head, scales),
+        add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
+    }
+}
+
+/// Same as [`scalar`](super::scalar)'s product of one token with weights of `BITS` bits.
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+pub(super) fn planes_matvec<const BITS: usize, const CODES: usize>(
+    dtype: Dtype,
+    panels: &[u8],
+    x: &Tokens<'_>,
+    hint: Hint,
+    out: &mut [f32],
+) {
+    let (unit, bytes) = (planes_unit::<BITS, CODES>(), panel_bytes(dtype, x.cols));
+    x86::matvec::<1, true, _, _, _>(&unit, panels, bytes, x.cols, x.groups, hint, out);
+}
+
+/// Same as [`scalar`](super::scalar)'s product of some tokens with weights of `BITS` bits.
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+pub(super) fn planes_matmul<const BITS: usize, const CODES: usize>(
+    dtype: Dtype,
+    panel: &[u8],
+    x: &Tokens<'_>,
+    hint: Hint,
+    out: &mut [PanelOut],
+) {
+    check_matmul(dtype, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
+    x86::matmul::<TOKENS, _, _, _>(&planes_unit::<BITS, CODES>(), panel, x.cols, x.groups, hint, out);
 }
 
 /// Same as [`scalar::attend_int8`](super::scalar::attend_int8).

@@ -7,7 +7,8 @@ use super::math::exp;
 use super::rows;
 #[cfg(not(feature = "std"))]
 use super::soft::Soft;
-use super::{Group, PanelOut, ProductTable, Products, TILE};
+use super::{Group, PanelOut, ProductTable, Products, TILE, Tokens};
+use crate::quant::planes::{self, Codes, Head};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 use core::borrow::Borrow;
 use core::convert::identity;
@@ -79,6 +80,25 @@ pub fn quantize(x: &[f32], cols: usize, out: &mut [Group]) {
     }
 }
 
+/// The products of a format of [`planes`] with codes of so many bits.
+macro_rules! planes_products {
+    ($dtype:expr, $bits:literal) => {
+        Products {
+            matvec: |panels, x, _, out| {
+                let bytes = panel_bytes($dtype, x.cols);
+                check_matvec(panels, bytes, out);
+                for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
+                    planes_matmul::<$bits, { planes::group_bytes($bits) }>(panel, x, core::slice::from_mut(out));
+                }
+            },
+            matmul: |panel, x, _, out| {
+                check_matmul($dtype, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
+                planes_matmul::<$bits, { planes::group_bytes($bits) }>(panel, x, out);
+            },
+        }
+    };
+}
+
 /// The products of each weight format, in the order of [`Dtype::ALL`].
 pub const PRODUCTS: ProductTable = ProductTable([
     Products {
@@ -93,6 +113,9 @@ pub const PRODUCTS: ProductTable = ProductTable([
         matvec: |panels, x, _, out| int8_matvec(panels, x.cols, x.groups, out),
         matmul: |panel, x, _, out| int8_matmul(panel, x.cols, x.groups, out),
     },
+    planes_products!(Dtype::Q4, 4),
+    planes_products!(Dtype::Q5, 5),
+    planes_products!(Dtype::Q6, 6),
 ]);
 
 /// Product of consecutive int8 `panels` with one token `x` (groups): `out` (panels * 16).
@@ -107,30 +130,36 @@ pub fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
 /// Product of one int8 `panel` with the n tokens of `x` (groups, n): `out` (n, 16).
 pub fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
     check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
-    group_matmul(panel, cols, x, out, identity::<&Codes>);
+    let (scales, codes) = panel.split_at(scale_bytes(cols));
+    let scales = scales.as_chunks::<{ PANEL_ROWS * 2 }>().0;
+    group_matmul(codes.as_chunks().0, scales, x, out, identity::<&Codes>, |scales| {
+        core::array::from_fn(|r| read_f16(scales, r))
+    });
 }
 
-/// The codes of one group of 16 rows, `[8][16][4] i8`.
-type Codes = [u8; PANEL_ROWS * GROUP_SIZE];
+/// Product of one panel of planes of `BYTES` bytes a group, of codes of `BITS` bits, with the n tokens of `x`: `out` (n, 16).
+fn planes_matmul<const BITS: usize, const BYTES: usize>(panel: &[u8], x: &Tokens<'_>, out: &mut [PanelOut]) {
+    let head = Head::read(panel);
+    let (scales, codes) = planes::parts::<BYTES>(panel, x.cols);
+    let unpack = |codes: &[u8; BYTES]| planes::values::<BITS>(&head, codes);
+    group_matmul(codes, scales, x.groups, out, unpack, |scales| scales.map(|byte| head.scale(byte)));
+}
 
-/// The products of one panel with the n tokens of `x` (groups, n), whatever the packing: a panel is scales, then `BYTES`
-/// bytes a group, of which `unpack` makes the codes.
+/// The products of one panel with the n tokens of `x` (groups, n), whatever the packing: of the bytes of a group `unpack` makes
+/// the codes and `widen` the scales.
 #[inline(always)]
-fn group_matmul<'a, const BYTES: usize, C: Borrow<Codes>>(
-    panel: &'a [u8],
-    cols: usize,
+fn group_matmul<'a, const BYTES: usize, const SCALES: usize, C: Borrow<Codes>>(
+    codes: &'a [[u8; BYTES]],
+    scales: &[[u8; SCALES]],
     x: &[Group],
     out: &mut [PanelOut],
     unpack: impl Fn(&'a [u8; BYTES]) -> C,
+    widen: impl Fn(&[u8; SCALES]) -> [f32; PANEL_ROWS],
 ) {
-    let (scales, codes) = panel.split_at(scale_bytes(cols));
-    let (codes, _) = codes.as_chunks();
-    let (scales, _) = scales.as_chunks::<{ PANEL_ROWS * 2 }>();
     let n = out.len();
     out.fill([0.0; PANEL_ROWS]);
     for ((codes, scales), x) in codes.iter().zip(scales).zip(x.chunks_exact(n)) {
-        let codes = unpack(codes);
-        let scales: [f32; PANEL_ROWS] = core::array::from_fn(|r| read_f16(scales, r));
+        let (codes, scales) = (unpack(codes), widen(scales));
         for (x, out) in x.iter().zip(out.iter_mut()) {
             let dots = int8_dots(codes.borrow(), &x.codes);
             for r in 0..PANEL_ROWS {

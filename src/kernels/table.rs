@@ -14,6 +14,8 @@ use super::{avx2, avx512, avxvnni};
 use super::{dotprod, i8mm, neon};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 use crate::quant::Dtype;
+#[cfg(target_arch = "x86_64")]
+use crate::quant::planes::group_bytes;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 use std::arch::is_aarch64_feature_detected;
 
@@ -55,12 +57,12 @@ pub(super) static SCALAR: Kernels = Kernels {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 macro_rules! entry {
     ($isa:ident::$kernel:ident($($argument:ident),*)) => { entry!(|$($argument),*| $isa::$kernel($($argument),*)) };
-    (|$($argument:ident),*| $isa:ident::$kernel:ident($($value:expr),*)) => {
+    (|$($argument:ident),*| $isa:ident::$kernel:ident $(<$($size:tt),*>)? ($($value:expr),*)) => {
         |$($argument),*| {
             // SAFETY: a function is unsafe only because of the CPU features that it enables or asks for. BACKENDS lists
             // all of them beside its table. A table other than SCALAR is reached only through BACKENDS, and `available`
             // and `by_name`, which read it, return a table only where this CPU has every feature in its list.
-            unsafe { $isa::$kernel($($value),*) }
+            unsafe { $isa::$kernel $(::<$($size),*>)? ($($value),*) }
         }
     };
     // A row of products, by the form of inputs that its format wants.
@@ -82,6 +84,13 @@ macro_rules! entry {
             matmul: entry!(|panel, x, hint, out| $isa::$matmul(panel, x.cols, x.groups, hint, out)),
         }
     };
+    // Of planes of so many bits.
+    (planes hint: $isa:ident, $dtype:expr, $bits:literal) => {
+        Products {
+            matvec: entry!(|panels, x, hint, out| $isa::planes_matvec<$bits, { group_bytes($bits) }>($dtype, panels, x, hint, out)),
+            matmul: entry!(|panel, x, hint, out| $isa::planes_matmul<$bits, { group_bytes($bits) }>($dtype, panel, x, hint, out)),
+        }
+    };
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -95,7 +104,10 @@ static AVX2: Kernels = Kernels {
         .products
         .with(Dtype::F32, entry!(floats: avx2::f32_matvec, f32_matmul))
         .with(Dtype::F16, entry!(floats: avx2::f16_matvec, f16_matmul))
-        .with(Dtype::Int8, entry!(groups hint: avx2::int8_matvec, int8_matmul)),
+        .with(Dtype::Int8, entry!(groups hint: avx2::int8_matvec, int8_matmul))
+        .with(Dtype::Q4, entry!(planes hint: avx2, Dtype::Q4, 4))
+        .with(Dtype::Q5, entry!(planes hint: avx2, Dtype::Q5, 5))
+        .with(Dtype::Q6, entry!(planes hint: avx2, Dtype::Q6, 6)),
     attend_f16: entry!(avx2::attend_f16(queries, head, hint)),
     attend_f32: entry!(avx2::attend_f32(queries, head, hint)),
     attend_int8: entry!(avx2::attend_int8(queries, head, hint)),
@@ -116,7 +128,12 @@ static AVXVNNI_PEAKS: Peaks =
 #[cfg(target_arch = "x86_64")]
 static AVXVNNI: Kernels = Kernels {
     name: "avxvnni",
-    products: AVX2.products.with(Dtype::Int8, entry!(groups hint: avxvnni::int8_matvec, int8_matmul)),
+    products: AVX2
+        .products
+        .with(Dtype::Int8, entry!(groups hint: avxvnni::int8_matvec, int8_matmul))
+        .with(Dtype::Q4, entry!(planes hint: avxvnni, Dtype::Q4, 4))
+        .with(Dtype::Q5, entry!(planes hint: avxvnni, Dtype::Q5, 5))
+        .with(Dtype::Q6, entry!(planes hint: avxvnni, Dtype::Q6, 6)),
     attend_int8: entry!(avxvnni::attend_int8(queries, head, hint)),
     peaks: &AVXVNNI_PEAKS,
     ..AVX2
@@ -133,7 +150,10 @@ static AVX512: Kernels = Kernels {
         .products
         .with(Dtype::F32, entry!(floats: avx512::f32_matvec, f32_matmul))
         .with(Dtype::F16, entry!(floats: avx512::f16_matvec, f16_matmul))
-        .with(Dtype::Int8, entry!(groups hint: avx512::int8_matvec, int8_matmul)),
+        .with(Dtype::Int8, entry!(groups hint: avx512::int8_matvec, int8_matmul))
+        .with(Dtype::Q4, entry!(planes hint: avx512, Dtype::Q4, 4))
+        .with(Dtype::Q5, entry!(planes hint: avx512, Dtype::Q5, 5))
+        .with(Dtype::Q6, entry!(planes hint: avx512, Dtype::Q6, 6)),
     attend_f16: entry!(avx512::attend_f16(queries, head, hint)),
     attend_f32: entry!(avx512::attend_f32(queries, head, hint)),
     attend_int8: entry!(avx512::attend_int8(queries, head, hint)),

@@ -10,18 +10,27 @@ use bytemuck::{Pod, Zeroable, bytes_of, cast_slice, cast_slice_mut, must_cast, m
 /// Lines of a group: 4 columns of 16 rows each.
 const LINES: usize = GROUP_SIZE / 4;
 
-/// The scales and codes of a panel by group; `BYTES` are those of the codes of a group.
-pub(super) struct Panel<'a, const BYTES: usize> {
-    pub(super) scales: &'a [[u8; PANEL_ROWS * 2]],
-    pub(super) codes: &'a [[u8; BYTES]],
+/// Bytes of the scales of a group of int8.
+pub(super) const INT8_SCALES: usize = PANEL_ROWS * 2;
+/// Bytes of the codes of a group of int8.
+pub(super) const INT8_CODES: usize = PANEL_ROWS * GROUP_SIZE;
+
+/// A panel: what its groups share, and by group `SCALES` bytes of scales and `CODES` of codes.
+pub(super) struct Panel<'a, Head, const SCALES: usize, const CODES: usize> {
+    pub(super) head: Head,
+    pub(super) scales: &'a [[u8; SCALES]],
+    pub(super) codes: &'a [[u8; CODES]],
 }
 
-impl<'a, const BYTES: usize> Panel<'a, BYTES> {
+/// A panel of int8.
+pub(super) type Int8Panel<'a> = Panel<'a, (), INT8_SCALES, INT8_CODES>;
+
+impl<'a> Int8Panel<'a> {
     #[inline(always)]
     pub(super) fn new(panel: &'a [u8], cols: usize) -> Self {
         let (scales, codes) = panel.split_at(scale_bytes(cols));
         let n = groups(cols);
-        Panel { scales: &scales.as_chunks().0[..n], codes: &codes.as_chunks().0[..n] }
+        Panel { head: (), scales: &scales.as_chunks().0[..n], codes: &codes.as_chunks().0[..n] }
     }
 }
 
@@ -33,8 +42,11 @@ pub(super) struct Ahead {
     pub(super) matmul: usize,
 }
 
-/// The instructions of a backend for one packing of codes, `BYTES` a group. A register holds `16 / PARTS` rows of a panel.
-pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
+/// The instructions of a backend for one packing: `SCALES` bytes of scales a group and `CODES` of codes. A register holds
+/// `16 / PARTS` rows of a panel.
+pub(super) trait Unit<'a, const SCALES: usize, const CODES: usize, const PARTS: usize> {
+    /// What the groups of a panel share.
+    type Head;
     /// The codes of a group, read once for all tokens.
     type Unpacked;
     /// 4 columns of the rows of a part.
@@ -49,8 +61,10 @@ pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
     fn prefetch(&self, hint: Hint, start: *const u8, distance: usize, bytes: usize);
     /// The distances that suit these instructions and a hint.
     fn ahead(&self, hint: Hint) -> Ahead;
+    /// A panel of `cols` columns.
+    fn panel(&self, panel: &'a [u8], cols: usize) -> Panel<'a, Self::Head, SCALES, CODES>;
     /// The codes of a group in the form that [`line`](Self::line) reads.
-    fn unpack(&self, codes: &'a [u8; BYTES]) -> Self::Unpacked;
+    fn unpack(&self, head: &Self::Head, codes: &'a [u8; CODES]) -> Self::Unpacked;
     /// The columns `4 j .. 4 j + 4` of the rows of `part`.
     fn line(&self, unpacked: &Self::Unpacked, j: usize, part: usize) -> Self::Line;
     /// The sums of a token before its products.
@@ -58,15 +72,16 @@ pub(super) trait Unit<'a, const BYTES: usize, const PARTS: usize> {
     /// The sums plus the products of `w` with the 4 codes in `x`.
     fn dot(&self, sums: Self::Sums, w: Self::Line, x: i32) -> Self::Sums;
     /// The scales of the rows by parts.
-    fn widen(&self, scales: &[u8; PANEL_ROWS * 2]) -> [Self::Floats; PARTS];
+    fn widen(&self, head: &Self::Head, scales: &[u8; SCALES]) -> [Self::Floats; PARTS];
     /// `sums + dots * (scales * scale)`, each step rounded.
     fn add(&self, sums: Self::Floats, dots: Self::Sums, scales: Self::Floats, scale: f32) -> Self::Floats;
 }
 
 /// A [`Unit`] of closures. A backend makes them in a function with its target features, so that they have these too.
-pub(super) struct Closures<Prefetch, Distances, Unpack, Line, Start, Dot, Widen, Add> {
+pub(super) struct Closures<Prefetch, Distances, Panels, Unpack, Line, Start, Dot, Widen, Add> {
     pub(super) prefetch: Prefetch,
     pub(super) ahead: Distances,
+    pub(super) panel: Panels,
     pub(super) unpack: Unpack,
     pub(super) line: Line,
     pub(super) start: Start,
@@ -75,21 +90,41 @@ pub(super) struct Closures<Prefetch, Distances, Unpack, Line, Start, Dot, Widen,
     pub(super) add: Add,
 }
 
-impl<'a, const BYTES: usize, const PARTS: usize, U, W, D, F, Prefetch, Distances, Unpack, Line, Start, Dot, Widen, Add>
-    Unit<'a, BYTES, PARTS> for Closures<Prefetch, Distances, Unpack, Line, Start, Dot, Widen, Add>
+impl<
+    'a,
+    const SCALES: usize,
+    const CODES: usize,
+    const PARTS: usize,
+    H,
+    U,
+    W,
+    D,
+    F,
+    Prefetch,
+    Distances,
+    Panels,
+    Unpack,
+    Line,
+    Start,
+    Dot,
+    Widen,
+    Add,
+> Unit<'a, SCALES, CODES, PARTS> for Closures<Prefetch, Distances, Panels, Unpack, Line, Start, Dot, Widen, Add>
 where
     Prefetch: Fn(Hint, *const u8, usize, usize),
     Distances: Fn(Hint) -> Ahead,
-    Unpack: Fn(&'a [u8; BYTES]) -> U,
+    Panels: Fn(&'a [u8], usize) -> Panel<'a, H, SCALES, CODES>,
+    Unpack: Fn(&H, &'a [u8; CODES]) -> U,
     Line: Fn(&U, usize, usize) -> W,
     Start: Fn(&Group) -> D,
     Dot: Fn(D, W, i32) -> D,
-    Widen: Fn(&[u8; PANEL_ROWS * 2]) -> [F; PARTS],
+    Widen: Fn(&H, &[u8; SCALES]) -> [F; PARTS],
     Add: Fn(F, D, F, f32) -> F,
     W: Copy,
     D: Pod,
     F: Pod,
 {
+    type Head = H;
     type Unpacked = U;
     type Line = W;
     type Sums = D;
@@ -106,8 +141,13 @@ where
     }
 
     #[inline(always)]
-    fn unpack(&self, codes: &'a [u8; BYTES]) -> U {
-        (self.unpack)(codes)
+    fn panel(&self, panel: &'a [u8], cols: usize) -> Panel<'a, H, SCALES, CODES> {
+        (self.panel)(panel, cols)
+    }
+
+    #[inline(always)]
+    fn unpack(&self, head: &H, codes: &'a [u8; CODES]) -> U {
+        (self.unpack)(head, codes)
     }
 
     #[inline(always)]
@@ -126,8 +166,8 @@ where
     }
 
     #[inline(always)]
-    fn widen(&self, scales: &[u8; PANEL_ROWS * 2]) -> [F; PARTS] {
-        (self.widen)(scales)
+    fn widen(&self, head: &H, scales: &[u8; SCALES]) -> [F; PARTS] {
+        (self.widen)(head, scales)
     }
 
     #[inline(always)]
@@ -142,8 +182,15 @@ where
 /// the group sooner. Where a register holds all rows, in one part, the order is the same, and `BY_PART` only picks the inner
 /// loop.
 #[inline(always)]
-pub(super) fn matvec<'a, const STREAMS: usize, const BY_PART: bool, const BYTES: usize, const PARTS: usize>(
-    unit: &impl Unit<'a, BYTES, PARTS>,
+pub(super) fn matvec<
+    'a,
+    const STREAMS: usize,
+    const BY_PART: bool,
+    const SCALES: usize,
+    const CODES: usize,
+    const PARTS: usize,
+>(
+    unit: &impl Unit<'a, SCALES, CODES, PARTS>,
     panels: &'a [u8],
     bytes: usize,
     cols: usize,
@@ -155,19 +202,19 @@ pub(super) fn matvec<'a, const STREAMS: usize, const BY_PART: bool, const BYTES:
     assert_eq!(x.len(), groups(cols), "groups of {cols} columns");
     // A copy of the loops for each hint: what is asked within them, or a distance in a register, takes a tenth of the speed.
     match hint {
-        Hint::None => all::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, Hint::None, out),
+        Hint::None => all::<STREAMS, BY_PART, SCALES, CODES, PARTS>(unit, panels, bytes, cols, x, Hint::None, out),
         Hint::NonTemporal => {
-            all::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, Hint::NonTemporal, out)
+            all::<STREAMS, BY_PART, SCALES, CODES, PARTS>(unit, panels, bytes, cols, x, Hint::NonTemporal, out)
         }
-        Hint::L1 => all::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, Hint::L1, out),
-        Hint::L2 => all::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, Hint::L2, out),
+        Hint::L1 => all::<STREAMS, BY_PART, SCALES, CODES, PARTS>(unit, panels, bytes, cols, x, Hint::L1, out),
+        Hint::L2 => all::<STREAMS, BY_PART, SCALES, CODES, PARTS>(unit, panels, bytes, cols, x, Hint::L2, out),
     }
 }
 
 /// All panels, `STREAMS` side by side as long as there are so many.
 #[inline(always)]
-fn all<'a, const STREAMS: usize, const BY_PART: bool, const BYTES: usize, const PARTS: usize>(
-    unit: &impl Unit<'a, BYTES, PARTS>,
+fn all<'a, const STREAMS: usize, const BY_PART: bool, const SCALES: usize, const CODES: usize, const PARTS: usize>(
+    unit: &impl Unit<'a, SCALES, CODES, PARTS>,
     panels: &'a [u8],
     bytes: usize,
     cols: usize,
@@ -178,10 +225,18 @@ fn all<'a, const STREAMS: usize, const BY_PART: bool, const BYTES: usize, const 
     let out = out.as_chunks_mut::<PANEL_ROWS>().0;
     for (panels, out) in panels.chunks(STREAMS * bytes).zip(out.chunks_mut(STREAMS)) {
         if out.len() == STREAMS {
-            streams::<STREAMS, BY_PART, BYTES, PARTS>(unit, panels, bytes, cols, x, hint, out);
+            streams::<STREAMS, BY_PART, SCALES, CODES, PARTS>(unit, panels, bytes, cols, x, hint, out);
         } else {
             for (panel, out) in panels.chunks_exact(bytes).zip(out) {
-                streams::<1, BY_PART, BYTES, PARTS>(unit, panel, bytes, cols, x, hint, core::slice::from_mut(out));
+                streams::<1, BY_PART, SCALES, CODES, PARTS>(
+                    unit,
+                    panel,
+                    bytes,
+                    cols,
+                    x,
+                    hint,
+                    core::slice::from_mut(out),
+                );
             }
         }
     }
@@ -189,8 +244,8 @@ fn all<'a, const STREAMS: usize, const BY_PART: bool, const BYTES: usize, const 
 
 /// `P` panels side by side, one token.
 #[inline(always)]
-fn streams<'a, const P: usize, const BY_PART: bool, const BYTES: usize, const PARTS: usize>(
-    unit: &impl Unit<'a, BYTES, PARTS>,
+fn streams<'a, const P: usize, const BY_PART: bool, const SCALES: usize, const CODES: usize, const PARTS: usize>(
+    unit: &impl Unit<'a, SCALES, CODES, PARTS>,
     panels: &'a [u8],
     bytes: usize,
     cols: usize,
@@ -198,17 +253,17 @@ fn streams<'a, const P: usize, const BY_PART: bool, const BYTES: usize, const PA
     hint: Hint,
     out: &mut [PanelOut],
 ) {
-    let panels: [Panel<'a, BYTES>; P] = core::array::from_fn(|p| Panel::new(&panels[p * bytes..][..bytes], cols));
+    let panels: [_; P] = core::array::from_fn(|p| unit.panel(&panels[p * bytes..][..bytes], cols));
     let mut sums = [[Zeroable::zeroed(); PARTS]; P];
     for panel in &panels {
         // The groups prefetch at a fixed distance and so would skip as many bytes as the scales before them have.
-        unit.prefetch(hint, panel.scales.as_ptr().cast(), unit.ahead(hint).matvec, scale_bytes(cols));
+        unit.prefetch(hint, panel.scales.as_ptr().cast(), unit.ahead(hint).matvec, SCALES * x.len());
     }
     for (g, x) in x.iter().enumerate() {
         for (panel, sums) in panels.iter().zip(&mut sums) {
             let codes = &panel.codes[g];
-            unit.prefetch(hint, codes.as_ptr(), unit.ahead(hint).matvec, BYTES);
-            let unpacked = unit.unpack(codes);
+            unit.prefetch(hint, codes.as_ptr(), unit.ahead(hint).matvec, CODES);
+            let unpacked = unit.unpack(&panel.head, codes);
             let mut products = [unit.start(x); PARTS];
             if BY_PART {
                 for (part, products) in products.iter_mut().enumerate() {
@@ -222,7 +277,7 @@ fn streams<'a, const P: usize, const BY_PART: bool, const BYTES: usize, const PA
                     }
                 }
             }
-            let scales = unit.widen(&panel.scales[g]);
+            let scales = unit.widen(&panel.head, &panel.scales[g]);
             for part in 0..PARTS {
                 sums[part] = unit.add(sums[part], products[part], scales[part], x.scale);
             }
@@ -245,8 +300,8 @@ pub(super) fn parts(n: usize, most: usize) -> impl Iterator<Item = core::ops::Ra
 /// [`Products::matmul`](super::Products::matmul) with at most `MOST` tokens at a time, 8 or 12, whose integer sums of a
 /// part stay in registers; the f32 sums stay in `out`, which lies in L1. The backend has checked the arguments.
 #[inline(always)]
-pub(super) fn matmul<'a, const MOST: usize, const BYTES: usize, const PARTS: usize>(
-    unit: &impl Unit<'a, BYTES, PARTS>,
+pub(super) fn matmul<'a, const MOST: usize, const SCALES: usize, const CODES: usize, const PARTS: usize>(
+    unit: &impl Unit<'a, SCALES, CODES, PARTS>,
     panel: &'a [u8],
     cols: usize,
     x: &[Group],
@@ -255,27 +310,27 @@ pub(super) fn matmul<'a, const MOST: usize, const BYTES: usize, const PARTS: usi
 ) {
     const { assert!(MOST == 8 || MOST == 12, "the numbers of tokens that the match has arms for") };
     let n = out.len();
-    let panel = Panel::new(panel, cols);
+    let panel = unit.panel(panel, cols);
     out.fill([0.0; PANEL_ROWS]);
     for ((codes, scales), x) in panel.codes.iter().zip(panel.scales).zip(x.chunks_exact(n)) {
         // Near the end of the panel this reaches into the next one.
-        unit.prefetch(hint, codes.as_ptr(), unit.ahead(hint).matmul, BYTES);
-        let (w, scales) = (unit.unpack(codes), unit.widen(scales));
+        unit.prefetch(hint, codes.as_ptr(), unit.ahead(hint).matmul, CODES);
+        let (w, scales) = (unit.unpack(&panel.head, codes), unit.widen(&panel.head, scales));
         for part in parts(n, MOST) {
             let (x, out) = (&x[part.clone()], &mut out[part]);
             match out.len() {
-                1 => add_products::<1, BYTES, PARTS, _>(unit, &w, scales, x, out),
-                2 => add_products::<2, BYTES, PARTS, _>(unit, &w, scales, x, out),
-                3 => add_products::<3, BYTES, PARTS, _>(unit, &w, scales, x, out),
-                4 => add_products::<4, BYTES, PARTS, _>(unit, &w, scales, x, out),
-                5 => add_products::<5, BYTES, PARTS, _>(unit, &w, scales, x, out),
-                6 => add_products::<6, BYTES, PARTS, _>(unit, &w, scales, x, out),
-                7 => add_products::<7, BYTES, PARTS, _>(unit, &w, scales, x, out),
-                8 if MOST > 8 => add_products::<8, BYTES, PARTS, _>(unit, &w, scales, x, out),
-                9 if MOST > 8 => add_products::<9, BYTES, PARTS, _>(unit, &w, scales, x, out),
-                10 if MOST > 8 => add_products::<10, BYTES, PARTS, _>(unit, &w, scales, x, out),
-                11 if MOST > 8 => add_products::<11, BYTES, PARTS, _>(unit, &w, scales, x, out),
-                _ => add_products::<MOST, BYTES, PARTS, _>(unit, &w, scales, x, out),
+                1 => add_products::<1, SCALES, CODES, PARTS, _>(unit, &w, scales, x, out),
+                2 => add_products::<2, SCALES, CODES, PARTS, _>(unit, &w, scales, x, out),
+                3 => add_products::<3, SCALES, CODES, PARTS, _>(unit, &w, scales, x, out),
+                4 => add_products::<4, SCALES, CODES, PARTS, _>(unit, &w, scales, x, out),
+                5 => add_products::<5, SCALES, CODES, PARTS, _>(unit, &w, scales, x, out),
+                6 => add_products::<6, SCALES, CODES, PARTS, _>(unit, &w, scales, x, out),
+                7 => add_products::<7, SCALES, CODES, PARTS, _>(unit, &w, scales, x, out),
+                8 if MOST > 8 => add_products::<8, SCALES, CODES, PARTS, _>(unit, &w, scales, x, out),
+                9 if MOST > 8 => add_products::<9, SCALES, CODES, PARTS, _>(unit, &w, scales, x, out),
+                10 if MOST > 8 => add_products::<10, SCALES, CODES, PARTS, _>(unit, &w, scales, x, out),
+                11 if MOST > 8 => add_products::<11, SCALES, CODES, PARTS, _>(unit, &w, scales, x, out),
+                _ => add_products::<MOST, SCALES, CODES, PARTS, _>(unit, &w, scales, x, out),
             }
         }
     }
@@ -283,7 +338,14 @@ pub(super) fn matmul<'a, const MOST: usize, const BYTES: usize, const PARTS: usi
 
 /// Adds the products of one group with each of N tokens to `out`.
 #[inline(always)]
-fn add_products<'a, const N: usize, const BYTES: usize, const PARTS: usize, U: Unit<'a, BYTES, PARTS>>(
+fn add_products<
+    'a,
+    const N: usize,
+    const SCALES: usize,
+    const CODES: usize,
+    const PARTS: usize,
+    U: Unit<'a, SCALES, CODES, PARTS>,
+>(
     unit: &U,
     unpacked: &U::Unpacked,
     scales: [U::Floats; PARTS],
@@ -292,7 +354,7 @@ fn add_products<'a, const N: usize, const BYTES: usize, const PARTS: usize, U: U
 ) {
     let (x, out): (&[Group; N], &mut [PanelOut; N]) = (x.try_into().expect("N"), out.try_into().expect("N"));
     for (part, scales) in scales.into_iter().enumerate() {
-        let dots = dots::<N, BYTES, PARTS, U>(unit, unpacked, part, x.each_ref());
+        let dots = dots::<N, SCALES, CODES, PARTS, U>(unit, unpacked, part, x.each_ref());
         for t in 0..N {
             let out = &mut out[t][part * (PANEL_ROWS / PARTS)..][..PANEL_ROWS / PARTS];
             let sums = unit.add(pod_read_unaligned(cast_slice(out)), dots[t], scales, x[t].scale);
@@ -303,7 +365,14 @@ fn add_products<'a, const N: usize, const BYTES: usize, const PARTS: usize, U: U
 
 /// The exact dot products of the rows of `part` of a group with each of N tokens.
 #[inline(always)]
-pub(super) fn dots<'a, const N: usize, const BYTES: usize, const PARTS: usize, U: Unit<'a, BYTES, PARTS>>(
+pub(super) fn dots<
+    'a,
+    const N: usize,
+    const SCALES: usize,
+    const CODES: usize,
+    const PARTS: usize,
+    U: Unit<'a, SCALES, CODES, PARTS>,
+>(
     unit: &U,
     unpacked: &U::Unpacked,
     part: usize,

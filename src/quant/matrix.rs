@@ -153,6 +153,9 @@ mod tests {
                     Dtype::F32 => 0.0,
                     Dtype::F16 => 1.0 / 2048.0,
                     Dtype::Int8 => 1.0 / 100.0,
+                    Dtype::Q6 => 1.0 / 30.0,
+                    Dtype::Q5 => 1.0 / 15.0,
+                    Dtype::Q4 => 1.0 / 5.0,
                 };
                 for r in 0..rows {
                     matrix.read_row(r, &mut row);

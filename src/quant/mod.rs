@@ -8,6 +8,7 @@
 //! | f32 | `[cols][16] f32` |
 //! | fp16 | `[cols][16] f16`, rounded up to 64 bytes |
 //! | int8 | `[groups][16] f16` scales, rounded up to 64 bytes, then `[groups][8][16][4] i8` codes |
+//! | q4, q5, q6 | a head of 32 bytes and `[groups][16] u8` scales, rounded up to 64 bytes, then `[groups][4, 5, 6][16][4] u8` planes |
 //!
 //! Each format is a file of this folder that holds its layout as code: see [`Format`]. All values are little-endian.
 
@@ -17,6 +18,10 @@ mod format;
 mod int8;
 mod layout;
 mod matrix;
+pub(crate) mod planes;
+mod q4;
+mod q5;
+mod q6;
 
 pub use format::{Format, Inputs};
 pub use layout::{ALIGNMENT, GROUP_SIZE, PANEL_ROWS, groups, scale_bytes};
@@ -31,11 +36,17 @@ pub enum Dtype {
     F16 = 1,
     /// 8-bit integers in groups of 32 along the columns, one f16 scale per row and group.
     Int8 = 2,
+    /// 4-bit numbers of 16 levels, in groups of 32 along the columns, one byte of scale per row and group.
+    Q4 = 3,
+    /// 5-bit integers, scaled as [`Q4`](Self::Q4).
+    Q5 = 4,
+    /// 6-bit integers, scaled as [`Q4`](Self::Q4).
+    Q6 = 5,
 }
 
 impl Dtype {
     /// All dtypes in the order of their codes, which are 0, 1, 2 and so on without a gap.
-    pub const ALL: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Int8];
+    pub const ALL: [Dtype; 6] = [Dtype::F32, Dtype::F16, Dtype::Int8, Dtype::Q4, Dtype::Q5, Dtype::Q6];
 
     /// What the format says about itself.
     pub fn format(self) -> &'static Format {
@@ -43,6 +54,9 @@ impl Dtype {
             Dtype::F32 => &float32::FORMAT,
             Dtype::F16 => &float16::FORMAT,
             Dtype::Int8 => &int8::FORMAT,
+            Dtype::Q4 => &q4::FORMAT,
+            Dtype::Q5 => &q5::FORMAT,
+            Dtype::Q6 => &q6::FORMAT,
         }
     }
 

@@ -79,6 +79,20 @@ impl Random {
                             .extend(bits.map(|b| if extreme { [0x80, 0x7f, 0x81, 0][usize::from(b % 4)] } else { b }));
                     }
                 }
+                Dtype::Q4 | Dtype::Q5 | Dtype::Q6 => {
+                    let extreme = self.below(3) == 0;
+                    let bytes = panel_bytes(dtype, cols);
+                    while panels.len() < start + bytes {
+                        panels.extend(self.bits().to_le_bytes().map(|b| if extreme { b & 0x88 } else { b }));
+                    }
+                    panels.truncate(start + bytes);
+                    if extreme {
+                        panels[start..start + 16].copy_from_slice(&self.pick(&[[0x80; 16], [0x7f; 16]]));
+                    }
+                    if !wild {
+                        panels[start + 16] = 100 + self.below(40) as u8;
+                    }
+                }
                 Dtype::F16 => {
                     for _ in 0..cols * PANEL_ROWS {
                         panels.extend(self.half(wild).to_le_bytes());

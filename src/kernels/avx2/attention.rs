@@ -2,8 +2,9 @@
 
 use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries, value_block_bytes};
 use super::super::online_softmax::{AT_ONCE, attend};
+use super::super::x86::Int8Panel;
 use super::super::{Group, Hint, PanelOut};
-use super::int8::{Int8Panel, add_group, dots, quantize, quantize_group};
+use super::int8::{add_group, dots, quantize, quantize_group};
 use super::{load_16, load_f32, prefetch, store_16, widen};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, panel_bytes};
 use bytemuck::{must_cast, must_cast_ref};

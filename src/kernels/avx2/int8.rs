@@ -3,15 +3,14 @@
 //! for every weight byte.
 
 use super::super::scalar::{check_matmul, check_quantize, group_scale};
-use super::super::x86::{self, Ahead, Closures, Panel, Unit};
+use super::super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Unit};
 use super::super::{Group, Hint, PanelOut};
 use super::{load, load_f32, prefetch, widen};
-use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
+use crate::quant::{Dtype, GROUP_SIZE, groups, panel_bytes};
 use core::arch::x86_64::*;
-use core::convert::identity;
 
 /// Tokens whose integer sums stay in registers, 8 rows each.
-const TOKENS: usize = 8;
+pub(super) const TOKENS: usize = 8;
 
 /// Same as [`scalar::quantize`](super::super::scalar::quantize).
 #[target_feature(enable = "avx2")]
@@ -66,9 +65,7 @@ fn sum_of_codes(codes: __m256i) -> i32 {
 }
 
 /// The codes of one group of 16 rows.
-pub(in super::super) type Codes = [u8; PANEL_ROWS * GROUP_SIZE];
-/// The scales and codes of an int8 panel by group.
-pub(in super::super) type Int8Panel<'a> = Panel<'a, { PANEL_ROWS * GROUP_SIZE }>;
+pub(in super::super) type Codes = [u8; INT8_CODES];
 
 /// 8 rows of 4 columns: the lower (`half` 0) or upper half of line `j`.
 #[inline]
@@ -78,24 +75,30 @@ pub(in super::super) fn line(codes: &Codes, j: usize, half: usize) -> __m256i {
     load(&codes[2 * j + half])
 }
 
+/// The sums plus the products of weights, given with their magnitudes, with 4 codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn dot(sums: __m256i, (w, magnitude): (__m256i, __m256i), x: i32) -> __m256i {
+    let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(_mm256_set1_epi32(x), w));
+    _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+}
+
 /// The instructions: they multiply the magnitudes of the weights with the inputs times the signs of the weights.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 2, Unpacked = &'a Codes, Sums = __m256i> {
+fn unit<'a>() -> impl Unit<'a, INT8_SCALES, INT8_CODES, 2, Unpacked = &'a Codes, Sums = __m256i> {
     Closures {
         prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
         ahead: |hint| Ahead { matvec: if hint == Hint::NonTemporal { 3072 } else { 2048 }, matmul: 2048 },
-        unpack: identity::<&'a Codes>,
+        panel: Int8Panel::new,
+        unpack: |_: &(), codes: &'a Codes| codes,
         line: |codes: &&Codes, j, half| {
             let w = line(codes, j, half);
             (w, _mm256_abs_epi8(w))
         },
         start: |_: &Group| _mm256_setzero_si256(),
-        dot: |sums, (w, magnitude): (__m256i, __m256i), x| {
-            let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(_mm256_set1_epi32(x), w));
-            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-        },
-        widen: |scales: &[u8; 32]| widen(scales),
+        dot: |sums, w: (__m256i, __m256i), x| dot(sums, w, x),
+        widen: |_: &(), scales: &[u8; INT8_SCALES]| widen(scales),
         add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
     }
 }
@@ -118,12 +121,12 @@ pub(in super::super) fn add_group(sum: __m256, dots: __m256i, scales: __m256, sc
 /// Same as [`scalar::int8_matvec`](super::super::scalar::int8_matvec).
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(in super::super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], hint: Hint, out: &mut [f32]) {
-    x86::matvec::<1, false, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, hint, out);
+    x86::matvec::<1, false, _, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, hint, out);
 }
 
 /// Same as [`scalar::int8_matmul`](super::super::scalar::int8_matmul).
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(in super::super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], hint: Hint, out: &mut [PanelOut]) {
     check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
-    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, hint, out);
+    x86::matmul::<TOKENS, _, _, _>(&unit(), panel, cols, x, hint, out);
 }

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(short, long, value_name = "OUT.whit")]
     pub output: PathBuf,
 
-    /// Type of the weights: int8 (groups of 32 with an f16 scale), fp16 or f32.
+    /// Type of the weights: int8 (groups of 32 with an f16 scale), q6, q5 or q4 (with a byte of scale), fp16 or f32.
     #[arg(short, long, value_name = "DTYPE", default_value = "int8", value_parser = dtype)]
     pub weights: Dtype,
 
@@ -117,7 +117,7 @@ mod tests {
         for name in ["embedding=fp16", "embedding=f16"] {
             assert_eq!(keep(name), Ok(("embedding", Dtype::F16)));
         }
-        assert_eq!(dtype("f17"), Err("not one of f32, fp16, int8".into()));
+        assert_eq!(dtype("f17"), Err("not one of f32, fp16, int8, q4, q5, q6".into()));
         for bad in ["embedding", "norm=f32", "embedding=int4", "position=int8", "=int8"] {
             assert!(keep(bad).is_err(), "{bad}");
         }

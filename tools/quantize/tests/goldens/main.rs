@@ -122,7 +122,7 @@ fn story(weights: Dtype) {
                 continue;
             }
             let emulated = std::env::consts::ARCH != "x86_64" && !full();
-            let slow = usize::from(weights == Dtype::F16) + usize::from(kernels.name != kernels::detect().name);
+            let slow = usize::from(weights != Dtype::Int8) + usize::from(kernels.name != kernels::detect().name);
             let one_in = if emulated { [1, EMULATED, STORY_PROMPTS.len()][slow] } else { 1 };
             for kv in [KvDtype::F16, KvDtype::Int8] {
                 let found = STORY_PROMPTS.iter().step_by(one_in).map(|n| {
@@ -143,6 +143,11 @@ fn the_int8_story_model_gives_the_same_bits_everywhere() {
 #[test]
 fn the_fp16_story_model_gives_the_same_bits_everywhere() {
     story(Dtype::F16);
+}
+
+#[test]
+fn story_models_of_fewer_bits_give_the_same_bits_everywhere() {
+    [Dtype::Q4, Dtype::Q5, Dtype::Q6].into_iter().for_each(story);
 }
 
 /// SmolLM2 as int8: the file that `WHIT_SMOLLM2_INT8` names, or one converted here, which takes long under emulation.
@@ -175,7 +180,7 @@ fn smollm2_gives_the_same_bits_everywhere() {
 #[test]
 fn the_file_holds_these_hashes_and_no_others() {
     let caches = ["f16", "int8"];
-    let stories = ["int8", "fp16"].iter().flat_map(|weights| {
+    let stories = ["int8", "fp16", "q4", "q5", "q6"].iter().flat_map(|weights| {
         let texts = caches.iter().flat_map(move |kv| STORY_PROMPTS.map(|n| format!("stories {weights} {kv} {n}+128")));
         texts.chain([format!("stories {weights} file")])
     });

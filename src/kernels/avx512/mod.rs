@@ -3,13 +3,17 @@
 //!
 //! One operand of `dpbusd` is unsigned: it is w + 128, and each sum starts at -128 times the sum of the input's codes.
 
+mod planes;
+
+pub(super) use planes::{planes_matmul, planes_matvec};
+
 use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
-use super::avx2::{self, Codes, Int8Panel, prefetch};
+use super::avx2::{self, Codes, prefetch};
 use super::online_softmax::{AT_ONCE, attend};
 use super::scalar::{check_matmul, check_matvec};
-use super::x86::{self, Ahead, Closures, Unit, parts};
+use super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Unit, parts};
 use super::{Group, Hint, PanelOut};
-use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
+use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes};
 use bytemuck::{must_cast, must_cast_ref};
 use core::arch::x86_64::*;
 use core::hint::black_box;
@@ -66,18 +70,19 @@ fn add_group(sum: __m512, dots: __m512i, scales: __m512, scale: f32) -> __m512 {
 /// The instructions: they multiply the weights plus 128, which flips one bit, with the inputs.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
-fn unit<'a>() -> impl Unit<'a, { PANEL_ROWS * GROUP_SIZE }, 1, Unpacked = [__m512i; 8], Sums = __m512i> {
+fn unit<'a>() -> impl Unit<'a, INT8_SCALES, INT8_CODES, 1, Unpacked = [__m512i; 8], Sums = __m512i> {
     Closures {
         prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
         ahead: |hint| Ahead {
             matvec: if hint == Hint::L2 { 1024 } else { 2048 },
             matmul: if hint == Hint::L2 { 4096 } else { 2048 },
         },
-        unpack: |codes: &Codes| unsigned(codes),
+        panel: Int8Panel::new,
+        unpack: |_: &(), codes: &Codes| unsigned(codes),
         line: |w: &[__m512i; 8], j: usize, _| w[j],
         start: |x: &Group| _mm512_set1_epi32(-128 * x.sum),
         dot: |sums, w: __m512i, x| _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(x)),
-        widen: |scales: &[u8; 32]| [widen(scales)],
+        widen: |_: &(), scales: &[u8; INT8_SCALES]| [widen(scales)],
         add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
     }
 }
@@ -92,14 +97,14 @@ fn dots<const N: usize>(w: &[__m512i; 8], x: [&Group; N]) -> [__m512i; N] {
 /// Same as [`scalar::int8_matvec`](super::scalar::int8_matvec).
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], hint: Hint, out: &mut [f32]) {
-    x86::matvec::<STREAMS, true, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, hint, out);
+    x86::matvec::<STREAMS, true, _, _, _>(&unit(), panels, panel_bytes(Dtype::Int8, cols), cols, x, hint, out);
 }
 
 /// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul).
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], hint: Hint, out: &mut [PanelOut]) {
     check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
-    x86::matmul::<TOKENS, _, _>(&unit(), panel, cols, x, hint, out);
+    x86::matmul::<TOKENS, _, _, _>(&unit(), panel, cols, x, hint, out);
 }
 
 /// Same as [`scalar::f16_matvec`](super::scalar::f16_matvec).

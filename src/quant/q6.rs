@@ -1,0 +1,27 @@
+//! q6: codes of 6 bits, integers from -32 to 31. See [`planes`].
+
+use super::planes::{self, Grid, LEVELS};
+use super::{Format, Inputs};
+
+/// The format.
+pub(super) static FORMAT: Format = Format {
+    name: "q6",
+    bits: 6,
+    max_weight: planes::MAX_WEIGHT,
+    inputs: Inputs::Quantized,
+    panel_bytes: planes::panel_bytes::<6>,
+    encode_panel: planes::encode_panel::<Integers, 6>,
+    read_row: planes::read_row::<6>,
+};
+
+struct Integers;
+
+impl Grid for Integers {
+    const LEVELS: [i8; LEVELS] = [0; LEVELS];
+    const ENDS: [i8; 2] = [-32, 31];
+
+    #[inline(always)]
+    fn nearest(x: f32) -> (f32, f32) {
+        planes::nearest_integer::<6>(x)
+    }
+}
