@@ -15,11 +15,13 @@
 #![allow(unsafe_code)]
 
 use super::attention::{KvHeadInt8, Query};
+use super::neon::planes::{self, Rows};
 use super::neon::{self, Codes, Dots, Int8Panel, Row};
-use super::{Group, PanelOut};
-use crate::quant::PANEL_ROWS;
+use super::scalar::check_matmul;
+use super::{Group, PanelOut, Tokens};
+use crate::quant::{Dtype, PANEL_ROWS, groups};
 use bytemuck::{must_cast, must_cast_ref};
-use core::arch::aarch64::{int8x16_t, int32x4_t, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32};
+use core::arch::aarch64::{int8x16_t, int32x4_t, vaddq_s32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32};
 use core::arch::asm;
 use core::hint::black_box;
 use core::mem::offset_of;
@@ -37,6 +39,46 @@ pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f3
 #[target_feature(enable = "neon,dotprod")]
 pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
     neon::matmul::<TOKENS>(panel, cols, x, out, |p, x, n| product(p, x, n), |p, x, n, out| tile(p, x, n, out));
+}
+
+/// Same as [`scalar`](super::scalar)'s product of one token with weights of `BITS` bits.
+#[target_feature(enable = "neon,dotprod")]
+pub(super) fn planes_matvec<const BITS: usize, const CODES: usize>(
+    dtype: Dtype,
+    panels: &[u8],
+    x: &Tokens<'_>,
+    out: &mut [f32],
+) {
+    planes::matvec(dtype, panels, x, out, |panel, x, out| {
+        planes::product::<BITS, CODES>(panel, x, out, |w, x| dots_of_rows(w, x));
+    });
+}
+
+/// Same as [`scalar`](super::scalar)'s product of some tokens with weights of `BITS` bits.
+#[target_feature(enable = "neon,dotprod")]
+pub(super) fn planes_matmul<const BITS: usize, const CODES: usize>(
+    dtype: Dtype,
+    panel: &[u8],
+    x: &Tokens<'_>,
+    out: &mut [PanelOut],
+) {
+    check_matmul(dtype, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
+    planes::product::<BITS, CODES>(panel, x, out, |w, x| dots_of_rows(w, x));
+}
+
+/// The exact dot products of 4 rows of a group with one token.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn dots_of_rows(w: &Rows, x: &Group) -> int32x4_t {
+    let x: [int8x16_t; 2] = must_cast(x.codes);
+    let mut sums = [vdupq_n_s32(0); 2];
+    for (sum, (x, w)) in sums.iter_mut().zip(x.into_iter().zip(w.as_chunks::<4>().0)) {
+        *sum = sdot::<0>(*sum, w[0], x);
+        *sum = sdot::<1>(*sum, w[1], x);
+        *sum = sdot::<2>(*sum, w[2], x);
+        *sum = sdot::<3>(*sum, w[3], x);
+    }
+    vaddq_s32(sums[0], sums[1])
 }
 
 /// Same as [`scalar::attend_int8`](super::scalar::attend_int8).

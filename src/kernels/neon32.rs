@@ -10,7 +10,8 @@ use super::attention::{BLOCK, KvHeadInt8, Query, check_queries, quantize_queries
 use super::lanes::widen;
 use super::online_softmax::attend;
 use super::scalar::{check_matmul, check_matvec, quantize, quantize_group};
-use super::{Group, PanelOut};
+use super::{Group, PanelOut, Tokens};
+use crate::quant::planes::{self, Head, LEVELS, LINE_BYTES};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 use core::arch::asm;
 use core::ops::Range;
@@ -48,6 +49,158 @@ pub(super) unsafe fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &m
                 out[r] += dots[r] as f32 * (scales[r] * x.scale);
             }
         }
+    }
+}
+
+/// Same as [`scalar`](super::scalar)'s product of one token with weights of `BITS` bits.
+///
+/// # Safety
+///
+/// The CPU has NEON.
+pub(super) unsafe fn planes_matvec<const BITS: usize, const CODES: usize>(
+    dtype: Dtype,
+    panels: &[u8],
+    x: &Tokens<'_>,
+    out: &mut [f32],
+) {
+    let bytes = panel_bytes(dtype, x.cols);
+    check_matvec(panels, bytes, out);
+    for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
+        // SAFETY: the contract of this function.
+        unsafe { planes_matmul::<BITS, CODES>(dtype, panel, x, core::slice::from_mut(out)) };
+    }
+}
+
+/// Same as [`scalar`](super::scalar)'s product of some tokens with weights of `BITS` bits. The codes of a group are put together
+/// once for all tokens.
+///
+/// # Safety
+///
+/// The CPU has NEON.
+pub(super) unsafe fn planes_matmul<const BITS: usize, const CODES: usize>(
+    dtype: Dtype,
+    panel: &[u8],
+    x: &Tokens<'_>,
+    out: &mut [PanelOut],
+) {
+    let n = out.len();
+    check_matmul(dtype, panel, x.cols, x.groups.len(), groups(x.cols), n);
+    let head = Head::read(panel);
+    let (scales, planes) = planes::parts::<CODES>(panel, x.cols);
+    let mut codes = [0; PANEL_ROWS * GROUP_SIZE];
+    out.fill([0.0; PANEL_ROWS]);
+    for ((planes, scales), x) in planes.iter().zip(scales).zip(x.groups.chunks_exact(n)) {
+        let lines = planes.as_chunks::<LINE_BYTES>().0;
+        for (j, out) in codes.as_chunks_mut::<LINE_BYTES>().0.iter_mut().enumerate() {
+            let down = if j < 4 { 0 } else { -4 };
+            // SAFETY: the contract of this function.
+            unsafe {
+                match BITS {
+                    4 => level_line(&lines[j % 4], down, &head.levels, out),
+                    5 => integer_line([&lines[j % 4], &lines[4]], [down, 4 - j as i32], [0x10, 16], out),
+                    _ => {
+                        let up = 4 - 2 * (j % 4) as i32;
+                        integer_line([&lines[j % 4], &lines[4 + j / 4]], [down, up], [0x30, 32], out);
+                    }
+                }
+            }
+        }
+        let scales = scales.map(|byte| head.scale(byte));
+        for (x, out) in x.iter().zip(out.iter_mut()) {
+            // SAFETY: the contract of this function.
+            let dots = unsafe { dots(&codes, &x.codes) };
+            for r in 0..PANEL_ROWS {
+                out[r] += dots[r] as f32 * (scales[r] * x.scale);
+            }
+        }
+    }
+}
+
+/// Does an instruction with each of the registers named.
+macro_rules! each {
+    ($name:literal, $($operands:literal)+) => { concat!($($name, " ", $operands, "\n",)+) };
+}
+
+/// The levels of the codes in the lower (`shift` 0) or upper (-4) halves of the bytes of a line.
+///
+/// # Safety
+///
+/// The CPU has NEON.
+#[inline]
+unsafe fn level_line(line: &[u8; LINE_BYTES], shift: i32, levels: &[u8; LEVELS], out: &mut [u8; LINE_BYTES]) {
+    // SAFETY: the CPU has NEON. The 64 bytes of the line and the 16 levels are read, the 64 of `out` written; no instruction
+    // asks for alignment.
+    unsafe {
+        asm!(
+            ".fpu neon",
+            "vld1.8 {{d0-d3}}, [{line}]!",
+            "vld1.8 {{d4-d7}}, [{line}]",
+            "vld1.8 {{d16, d17}}, [{levels}]",
+            "vdup.8 q9, {shift}",
+            "vmov.i8 q10, #15",
+            each!("vshl.u8", "q0, q0, q9" "q1, q1, q9" "q2, q2, q9" "q3, q3, q9"),
+            each!("vand", "q0, q0, q10" "q1, q1, q10" "q2, q2, q10" "q3, q3, q10"),
+            each!("vtbl.8", "d0, {{d16, d17}}, d0" "d1, {{d16, d17}}, d1" "d2, {{d16, d17}}, d2" "d3, {{d16, d17}}, d3"),
+            each!("vtbl.8", "d4, {{d16, d17}}, d4" "d5, {{d16, d17}}, d5" "d6, {{d16, d17}}, d6" "d7, {{d16, d17}}, d7"),
+            "vst1.8 {{d0-d3}}, [{out}]!",
+            "vst1.8 {{d4-d7}}, [{out}]",
+            line = inout(reg) line.as_ptr() => _,
+            levels = in(reg) levels.as_ptr(),
+            shift = in(reg) shift,
+            out = inout(reg) out.as_mut_ptr() => _,
+            out("d0") _, out("d1") _, out("d2") _, out("d3") _, out("d4") _, out("d5") _, out("d6") _, out("d7") _,
+            out("d16") _, out("d17") _, out("d18") _, out("d19") _, out("d20") _, out("d21") _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// The codes of a line of the low plane and one of a plane above it, shifted to the left by `shifts`, the latter with the bits of
+/// `mask`; less `offset`.
+///
+/// # Safety
+///
+/// The CPU has NEON.
+#[inline]
+unsafe fn integer_line(
+    [low, high]: [&[u8; LINE_BYTES]; 2],
+    shifts: [i32; 2],
+    [mask, offset]: [u32; 2],
+    out: &mut [u8; LINE_BYTES],
+) {
+    // SAFETY: the CPU has NEON. The 64 bytes of each line are read, the 64 of `out` written; no instruction asks for alignment.
+    unsafe {
+        asm!(
+            ".fpu neon",
+            "vld1.8 {{d0-d3}}, [{low}]!",
+            "vld1.8 {{d4-d7}}, [{low}]",
+            "vld1.8 {{d16-d19}}, [{high}]!",
+            "vld1.8 {{d20-d23}}, [{high}]",
+            "vdup.8 q12, {down}",
+            "vdup.8 q13, {up}",
+            "vmov.i8 q14, #15",
+            "vdup.8 q15, {mask}",
+            each!("vshl.u8", "q0, q0, q12" "q1, q1, q12" "q2, q2, q12" "q3, q3, q12"),
+            each!("vshl.u8", "q8, q8, q13" "q9, q9, q13" "q10, q10, q13" "q11, q11, q13"),
+            each!("vand", "q0, q0, q14" "q1, q1, q14" "q2, q2, q14" "q3, q3, q14"),
+            each!("vand", "q8, q8, q15" "q9, q9, q15" "q10, q10, q15" "q11, q11, q15"),
+            "vdup.8 q15, {offset}",
+            each!("vorr", "q0, q0, q8" "q1, q1, q9" "q2, q2, q10" "q3, q3, q11"),
+            each!("vsub.i8", "q0, q0, q15" "q1, q1, q15" "q2, q2, q15" "q3, q3, q15"),
+            "vst1.8 {{d0-d3}}, [{out}]!",
+            "vst1.8 {{d4-d7}}, [{out}]",
+            low = inout(reg) low.as_ptr() => _,
+            high = inout(reg) high.as_ptr() => _,
+            down = in(reg) shifts[0],
+            up = in(reg) shifts[1],
+            mask = in(reg) mask,
+            offset = in(reg) offset,
+            out = inout(reg) out.as_mut_ptr() => _,
+            out("d0") _, out("d1") _, out("d2") _, out("d3") _, out("d4") _, out("d5") _, out("d6") _, out("d7") _,
+            out("d16") _, out("d17") _, out("d18") _, out("d19") _, out("d20") _, out("d21") _, out("d22") _, out("d23") _,
+            out("d24") _, out("d25") _, out("d26") _, out("d27") _, out("d28") _, out("d29") _, out("d30") _, out("d31") _,
+            options(nostack, preserves_flags)
+        );
     }
 }
 

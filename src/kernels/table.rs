@@ -14,7 +14,7 @@ use super::{avx2, avx512, avxvnni};
 use super::{dotprod, i8mm, neon};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 use crate::quant::Dtype;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 use crate::quant::planes::group_bytes;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 use std::arch::is_aarch64_feature_detected;
@@ -85,6 +85,12 @@ macro_rules! entry {
         }
     };
     // Of planes of so many bits.
+    (planes: $isa:ident, $dtype:expr, $bits:literal) => {
+        Products {
+            matvec: entry!(|panels, x, _hint, out| $isa::planes_matvec<$bits, { group_bytes($bits) }>($dtype, panels, x, out)),
+            matmul: entry!(|panel, x, _hint, out| $isa::planes_matmul<$bits, { group_bytes($bits) }>($dtype, panel, x, out)),
+        }
+    };
     (planes hint: $isa:ident, $dtype:expr, $bits:literal) => {
         Products {
             matvec: entry!(|panels, x, hint, out| $isa::planes_matvec<$bits, { group_bytes($bits) }>($dtype, panels, x, hint, out)),
@@ -207,7 +213,10 @@ static NEON: Kernels = Kernels {
         .products
         .with(Dtype::F32, entry!(floats: neon::f32_matvec, f32_matmul))
         .with(Dtype::F16, entry!(floats: neon::f16_matvec, f16_matmul))
-        .with(Dtype::Int8, entry!(groups: neon::int8_matvec, int8_matmul)),
+        .with(Dtype::Int8, entry!(groups: neon::int8_matvec, int8_matmul))
+        .with(Dtype::Q4, entry!(planes: neon, Dtype::Q4, 4))
+        .with(Dtype::Q5, entry!(planes: neon, Dtype::Q5, 5))
+        .with(Dtype::Q6, entry!(planes: neon, Dtype::Q6, 6)),
     attend_f16: entry!(|queries, head, _hint| neon::attend_f16(queries, head)),
     attend_f32: entry!(|queries, head, _hint| neon::attend_f32(queries, head)),
     attend_int8: entry!(|queries, head, _hint| neon::attend_int8(queries, head)),
@@ -223,7 +232,12 @@ static DOTPROD_PEAKS: Peaks =
 #[cfg(target_arch = "aarch64")]
 static DOTPROD: Kernels = Kernels {
     name: "dotprod",
-    products: NEON.products.with(Dtype::Int8, entry!(groups: dotprod::int8_matvec, int8_matmul)),
+    products: NEON
+        .products
+        .with(Dtype::Int8, entry!(groups: dotprod::int8_matvec, int8_matmul))
+        .with(Dtype::Q4, entry!(planes: dotprod, Dtype::Q4, 4))
+        .with(Dtype::Q5, entry!(planes: dotprod, Dtype::Q5, 5))
+        .with(Dtype::Q6, entry!(planes: dotprod, Dtype::Q6, 6)),
     attend_int8: entry!(|queries, head, _hint| dotprod::attend_int8(queries, head)),
     peaks: &DOTPROD_PEAKS,
     ..NEON
@@ -275,7 +289,12 @@ static NEON32_PEAKS: Peaks = Peaks { floats: scalar::f32_peak, quantized: entry!
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 static NEON32: Kernels = Kernels {
     name: "neon",
-    products: SCALAR.products.with(Dtype::Int8, entry!(groups: neon32::int8_matvec, int8_matmul)),
+    products: SCALAR
+        .products
+        .with(Dtype::Int8, entry!(groups: neon32::int8_matvec, int8_matmul))
+        .with(Dtype::Q4, entry!(planes: neon32, Dtype::Q4, 4))
+        .with(Dtype::Q5, entry!(planes: neon32, Dtype::Q5, 5))
+        .with(Dtype::Q6, entry!(planes: neon32, Dtype::Q6, 6)),
     attend_int8: entry!(|queries, head, _hint| neon32::attend_int8(queries, head)),
     peaks: &NEON32_PEAKS,
     ..SCALAR
