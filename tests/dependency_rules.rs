@@ -56,8 +56,9 @@ const ROOT_NAMES: &[(&str, &str)] = &[
     ("SessionOptions", "model"),
     ("TokenId", "token"),
 ];
-/// What the converter may see of the library.
-const CONVERTER: &[&str] = &["format", "quant", "model", "tokenizer", "os", "token", "error", "failure"];
+/// What the converter may see of the library: with kernels and threads it runs the model on a calibration text.
+const CONVERTER: &[&str] =
+    &["format", "quant", "kernels", "compute", "model", "tokenizer", "os", "token", "error", "failure"];
 
 const MACHINE: &[&str] = &["fs", "io", "env", "thread", "time", "process"];
 const MAY_TOUCH_MACHINE: &[&str] = &["main", "cli", "os", "threads"];

@@ -51,6 +51,17 @@ pub struct Writer {
     hasher: blake3::Hasher,
 }
 
+/// A complete file without a name of its own, which is removed with this.
+#[derive(Debug)]
+pub struct Draft(AtomicFile);
+
+impl Draft {
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        self.0.partial()
+    }
+}
+
 struct Planned {
     plan: TensorPlan,
     offset: u64,
@@ -148,6 +159,18 @@ impl Writer {
 
     /// Writes the tables, makes the file durable and gives it its name.
     pub fn finish(mut self) -> Result<()> {
+        self.complete()?;
+        self.file.commit()
+    }
+
+    /// Writes the tables into a file that never takes its name: it can be read until it is dropped.
+    pub fn draft(mut self) -> Result<Draft> {
+        self.complete()?;
+        self.file.flush()?;
+        Ok(Draft(self.file))
+    }
+
+    fn complete(&mut self) -> Result<()> {
         if let Some(tensor) = self.tensors.get(self.current) {
             let message = format!("{} of {} tensors were written", self.current, self.tensors.len());
             return Err(Error::usage(message).field(tensor_field(&tensor.plan.name)));
@@ -180,7 +203,7 @@ impl Writer {
             self.file.write(content(&self.contents, &directory, section.id))?;
             end = section.offset + section.bytes;
         }
-        self.file.commit()
+        Ok(())
     }
 
     fn weights(&self) -> Section {

@@ -3,7 +3,7 @@
 
 use super::distribution::{Distribution, Ranked, standing};
 use crate::error::Result;
-use crate::model::{Config, Observer, Point, Session};
+use crate::model::{Config, Observer, Op, Point, Session};
 use crate::token::TokenId;
 
 /// What the residual stream says at one depth of one position.
@@ -68,7 +68,7 @@ impl Observer for Streams {
         match (layer, point) {
             (None, Point::Embedded) => self.embedded.extend_from_slice(kept()),
             (Some(layer), Point::Attended) => self.attended[layer].extend_from_slice(kept()),
-            (Some(layer), Point::Hidden) => {
+            (Some(layer), Point::Input(Op::Down)) => {
                 let hidden_dim = self.hidden_dims[layer];
                 let kept = &values[self.skipped * hidden_dim..];
                 self.neurons[layer].extend(kept.chunks_exact(hidden_dim).map(participation));

@@ -224,8 +224,14 @@ impl Attention {
         let (v, rest) = rest.split_at_mut(n_tokens * self.kv_width());
         let attended = &mut rest[..n_tokens * self.width()];
 
-        let input =
-            stage.read(Op::AttentionNorm, x, &w.norms, b.scratch.normed, b.scratch.activations, [&w.q, &w.k, &w.v]);
+        let input = stage.read(
+            [Op::AttentionNorm, Op::Qkv],
+            x,
+            &w.norms,
+            b.scratch.normed,
+            b.scratch.activations,
+            [&w.q, &w.k, &w.v],
+        );
         stage.run(Op::Qkv, |c| linear(c, [(&w.q, &mut *q), (&w.k, &mut *k), (&w.v, &mut *v)], &input));
         if angles.is_some() || w.qk_norm.is_some() {
             stage.run(Op::Rope, |c| {

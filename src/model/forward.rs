@@ -117,6 +117,6 @@ pub(super) fn unembed<O: Observer + ?Sized>(
 ) {
     let Weights { final_norm, unembedding, .. } = network.weights;
     let norms = Norms { input: Some(*final_norm), output: None };
-    let input = stage.read(Op::FinalNorm, x, &norms, normed, activations, [unembedding]);
+    let input = stage.read([Op::FinalNorm, Op::Unembedding], x, &norms, normed, activations, [unembedding]);
     stage.run(Op::Unembedding, |c| linear(c, [(unembedding, logits)], &input));
 }

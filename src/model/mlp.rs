@@ -1,7 +1,7 @@
 //! The MLP of a block, which works on each position by itself: its row of the plan, its tensors, its pass.
 
 use super::fields::{FieldWriter, Fields, in_limit, place_of};
-use super::op::{Observer, Op, Point};
+use super::op::{Observer, Op};
 use super::place::{Norms, Place};
 use super::spec::{BranchNorms, Part, Table};
 use super::stage::{Branch, Stage};
@@ -143,18 +143,25 @@ impl Mlp {
         let hidden = &mut b.inner[..n_tokens * self.hidden_dim];
         match &w.inner {
             Inner::SwiGlu { gate, up } => {
-                let input = stage.read(Op::MlpNorm, x, &w.norms, b.scratch.normed, b.scratch.activations, [gate, up]);
+                let input = stage.read(
+                    [Op::MlpNorm, Op::GateUp],
+                    x,
+                    &w.norms,
+                    b.scratch.normed,
+                    b.scratch.activations,
+                    [gate, up],
+                );
                 stage.run(Op::GateUp, |c| linear_swiglu(c, gate, up, &input, hidden));
             }
             Inner::Plain { up, activation } => {
-                let input = stage.read(Op::MlpNorm, x, &w.norms, b.scratch.normed, b.scratch.activations, [up]);
+                let input =
+                    stage.read([Op::MlpNorm, Op::GateUp], x, &w.norms, b.scratch.normed, b.scratch.activations, [up]);
                 stage.run(Op::GateUp, |c| {
                     linear(c, [(up, &mut *hidden)], &input);
                     activate(c, *activation, hidden);
                 });
             }
         }
-        stage.see(Point::Hidden, hidden);
         stage.add([Op::Down, Op::DownNorm], &w.down, &w.norms, hidden, x, &mut b.scratch);
     }
 }

@@ -82,8 +82,8 @@ pub enum Point {
     Queries,
     /// The residual stream after a block's attention, (T, dim).
     Attended,
-    /// The MLP's inner activations, (T, hidden_dim).
-    Hidden,
+    /// What the matrices of an op multiply, (T, columns): of [`Op::Down`] the MLP's inner activations.
+    Input(Op),
     /// The residual stream after a block, (T, dim).
     BlockOutput,
 }

@@ -157,7 +157,7 @@ impl Session {
         let n_steps = tokens.len().div_ceil(step);
         for (i, tokens) in tokens.chunks(step).enumerate() {
             let wants = if i + 1 == n_steps { Wants::Last } else { Wants::Nothing };
-            self.pass(tokens, wants, observer.as_mut().map(|observer| -> &mut dyn Observer { *observer }))?;
+            self.pass(tokens, wants, still(&mut observer))?;
         }
         Ok(self.logits(0..1, observer))
     }
@@ -174,14 +174,28 @@ impl Session {
 
     /// Appends `tokens` and hands the logits after each, (vocab_size), to `each` with its index in `tokens`.
     pub fn extend_each(&mut self, tokens: &[TokenId], each: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
+        self.run_each(tokens, None, each)
+    }
+
+    /// Appends `tokens` and shows `observer` all that is computed of each of them, the logits after it included.
+    pub fn observe(&mut self, tokens: &[TokenId], observer: &mut dyn Observer) -> Result<()> {
+        self.run_each(tokens, Some(observer), &mut |_, _| {})
+    }
+
+    fn run_each(
+        &mut self,
+        tokens: &[TokenId],
+        mut observer: Option<&mut dyn Observer>,
+        each: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()> {
         self.room(tokens)?;
         let (step, vocab_size, logit_rows) = (self.step(), self.model.config().vocab_size, self.workspace.logit_rows());
         let mut done = 0;
         for tokens in tokens.chunks(step) {
-            self.pass(tokens, Wants::Each, None)?;
+            self.pass(tokens, Wants::Each, still(&mut observer))?;
             for first in (0..tokens.len()).step_by(logit_rows) {
                 let rows = first..(first + logit_rows).min(tokens.len());
-                for row in self.logits(rows, None).chunks_exact(vocab_size) {
+                for row in self.logits(rows, still(&mut observer)).chunks_exact(vocab_size) {
                     each(done, row);
                     done += 1;
                 }
@@ -210,6 +224,11 @@ impl Session {
         let Session { model, compute, workspace, pace, .. } = self;
         workspace.logits(model, compute, rows, watch(pace, observer))
     }
+}
+
+/// Who watches, if anybody, for one more op.
+fn still<'o>(observer: &'o mut Option<&mut dyn Observer>) -> Option<&'o mut dyn Observer> {
+    observer.as_mut().map(|observer| -> &mut dyn Observer { *observer })
 }
 
 fn watch<'w>(pace: &'w mut Option<Box<dyn Pace + Send>>, observer: Option<&'w mut (dyn Observer + '_)>) -> Watch<'w> {

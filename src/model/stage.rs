@@ -59,22 +59,27 @@ impl<O: Observer + ?Sized> Stage<'_, O> {
         self.observer.see(self.layer, point, values);
     }
 
-    /// What `layers` read of `x` (T, dim): its norm, written to `normed`, where there is one.
+    /// What `layers` read of `x` (T, dim): its norm, written to `normed`, where there is one. The ops are those of the norm and
+    /// of the matrices.
     pub(super) fn read<'s, const N: usize>(
         &mut self,
-        op: Op,
+        [norm_op, op]: [Op; 2],
         x: &'s [f32],
         norms: &Norms<'_>,
         normed: &'s mut [f32],
         activations: &'s mut Activations,
         layers: [&Linear<'_>; N],
     ) -> Input<'s> {
-        let Some(weights) = &norms.input else { return input_of(self.compute, x, activations, layers) };
-        self.run(op, |c| {
-            let normed = &mut normed[..x.len()];
-            norm(c, x, weights, normed);
-            input_of(c, normed, activations, layers)
-        })
+        let input = match &norms.input {
+            None => input_of(self.compute, x, activations, layers),
+            Some(weights) => self.run(norm_op, |c| {
+                let normed = &mut normed[..x.len()];
+                norm(c, x, weights, normed);
+                input_of(c, normed, activations, layers)
+            }),
+        };
+        self.see(Point::Input(op), input.floats());
+        input
     }
 
     /// Adds what the last matrix of a branch makes of `from` (T, cols), or the norm of it where there is one, to `x` (T, dim).
@@ -89,6 +94,7 @@ impl<O: Observer + ?Sized> Stage<'_, O> {
         scratch: &mut Scratch<'_>,
     ) {
         let Scratch { normed, output, activations } = scratch;
+        self.see(Point::Input(op), from);
         match &norms.output {
             None => self.run(op, |c| linear_add(c, layer, &input_of(c, from, activations, [layer]), x)),
             Some(weights) => {

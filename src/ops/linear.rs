@@ -69,6 +69,11 @@ impl Activations {
 }
 
 impl Input<'_> {
+    /// The inputs as they are, (T, cols).
+    pub fn floats(&self) -> &[f32] {
+        self.x
+    }
+
     /// Number of tokens, T.
     pub fn n_tokens(&self) -> usize {
         self.x.len() / self.cols

@@ -164,7 +164,8 @@ impl AtomicFile {
         Ok((file, self.written))
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// Hands all that was written to the system.
+    pub fn flush(&mut self) -> Result<()> {
         self.file.write_all(&self.buffer).map_err(|error| self.failed("cannot write", &error))?;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();

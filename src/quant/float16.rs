@@ -21,7 +21,7 @@ fn panel_bytes(cols: usize) -> usize {
 }
 
 /// See [`Format::encode_panel`].
-fn encode_panel(rows: &[f32], cols: usize, out: &mut [u8]) {
+fn encode_panel(rows: &[f32], cols: usize, _importance: &[f32], out: &mut [u8]) {
     let (out, _) = out.as_chunks_mut();
     for (r, row) in rows.chunks_exact(cols).enumerate() {
         for (k, x) in row.iter().enumerate() {

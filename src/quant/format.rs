@@ -14,9 +14,10 @@ pub struct Format {
     pub inputs: Inputs,
     /// `panel_bytes(cols)`: bytes of one panel of `cols` columns, a multiple of [`ALIGNMENT`](super::ALIGNMENT).
     pub panel_bytes: fn(usize) -> usize,
-    /// `encode_panel(rows, cols, out)` encodes `rows` of shape (n, cols), n being at most 16, into the zeroed panel `out`.
-    /// The values are finite and at most [`max_weight`](Self::max_weight) in magnitude.
-    pub encode_panel: fn(&[f32], usize, &mut [u8]),
+    /// `encode_panel(rows, cols, importance, out)` encodes `rows` of shape (n, cols), n being at most 16, into the zeroed panel
+    /// `out`. The values are finite and at most [`max_weight`](Self::max_weight) in magnitude. Where there is a choice of scales, the
+    /// squared error of a column counts as much as its `importance` says, (cols), finite and not negative; empty: all alike.
+    pub encode_panel: fn(&[f32], usize, &[f32], &mut [u8]),
     /// `read_row(panel, r, out)` decodes row `r` of a panel into `out`, one element for each column.
     pub read_row: fn(&[u8], usize, &mut [f32]),
 }

@@ -3,7 +3,7 @@
 //!
 //! `w[r, k] = code[g][j][r][i] * scale[g][r]` with `k = 32 g + 4 j + i`; columns past `cols` hold code 0.
 
-use super::layout::{GROUP_SIZE, PANEL_ROWS, groups, read_f16, scale_bytes};
+use super::layout::{GROUP_SIZE, PANEL_ROWS, groups, importance_of, read_f16, scale_bytes};
 use super::{Format, Inputs};
 use half::f16;
 
@@ -26,11 +26,12 @@ const MAX_WEIGHT: f32 = MAX_CODE * f16::MAX.to_f32_const();
 /// slightly smaller scale clips the largest value a little and may represent the others better.
 const SCALES_TRIED: u16 = 24;
 
-/// Encodes one group of up to 32 values: the f16 scale and the codes of least squared error among the scales tried.
+/// Encodes one group of up to 32 values: the f16 scale and the codes of least squared error, weighted by `importance`, among the
+/// scales tried.
 ///
 /// The scale and all codes are 0 where the group is zero or too small for an f16 scale. Values are finite and at most
 /// [`MAX_WEIGHT`] in magnitude.
-fn encode_group(x: &[f32], codes: &mut [i8; GROUP_SIZE]) -> f16 {
+fn encode_group(x: &[f32], importance: &[f32; GROUP_SIZE], codes: &mut [i8; GROUP_SIZE]) -> f16 {
     let mut group = [0.0; GROUP_SIZE];
     group[..x.len()].copy_from_slice(x);
     let largest = group.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
@@ -40,7 +41,7 @@ fn encode_group(x: &[f32], codes: &mut [i8; GROUP_SIZE]) -> f16 {
         if scale == f16::ZERO {
             break;
         }
-        let error = squared_error(&group, scale.to_f32());
+        let error = squared_error(&group, importance, scale.to_f32());
         if error < best.0 {
             best = (error, scale);
         }
@@ -62,13 +63,13 @@ fn code(value: f32, scale: f32) -> f32 {
     (value / scale).clamp(-MAX_CODE, MAX_CODE) + ROUND - ROUND
 }
 
-/// Sum of squared errors of a group at `scale`, in 8 lanes.
-fn squared_error(group: &[f32; GROUP_SIZE], scale: f32) -> f32 {
+/// Sum of squared errors of a group at `scale`, weighted by `importance`, in 8 lanes.
+fn squared_error(group: &[f32; GROUP_SIZE], importance: &[f32; GROUP_SIZE], scale: f32) -> f32 {
     let mut lanes = [0.0_f32; 8];
-    for x in group.as_chunks::<8>().0 {
-        for (sum, &v) in lanes.iter_mut().zip(x) {
-            let error = v - code(v, scale) * scale;
-            *sum += error * error;
+    for (x, importance) in group.as_chunks::<8>().0.iter().zip(importance.as_chunks::<8>().0) {
+        for i in 0..8 {
+            let error = x[i] - code(x[i], scale) * scale;
+            lanes[i] += importance[i] * (error * error);
         }
     }
     lanes.iter().sum()
@@ -85,12 +86,12 @@ const fn code_at(r: usize, k: usize) -> usize {
 }
 
 /// See [`Format::encode_panel`].
-fn encode_panel(rows: &[f32], cols: usize, out: &mut [u8]) {
+fn encode_panel(rows: &[f32], cols: usize, importance: &[f32], out: &mut [u8]) {
     let (scales, codes) = out.split_at_mut(scale_bytes(cols));
     let mut group_codes = [0_i8; GROUP_SIZE];
     for (r, row) in rows.chunks_exact(cols).enumerate() {
         for (g, x) in row.chunks(GROUP_SIZE).enumerate() {
-            let scale = encode_group(x, &mut group_codes);
+            let scale = encode_group(x, &importance_of(g, importance), &mut group_codes);
             let at = (g * PANEL_ROWS + r) * 2;
             scales[at..at + 2].copy_from_slice(&scale.to_le_bytes());
             for (i, c) in group_codes.iter().enumerate() {
@@ -117,12 +118,14 @@ fn read_row(panel: &[u8], r: usize, out: &mut [f32]) {
 mod tests {
     use super::*;
 
+    const ALIKE: [f32; GROUP_SIZE] = [1.0; GROUP_SIZE];
+
     #[test]
     fn a_zero_or_tiny_group_has_scale_zero() {
         let mut codes = [1; GROUP_SIZE];
-        assert_eq!(encode_group(&[0.0; 32], &mut codes), f16::ZERO);
+        assert_eq!(encode_group(&[0.0; 32], &ALIKE, &mut codes), f16::ZERO);
         assert_eq!(codes, [0; GROUP_SIZE]);
-        assert_eq!(encode_group(&[1e-30; 7], &mut codes), f16::ZERO);
+        assert_eq!(encode_group(&[1e-30; 7], &ALIKE, &mut codes), f16::ZERO);
         assert_eq!(codes, [0; GROUP_SIZE]);
     }
 
@@ -130,7 +133,7 @@ mod tests {
     fn codes_never_reach_minus_128() {
         let mut codes = [0; GROUP_SIZE];
         let x: Vec<f32> = (0..32).map(|i| if i == 0 { -1.0 } else { 0.99 - i as f32 * 1e-3 }).collect();
-        encode_group(&x, &mut codes);
+        encode_group(&x, &ALIKE, &mut codes);
         assert!(codes.iter().all(|c| (-127..=127).contains(c)));
     }
 
@@ -147,14 +150,14 @@ mod tests {
         let largest = x.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         let plain = f16::from_f32(largest / MAX_CODE).to_f32();
         let mut codes = [0; GROUP_SIZE];
-        let scale = encode_group(&x, &mut codes).to_f32();
-        assert!(squared_error(&x, scale) <= squared_error(&x, plain));
+        let scale = encode_group(&x, &ALIKE, &mut codes).to_f32();
+        assert!(squared_error(&x, &ALIKE, scale) <= squared_error(&x, &ALIKE, plain));
     }
 
     #[test]
     fn the_largest_weight_is_reached() {
         let mut codes = [0; GROUP_SIZE];
-        let scale = encode_group(&[MAX_WEIGHT], &mut codes);
+        let scale = encode_group(&[MAX_WEIGHT], &ALIKE, &mut codes);
         assert_eq!((scale.to_f32(), codes[0]), (65504.0, 127));
     }
 }

@@ -84,18 +84,28 @@ pub fn read_panel_row(dtype: Dtype, panel: &[u8], r: usize, out: &mut [f32]) {
     (dtype.format().read_row)(panel, r, out);
 }
 
-/// Encodes up to 16 rows, `rows` of shape (n, cols), into one panel; writes every byte of `out`, padding included.
+/// Encodes up to 16 rows, `rows` of shape (n, cols), into one panel; writes every byte of `out`, padding included. All columns are
+/// equally important.
 ///
 /// The caller has checked that all values are finite and at most [`Format::max_weight`](super::Format::max_weight) in
 /// magnitude.
 pub fn encode_panel(dtype: Dtype, rows: &[f32], cols: usize, out: &mut [u8]) {
+    encode_panel_for(dtype, rows, cols, &[], out);
+}
+
+/// [`encode_panel`], the columns being as important as `importance` (cols) says: finite numbers, none negative; empty: all alike.
+///
+/// The caller has checked that all values are finite and at most [`Format::max_weight`](super::Format::max_weight) in
+/// magnitude.
+pub fn encode_panel_for(dtype: Dtype, rows: &[f32], cols: usize, importance: &[f32], out: &mut [u8]) {
     assert!(
         cols > 0 && rows.len().is_multiple_of(cols) && rows.len() <= PANEL_ROWS * cols,
         "a panel has at most 16 rows"
     );
     assert_eq!(out.len(), panel_bytes(dtype, cols), "panel bytes");
+    assert!(importance.is_empty() || importance.len() == cols, "the importance of each of {cols} columns");
     out.fill(0);
-    (dtype.format().encode_panel)(rows, cols, out);
+    (dtype.format().encode_panel)(rows, cols, importance, out);
 }
 
 #[cfg(test)]

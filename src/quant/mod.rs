@@ -25,7 +25,7 @@ mod q6;
 
 pub use format::{Format, Inputs};
 pub use layout::{ALIGNMENT, GROUP_SIZE, PANEL_ROWS, groups, scale_bytes};
-pub use matrix::{Matrix, encode_panel, matrix_bytes, panel_bytes, read_panel_row};
+pub use matrix::{Matrix, encode_panel, encode_panel_for, matrix_bytes, panel_bytes, read_panel_row};
 
 /// The type of stored weights; its number is the code in a file and the place in tables of formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -13,7 +13,7 @@
 //! minus 16, of q6 minus 32. A scale byte is a sign, 3 bits of exponent and 4 of mantissa, which continue the exponent of the
 //! head: see [`Head::scale`]. Columns past `cols` hold the code of value 0.
 
-use super::layout::{ALIGNMENT, GROUP_SIZE, PANEL_ROWS, groups};
+use super::layout::{ALIGNMENT, GROUP_SIZE, PANEL_ROWS, groups, importance_of};
 
 /// Codes of a table.
 pub(crate) const LEVELS: usize = 16;
@@ -150,9 +150,9 @@ fn outermost<G: Grid>() -> f32 {
     f32::from(G::ENDS[0].unsigned_abs().max(G::ENDS[1].unsigned_abs()))
 }
 
-/// See [`Format::encode_panel`](super::Format::encode_panel). The scale and codes of a group are those of least squared error
-/// among the scales tried.
-pub(super) fn encode_panel<G: Grid, const BITS: usize>(rows: &[f32], cols: usize, out: &mut [u8]) {
+/// See [`Format::encode_panel`](super::Format::encode_panel). The scale and codes of a group are those of least squared error,
+/// weighted by the importance of the columns, among the scales tried.
+pub(super) fn encode_panel<G: Grid, const BITS: usize>(rows: &[f32], cols: usize, importance: &[f32], out: &mut [u8]) {
     let largest = rows.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
     let head = head::<G>(largest);
     out[..LEVELS].copy_from_slice(&head.levels);
@@ -161,13 +161,14 @@ pub(super) fn encode_panel<G: Grid, const BITS: usize>(rows: &[f32], cols: usize
     let scales = &mut before[HEAD_BYTES..];
     for (g, planes) in planes.chunks_exact_mut(group_bytes(BITS)).enumerate() {
         let (lines, _) = planes.as_chunks_mut::<LINE_BYTES>();
+        let importance = importance_of(g, importance);
         for r in 0..PANEL_ROWS {
             let mut x = [0.0; GROUP_SIZE];
             if let Some(row) = rows.get(r * cols..(r + 1) * cols) {
                 let row = &row[g * GROUP_SIZE..cols.min((g + 1) * GROUP_SIZE)];
                 x[..row.len()].copy_from_slice(row);
             }
-            let scale = best_scale::<G>(&head, &x);
+            let scale = best_scale::<G>(&head, &x, &importance);
             scales[g * PANEL_ROWS + r] = scale;
             let divisor = head.scale(scale);
             for (k, x) in x.iter().enumerate() {
@@ -185,7 +186,7 @@ fn head<G: Grid>(largest: f32) -> Head {
 }
 
 /// The scale byte of least squared error among those tried: both signs, where the levels are not symmetric.
-fn best_scale<G: Grid>(head: &Head, x: &[f32; GROUP_SIZE]) -> u8 {
+fn best_scale<G: Grid>(head: &Head, x: &[f32; GROUP_SIZE], importance: &[f32; GROUP_SIZE]) -> u8 {
     let largest = x.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
     if largest == 0.0 {
         return 0;
@@ -194,7 +195,7 @@ fn best_scale<G: Grid>(head: &Head, x: &[f32; GROUP_SIZE]) -> u8 {
     let mut best = (f32::INFINITY, 0);
     for byte in (0..=top).rev().take(usize::from(SCALES_TRIED)) {
         for sign in [0, 0x80] {
-            let error = squared_error::<G>(x, head.scale(byte | sign));
+            let error = squared_error::<G>(x, importance, head.scale(byte | sign));
             if error < best.0 {
                 best = (error, byte | sign);
             }
@@ -203,13 +204,13 @@ fn best_scale<G: Grid>(head: &Head, x: &[f32; GROUP_SIZE]) -> u8 {
     best.1
 }
 
-/// Sum of squared errors of a group at `scale`, in 8 lanes.
-fn squared_error<G: Grid>(group: &[f32; GROUP_SIZE], scale: f32) -> f32 {
+/// Sum of squared errors of a group at `scale`, weighted by `importance`, in 8 lanes.
+fn squared_error<G: Grid>(group: &[f32; GROUP_SIZE], importance: &[f32; GROUP_SIZE], scale: f32) -> f32 {
     let mut lanes = [0.0_f32; 8];
-    for x in group.as_chunks::<8>().0 {
-        for (sum, &x) in lanes.iter_mut().zip(x) {
-            let error = x - G::nearest(x / scale).1 * scale;
-            *sum += error * error;
+    for (x, importance) in group.as_chunks::<8>().0.iter().zip(importance.as_chunks::<8>().0) {
+        for i in 0..8 {
+            let error = x[i] - G::nearest(x[i] / scale).1 * scale;
+            lanes[i] += importance[i] * (error * error);
         }
     }
     lanes.iter().sum()

@@ -146,7 +146,7 @@ impl Bench {
         })?;
         let dtypes = Dtypes { weights: random.pick(&Dtype::ALL), keep: [].into() };
         let output = self.folder.join("output.whit");
-        convert::convert(&source, &output, &dtypes, true, &mut |_, _| Ok(())).map_err(checked)?;
+        convert::convert(&source, &output, &dtypes, None, true, &mut |_, _| Ok(())).map_err(checked)?;
         let mapping = Mapping::open(&output).map_err(|error| Stop::Broken(format!("nothing was written: {error}")))?;
         let bytes = Bytes::new(mapping);
         let verified = File::open(&bytes).and_then(|file| file.verify(&mut |_| {}));

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use whit::error::{Error, Result};
 use whit::model::spec::Role;
+use whit::os::Mapping;
 use whit::quant::Dtype;
 
-use crate::convert::Dtypes;
+use crate::convert::{Dtypes, TEXT};
 use crate::source::OpenOptions;
+
+/// Bytes of a calibration text that are read: more than the tokens that count.
+const MOST_TEXT: usize = 1 << 20;
 
 /// Converts a published checkpoint into one flat .whit file.
 ///
@@ -36,6 +41,16 @@ pub struct Args {
     /// unembedding. Norms and biases are always f32, positions at least fp16.
     #[arg(long, value_name = "ROLE=DTYPE", value_parser = keep)]
     pub keep: Vec<(&'static str, Dtype)>,
+
+    /// How weights of less than 8 bits are chosen.
+    #[arg(long, default_value = "good")]
+    pub effort: Effort,
+
+    /// The text that the model reads to find out which inputs matter; without it a text of 16 kB, in several languages, with some code.
+    ///
+    /// The first 8192 tokens are read, by the model as int8, which is written to the folder of the output for that and removed.
+    #[arg(long, value_name = "FILE")]
+    pub calibrate: Option<PathBuf>,
 
     /// The llama2.c tokenizer.bin, where it does not lie beside the checkpoint.
     #[arg(long, value_name = "FILE")]
@@ -67,10 +82,39 @@ pub struct Args {
     pub verbose: bool,
 }
 
+/// How much is done to choose the codes of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Effort {
+    /// By their own errors.
+    Fast,
+    /// By errors that count as much as the inputs that a weight meets on a text.
+    Good,
+}
+
 impl Args {
     /// Which dtype each role gets.
     pub fn dtypes(&self) -> Dtypes {
         Dtypes { weights: self.weights, keep: self.keep.iter().copied().collect::<BTreeMap<_, _>>() }
+    }
+
+    /// The text to calibrate with, if any is wanted: where weights have less than 8 bits.
+    pub fn calibration(&self) -> Result<Option<String>> {
+        let few_bits = |dtype: Dtype| dtype.format().bits < Dtype::Int8.format().bits;
+        if !few_bits(self.weights) && !self.keep.iter().any(|(_, dtype)| few_bits(*dtype)) {
+            return Ok(None);
+        }
+        match (self.effort, &self.calibrate) {
+            (Effort::Fast, None) => Ok(None),
+            (Effort::Fast, Some(_)) => {
+                let error = Error::usage("--effort fast reads no text").field("calibrate");
+                Err(error.hint("leave one of the two out"))
+            }
+            (Effort::Good, None) => Ok(Some(TEXT.into())),
+            (Effort::Good, Some(path)) => {
+                let text = Mapping::open(path)?;
+                Ok(Some(String::from_utf8_lossy(&text[..text.len().min(MOST_TEXT)]).into_owned()))
+            }
+        }
     }
 
     /// What is said about the source.
@@ -87,7 +131,7 @@ fn adapter(text: &Path) -> (PathBuf, f64) {
 }
 
 /// A type by its name; `f16`, as `whit` spells it, is `fp16`.
-fn dtype(text: &str) -> Result<Dtype, String> {
+fn dtype(text: &str) -> std::result::Result<Dtype, String> {
     let name = if text == "f16" { Dtype::F16.name() } else { text };
     Dtype::from_name(name).ok_or_else(|| {
         let names: Vec<_> = Dtype::ALL.iter().map(|d| d.name()).collect();
@@ -95,7 +139,7 @@ fn dtype(text: &str) -> Result<Dtype, String> {
     })
 }
 
-fn keep(text: &str) -> Result<(&'static str, Dtype), String> {
+fn keep(text: &str) -> std::result::Result<(&'static str, Dtype), String> {
     let (role, name) = text.split_once('=').ok_or("not of the form ROLE=DTYPE")?;
     let Some(role) = Role::MATRICES.into_iter().find(|r| r.name() == role) else {
         let names: Vec<_> = Role::MATRICES.iter().map(|r| r.name()).collect();

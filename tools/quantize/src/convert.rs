@@ -1,22 +1,28 @@
 //! From a foreign checkpoint to a `.whit` file, a tensor at a time: find where each tensor of the plan comes from, read its rows as
-//! f32, encode them into panels on all cores, measure the error, write.
+//! f32, encode them into panels on all cores, measure the error, write. With a calibration the model reads a text before that.
 
+mod calibrate;
 mod dtypes;
 mod errors;
 mod matrix;
 mod planned;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
 use whit::error::Result;
 use whit::format::writer::{TensorPlan, Writer};
-use whit::format::{self, FileKind, Provenance, SectionId, TensorErrors};
+use whit::format::{self, Bytes, FileKind, Provenance, SectionId, TensorErrors};
+use whit::model::Model;
 use whit::model::spec::Shape;
+use whit::os::Mapping;
 use whit::os::atomic::Leftover;
 use whit::quant::{self, Dtype};
 
 use crate::source::{Checkpoint, SourceFile, WordVectors};
+use calibrate::Moments;
+pub use calibrate::TEXT;
 pub use dtypes::Dtypes;
 use errors::Errors;
 use matrix::{Rows, check_finite};
@@ -50,31 +56,85 @@ pub struct Conversion {
 /// ends the conversion and leaves no file.
 pub type Progress<'p> = dyn FnMut(u64, u64) -> Result<()> + 'p;
 
-/// Converts `source` into `output`.
+/// Converts `source` into `output`. With a text for `calibration` the model reads it first, as int8 from a file that is removed, and
+/// where there is a choice of scales the errors of a column count as much as its inputs are from zero.
 pub fn convert(
     source: &Checkpoint,
     output: &Path,
     dtypes: &Dtypes,
+    calibration: Option<&str>,
     force: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Conversion> {
     source.files.iter().try_for_each(|file| file.check_not(output))?;
     let planned = plan(source, dtypes)?;
-    let plans: Vec<TensorPlan> = planned
+    let total = bytes_of(&planned);
+    let mut before = 0;
+    let moments = match calibration {
+        None => None,
+        Some(text) => {
+            let draft = plan(source, &Dtypes { weights: Dtype::Int8, keep: BTreeMap::new() })?;
+            before = 2 * bytes_of(&draft);
+            let moments = read(source, output, &draft, text, force, &mut |done| progress(done, before + total));
+            Some(moments?)
+        }
+    };
+    progress(before, before + total)?;
+    let mut writer = create(source, output, &planned, force)?;
+    let tensors = write_tensors(source, &planned, moments.as_ref(), &mut writer, &mut |done| {
+        progress(before + done, before + total)
+    })?;
+    let leftovers = writer.leftovers().to_vec();
+    source.check_unchanged()?;
+    progress(before + total, before + total)?;
+    writer.finish()?;
+    Ok(Conversion { tensors, leftovers })
+}
+
+/// What the matrices of `source` meet where it reads `text`, as int8: for that it is written, as `draft` plans, into a file that is
+/// removed. Half of the progress is the writing, half the reading, in bytes of the file.
+fn read(
+    source: &Checkpoint,
+    output: &Path,
+    draft: &[Planned],
+    text: &str,
+    force: bool,
+    progress: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<Moments> {
+    let bytes = bytes_of(draft);
+    progress(0)?;
+    let mut writer = create(source, output, draft, force)?;
+    write_tensors(source, draft, None, &mut writer, progress)?;
+    let file = writer.draft()?;
+    let model = Model::open(Bytes::new(Mapping::open(file.path())?))?;
+    Moments::of(model, text, &mut |share| progress(bytes + (share * bytes as f64) as u64))
+}
+
+/// Begins the file at `output`.
+fn create(source: &Checkpoint, output: &Path, planned: &[Planned], force: bool) -> Result<Writer> {
+    let plans = planned
         .iter()
         .map(|p| TensorPlan { name: p.spec.name.clone(), dtype: p.dtype, dims: p.spec.shape.dims() })
         .collect();
-    let total = planned.iter().map(|p| stored_bytes(p.dtype, p.spec.shape)).sum::<u64>();
-    let sections = sections(source)?;
-    progress(0, total)?;
-    let mut writer = Writer::create(output, FileKind::LanguageModel, sections, plans, force)?;
+    Writer::create(output, FileKind::LanguageModel, sections(source)?, plans, force)
+}
+
+/// Writes all tensors; `progress` is told the bytes written so far.
+fn write_tensors(
+    source: &Checkpoint,
+    planned: &[Planned],
+    moments: Option<&Moments>,
+    writer: &mut Writer,
+    progress: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<Vec<Written>> {
     let mut written = Vec::with_capacity(planned.len());
     let mut done = 0;
-    for p in &planned {
+    for p in planned {
         let field = format!("tensor \"{}\"", p.spec.name);
-        let errors = write_tensor(source, p, &mut writer, &mut |bytes| {
+        let importance = moments.map(|moments| moments.importance(&p.spec)).unwrap_or_default();
+        let errors = write_tensor(source, p, &importance, writer, &mut |bytes| {
             done += bytes;
-            progress(done, total)
+            progress(done)
         })
         .map_err(|e| e.field(field))?;
         written.push(Written {
@@ -85,11 +145,11 @@ pub fn convert(
             errors,
         });
     }
-    let leftovers = writer.leftovers().to_vec();
-    source.check_unchanged()?;
-    progress(done, total)?;
-    writer.finish()?;
-    Ok(Conversion { tensors: written, leftovers })
+    Ok(written)
+}
+
+fn bytes_of(planned: &[Planned]) -> u64 {
+    planned.iter().map(|p| stored_bytes(p.dtype, p.spec.shape)).sum()
 }
 
 fn stored_bytes(dtype: Dtype, shape: Shape) -> u64 {
@@ -117,7 +177,7 @@ pub fn convert_words(
     let plan = TensorPlan { name: name.clone(), dtype, dims: dims.clone() };
     progress(0, total)?;
     let mut writer = Writer::create(output, FileKind::WordVectors, sections, vec![plan], force)?;
-    let matrix = Rows { rows, cols, dtype, read: &|row, out| words.read(row, out) };
+    let matrix = Rows { rows, cols, dtype, importance: &[], read: &|row, out| words.read(row, out) };
     let mut done = 0;
     let errors = matrix.write(&mut writer, &mut |bytes| {
         done += bytes;
@@ -165,6 +225,7 @@ fn provenance(source_format: &str, files: &[SourceFile]) -> Result<Vec<u8>> {
 fn write_tensor(
     source: &Checkpoint,
     p: &Planned,
+    importance: &[f32],
     writer: &mut Writer,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<TensorErrors> {
@@ -183,7 +244,7 @@ fn write_tensor(
         }
         Shape::Matrix(rows, cols) => {
             let read = |row: usize, out: &mut [f32]| p.transform.read_rows((rows, cols), row, out, &read);
-            total = Rows { rows, cols, dtype: p.dtype, read: &read }.write(writer, progress)?;
+            total = Rows { rows, cols, dtype: p.dtype, importance, read: &read }.write(writer, progress)?;
         }
     }
     let errors = total.finish();

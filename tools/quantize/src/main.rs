@@ -66,7 +66,12 @@ fn paths(args: &Args) -> Paths {
     folders.extend(args.open_options().lora.into_iter().map(|(folder, _)| folder));
     let entries = folders.iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
     let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink())).map(|entry| entry.path());
-    let read = links.chain(args.tokenizer.clone()).chain([args.input.clone()]).chain(folders.clone()).collect();
+    let read = links
+        .chain(args.tokenizer.clone())
+        .chain(args.calibrate.clone())
+        .chain([args.input.clone()])
+        .chain(folders.clone())
+        .collect();
     Paths { read, write: sandbox::folders_of(&args.output) }
 }
 
@@ -93,7 +98,11 @@ fn run(args: &Args) -> Result<()> {
     }
     let source = Checkpoint::open(&args.input, &args.open_options()).map_err(|e| e.in_file(input))?;
     let read = Read { name: &source.name, format: source.format.name(), notes: &source.notes };
-    write(args, read, &mut |progress| convert::convert(&source, &args.output, &args.dtypes(), args.force, progress))
+    // A checkpoint without a tokenizer reads no text, unless one is named: then that is an error.
+    let calibration = args.calibration()?.filter(|_| args.calibrate.is_some() || source.vocabulary.is_some());
+    write(args, read, &mut |progress| {
+        convert::convert(&source, &args.output, &args.dtypes(), calibration.as_deref(), args.force, progress)
+    })
 }
 
 /// Has `convert` write the file, with a bar, and reports what was written.

@@ -87,7 +87,7 @@ fn convert(folder: &Path) -> Result<Arc<Model>> {
     let source = Checkpoint::open(folder, &OpenOptions::default())?;
     let dtypes = Dtypes { weights: Dtype::F32, keep: BTreeMap::new() };
     let output = folder.join("model.whit");
-    convert::convert(&source, &output, &dtypes, false, &mut |_, _| Ok(()))?;
+    convert::convert(&source, &output, &dtypes, None, false, &mut |_, _| Ok(()))?;
     Ok(Arc::new(Model::open(Bytes::new(Mapping::open(&output)?))?))
 }
 

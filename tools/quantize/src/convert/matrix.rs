@@ -15,6 +15,8 @@ pub(super) struct Rows<'r> {
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) dtype: Dtype,
+    /// How much the columns matter, (cols); empty: all alike.
+    pub(super) importance: &'r [f32],
     /// Reads rows from the one given on, as many as the buffer holds.
     pub(super) read: &'r (dyn Fn(usize, &mut [f32]) -> Result<()> + Sync),
 }
@@ -45,14 +47,14 @@ impl Rows<'_> {
 
     /// Reads, checks and encodes the panel whose first row is `row`.
     fn encode_panel(&self, row: usize, values: &mut Vec<f32>, out: &mut [u8]) -> Result<Errors> {
-        let Rows { rows, cols, dtype, .. } = *self;
+        let Rows { rows, cols, dtype, importance, .. } = *self;
         let n = PANEL_ROWS.min(rows - row);
         values.resize((n + 1) * cols, 0.0);
         let (values, decoded) = values.split_at_mut(n * cols);
         (self.read)(row, values)?;
         check_finite(values, row, cols)?;
         check_range(values, dtype, row, cols)?;
-        quant::encode_panel(dtype, values, cols, out);
+        quant::encode_panel_for(dtype, values, cols, importance, out);
         let mut errors = Errors::default();
         if let Some(matrix) = Matrix::new(dtype, n, cols, out) {
             for (r, want) in values.chunks_exact(cols).enumerate() {

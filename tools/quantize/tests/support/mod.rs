@@ -65,7 +65,7 @@ impl Converted {
         let source =
             Checkpoint::open(input, &OpenOptions::default()).unwrap_or_else(|e| panic!("{}: {e}", input.display()));
         let dtypes = Dtypes { weights: dtype, keep: BTreeMap::new() };
-        convert::convert(&source, &output, &dtypes, false, &mut |_, _| Ok(()))
+        convert::convert(&source, &output, &dtypes, None, false, &mut |_, _| Ok(()))
             .unwrap_or_else(|e| panic!("{}: {e}", input.display()));
         let mapping = Mapping::open(&output).expect("the file just written");
         Converted { bytes: Bytes::new(mapping), _folder: folder }
