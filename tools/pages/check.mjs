@@ -94,6 +94,11 @@ function look() {
   };
 }
 
+/** Runs in the page: waits until it has been drawn, which is when it notices what scrolls. */
+function drawn() {
+  return new Promise((done) => requestAnimationFrame(() => setTimeout(done, 20)));
+}
+
 /** Runs in the page: presses its buttons, moves its sliders, chooses and walks among its choices. */
 async function use() {
   const settled = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 20)));
@@ -169,6 +174,7 @@ async function faults(browser, url, [width, height], scheme) {
   await send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
   await send('Page.navigate', { url });
   await Promise.race([load, browser.failed]);
+  await run(drawn);
   await seen('at first');
   await run(use);
   await seen('after use');
