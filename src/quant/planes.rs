@@ -27,8 +27,8 @@ pub(crate) type Codes = [u8; PANEL_ROWS * GROUP_SIZE];
 const EXPONENTS: core::ops::RangeInclusive<u8> = 1..=247;
 /// Largest magnitude of a scale byte: the octave 7, 15 sixteenths.
 const MAX_SCALE: u8 = 0x7f;
-/// The largest magnitude of a weight that the formats take. Any smaller finite one has a scale.
-pub(super) const MAX_WEIGHT: f32 = 1.0e30;
+/// The largest magnitude of a weight that the formats take: sums of squared errors are finite.
+pub(super) const MAX_WEIGHT: f32 = 1.0e15;
 /// Scales tried for each sign, one sixteenth of an octave apart.
 const SCALES_TRIED: u8 = 14;
 /// Of them, those that are larger than the one which maps the largest weight to the outermost level.
@@ -240,4 +240,45 @@ pub(super) fn nearest_integer<const BITS: usize>(x: f32) -> (f32, f32) {
     let half = (1 << (BITS - 1)) as f32;
     let value = x.clamp(-half, half - 1.0) + ROUND - ROUND;
     (value + half, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Dtype, encode_panel, panel_bytes, read_panel_row};
+    use super::*;
+
+    /// The first row of a panel of `x`, encoded and decoded.
+    fn stored(dtype: Dtype, x: &[f32]) -> Vec<f32> {
+        let mut panel = vec![0; panel_bytes(dtype, x.len())];
+        encode_panel(dtype, x, x.len(), &mut panel);
+        let mut row = vec![f32::NAN; x.len()];
+        read_panel_row(dtype, &panel, 0, &mut row);
+        row
+    }
+
+    #[test]
+    fn the_largest_weights_and_the_least_are_reached() {
+        for dtype in [Dtype::Q4, Dtype::Q5, Dtype::Q6] {
+            for largest in [MAX_WEIGHT, 1.0, 1e-15, 1e-30] {
+                for x in [[largest; 3], [-largest, largest / 2.0, 0.0]] {
+                    for (got, want) in stored(dtype, &x).iter().zip(x) {
+                        assert!((got - want).abs() <= largest / 8.0, "{dtype:?}: {got} for {want}");
+                    }
+                }
+            }
+            assert_eq!(stored(dtype, &[0.0; 40]), [0.0; 40]);
+        }
+    }
+
+    #[test]
+    fn a_head_beyond_its_range_is_the_nearest_one() {
+        for (exponent, counts_as) in [(0, 1), (1, 1), (247, 247), (255, 247)] {
+            let mut panel = [0; HEAD_BYTES];
+            panel[LEVELS] = exponent;
+            assert_eq!(Head::read(&panel).exponent, counts_as);
+        }
+        let head = Head { levels: [0; LEVELS], exponent: 247 };
+        assert!(head.scale(0xff).is_finite() && head.scale(0xff) < 0.0);
+        assert!(Head { exponent: 1, ..head }.scale(0).is_normal());
+    }
 }
