@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, ValueEnum};
 use whit::error::{Error, Result};
 use whit::model::spec::Role;
-use whit::os::Mapping;
 use whit::quant::Dtype;
 
 use crate::convert::{Dtypes, TEXT};
-use crate::source::OpenOptions;
+use crate::source::{OpenOptions, SourceFile};
 
 /// Bytes of a calibration text that are read: more than the tokens that count.
 const MOST_TEXT: usize = 1 << 20;
@@ -111,8 +110,9 @@ impl Args {
             }
             (Effort::Good, None) => Ok(Some(TEXT.into())),
             (Effort::Good, Some(path)) => {
-                let text = Mapping::open(path)?;
-                Ok(Some(String::from_utf8_lossy(&text[..text.len().min(MOST_TEXT)]).into_owned()))
+                let file = SourceFile::open(path)?;
+                file.check_not(&self.output)?;
+                file.text(MOST_TEXT).map(Some)
             }
         }
     }

@@ -91,6 +91,11 @@ fn a_text_of_the_users_own_is_read() {
     assert!(code != Some(0) && told.contains("text.txt") && told.contains("empty"), "{told}");
     let (code, told) = with("nowhere.txt");
     assert!(code != Some(0) && told.contains("nowhere.txt"), "{told}");
+
+    std::fs::write(&output, "A text that is not to be lost.").expect("written");
+    let (code, told) = with(output.to_str().expect("a name"));
+    assert!(code == Some(64) && told.contains("this is also the input"), "{told}");
+    assert_eq!(std::fs::read_to_string(&output).expect("the text"), "A text that is not to be lost.");
     let told = stories(&output, &["--weights", "q4", "--effort", "fast", "--calibrate", text]);
     assert_eq!(told.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&told.stderr).contains("--effort fast reads no text"));

@@ -18,7 +18,8 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    /// Maps the regular file at `path`.
+    pub fn open(path: &Path) -> Result<Self> {
         let map = Mapping::open(path)?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         Ok(SourceFile { name, bytes: map.len() as u64, path: path.to_path_buf(), map })
@@ -36,6 +37,12 @@ impl SourceFile {
         }
         let error = Error::usage(format!("this is also the input {}", printable(&self.path.display().to_string())));
         Err(error.in_file(output.display().to_string()).hint("name another output"))
+    }
+
+    /// The first bytes of the file, `most` at most, as text; what is not UTF-8 is replaced.
+    pub fn text(&self, most: usize) -> Result<String> {
+        let read = String::from_utf8_lossy(&self.map[..self.map.len().min(most)]).into_owned();
+        self.check_unchanged().map(|()| read)
     }
 
     /// Refuses to go on where the file was changed or cut since it was opened.
