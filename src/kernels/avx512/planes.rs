@@ -97,7 +97,7 @@ fn unit<'a, const BITS: usize, const CODES: usize>()
     Closures {
         prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
         ahead: |hint| Ahead {
-            matvec: if hint == Hint::L2 { 1024 } else { 2048 },
+            matvec: if hint == Hint::L2 && BITS == 6 { 1024 } else { 2048 },
             matmul: if hint == Hint::L2 { 4096 } else { 2048 },
         },
         panel: |bytes, cols| panel::<CODES>(bytes, cols),
