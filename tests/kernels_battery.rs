@@ -129,12 +129,12 @@ fn quantize() {
         for backend in backends() {
             for edge in EDGES {
                 let x = Guarded::new(&x, edge);
-                let mut out = Guarded::new(&vec![Group { codes: [99; 32], scale: -1.0, sum: -1 }; want.len()], edge);
+                let mut out = Guarded::new(&vec![Group { codes: [99; 32], scale: -1.0, start: -1 }; want.len()], edge);
                 (backend.quantize)(&x, cols, &mut out);
                 for (got, want) in out.iter().zip(&want) {
                     assert_eq!(
-                        (got.codes, got.sum),
-                        (want.codes, want.sum),
+                        (got.codes, got.start),
+                        (want.codes, want.start),
                         "{} quantize cols {cols} n {n}",
                         backend.name
                     );

@@ -6,7 +6,7 @@
 use super::attention::{BLOCK, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::avx2::planes::{self, Head};
 use super::avx2::{self, Codes, add_group, line, prefetch, store_16, widen};
-use super::online_softmax::attend;
+use super::online_softmax::{attend, by_panel, softmax};
 use super::scalar::check_matmul;
 use super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Unit};
 use super::{Group, Hint, PanelOut, Tokens};
@@ -27,7 +27,7 @@ fn unit<'a>() -> impl Unit<'a, INT8_SCALES, INT8_CODES, 2, Unpacked = &'a Codes,
         panel: Int8Panel::new,
         unpack: |_: &(), codes: &'a Codes| codes,
         line: |codes: &&Codes, j, half| _mm256_xor_si256(line(codes, j, half), _mm256_set1_epi8(i8::MIN)),
-        start: |x: &Group| _mm256_set1_epi32(-128 * x.sum),
+        start: |x: &Group| _mm256_set1_epi32(x.start),
         dot: |sums, w: __m256i, x| _mm256_dpbusd_avx_epi32(sums, w, _mm256_set1_epi32(x)),
         widen: |_: &(), scales: &[u8; INT8_SCALES]| widen(scales),
         add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
@@ -59,7 +59,8 @@ pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], hint: Hint, ou
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 fn planes_unit<'a, const BITS: usize, const CODES: usize>() -> impl Unit<'a, PANEL_ROWS, CODES, 2> {
-    let offset = if BITS == 4 { -128 } else { -1 << (BITS - 1) };
+    // The start is that of weights plus 128; q5 and q6 add 16 and 32.
+    let shift = if BITS == 4 { 0 } else { 8 - BITS };
     Closures {
         prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
         ahead: |_| Ahead { matvec: 2048, matmul: 2048 },
@@ -71,7 +72,7 @@ fn planes_unit<'a, const BITS: usize, const CODES: usize>() -> impl Unit<'a, PAN
             let codes = planes::codes::<BITS>(*planes, j, half);
             if BITS == 4 { _mm256_shuffle_epi8(*levels, codes) } else { codes }
         },
-        start: move |x: &Group| _mm256_set1_epi32(offset * x.sum),
+        start: move |x: &Group| _mm256_set1_epi32(x.start >> shift),
         dot: |sums, w: __m256i, x| _mm256_dpbusd_avx_epi32(sums, w, _mm256_set1_epi32(x)),
         widen: |head: &Head, scales: &[u8; PANEL_ROWS]| planes::widen(head, scales),
         add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
@@ -137,7 +138,15 @@ pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, hint
             }
         }
     };
-    attend(queries, n_blocks, &mut (), |_, block| avx2::prefetch_block(head, head_dim, block + 1, hint), scores, weigh);
+    attend(
+        queries,
+        n_blocks,
+        &mut (),
+        |_, block| avx2::prefetch_block(head, head_dim, block + 1, hint),
+        by_panel(scores),
+        softmax,
+        weigh,
+    );
 }
 
 /// Independent sums of a peak.

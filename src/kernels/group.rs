@@ -10,11 +10,12 @@ pub struct Group {
     pub codes: [i8; GROUP_SIZE],
     /// The largest magnitude divided by 127; 0 where that is not a normal number, NaN where an input is not finite.
     pub scale: f32,
-    /// Sum of the codes, which instructions that multiply unsigned by signed bytes need.
-    pub sum: i32,
+    /// -128 times the sum of the codes: where a sum of their products with weights plus 128 starts, which are the operands of
+    /// instructions that multiply unsigned by signed bytes.
+    pub start: i32,
 }
 
 impl Group {
-    /// Codes, scale and sum 0.
-    pub const ZERO: Group = Group { codes: [0; GROUP_SIZE], scale: 0.0, sum: 0 };
+    /// Codes, scale and start 0.
+    pub const ZERO: Group = Group { codes: [0; GROUP_SIZE], scale: 0.0, start: 0 };
 }

@@ -8,7 +8,7 @@
 
 use super::attention::{BLOCK, KvHeadInt8, Query, check_queries, quantize_queries};
 use super::lanes::widen;
-use super::online_softmax::attend;
+use super::online_softmax::{attend, by_panel, softmax};
 use super::scalar::{check_matmul, check_matvec, quantize, quantize_group};
 use super::{Group, PanelOut, Tokens};
 use crate::quant::planes::{self, Head, LEVELS, LINE_BYTES};
@@ -237,7 +237,7 @@ pub(super) unsafe fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_
             }
         }
     };
-    attend(queries, n_blocks, &mut (), |_, _| {}, scores, weigh);
+    attend(queries, n_blocks, &mut (), |_, _| {}, by_panel(scores), softmax, weigh);
 }
 
 /// 16 halves, as bytes, widened.

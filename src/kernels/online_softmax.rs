@@ -15,8 +15,8 @@ pub(super) const AT_ONCE: usize = 4;
 
 /// The running softmax of one query: the largest score so far, and the sum of exp(score - max).
 #[derive(Clone, Copy)]
-struct State {
-    max: f32,
+pub(super) struct State {
+    pub(super) max: f32,
     sum: f32,
 }
 
@@ -24,8 +24,10 @@ struct State {
 /// are given slots of the ring:
 ///
 /// - `prepare(slot)` is called once for each block, before the others, and makes the `S` that the two products read;
-/// - `scores(s, first, queries, panel, out)` writes q k^T of up to [`AT_ONCE`] queries, the first being number `first`,
-///   with the 16 keys of a panel;
+/// - `scores(s, first, queries, slot, seen, p)` writes q k^T of up to [`AT_ONCE`] queries, the first being number `first`,
+///   with the keys of a block to `p`, of which those of the panels that hold positions in `seen` are wanted; [`by_panel`]
+///   makes it of the scores of one panel;
+/// - `softmax(p, seen, scale, states, queries)` turns them into probabilities, as [`softmax`] does;
 /// - `weigh(s, queries, p, slot, seen)` adds the values of the positions `seen` of a block, weighted by `p`, to each
 ///   `out` of up to [`AT_ONCE`] queries; the other slots of `p` are 0.
 #[inline(always)]
@@ -34,7 +36,8 @@ pub(super) fn attend<S>(
     n_blocks: usize,
     s: &mut S,
     prepare: impl Fn(&mut S, usize),
-    scores: impl Fn(&S, usize, &[Query<'_>], usize, &mut [PanelOut]),
+    scores: impl Fn(&S, usize, &[Query<'_>], usize, &Range<usize>, &mut [[f32; BLOCK]]),
+    softmax: impl Fn(&mut [[f32; BLOCK]], &Range<usize>, f32, &mut [State], &mut [Query<'_>]),
     weigh: impl Fn(&S, &mut [Query<'_>], &[[f32; BLOCK]], usize, Range<usize>),
 ) {
     let scale = 1.0 / (queries[0].q.len() as f32).sqrt();
@@ -55,16 +58,8 @@ pub(super) fn attend<S>(
             let last = first + alike.count();
             if !seen.is_empty() {
                 let (queries, p) = (&mut queries[first..last], &mut p[first..last]);
-                for panel in seen.start / PANEL_ROWS..seen.end.div_ceil(PANEL_ROWS) {
-                    let mut out = [PanelOut::default(); AT_ONCE];
-                    scores(s, first, queries, 2 * slot + panel, &mut out[..queries.len()]);
-                    for (p, out) in p.iter_mut().zip(&out) {
-                        p.as_chunks_mut().0[panel] = *out;
-                    }
-                }
-                for ((query, p), state) in queries.iter_mut().zip(p.iter_mut()).zip(&mut states[first..last]) {
-                    softmax(p, &seen, scale, state, query.out);
-                }
+                scores(s, first, queries, slot, &seen, p);
+                softmax(p, &seen, scale, &mut states[first..last], queries);
                 weigh(s, queries, p, slot, seen);
             }
             first = last;
@@ -84,34 +79,67 @@ fn seen(visible: &Range<usize>, block: usize) -> Range<usize> {
     slot(visible.start)..slot(visible.end)
 }
 
-/// Turns the products `p` of a block into probabilities by the running maximum; where that grows, `out` is scaled to it.
+/// The scores of a block of `scores(s, first, queries, panel, out)`, those of the queries with the 16 keys of a panel.
 #[inline(always)]
-fn softmax(p: &mut [f32; BLOCK], seen: &Range<usize>, scale: f32, state: &mut State, out: &mut [f32]) {
-    for p in p.iter_mut() {
-        *p *= scale;
-    }
-    if seen.len() < BLOCK {
-        p[..seen.start].fill(f32::NEG_INFINITY);
-        p[seen.end..].fill(f32::NEG_INFINITY);
-    }
-    let mut largest = [state.max; LANES];
-    for p in p.as_chunks::<LANES>().0 {
-        for (largest, p) in largest.iter_mut().zip(p) {
-            *largest = if *p > *largest { *p } else { *largest };
+pub(super) fn by_panel<S>(
+    scores: impl Fn(&S, usize, &[Query<'_>], usize, &mut [PanelOut]),
+) -> impl Fn(&S, usize, &[Query<'_>], usize, &Range<usize>, &mut [[f32; BLOCK]]) {
+    move |s, first, queries, slot, seen, p| {
+        for panel in seen.start / PANEL_ROWS..seen.end.div_ceil(PANEL_ROWS) {
+            let mut out = [PanelOut::default(); AT_ONCE];
+            scores(s, first, queries, slot * (BLOCK / PANEL_ROWS) + panel, &mut out[..queries.len()]);
+            for (p, out) in p.iter_mut().zip(&out) {
+                p.as_chunks_mut().0[panel] = *out;
+            }
         }
     }
-    let max = lanes::largest(largest);
-    for p in p.iter_mut() {
-        *p = exp(*p - max);
-    }
-    // Where the maximum stays, the correction is exp(0) = 1 and changes nothing.
-    if max > state.max {
-        let correction = exp(state.max - max);
-        state.sum *= correction;
-        for y in out.iter_mut() {
-            *y *= correction;
+}
+
+/// Turns the products `p` of a block with each query into probabilities by the running maximum; where that grows, the output
+/// of the query is scaled to it.
+#[inline(always)]
+pub(super) fn softmax(
+    p: &mut [[f32; BLOCK]],
+    seen: &Range<usize>,
+    scale: f32,
+    states: &mut [State],
+    queries: &mut [Query<'_>],
+) {
+    for ((p, state), query) in p.iter_mut().zip(states).zip(queries) {
+        for p in p.iter_mut() {
+            *p *= scale;
         }
+        if seen.len() < BLOCK {
+            p[..seen.start].fill(f32::NEG_INFINITY);
+            p[seen.end..].fill(f32::NEG_INFINITY);
+        }
+        let mut largest = [state.max; LANES];
+        for p in p.as_chunks::<LANES>().0 {
+            for (largest, p) in largest.iter_mut().zip(p) {
+                *largest = if *p > *largest { *p } else { *largest };
+            }
+        }
+        let max = lanes::largest(largest);
+        for p in p.iter_mut() {
+            *p = exp(*p - max);
+        }
+        state.add(max, sum(p), query.out);
     }
-    state.sum += sum(p);
-    state.max = max;
+}
+
+impl State {
+    /// Adds a block of probabilities of this `sum` by the maximum `max`, to which `out` and the sum so far are scaled.
+    #[inline(always)]
+    pub(super) fn add(&mut self, max: f32, sum: f32, out: &mut [f32]) {
+        // Where the maximum stays, the correction is exp(0) = 1 and changes nothing.
+        if max > self.max {
+            let correction = exp(self.max - max);
+            self.sum *= correction;
+            for y in out {
+                *y *= correction;
+            }
+        }
+        self.sum += sum;
+        self.max = max;
+    }
 }

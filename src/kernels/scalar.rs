@@ -66,7 +66,7 @@ pub fn quantize_codes(x: &[f32], codes: &mut [i8]) -> f32 {
 pub(super) fn quantize_group(x: &[f32]) -> Group {
     let mut group = Group::ZERO;
     group.scale = quantize_codes(x, &mut group.codes);
-    group.sum = group.codes.iter().map(|&code| i32::from(code)).sum();
+    group.start = -128 * group.codes.iter().map(|&code| i32::from(code)).sum::<i32>();
     group
 }
 
@@ -425,7 +425,7 @@ mod tests {
         for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let group = quantize_group(&[1.0, bad, 2.0]);
             assert!(group.scale.is_nan());
-            assert_eq!((group.codes, group.sum), ([0; GROUP_SIZE], 0));
+            assert_eq!((group.codes, group.start), ([0; GROUP_SIZE], 0));
         }
     }
 
@@ -434,7 +434,7 @@ mod tests {
         let group = quantize_group(&[127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -127.0]);
         assert_eq!(group.scale, 1.0);
         assert_eq!(group.codes[..8], [127, 0, 2, 2, 0, -2, -127, 0]);
-        assert_eq!(group.sum, 2);
+        assert_eq!(group.start, -256);
         for largest in [f32::MAX, 2.0e-36, 3.3, 1.0 / 3.0] {
             assert_eq!(quantize_group(&[largest, -largest]).codes[..2], [127, -127]);
         }

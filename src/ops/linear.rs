@@ -118,7 +118,7 @@ pub fn linear<const N: usize>(compute: &Compute, layers: [(&Linear<'_>, &mut [f3
         let mut out = [PanelOut::default(); TILE];
         for piece in pieces(panels.clone(), input.n_tokens()) {
             let out = products(compute, &weights[i], input, &piece, &mut out);
-            piece.store(out, panels.start, &mut y, |y, out| y.copy_from_slice(out));
+            piece.store(out, panels.start, &mut y, copy);
         }
     });
 }
@@ -145,7 +145,7 @@ pub fn linear_swiglu(compute: &Compute, gate: &Linear<'_>, up: &Linear<'_>, inpu
             let out = products(compute, gate, input, &piece, &mut out);
             let factors = products(compute, up, input, &piece, &mut factors);
             (compute.kernels.swiglu)(out.as_flattened_mut(), factors.as_flattened());
-            piece.store(out, panels.start, &mut y, |y, out| y.copy_from_slice(out));
+            piece.store(out, panels.start, &mut y, copy);
         }
     });
 }
@@ -192,6 +192,16 @@ impl Piece {
             store(&mut y[..n], &out[..n]);
         }
     }
+}
+
+/// Copies panel by panel: a token's outputs of one panel are no more than a register or a few.
+fn copy(y: &mut [f32], out: &[f32]) {
+    let (y, tail) = y.as_chunks_mut::<PANEL_ROWS>();
+    let (out, last) = out.as_chunks::<PANEL_ROWS>();
+    for (y, out) in y.iter_mut().zip(out) {
+        *y = *out;
+    }
+    tail.copy_from_slice(last);
 }
 
 /// The outputs of `piece`, bias added, (tokens or panels, 16).

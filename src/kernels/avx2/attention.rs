@@ -1,7 +1,7 @@
 //! Attention over one KV head, see [`attention`](super::super::attention).
 
 use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries, value_block_bytes};
-use super::super::online_softmax::{AT_ONCE, attend};
+use super::super::online_softmax::{AT_ONCE, attend, by_panel, softmax};
 use super::super::x86::Int8Panel;
 use super::super::{Group, Hint, PanelOut};
 use super::int8::{add_group, dots, quantize, quantize_group};
@@ -85,7 +85,7 @@ fn attend_wide<E: Copy + Default>(
     let weigh = |wide: &Wide, queries: &mut [Query<'_>], p: &[[f32; BLOCK]], _, seen: Range<usize>| {
         weigh(queries, p, seen.clone(), |c| wide.values[c * BLOCK..][seen.clone()].iter().map(|x| load_16(x)));
     };
-    attend(queries, n_blocks, &mut wide, prepare, scores, weigh);
+    attend(queries, n_blocks, &mut wide, prepare, by_panel(scores), softmax, weigh);
 }
 
 /// Widens keys and values each time that they are read.
@@ -117,7 +117,7 @@ fn attend_narrow<E: Copy + Default>(
             })
         });
     };
-    attend(queries, n_blocks, &mut (), prepare, scores, weigh);
+    attend(queries, n_blocks, &mut (), prepare, by_panel(scores), softmax, weigh);
 }
 
 /// The products of up to [`AT_ONCE`] queries with the 16 `keys` of a panel, (head_dim, 16).
@@ -267,7 +267,15 @@ pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8
             _ => weigh_int8::<4>(queries, p, seen, &scales, codes),
         }
     };
-    attend(queries, n_blocks, &mut (), |_, block| prefetch_block(head, head_dim, block + 1, hint), scores, weigh);
+    attend(
+        queries,
+        n_blocks,
+        &mut (),
+        |_, block| prefetch_block(head, head_dim, block + 1, hint),
+        by_panel(scores),
+        softmax,
+        weigh,
+    );
 }
 
 /// The products of N quantized queries with the 16 keys of a panel.

@@ -49,7 +49,7 @@ pub(super) fn quantize_group(x: &[f32; GROUP_SIZE], out: &mut Group) {
         let q = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
         let q = _mm256_permutevar8x32_epi32(q, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         out.codes = bytemuck::must_cast(q);
-        out.sum = sum_of_codes(q);
+        out.start = -128 * sum_of_codes(q);
     }
 }
 

@@ -114,7 +114,8 @@ fn integers<'a, const BITS: usize, const CODES: usize>() -> impl Unit<'a, PANEL_
         panel: |bytes, cols| panel::<CODES>(bytes, cols),
         unpack: |_: &Head, planes: &'a [u8; CODES]| planes,
         line: |planes: &&[u8; CODES], j, half| codes::<BITS>(*planes, j, half),
-        start: |x: &Group| _mm256_set1_epi32((-1 << (BITS - 1)) * x.sum),
+        // That of weights plus 128; these add 16 and 32.
+        start: |x: &Group| _mm256_set1_epi32(x.start >> (8 - BITS)),
         dot: |sums, w: __m256i, x| {
             let pairs = _mm256_maddubs_epi16(w, _mm256_set1_epi32(x));
             _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))

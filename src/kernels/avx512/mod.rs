@@ -3,13 +3,13 @@
 //!
 //! One operand of `dpbusd` is unsigned: it is w + 128, and each sum starts at -128 times the sum of the input's codes.
 
+mod attention;
 mod planes;
 
+pub(super) use attention::{attend_f16, attend_f32, attend_int8};
 pub(super) use planes::{planes_matmul, planes_matvec};
 
-use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
-use super::avx2::{self, Codes, prefetch};
-use super::online_softmax::{AT_ONCE, attend};
+use super::avx2::{Codes, prefetch};
 use super::scalar::{check_matmul, check_matvec};
 use super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Unit, parts};
 use super::{Group, Hint, PanelOut};
@@ -17,14 +17,11 @@ use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes};
 use bytemuck::{must_cast, must_cast_ref};
 use core::arch::x86_64::*;
 use core::hint::black_box;
-use core::ops::Range;
 
 /// Tokens whose sums stay in registers.
 const TOKENS: usize = 12;
 /// Panels that a matvec reads side by side.
 const STREAMS: usize = 4;
-/// Elements of a head between two checks of bounds in attention.
-const UNROLL: usize = 8;
 
 /// 64 bytes at any alignment.
 #[inline]
@@ -80,7 +77,7 @@ fn unit<'a>() -> impl Unit<'a, INT8_SCALES, INT8_CODES, 1, Unpacked = [__m512i; 
         panel: Int8Panel::new,
         unpack: |_: &(), codes: &Codes| unsigned(codes),
         line: |w: &[__m512i; 8], j: usize, _| w[j],
-        start: |x: &Group| _mm512_set1_epi32(-128 * x.sum),
+        start: |x: &Group| _mm512_set1_epi32(x.start),
         dot: |sums, w: __m512i, x| _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(x)),
         widen: |_: &(), scales: &[u8; INT8_SCALES]| [widen(scales)],
         add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
@@ -239,176 +236,6 @@ fn float_tile<const N: usize, const BYTES: usize>(
     for (sum, out) in sums.into_iter().zip(out) {
         *out = must_cast(sum);
     }
-}
-
-/// Same as [`scalar::attend_f16`](super::scalar::attend_f16).
-#[target_feature(enable = "avx2,avx512f")]
-pub(super) fn attend_f16(queries: &mut [Query<'_>], head: &KvHead<'_, u16>, hint: Hint) {
-    attend_float(queries, head, hint, |x: &[u16; 16]| widen(must_cast_ref(x)));
-}
-
-/// Same as [`scalar::attend_f32`](super::scalar::attend_f32).
-#[target_feature(enable = "avx2,avx512f")]
-pub(super) fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, f32>, hint: Hint) {
-    attend_float(queries, head, hint, |x: &[f32; 16]| load_f32(x));
-}
-
-#[inline]
-#[target_feature(enable = "avx2,avx512f")]
-fn attend_float<E: Copy + Default>(
-    queries: &mut [Query<'_>],
-    head: &KvHead<'_, E>,
-    hint: Hint,
-    read: impl Fn(&[E; 16]) -> __m512 + Copy,
-) {
-    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
-    let prepare = |_: &mut (), block: usize| {
-        let (elements, bytes) = ((block + 1) * BLOCK * head_dim, BLOCK * head_dim * size_of::<E>());
-        prefetch(hint.soon(), head.keys.as_ptr().wrapping_add(elements).cast(), 0, bytes);
-        prefetch(hint.soon(), head.values.as_ptr().wrapping_add(elements).cast(), 0, bytes);
-    };
-    let scores = |_: &(), _, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
-        let keys = &head.keys.as_chunks().0[panel * head_dim..][..head_dim];
-        match queries.len() {
-            1 => score::<1, E>(queries, keys, out, read),
-            2 => score::<2, E>(queries, keys, out, read),
-            3 => score::<3, E>(queries, keys, out, read),
-            _ => score::<AT_ONCE, E>(queries, keys, out, read),
-        }
-    };
-    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
-        let values = &head.values[(block * BLOCK + seen.start) * head_dim..(block * BLOCK + seen.end) * head_dim];
-        match queries.len() {
-            1 => weigh::<1, E>(queries, p, seen, values, read),
-            2 => weigh::<2, E>(queries, p, seen, values, read),
-            3 => weigh::<3, E>(queries, p, seen, values, read),
-            _ => weigh::<AT_ONCE, E>(queries, p, seen, values, read),
-        }
-    };
-    attend(queries, n_blocks, &mut (), prepare, scores, weigh);
-}
-
-/// The products of N queries with the 16 `keys` of a panel, (head_dim, 16).
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn score<const N: usize, E>(
-    queries: &[Query<'_>],
-    keys: &[[E; PANEL_ROWS]],
-    out: &mut [PanelOut],
-    read: impl Fn(&[E; PANEL_ROWS]) -> __m512,
-) {
-    let q: [&[f32]; N] = core::array::from_fn(|i| &queries[i].q[..keys.len()]);
-    let mut sums = [_mm512_setzero_ps(); N];
-    let (unrolled, rest) = keys.as_chunks::<UNROLL>();
-    for (c, keys) in unrolled.iter().enumerate() {
-        let q: [&[f32; UNROLL]; N] = core::array::from_fn(|i| &q[i].as_chunks().0[c]);
-        for (d, keys) in keys.iter().enumerate() {
-            let keys = read(keys);
-            for (sum, q) in sums.iter_mut().zip(&q) {
-                *sum = add_product(*sum, keys, q[d]);
-            }
-        }
-    }
-    for (d, keys) in (unrolled.len() * UNROLL..).zip(rest) {
-        let keys = read(keys);
-        for (sum, q) in sums.iter_mut().zip(&q) {
-            *sum = add_product(*sum, keys, q[d]);
-        }
-    }
-    for (sum, out) in sums.into_iter().zip(out) {
-        *out = must_cast(sum);
-    }
-}
-
-/// `sum + x * factor`, each step rounded.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn add_product(sum: __m512, x: __m512, factor: f32) -> __m512 {
-    _mm512_add_ps(sum, _mm512_mul_ps(x, _mm512_set1_ps(factor)))
-}
-
-/// Adds `values` (seen, head_dim), weighted by the slots `seen` of `p`, to the outputs of N queries.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn weigh<const N: usize, E: Copy + Default>(
-    queries: &mut [Query<'_>],
-    p: &[[f32; BLOCK]],
-    seen: Range<usize>,
-    values: &[E],
-    read: impl Fn(&[E; 16]) -> __m512,
-) {
-    let head_dim = queries[0].out.len();
-    for start in (0..head_dim).step_by(16) {
-        let mut sums = [_mm512_setzero_ps(); N];
-        for (sum, query) in sums.iter_mut().zip(&*queries) {
-            *sum = load_f32(&padded(&query.out[start..]));
-        }
-        for (j, values) in seen.clone().zip(values[start..].chunks(head_dim)) {
-            let values = match values.first_chunk() {
-                Some(values) => read(values),
-                None => read(&padded(values)),
-            };
-            for (sum, p) in sums.iter_mut().zip(p) {
-                *sum = add_product(*sum, values, p[j]);
-            }
-        }
-        for (sum, query) in sums.into_iter().zip(queries.iter_mut()) {
-            let (sum, out): ([f32; 16], _) = (must_cast(sum), &mut query.out[start..]);
-            let width = out.len().min(16);
-            out[..width].copy_from_slice(&sum[..width]);
-        }
-    }
-}
-
-/// Up to 16 elements, zeros after them.
-#[inline]
-fn padded<E: Copy + Default>(x: &[E]) -> [E; 16] {
-    x.first_chunk().copied().unwrap_or_else(|| {
-        let mut out = [E::default(); 16];
-        out[..x.len()].copy_from_slice(x);
-        out
-    })
-}
-
-/// Same as [`scalar::attend_int8`](super::scalar::attend_int8).
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, hint: Hint) {
-    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
-    let quantized = quantize_queries(queries, |q, out| avx2::quantize(q, head_dim, out));
-    let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
-        let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
-        let mut sums = [_mm512_setzero_ps(); AT_ONCE];
-        for (g, (codes, scales)) in panel.codes.iter().zip(panel.scales).enumerate() {
-            let (w, scales) = (unsigned(codes), widen(scales));
-            for (q, sum) in quantized[first..][..queries.len()].iter().zip(&mut sums) {
-                let [dots] = dots::<1>(&w, [&q[g]]);
-                *sum = add_group(*sum, dots, scales, q[g].scale);
-            }
-        }
-        for (sum, out) in sums.into_iter().zip(out) {
-            *out = must_cast(sum);
-        }
-    };
-    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
-        let (scales, codes) = head.value_block(block, head_dim);
-        let scales = avx2::value_scales(scales);
-        let mut weights = [Group::ZERO; AT_ONCE];
-        for (weights, p) in weights.iter_mut().zip(p) {
-            avx2::quantize_weights(p, &scales, seen.clone(), weights);
-        }
-        for (m, codes) in codes.iter().enumerate() {
-            let w = unsigned(codes);
-            for (query, weights) in queries.iter_mut().zip(&weights) {
-                let [dots] = dots::<1>(&w, [weights]);
-                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(dots), _mm512_set1_ps(weights.scale));
-                let out = &mut query.out[m * PANEL_ROWS..];
-                let sum: [f32; 16] = must_cast(_mm512_add_ps(load_f32(&padded(out)), product));
-                let width = out.len().min(16);
-                out[..width].copy_from_slice(&sum[..width]);
-            }
-        }
-    };
-    attend(queries, n_blocks, &mut (), |_, block| avx2::prefetch_block(head, head_dim, block + 1, hint), scores, weigh);
 }
 
 /// Independent sums of a peak.

@@ -93,7 +93,8 @@ fn widen(head: &Head, scales: &[u8; PANEL_ROWS]) -> __m512 {
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
 fn unit<'a, const BITS: usize, const CODES: usize>()
 -> impl Unit<'a, PANEL_ROWS, CODES, 1, Unpacked = [__m512i; 8], Sums = __m512i> {
-    let offset = if BITS == 4 { -128 } else { -1 << (BITS - 1) };
+    // The start is that of weights plus 128; q5 and q6 add 16 and 32.
+    let shift = if BITS == 4 { 0 } else { 8 - BITS };
     Closures {
         prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
         ahead: |hint| Ahead {
@@ -103,7 +104,7 @@ fn unit<'a, const BITS: usize, const CODES: usize>()
         panel: |bytes, cols| panel::<CODES>(bytes, cols),
         unpack: |head: &Head, planes: &[u8; CODES]| unsigned::<BITS>(head, planes),
         line: |w: &[__m512i; 8], j: usize, _| w[j],
-        start: move |x: &Group| _mm512_set1_epi32(offset * x.sum),
+        start: move |x: &Group| _mm512_set1_epi32(x.start >> shift),
         dot: |sums, w: __m512i, x| _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(x)),
         widen: |head: &Head, scales: &[u8; PANEL_ROWS]| [widen(head, scales)],
         add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),

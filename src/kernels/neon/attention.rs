@@ -1,7 +1,7 @@
 //! Attention over one KV head, see [`attention`](super::super::attention).
 
 use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
-use super::super::online_softmax::attend;
+use super::super::online_softmax::{attend, by_panel, softmax};
 use super::super::{Group, PanelOut};
 use super::int8::{Dots, dots, quantize, quantize_group};
 use super::panel::{Codes, Int8Panel};
@@ -50,7 +50,7 @@ fn attend_float<E: Copy + Default>(
             _ => weigh::<4, E>(queries, p, seen, values, read),
         }
     };
-    attend(queries, n_blocks, &mut (), |_, _| {}, scores, weigh);
+    attend(queries, n_blocks, &mut (), |_, _| {}, by_panel(scores), softmax, weigh);
 }
 
 /// The products of N queries with the 16 `keys` of a panel, (head_dim, 16).
@@ -194,5 +194,5 @@ pub(in super::super) fn attend_int8_by(
             }
         }
     };
-    attend(queries, n_blocks, &mut (), |_, _| {}, scores, weigh);
+    attend(queries, n_blocks, &mut (), |_, _| {}, by_panel(scores), softmax, weigh);
 }

@@ -38,7 +38,8 @@ pub(super) fn quantize_group(x: &[f32; GROUP_SIZE], out: &mut Group) {
         let q = x.map(|x| vmovn_s32(vcvtnq_s32_f32(vdivq_f32(x, divisor))));
         let q: [int8x8_t; 4] = core::array::from_fn(|i| vmovn_s16(vcombine_s16(q[2 * i], q[2 * i + 1])));
         out.codes = must_cast(q);
-        out.sum = must_cast::<_, [int8x16_t; 2]>(q).map(|codes| i32::from(vaddlvq_s8(codes))).iter().sum();
+        let sums = must_cast::<_, [int8x16_t; 2]>(q).map(|codes| i32::from(vaddlvq_s8(codes)));
+        out.start = -128 * (sums[0] + sums[1]);
     }
 }
 
