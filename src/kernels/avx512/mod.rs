@@ -7,8 +7,9 @@ mod planes;
 
 pub(super) use planes::{planes_matmul, planes_matvec};
 
-use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
+use super::attention::{BLOCK, Blocks, KvHead, KvHeadInt8, Query, check_queries, quantize_queries, rotate_outputs};
 use super::avx2::{self, Codes, prefetch};
+use super::kv4::{KvHeadQ4, Unpacked};
 use super::online_softmax::{AT_ONCE, attend};
 use super::scalar::{check_matmul, check_matvec};
 use super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Unit, parts};
@@ -372,11 +373,23 @@ fn padded<E: Copy + Default>(x: &[E]) -> [E; 16] {
 
 /// Same as [`scalar::attend_int8`](super::scalar::attend_int8).
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, hint: Hint) {
-    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
-    let quantized = quantize_queries(queries, |q, out| avx2::quantize(q, head_dim, out));
-    let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
-        let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
+pub(super) fn attend_int8(queries: &mut [Query<'_>], mut head: &KvHeadInt8<'_>, hint: Hint) {
+    attend_blocks(queries, &mut head, hint);
+}
+
+/// Same as [`scalar::attend_q4`](super::scalar::attend_q4).
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn attend_q4(queries: &mut [Query<'_>], head: &KvHeadQ4<'_>, hint: Hint) {
+    attend_blocks(queries, &mut Unpacked::new(head), hint);
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+fn attend_blocks<B: Blocks>(queries: &mut [Query<'_>], blocks: &mut B, hint: Hint) {
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| blocks.n_blocks(head_dim));
+    let quantized = quantize_queries::<B>(queries, |q, out| avx2::quantize(q, head_dim, out));
+    let scores = |blocks: &B, first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+        let panel = Int8Panel::new(blocks.key_panel(panel, head_dim), head_dim);
         let mut sums = [_mm512_setzero_ps(); AT_ONCE];
         for (g, (codes, scales)) in panel.codes.iter().zip(panel.scales).enumerate() {
             let (w, scales) = (unsigned(codes), widen(scales));
@@ -389,26 +402,32 @@ pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, hint
             *out = must_cast(sum);
         }
     };
-    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
-        let (scales, codes) = head.value_block(block, head_dim);
-        let scales = avx2::value_scales(scales);
-        let mut weights = [Group::ZERO; AT_ONCE];
-        for (weights, p) in weights.iter_mut().zip(p) {
-            avx2::quantize_weights(p, &scales, seen.clone(), weights);
-        }
-        for (m, codes) in codes.iter().enumerate() {
-            let w = unsigned(codes);
-            for (query, weights) in queries.iter_mut().zip(&weights) {
-                let [dots] = dots::<1>(&w, [weights]);
-                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(dots), _mm512_set1_ps(weights.scale));
-                let out = &mut query.out[m * PANEL_ROWS..];
-                let sum: [f32; 16] = must_cast(_mm512_add_ps(load_f32(&padded(out)), product));
-                let width = out.len().min(16);
-                out[..width].copy_from_slice(&sum[..width]);
+    let weigh = |blocks: &B, queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
+        for values in blocks.values(block, head_dim) {
+            let scales = avx2::value_scales(values.scales);
+            let mut weights = [Group::ZERO; AT_ONCE];
+            for (weights, p) in weights.iter_mut().zip(p) {
+                avx2::quantize_weights(p, &scales, seen.clone(), weights);
+            }
+            for (m, codes) in values.codes.iter().enumerate() {
+                let w = unsigned(codes);
+                for (query, weights) in queries.iter_mut().zip(&weights) {
+                    let [dots] = dots::<1>(&w, [weights]);
+                    let product = _mm512_mul_ps(_mm512_cvtepi32_ps(dots), _mm512_set1_ps(weights.scale));
+                    let out = &mut query.out[values.start + m * PANEL_ROWS..];
+                    let sum: [f32; 16] = must_cast(_mm512_add_ps(load_f32(&padded(out)), product));
+                    let width = out.len().min(16);
+                    out[..width].copy_from_slice(&sum[..width]);
+                }
             }
         }
     };
-    attend(queries, n_blocks, &mut (), |_, block| avx2::prefetch_block(head, head_dim, block + 1, hint), scores, weigh);
+    let prepare = |blocks: &mut B, block: usize| {
+        avx2::prefetch_block(blocks, head_dim, block + 1, hint);
+        blocks.prepare(block, head_dim);
+    };
+    attend(queries, n_blocks, blocks, prepare, scores, weigh);
+    rotate_outputs::<B>(queries);
 }
 
 /// Independent sums of a peak.
