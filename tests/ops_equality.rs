@@ -307,6 +307,11 @@ fn the_cache_says_its_size_before_it_is_made() {
     assert_eq!(shape(KvDtype::Int8, 3, 64, 64).bytes(), 3 * 2048 * (64 + 2 * 2 + 64 + 2));
     assert_eq!(shape(KvDtype::Q4, 3, 64, 64).bytes(), 3 * 2048 * (48 + 2 + 32 + 2));
     assert_eq!(shape(KvDtype::F32, 1 << 30, 64, usize::MAX).bytes(), u64::MAX);
+    for dtype in [KvDtype::Int8, KvDtype::Q4] {
+        let error = KvCache::new(shape(dtype, 1, 257, 1)).err().expect("heads too large");
+        assert_eq!(error.kind(), whit::error::Kind::Unavailable);
+        assert!(error.to_string().contains(&format!("those of a KV cache of {} have at most 256", dtype.name())));
+    }
     let error = KvCache::new(shape(KvDtype::F32, 1 << 30, 1 << 10, 1 << 15)).err().expect("not to be had");
     assert_eq!(error.kind(), whit::error::Kind::Resources);
 }

@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_rotation_is_the_hadamard_matrix_and_its_own_inverse() {
-        for n in [1, 2, 3, 7, 8, 12, 31, 32, 33, 48, 64, 80, 255] {
+        for n in [1_usize, 2, 3, 7, 8, 12, 31, 32, 33, 48, 64, 80, 255] {
             let x: Vec<f32> = (0..n).map(|i| ((i * i * 31 + i * 7) % 19) as f32 - 9.0).collect();
             let mut y = x.clone();
             rotate(&mut y);

@@ -84,7 +84,7 @@ pub(crate) enum Kv {
     Int8,
     /// 32-bit floats, for reference runs
     F32,
-    /// Keys of 6 bits and values of 4, a third of the memory of f16
+    /// 6-bit keys and 4-bit values, a third of the memory of f16
     Q4,
 }
 
