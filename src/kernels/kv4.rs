@@ -260,7 +260,7 @@ mod tests {
             while start < n {
                 let part = if n - start >= 32 { 32 } else { 1 << (n - start).ilog2() };
                 for i in 0..part {
-                    let sign = |j: usize| if (i & j).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+                    let sign = |j: usize| if (i & j).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
                     let sum: f64 = (0..part).map(|j| sign(j) * f64::from(x[start + j])).sum();
                     let want = sum / (part as f64).sqrt();
                     assert!((f64::from(y[start + i]) - want).abs() < 1e-4, "{n}: {} for {want}", y[start + i]);
