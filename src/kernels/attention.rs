@@ -5,7 +5,7 @@
 //! values are panels as well, 16 elements of a head by 32 positions, multiplied with quantized probabilities.
 
 use super::Group;
-use super::kv4::rotate;
+use super::rotate::rotate;
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, panel_bytes};
 use core::ops::Range;
 

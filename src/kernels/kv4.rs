@@ -1,10 +1,8 @@
 //! The KV cache of few bits: keys of 6 bits and values of 4, rotated, with a byte of scale for each group of 32 elements of
 //! a head (docs/numerics.md). A block is unpacked to int8 before it is read, once for all queries of a call.
-//!
-//! A rotation by a Hadamard matrix spreads an element that is much larger than the others of its group over all of them, so
-//! that the scale of a group fits all its elements (Ashkboos et al. 2024, "QuaRot").
 
 use super::attention::{BLOCK, Blocks, MAX_HEAD_GROUPS, Values};
+use super::rotate::rotate;
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
 
 /// Bits of a key.
@@ -47,52 +45,6 @@ pub const fn packed_value_bytes(head_dim: usize) -> usize {
 #[inline(always)]
 pub const fn scale_bits(byte: u8) -> u16 {
     (byte as u16) << 7
-}
-
-/// Multiplies each 32 elements of a head with the orthonormal Hadamard matrix of their number; fewer at its end in parts of
-/// the largest powers of two. It is its own inverse.
-#[inline(always)]
-pub fn rotate(x: &mut [f32]) {
-    let (whole, mut rest) = x.as_chunks_mut::<GROUP_SIZE>();
-    whole.iter_mut().for_each(rotate_part);
-    rest = rotate_parts::<16>(rest);
-    rest = rotate_parts::<8>(rest);
-    rest = rotate_parts::<4>(rest);
-    rotate_parts::<2>(rest);
-}
-
-/// Rotates the first N elements, if there are so many, and returns the others.
-#[inline(always)]
-fn rotate_parts<const N: usize>(x: &mut [f32]) -> &mut [f32] {
-    let (parts, rest) = x.as_chunks_mut::<N>();
-    parts.iter_mut().for_each(rotate_part);
-    rest
-}
-
-/// The fast Walsh-Hadamard transform, scaled.
-#[inline(always)]
-fn rotate_part<const N: usize>(x: &mut [f32; N]) {
-    let mut step = 1;
-    while step < N {
-        for pair in x.chunks_exact_mut(2 * step) {
-            let (low, high) = pair.split_at_mut(step);
-            for (a, b) in low.iter_mut().zip(high) {
-                (*a, *b) = (*a + *b, *a - *b);
-            }
-        }
-        step *= 2;
-    }
-    let scale = const {
-        match N {
-            2 => core::f32::consts::FRAC_1_SQRT_2,
-            4 => 0.5,
-            8 => core::f32::consts::FRAC_1_SQRT_2 / 2.0,
-            16 => 0.25,
-            32 => core::f32::consts::FRAC_1_SQRT_2 / 4.0,
-            _ => panic!("a power of two up to 32"),
-        }
-    };
-    x.iter_mut().for_each(|x| *x *= scale);
 }
 
 /// The numbers of codes of `BITS` bits, 4 or 6, of 32 columns of 16 rows, as int8 has them: `[8][16][4]`.
@@ -248,27 +200,5 @@ mod tests {
     fn codes_are_read_where_they_are_written() {
         codes_come_back::<KEY_BITS>();
         codes_come_back::<VALUE_BITS>();
-    }
-
-    #[test]
-    fn a_rotation_is_the_hadamard_matrix_and_its_own_inverse() {
-        for n in [1_usize, 2, 3, 7, 8, 12, 31, 32, 33, 48, 64, 80, 255] {
-            let x: Vec<f32> = (0..n).map(|i| ((i * i * 31 + i * 7) % 19) as f32 - 9.0).collect();
-            let mut y = x.clone();
-            rotate(&mut y);
-            let mut start = 0;
-            while start < n {
-                let part = if n - start >= 32 { 32 } else { 1 << (n - start).ilog2() };
-                for i in 0..part {
-                    let sign = |j: usize| if (i & j).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
-                    let sum: f64 = (0..part).map(|j| sign(j) * f64::from(x[start + j])).sum();
-                    let want = sum / (part as f64).sqrt();
-                    assert!((f64::from(y[start + i]) - want).abs() < 1e-4, "{n}: {} for {want}", y[start + i]);
-                }
-                start += part;
-            }
-            rotate(&mut y);
-            assert!(x.iter().zip(&y).all(|(x, y)| (x - y).abs() < 1e-4), "{n}");
-        }
     }
 }
