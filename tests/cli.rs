@@ -70,7 +70,7 @@ fn wrong_arguments_are_usage_errors_in_one_line() {
         (&["generate", "--seed", "-1"], "--seed"),
         (&["generate", "--seed", "18446744073709551616"], "--seed"),
         (&["generate", "--stop", ""], "--stop"),
-        (&["generate", "--kv", "int4"], "f16, int8, f32"),
+        (&["generate", "--kv", "int4"], "f16, int8, f32, q4"),
         (&["generate", "--logit-bias", "5"], "ID=V"),
         (&["generate", "a", "-f", "b"], "cannot be used with"),
         (&["generate", "-q", "-v"], "cannot be used with"),
@@ -513,6 +513,9 @@ fn eval_of_a_model_against_itself_is_zero() {
     assert!(same.contains("KL max       0.000000") && same.contains("same top-1   100.000 %"), "{same}");
     let other = stdout(&run(&[&base[..], &["--against", &wide, "-t", "1", "--kv", "f32"]].concat()));
     assert!(other.contains("KL mean      0.0") && !other.contains("KL mean      0.000000"), "{other}");
+    let cache = stdout(&run(&[&base[..], &["--against", &model, "--against-kv", "f32", "--kv", "q4"]].concat()));
+    assert!(cache.contains("KL mean      0.0") && !cache.contains("KL max       0.000000"), "{cache}");
+    assert_error(&run(&[&base[..], &["--against-kv", "f32"]].concat()), 64, "usage", "--against");
     assert_error(&run(&[&base[..4], &["--window", "128"]].concat()), 64, "usage", "128 is above the 64 positions");
     let short = folder.write("short.txt", "the");
     assert_error(&run(&["eval", "-m", &model, path_text(&short), "--window", "8"]), 65, "data", "fewer than a window");

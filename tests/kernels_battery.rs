@@ -9,8 +9,8 @@ use guarded::{EDGES, Edge, Guarded};
 use random::{Random, assert_same};
 use std::ops::{Deref, Range};
 use whit::kernels::{
-    self, Activation, BLOCK, Group, Hint, Kernels, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, PanelOut, QUERY_ROWS, Query,
-    TILE, Tokens, scalar, value_block_bytes,
+    self, Activation, BLOCK, Group, Hint, Kernels, KvHead, KvHeadInt8, KvHeadQ4, MAX_HEAD_GROUPS, PanelOut, QUERY_ROWS,
+    Query, TILE, Tokens, key_panel_bytes, packed_value_bytes, scalar, value_block_bytes,
 };
 use whit::quant::{self, Dtype, PANEL_ROWS, encode_panel, groups, panel_bytes, read_panel_row};
 
@@ -363,6 +363,36 @@ fn attend_int8() {
                 let got = attention.run(edge, |queries| (backend.attend_int8)(queries, &head, hint));
                 let what =
                     || format!("{} attend head_dim {} {:?}", backend.name, attention.head_dim, attention.visible);
+                assert_same(&got, &want, what);
+            }
+        }
+    });
+}
+
+#[test]
+fn attend_q4() {
+    attentions(15, MAX_HEAD_GROUPS * 32, |random, attention, blocks, wild| {
+        let groups = groups(attention.head_dim);
+        // Scales and then codes, any bytes; of scales those of numbers, or else any.
+        let mut packed = |n: usize, bytes: usize, scales: usize| -> Vec<u8> {
+            let byte = |i: usize, random: &mut Random| match i % bytes < scales && !wild {
+                true => random.below(0xc0) as u8,
+                false => random.bits() as u8,
+            };
+            (0..n * bytes).map(|i| byte(i, random)).collect()
+        };
+        let keys = packed(2 * blocks, key_panel_bytes(attention.head_dim), groups * PANEL_ROWS);
+        let values = packed(blocks, packed_value_bytes(attention.head_dim), groups * BLOCK);
+        let want =
+            attention.run(Edge::End, |queries| scalar::attend_q4(queries, &KvHeadQ4 { keys: &keys, values: &values }));
+        let hint = random.pick(&Hint::ALL);
+        for backend in backends() {
+            for edge in EDGES {
+                let (keys, values) = (Guarded::new(&keys, edge), Guarded::new(&values, edge));
+                let head = KvHeadQ4 { keys: &keys, values: &values };
+                let got = attention.run(edge, |queries| (backend.attend_q4)(queries, &head, hint));
+                let what =
+                    || format!("{} attend q4 head_dim {} {:?}", backend.name, attention.head_dim, attention.visible);
                 assert_same(&got, &want, what);
             }
         }

@@ -180,7 +180,11 @@ fn attention_of_a_batch_is_that_of_its_tokens() {
                 let mut out = vec![f32::NAN; q.len()];
                 attention(compute, &q, n_heads, span(start, n_tokens), window, &mut out);
                 if want.is_empty() {
-                    let tolerance = if dtype == KvDtype::Int8 { 0.1 } else { 1e-2 };
+                    let tolerance = match dtype {
+                        KvDtype::Q4 => 0.5,
+                        KvDtype::Int8 => 0.1,
+                        KvDtype::F16 | KvDtype::F32 => 1e-2,
+                    };
                     check_attention(&[&q, &k, &v], (n_heads, n_kv_heads, head_dim), start, window, &out, tolerance);
                     want.clone_from(&out);
                 }
@@ -301,7 +305,13 @@ fn the_cache_says_its_size_before_it_is_made() {
     let shape = |dtype, n_kv_heads, head_dim, n_blocks| KvShape { dtype, n_kv_heads, head_dim, n_blocks };
     assert_eq!(shape(KvDtype::F16, 3, 64, 64).bytes(), 2 * 3 * 64 * 2048 * 2);
     assert_eq!(shape(KvDtype::Int8, 3, 64, 64).bytes(), 3 * 2048 * (64 + 2 * 2 + 64 + 2));
+    assert_eq!(shape(KvDtype::Q4, 3, 64, 64).bytes(), 3 * 2048 * (48 + 2 + 32 + 2));
     assert_eq!(shape(KvDtype::F32, 1 << 30, 64, usize::MAX).bytes(), u64::MAX);
+    for dtype in [KvDtype::Int8, KvDtype::Q4] {
+        let error = KvCache::new(shape(dtype, 1, 257, 1)).err().expect("heads too large");
+        assert_eq!(error.kind(), whit::error::Kind::Unavailable);
+        assert!(error.to_string().contains(&format!("those of a KV cache of {} have at most 256", dtype.name())));
+    }
     let error = KvCache::new(shape(KvDtype::F32, 1 << 30, 1 << 10, 1 << 15)).err().expect("not to be had");
     assert_eq!(error.kind(), whit::error::Kind::Resources);
 }

@@ -39,11 +39,13 @@ pub(super) fn run(args: &Eval) -> Outcome<()> {
     let kv = args.compute.kv.into();
     let options = SessionOptions { context_length: window, kv, batch: BATCH, logit_rows: BATCH, hold_all: false };
     let n_sessions = if reference.is_some() { 2 } else { 1 };
-    let wanted = Wanted::one(&model, options, &compute, &args.compute, "--window");
+    let reference_options = SessionOptions { kv: args.against_kv.map_or(kv, Into::into), ..options };
+    let largest = [options, reference_options].into_iter().max_by_key(|options| options.bytes(model.config()).kv);
+    let wanted = Wanted::one(&model, largest.unwrap_or(options), &compute, &args.compute, "--window");
     let plan = Wanted { n_sessions, ..wanted }.check()?;
     let mut run = Run {
         session: Session::new(&model, &compute, options)?,
-        reference: reference.as_ref().map(|model| Session::new(model, &compute, options)).transpose()?,
+        reference: reference.as_ref().map(|model| Session::new(model, &compute, reference_options)).transpose()?,
         kept: vec![0.0; if reference.is_some() { BATCH * model.config().vocab_size } else { 0 }],
         scored: match args.score {
             Score::All => 0..window - 1,

@@ -101,8 +101,9 @@ impl<'w> Wanted<'w> {
             place.what,
             bytes(place.bytes),
         );
-        let kinds =
-            [KvDtype::F16, KvDtype::Int8].into_iter().filter(|kv| *kv == self.options.kv || *kv == KvDtype::Int8);
+        let smaller = [KvDtype::Int8, KvDtype::Q4];
+        let asked = Some(self.options.kv).filter(|kv| !smaller.contains(kv));
+        let kinds = asked.into_iter().chain(smaller).filter(|kv| self.options.kv != KvDtype::Q4 || *kv == KvDtype::Q4);
         let fitting = kinds.filter_map(|kv| {
             let n = self.longest(kv, &places)?;
             let also = if kv == self.options.kv { String::new() } else { format!("--kv {} and ", kv.name()) };
@@ -170,7 +171,7 @@ fn page(name: &str, wanted: &Wanted<'_>, plan: &MemoryPlan, places: &[Place]) ->
         .collect();
     if !rows.is_empty() {
         out += "\n";
-        out += &table(&["", "there is", "the plan", "longest f16", "int8", "f32"], &rows);
+        out += &table(&["", "there is", "the plan", "longest f16", "int8", "f32", "q4"], &rows);
     }
     out + &format!("\nThe model was made for {} positions.\n", wanted.model.config().context_length)
 }
@@ -178,8 +179,8 @@ fn page(name: &str, wanted: &Wanted<'_>, plan: &MemoryPlan, places: &[Place]) ->
 fn as_json(wanted: &Wanted<'_>, plan: &MemoryPlan, places: &[Place], addresses: Option<u64>) -> String {
     let places = places.iter().map(|place| {
         let longest = |kv| wanted.longest(kv, core::slice::from_ref(place)).map_or("null".into(), |n| n.to_string());
-        let [f16, int8, f32] = KvDtype::ALL.map(longest);
-        let longest = Object::default().raw("f16", f16).raw("int8", int8).raw("f32", f32).line();
+        let [f16, int8, f32, q4] = KvDtype::ALL.map(longest);
+        let longest = Object::default().raw("f16", f16).raw("int8", int8).raw("f32", f32).raw("q4", q4).line();
         let object = Object::default().text("what", place.what).raw("bytes", place.bytes);
         object.raw("fits", place.holds(plan)).raw("longest_context", longest).line()
     });

@@ -84,6 +84,7 @@ impl From<Kv> for KvDtype {
             Kv::F16 => KvDtype::F16,
             Kv::Int8 => KvDtype::Int8,
             Kv::F32 => KvDtype::F32,
+            Kv::Q4 => KvDtype::Q4,
         }
     }
 }

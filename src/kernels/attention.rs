@@ -5,6 +5,7 @@
 //! values are panels as well, 16 elements of a head by 32 positions, multiplied with quantized probabilities.
 
 use super::Group;
+use super::rotate::rotate;
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, panel_bytes};
 use core::ops::Range;
 
@@ -76,38 +77,99 @@ impl<E> KvHead<'_, E> {
     }
 }
 
-impl KvHeadInt8<'_> {
+/// The values of a block of some consecutive elements of a head, which share the scale of a position.
+pub(super) struct Values<'a> {
+    /// The first of the elements.
+    pub(super) start: usize,
+    /// `[32]` f16.
+    pub(super) scales: &'a [u8; BLOCK * 2],
+    /// Panels of 16 elements: `[8][16][4]` codes, as [`value_block_bytes`] says.
+    pub(super) codes: &'a [[u8; PANEL_ROWS * GROUP_SIZE]],
+}
+
+/// A KV head whose blocks lie before the loops as int8, be it that they are stored so or that each is unpacked before it is
+/// read. Blocks are slots of a ring.
+pub(super) trait Blocks {
+    /// Keys and values are [`rotate`]d.
+    const ROTATED: bool;
+
     /// Number of blocks that there is room for.
-    pub(super) fn n_blocks(&self, head_dim: usize) -> usize {
+    fn n_blocks(&self, head_dim: usize) -> usize;
+
+    /// The stored keys and the stored values, each with the bytes of a block.
+    fn stored(&self, head_dim: usize) -> [(&[u8], usize); 2];
+
+    /// Is called before the keys and values of block `slot` are read.
+    fn prepare(&mut self, slot: usize, head_dim: usize);
+
+    /// Panel `panel` of the keys.
+    fn key_panel(&self, panel: usize, head_dim: usize) -> &[u8];
+
+    /// The values of block `slot`.
+    fn values(&self, slot: usize, head_dim: usize) -> impl Iterator<Item = Values<'_>>;
+}
+
+impl Blocks for &KvHeadInt8<'_> {
+    const ROTATED: bool = false;
+
+    fn n_blocks(&self, head_dim: usize) -> usize {
         assert!(head_dim <= MAX_HEAD_GROUPS * GROUP_SIZE, "int8 heads of {head_dim}");
         let blocks = self.values.len() / value_block_bytes(head_dim);
         assert!(self.keys.len() >= blocks * 2 * panel_bytes(Dtype::Int8, head_dim), "keys and values");
         blocks
     }
 
-    /// Panel `panel` of the keys.
-    pub(super) fn key_panel(&self, panel: usize, head_dim: usize) -> &[u8] {
+    #[inline(always)]
+    fn stored(&self, head_dim: usize) -> [(&[u8], usize); 2] {
+        [(self.keys, 2 * panel_bytes(Dtype::Int8, head_dim)), (self.values, value_block_bytes(head_dim))]
+    }
+
+    #[inline(always)]
+    fn prepare(&mut self, _: usize, _: usize) {}
+
+    #[inline(always)]
+    fn key_panel(&self, panel: usize, head_dim: usize) -> &[u8] {
         let bytes = panel_bytes(Dtype::Int8, head_dim);
         &self.keys[panel * bytes..][..bytes]
     }
 
-    /// Scales and codes of the values of block `block`.
-    pub(super) fn value_block(&self, block: usize, head_dim: usize) -> (&[u8; BLOCK * 2], &[[u8; 512]]) {
+    #[inline(always)]
+    fn values(&self, slot: usize, head_dim: usize) -> impl Iterator<Item = Values<'_>> {
         let bytes = value_block_bytes(head_dim);
-        let (scales, codes) = self.values[block * bytes..][..bytes].split_first_chunk().expect("at least the scales");
-        (scales, codes.as_chunks().0)
+        let (scales, codes) = self.values[slot * bytes..][..bytes].split_first_chunk().expect("at least the scales");
+        core::iter::once(Values { start: 0, scales, codes: codes.as_chunks().0 })
     }
 }
 
 /// The quantized queries of one call, `[query][MAX_HEAD_GROUPS]`.
 pub(super) type QuantizedQueries = [[Group; MAX_HEAD_GROUPS]; QUERY_ROWS];
 
-/// Quantizes each query as the inputs of a product are.
+/// Quantizes each query as the inputs of a product are, rotated where keys are.
 #[inline(always)]
-pub(super) fn quantize_queries(queries: &[Query<'_>], quantize: impl Fn(&[f32], &mut [Group])) -> QuantizedQueries {
+pub(super) fn quantize_queries<B: Blocks>(
+    queries: &[Query<'_>],
+    quantize: impl Fn(&[f32], &mut [Group]),
+) -> QuantizedQueries {
     let mut out = [[Group::ZERO; MAX_HEAD_GROUPS]; QUERY_ROWS];
     for (query, out) in queries.iter().zip(&mut out) {
-        quantize(query.q, &mut out[..query.q.len().div_ceil(GROUP_SIZE)]);
+        let out = &mut out[..query.q.len().div_ceil(GROUP_SIZE)];
+        if B::ROTATED {
+            let mut rotated = [0.0; MAX_HEAD_GROUPS * GROUP_SIZE];
+            let rotated = &mut rotated[..query.q.len()];
+            rotated.copy_from_slice(query.q);
+            rotate(rotated);
+            quantize(rotated, out);
+        } else {
+            quantize(query.q, out);
+        }
     }
     out
+}
+
+/// Rotates the outputs back where values are rotated.
+#[inline(always)]
+pub(super) fn rotate_outputs<B: Blocks>(queries: &mut [Query<'_>]) {
+    if B::ROTATED {
+        queries.iter_mut().for_each(|query| rotate(query.out));
+    }
 }

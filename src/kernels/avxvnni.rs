@@ -3,9 +3,10 @@
 //!
 //! One operand of `dpbusd` is unsigned: it is w + 128, and each sum starts at -128 times the sum of the input's codes.
 
-use super::attention::{BLOCK, KvHeadInt8, Query, check_queries, quantize_queries};
+use super::attention::{BLOCK, Blocks, KvHeadInt8, Query, check_queries, quantize_queries, rotate_outputs};
 use super::avx2::planes::{self, Head};
 use super::avx2::{self, Codes, add_group, line, prefetch, store_16, widen};
+use super::kv4::{KvHeadQ4, Unpacked};
 use super::online_softmax::{attend, by_panel, softmax};
 use super::scalar::check_matmul;
 use super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Unit};
@@ -107,11 +108,23 @@ pub(super) fn planes_matmul<const BITS: usize, const CODES: usize>(
 
 /// Same as [`scalar::attend_int8`](super::scalar::attend_int8).
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, hint: Hint) {
-    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
-    let quantized = quantize_queries(queries, |q, out| avx2::quantize(q, head_dim, out));
-    let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
-        let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
+pub(super) fn attend_int8(queries: &mut [Query<'_>], mut head: &KvHeadInt8<'_>, hint: Hint) {
+    attend_blocks(queries, &mut head, hint);
+}
+
+/// Same as [`scalar::attend_q4`](super::scalar::attend_q4).
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+pub(super) fn attend_q4(queries: &mut [Query<'_>], head: &KvHeadQ4<'_>, hint: Hint) {
+    attend_blocks(queries, &mut Unpacked::new(head), hint);
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+fn attend_blocks<B: Blocks>(queries: &mut [Query<'_>], blocks: &mut B, hint: Hint) {
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| blocks.n_blocks(head_dim));
+    let quantized = quantize_queries::<B>(queries, |q, out| avx2::quantize(q, head_dim, out));
+    let scores = |blocks: &B, first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+        let panel = Int8Panel::new(blocks.key_panel(panel, head_dim), head_dim);
         for (q, out) in quantized[first..][..queries.len()].iter().zip(out) {
             let mut sum = [_mm256_setzero_ps(); 2];
             for ((codes, scales), q) in panel.codes.iter().zip(panel.scales).zip(q) {
@@ -124,29 +137,28 @@ pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, hint
             store_16(sum, out);
         }
     };
-    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
-        let (scales, codes) = head.value_block(block, head_dim);
-        let scales = avx2::value_scales(scales);
-        for (query, p) in queries.iter_mut().zip(p) {
-            let mut weights = Group::ZERO;
-            avx2::quantize_weights(p, &scales, seen.clone(), &mut weights);
-            for (codes, out) in codes.iter().zip(query.out.chunks_mut(PANEL_ROWS)) {
-                for (half, out) in out.chunks_mut(8).enumerate() {
-                    let [dots] = dots::<1>(codes, half, [&weights]);
-                    avx2::add_values(out, dots, weights.scale);
+    let weigh = |blocks: &B, queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
+        for values in blocks.values(block, head_dim) {
+            let scales = avx2::value_scales(values.scales);
+            for (query, p) in queries.iter_mut().zip(p) {
+                let mut weights = Group::ZERO;
+                avx2::quantize_weights(p, &scales, seen.clone(), &mut weights);
+                let out = query.out[values.start..].chunks_mut(PANEL_ROWS);
+                for (codes, out) in values.codes.iter().zip(out) {
+                    for (half, out) in out.chunks_mut(8).enumerate() {
+                        let [dots] = dots::<1>(codes, half, [&weights]);
+                        avx2::add_values(out, dots, weights.scale);
+                    }
                 }
             }
         }
     };
-    attend(
-        queries,
-        n_blocks,
-        &mut (),
-        |_, block| avx2::prefetch_block(head, head_dim, block + 1, hint),
-        by_panel(scores),
-        softmax,
-        weigh,
-    );
+    let prepare = |blocks: &mut B, block: usize| {
+        avx2::prefetch_block(blocks, head_dim, block + 1, hint);
+        blocks.prepare(block, head_dim);
+    };
+    attend(queries, n_blocks, blocks, prepare, by_panel(scores), softmax, weigh);
+    rotate_outputs::<B>(queries);
 }
 
 /// Independent sums of a peak.

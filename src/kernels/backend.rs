@@ -1,6 +1,6 @@
 //! What a backend is: a table of kernels, and the CPU features without which they must not run.
 
-use super::{Group, Hint, KvHead, KvHeadInt8, Peaks, ProductTable, Query};
+use super::{Group, Hint, KvHead, KvHeadInt8, KvHeadQ4, Peaks, ProductTable, Query};
 use alloc::vec::Vec;
 
 /// `fn(x, weight, bias, eps, y)`, see [`Kernels::layer_norm`].
@@ -21,6 +21,8 @@ pub struct Kernels {
     pub attend_f32: fn(queries: &mut [Query<'_>], head: &KvHead<'_, f32>, hint: Hint),
     /// The same over one KV head that is kept as int8.
     pub attend_int8: fn(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, hint: Hint),
+    /// The same over one KV head that is kept in 6 and 4 bits.
+    pub attend_q4: fn(queries: &mut [Query<'_>], head: &KvHeadQ4<'_>, hint: Hint),
     /// `y = x / sqrt(mean(x^2) + eps) * weight` for each row of `x` and `y` (n, dim); `weight` (dim).
     pub rms_norm: fn(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]),
     /// [`rms_norm`](Self::rms_norm) with `y` in the place of `x`.

@@ -15,6 +15,7 @@
 #![allow(unsafe_code)]
 
 use super::attention::{KvHeadInt8, Query};
+use super::kv4::{KvHeadQ4, Unpacked};
 use super::neon::planes::{self, Rows};
 use super::neon::{self, Codes, Dots, Int8Panel, Row};
 use super::scalar::check_matmul;
@@ -83,8 +84,15 @@ fn dots_of_rows(w: &Rows, x: &Group) -> int32x4_t {
 
 /// Same as [`scalar::attend_int8`](super::scalar::attend_int8).
 #[target_feature(enable = "neon,dotprod")]
-pub(super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
-    neon::attend_int8_by(queries, head, |panel, q| product(panel, q, 1), |codes, x| dots(codes, x));
+pub(super) fn attend_int8(queries: &mut [Query<'_>], mut head: &KvHeadInt8<'_>) {
+    neon::attend_blocks(queries, &mut head, |panel, q| product(panel, q, 1), |codes, x| dots(codes, x));
+}
+
+/// Same as [`scalar::attend_q4`](super::scalar::attend_q4).
+#[target_feature(enable = "neon,dotprod")]
+pub(super) fn attend_q4(queries: &mut [Query<'_>], head: &KvHeadQ4<'_>) {
+    let blocks = &mut Unpacked::new(head);
+    neon::attend_blocks(queries, blocks, |panel, q| product(panel, q, 1), |codes, x| dots(codes, x));
 }
 
 /// Multiplies a line, in the four registers from v`w0`, with one lane of 4 codes in v`x`: 16 rows from v`s0`.

@@ -22,6 +22,7 @@ mod group;
 mod hint;
 #[cfg(target_arch = "aarch64")]
 mod i8mm;
+mod kv4;
 pub mod lanes;
 pub mod math;
 #[cfg(target_arch = "aarch64")]
@@ -31,6 +32,7 @@ mod neon32;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod online_softmax;
 mod products;
+mod rotate;
 mod rows;
 pub mod scalar;
 #[cfg(any(test, not(feature = "std")))]
@@ -44,4 +46,6 @@ pub use backend::{Activation, Kernels, LayerNorm};
 pub use choose::{available, by_name, detect, features, unavailable};
 pub use group::Group;
 pub use hint::Hint;
+pub use kv4::{KEY_BITS, KvHeadQ4, VALUE_BITS, key_panel_bytes, packed_value_bytes, put_code, read_key, scale_bits};
 pub use products::{PanelOut, Peaks, ProductTable, Products, TILE, Tokens};
+pub use rotate::rotate;

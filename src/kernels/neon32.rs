@@ -6,7 +6,8 @@
 //! where the target has no NEON the compiler drops q registers from such a list, and d16 to d31 only if it cannot use them.
 #![allow(unsafe_code)]
 
-use super::attention::{BLOCK, KvHeadInt8, Query, check_queries, quantize_queries};
+use super::attention::{BLOCK, Blocks, KvHeadInt8, Query, check_queries, quantize_queries, rotate_outputs};
+use super::kv4::{KvHeadQ4, Unpacked};
 use super::lanes::widen;
 use super::online_softmax::{attend, by_panel, softmax};
 use super::scalar::{check_matmul, check_matvec, quantize, quantize_group};
@@ -209,35 +210,66 @@ unsafe fn integer_line(
 /// # Safety
 ///
 /// The CPU has NEON.
-pub(super) unsafe fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
-    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
-    let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
-    let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
-        let panel = head.key_panel(panel, head_dim);
+pub(super) unsafe fn attend_int8(queries: &mut [Query<'_>], mut head: &KvHeadInt8<'_>) {
+    // SAFETY: the contract of this function.
+    unsafe { attend_blocks(queries, &mut head) };
+}
+
+/// Same as [`scalar::attend_q4`](super::scalar::attend_q4).
+///
+/// # Safety
+///
+/// The CPU has NEON.
+pub(super) unsafe fn attend_q4(queries: &mut [Query<'_>], head: &KvHeadQ4<'_>) {
+    // SAFETY: the contract of this function.
+    unsafe { attend_blocks(queries, &mut Unpacked::new(head)) };
+}
+
+/// Attention over blocks that are read as int8.
+///
+/// # Safety
+///
+/// The CPU has NEON.
+unsafe fn attend_blocks<B: Blocks>(queries: &mut [Query<'_>], blocks: &mut B) {
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| blocks.n_blocks(head_dim));
+    let quantized = quantize_queries::<B>(queries, |q, out| quantize(q, head_dim, out));
+    let scores = |blocks: &B, first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+        let panel = blocks.key_panel(panel, head_dim);
         for (q, out) in quantized[first..][..queries.len()].iter().zip(out) {
             // SAFETY: the contract of this function.
             unsafe { int8_matmul(panel, head_dim, &q[..groups(head_dim)], core::slice::from_mut(out)) };
         }
     };
-    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
-        let (scales, codes) = head.value_block(block, head_dim);
-        let (low, high) = scales.split_at(PANEL_ROWS * 2);
-        let scales =
-            [widen_16(low.as_chunks().0.first().expect("16")), widen_16(high.as_chunks().0.first().expect("16"))];
-        for (query, p) in queries.iter_mut().zip(p) {
-            let mut weighted = [0.0; BLOCK];
-            for j in seen.clone() {
-                weighted[j] = p[j] * scales.as_flattened()[j];
-            }
-            let weights = quantize_group(&weighted);
-            for (codes, out) in codes.iter().zip(query.out.chunks_mut(PANEL_ROWS)) {
-                // SAFETY: the contract of this function.
-                let dots = unsafe { dots(codes, &weights.codes) };
-                out.iter_mut().zip(dots).for_each(|(y, dot)| *y += dot as f32 * weights.scale);
+    let weigh = |blocks: &B, queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
+        for values in blocks.values(block, head_dim) {
+            let (low, high) = values.scales.split_at(PANEL_ROWS * 2);
+            let scales =
+                [widen_16(low.as_chunks().0.first().expect("16")), widen_16(high.as_chunks().0.first().expect("16"))];
+            for (query, p) in queries.iter_mut().zip(p) {
+                let mut weighted = [0.0; BLOCK];
+                for j in seen.clone() {
+                    weighted[j] = p[j] * scales.as_flattened()[j];
+                }
+                let weights = quantize_group(&weighted);
+                let out = query.out[values.start..].chunks_mut(PANEL_ROWS);
+                for (codes, out) in values.codes.iter().zip(out) {
+                    // SAFETY: the contract of this function.
+                    let dots = unsafe { dots(codes, &weights.codes) };
+                    out.iter_mut().zip(dots).for_each(|(y, dot)| *y += dot as f32 * weights.scale);
+                }
             }
         }
     };
-    attend(queries, n_blocks, &mut (), |_, _| {}, by_panel(scores), softmax, weigh);
+    attend(
+        queries,
+        n_blocks,
+        blocks,
+        |blocks, block| blocks.prepare(block, head_dim),
+        by_panel(scores),
+        softmax,
+        weigh,
+    );
+    rotate_outputs::<B>(queries);
 }
 
 /// 16 halves, as bytes, widened.

@@ -1,7 +1,8 @@
 //! The truth: every kernel in plain Rust. Every other backend computes the same bits.
 
 use super::Activation;
-use super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
+use super::attention::{BLOCK, Blocks, KvHead, KvHeadInt8, Query, check_queries, quantize_queries, rotate_outputs};
+use super::kv4::{KvHeadQ4, Unpacked};
 use super::lanes::{sum, widen};
 use super::math::exp;
 use super::rows;
@@ -259,7 +260,7 @@ pub fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, f32>) {
 
 fn attend_float<E: Copy>(query: &mut Query<'_>, head: &KvHead<'_, E>, n_blocks: usize, widen: impl Fn(E) -> f32) {
     let head_dim = query.q.len();
-    let scores = |q: &[f32], panel: usize| {
+    let scores = |_: &mut (), q: &[f32], panel: usize| {
         let mut scores = [0.0; PANEL_ROWS];
         let keys = &head.keys[panel * PANEL_ROWS * head_dim..];
         for (&q, k) in q.iter().zip(keys.as_chunks::<PANEL_ROWS>().0) {
@@ -269,7 +270,7 @@ fn attend_float<E: Copy>(query: &mut Query<'_>, head: &KvHead<'_, E>, n_blocks: 
         }
         scores
     };
-    attend(query, n_blocks, scores, |out, p, block, seen| {
+    attend(query, n_blocks, &mut (), scores, |_, out, p, block, seen| {
         for j in seen {
             let v = &head.values[(block * BLOCK + j) * head_dim..][..head_dim];
             for (y, &v) in out.iter_mut().zip(v) {
@@ -280,41 +281,54 @@ fn attend_float<E: Copy>(query: &mut Query<'_>, head: &KvHead<'_, E>, n_blocks: 
 }
 
 /// See [`Kernels::attend_int8`](super::Kernels::attend_int8).
-pub fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
-    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
-    let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
+pub fn attend_int8(queries: &mut [Query<'_>], mut head: &KvHeadInt8<'_>) {
+    attend_blocks(queries, &mut head);
+}
+
+/// See [`Kernels::attend_q4`](super::Kernels::attend_q4).
+pub fn attend_q4(queries: &mut [Query<'_>], head: &KvHeadQ4<'_>) {
+    attend_blocks(queries, &mut Unpacked::new(head));
+}
+
+fn attend_blocks<B: Blocks>(queries: &mut [Query<'_>], blocks: &mut B) {
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| blocks.n_blocks(head_dim));
+    let quantized = quantize_queries::<B>(queries, |q, out| quantize(q, head_dim, out));
     for (query, quantized) in queries.iter_mut().zip(&quantized) {
-        let scores = |_: &[f32], panel: usize| {
+        let scores = |blocks: &mut B, _: &[f32], panel: usize| {
+            blocks.prepare(panel * PANEL_ROWS / BLOCK, head_dim);
             let mut scores = [PanelOut::default()];
             let x = &quantized[..groups(head_dim)];
-            int8_matmul(head.key_panel(panel, head_dim), head_dim, x, &mut scores);
+            int8_matmul(blocks.key_panel(panel, head_dim), head_dim, x, &mut scores);
             scores[0]
         };
-        attend(query, n_blocks, scores, |out, p, block, seen| {
-            let (scales, codes) = head.value_block(block, head_dim);
-            let mut weights = [0.0; BLOCK];
-            for j in seen {
-                weights[j] = p[j] * read_f16(scales, j);
-            }
-            let weights = quantize_group(&weights);
-            for (codes, out) in codes.iter().zip(out.chunks_mut(PANEL_ROWS)) {
-                for (y, dot) in out.iter_mut().zip(int8_dots(codes, &weights.codes)) {
-                    *y += dot as f32 * weights.scale;
+        attend(query, n_blocks, blocks, scores, |blocks, out, p, block, seen| {
+            for values in blocks.values(block, head_dim) {
+                let mut weights = [0.0; BLOCK];
+                for j in seen.clone() {
+                    weights[j] = p[j] * read_f16(values.scales, j);
+                }
+                let weights = quantize_group(&weights);
+                for (codes, out) in values.codes.iter().zip(out[values.start..].chunks_mut(PANEL_ROWS)) {
+                    for (y, dot) in out.iter_mut().zip(int8_dots(codes, &weights.codes)) {
+                        *y += dot as f32 * weights.scale;
+                    }
                 }
             }
         });
     }
+    rotate_outputs::<B>(queries);
 }
 
-/// Attention of one query over a ring of `n_blocks` blocks, block by block: `scores(q, panel)` are the products with 16 keys,
-/// `weigh(out, p, block, seen)` adds the values of the places `seen` of a block weighted by `p`; panels and blocks are
+/// Attention of one query over a ring of `n_blocks` blocks, block by block: `scores(s, q, panel)` are the products with 16 keys,
+/// `weigh(s, out, p, block, seen)` adds the values of the places `seen` of a block weighted by `p`; panels and blocks are
 /// slots of the ring.
 #[inline(always)]
-fn attend(
+fn attend<S>(
     query: &mut Query<'_>,
     n_blocks: usize,
-    scores: impl Fn(&[f32], usize) -> [f32; PANEL_ROWS],
-    weigh: impl Fn(&mut [f32], &[f32; BLOCK], usize, core::ops::Range<usize>),
+    s: &mut S,
+    scores: impl Fn(&mut S, &[f32], usize) -> [f32; PANEL_ROWS],
+    weigh: impl Fn(&S, &mut [f32], &[f32; BLOCK], usize, core::ops::Range<usize>),
 ) {
     let Query { q, out, visible } = query;
     let scale = 1.0 / (q.len() as f32).sqrt();
@@ -327,7 +341,7 @@ fn attend(
         let before = max;
         for j in seen.clone() {
             if j == seen.start || j == PANEL_ROWS {
-                p.as_chunks_mut().0[j / PANEL_ROWS] = scores(q, (slot * BLOCK + j) / PANEL_ROWS);
+                p.as_chunks_mut().0[j / PANEL_ROWS] = scores(s, q, (slot * BLOCK + j) / PANEL_ROWS);
             }
             p[j] *= scale;
             max = if p[j] > max { p[j] } else { max };
@@ -340,7 +354,7 @@ fn attend(
         for y in out.iter_mut() {
             *y *= correction;
         }
-        weigh(out, &p, slot, seen);
+        weigh(s, out, &p, slot, seen);
     }
     for y in out.iter_mut() {
         *y /= total;

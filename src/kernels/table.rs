@@ -43,6 +43,7 @@ pub(super) static SCALAR: Kernels = Kernels {
     attend_f16: |queries, head, _| scalar::attend_f16(queries, head),
     attend_f32: |queries, head, _| scalar::attend_f32(queries, head),
     attend_int8: |queries, head, _| scalar::attend_int8(queries, head),
+    attend_q4: |queries, head, _| scalar::attend_q4(queries, head),
     rms_norm: scalar::rms_norm,
     rms_norm_in_place: scalar::rms_norm_in_place,
     layer_norm: scalar::layer_norm,
@@ -117,6 +118,7 @@ static AVX2: Kernels = Kernels {
     attend_f16: entry!(avx2::attend_f16(queries, head, hint)),
     attend_f32: entry!(avx2::attend_f32(queries, head, hint)),
     attend_int8: entry!(avx2::attend_int8(queries, head, hint)),
+    attend_q4: entry!(avx2::attend_q4(queries, head, hint)),
     rms_norm: entry!(avx2::rms_norm(x, weight, eps, y)),
     rms_norm_in_place: entry!(avx2::rms_norm_in_place(x, weight, eps)),
     layer_norm: entry!(avx2::layer_norm(x, weight, bias, eps, y)),
@@ -141,6 +143,7 @@ static AVXVNNI: Kernels = Kernels {
         .with(Dtype::Q5, entry!(planes hint: avxvnni, Dtype::Q5, 5))
         .with(Dtype::Q6, entry!(planes hint: avxvnni, Dtype::Q6, 6)),
     attend_int8: entry!(avxvnni::attend_int8(queries, head, hint)),
+    attend_q4: entry!(avxvnni::attend_q4(queries, head, hint)),
     peaks: &AVXVNNI_PEAKS,
     ..AVX2
 };
@@ -163,6 +166,7 @@ static AVX512: Kernels = Kernels {
     attend_f16: entry!(avx512::attend_f16(queries, head, hint)),
     attend_f32: entry!(avx512::attend_f32(queries, head, hint)),
     attend_int8: entry!(avx512::attend_int8(queries, head, hint)),
+    attend_q4: entry!(avx512::attend_q4(queries, head, hint)),
     peaks: &AVX512_PEAKS,
     ..AVX2
 };
@@ -220,6 +224,7 @@ static NEON: Kernels = Kernels {
     attend_f16: entry!(|queries, head, _hint| neon::attend_f16(queries, head)),
     attend_f32: entry!(|queries, head, _hint| neon::attend_f32(queries, head)),
     attend_int8: entry!(|queries, head, _hint| neon::attend_int8(queries, head)),
+    attend_q4: entry!(|queries, head, _hint| neon::attend_q4(queries, head)),
     peaks: &NEON_PEAKS,
     // NEON belongs to every aarch64 CPU, so that plain Rust is compiled for it.
     ..SCALAR
@@ -239,6 +244,7 @@ static DOTPROD: Kernels = Kernels {
         .with(Dtype::Q5, entry!(planes: dotprod, Dtype::Q5, 5))
         .with(Dtype::Q6, entry!(planes: dotprod, Dtype::Q6, 6)),
     attend_int8: entry!(|queries, head, _hint| dotprod::attend_int8(queries, head)),
+    attend_q4: entry!(|queries, head, _hint| dotprod::attend_q4(queries, head)),
     peaks: &DOTPROD_PEAKS,
     ..NEON
 };
@@ -296,6 +302,7 @@ static NEON32: Kernels = Kernels {
         .with(Dtype::Q5, entry!(planes: neon32, Dtype::Q5, 5))
         .with(Dtype::Q6, entry!(planes: neon32, Dtype::Q6, 6)),
     attend_int8: entry!(|queries, head, _hint| neon32::attend_int8(queries, head)),
+    attend_q4: entry!(|queries, head, _hint| neon32::attend_q4(queries, head)),
     peaks: &NEON32_PEAKS,
     ..SCALAR
 };

@@ -7,7 +7,7 @@
 //! | 8 | `whitKV` and two zeros |
 //! | 4 | version of this layout, 1 or 2 |
 //! | 4 | numerics version |
-//! | 4, 4 | type of the cache (0 f16, 1 int8, 2 f32), layers |
+//! | 4, 4 | type of the cache (0 f16, 1 int8, 2 f32, 3 q4), layers |
 //! | 4, 4 | version 1, where all layers remember the same and every position: KV heads, elements of a head |
 //! | 16 a layer | version 2: kind of its state, and three numbers that the kind gives a meaning; of keys and values 0, then KV heads, elements of a head, window (0: all positions) |
 //! | 32 | content hash of the model |

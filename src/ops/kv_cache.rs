@@ -1,8 +1,12 @@
 //! The KV cache of one layer: keys and values of the last positions, laid out as the attention kernels read them.
 
+use super::kv4;
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Remedy, Result};
-use crate::kernels::{BLOCK, Group, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, Query, scalar, value_block_bytes};
+use crate::kernels::{
+    BLOCK, Group, KvHead, KvHeadInt8, KvHeadQ4, MAX_HEAD_GROUPS, Query, key_panel_bytes, packed_value_bytes, read_key,
+    scalar, value_block_bytes,
+};
 use crate::quant::{ALIGNMENT, Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, read_panel_row, scale_bytes};
 use crate::room;
 use alloc::vec::Vec;
@@ -23,11 +27,13 @@ pub enum KvDtype {
     Int8,
     /// IEEE binary32.
     F32,
+    /// Keys of 6 bits and values of 4, rotated, in groups of 32 elements of a head, each with a byte of scale.
+    Q4,
 }
 
 impl KvDtype {
-    /// All types.
-    pub const ALL: [KvDtype; 3] = [KvDtype::F16, KvDtype::Int8, KvDtype::F32];
+    /// All types, in the order of their numbers in saved texts.
+    pub const ALL: [KvDtype; 4] = [KvDtype::F16, KvDtype::Int8, KvDtype::F32, KvDtype::Q4];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -35,6 +41,7 @@ impl KvDtype {
             KvDtype::F16 => "f16",
             KvDtype::Int8 => "int8",
             KvDtype::F32 => "f32",
+            KvDtype::Q4 => "q4",
         }
     }
 
@@ -49,6 +56,7 @@ impl KvDtype {
             KvDtype::F16 => [BLOCK * head_dim * 2; 2],
             KvDtype::F32 => [BLOCK * head_dim * 4; 2],
             KvDtype::Int8 => [BLOCK / PANEL_ROWS * panel_bytes(Dtype::Int8, head_dim), value_block_bytes(head_dim)],
+            KvDtype::Q4 => [BLOCK / PANEL_ROWS * key_panel_bytes(head_dim), packed_value_bytes(head_dim)],
         }
     }
 }
@@ -106,8 +114,8 @@ impl KvShape {
     }
 }
 
-/// Keys and values of one layer, one allocation: `[n_kv_heads][keys, values]`, in whole blocks of 32 positions, as [`KvHead`]
-/// and [`KvHeadInt8`] say. A position takes the place of the one that is a whole ring before it.
+/// Keys and values of one layer, one allocation: `[n_kv_heads][keys, values]`, in whole blocks of 32 positions, as [`KvHead`],
+/// [`KvHeadInt8`] and [`KvHeadQ4`] say. A position takes the place of the one that is a whole ring before it.
 pub struct KvCache {
     shape: KvShape,
     /// Holds the cache from `start` on, the first address in it that is a multiple of 64.
@@ -116,14 +124,14 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// An empty cache; fails where its memory cannot be allocated, or the heads are too large for int8. Pages are touched
+    /// An empty cache; fails where its memory cannot be allocated, or the heads are too large for int8 or q4. Pages are touched
     /// only as positions are stored.
     pub fn new(shape: KvShape) -> Result<Self> {
         let KvShape { dtype, n_kv_heads, head_dim, n_blocks } = shape;
         assert!(n_kv_heads > 0 && head_dim > 0 && n_blocks > 0, "an empty KV cache");
-        if dtype == KvDtype::Int8 && groups(head_dim) > MAX_HEAD_GROUPS {
-            let message =
-                format!("heads of {head_dim} elements; an int8 KV cache has at most {}", MAX_HEAD_GROUPS * 32);
+        if matches!(dtype, KvDtype::Int8 | KvDtype::Q4) && groups(head_dim) > MAX_HEAD_GROUPS {
+            let (name, most) = (dtype.name(), MAX_HEAD_GROUPS * 32);
+            let message = format!("heads of {head_dim} elements; those of a KV cache of {name} have at most {most}");
             return Err(Error::new(Kind::Unavailable, message).remedy(Remedy::F16Cache));
         }
         let bytes = shape.bytes();
@@ -162,6 +170,7 @@ impl KvCache {
             KvDtype::F16 => Dtype::F16,
             KvDtype::Int8 => Dtype::Int8,
             KvDtype::F32 => Dtype::F32,
+            KvDtype::Q4 => return read_key(panel, position % PANEL_ROWS, out),
         };
         read_panel_row(dtype, panel, position % PANEL_ROWS, out);
     }
@@ -190,6 +199,10 @@ impl KvCache {
                     KvDtype::Int8 => {
                         store_int8_key(compute, keys, position, k);
                         store_int8_value(values, position, v);
+                    }
+                    KvDtype::Q4 => {
+                        kv4::store_key(keys, position, k);
+                        kv4::store_value(values, position, v);
                     }
                 }
             }
@@ -230,6 +243,7 @@ impl KvCache {
                 (compute.kernels.attend_f32)(queries, &head, compute.hint);
             }
             KvDtype::Int8 => (compute.kernels.attend_int8)(queries, &KvHeadInt8 { keys, values }, compute.hint),
+            KvDtype::Q4 => (compute.kernels.attend_q4)(queries, &KvHeadQ4 { keys, values }, compute.hint),
         }
     }
 }

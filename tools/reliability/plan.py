@@ -43,7 +43,7 @@ def main():
     print("model  context  cache  threads  planned MB  private MB  differs")
     for model in options.models:
         for context in numbers(options.contexts):
-            for kv in ["f16", "int8"]:
+            for kv in ["f16", "int8", "q4"]:
                 for threads in numbers(options.threads):
                     common = ["-m", model, "--ctx", context, "--kv", kv, "-t", threads, "--json"]
                     plan = whit(options.whit, "plan", *common)

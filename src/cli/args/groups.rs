@@ -84,6 +84,8 @@ pub(crate) enum Kv {
     Int8,
     /// 32-bit floats, for reference runs
     F32,
+    /// 6-bit keys and 4-bit values, a third of the memory of f16
+    Q4,
 }
 
 /// How the machine's limits are measured.

@@ -51,6 +51,9 @@ pub(crate) struct Eval {
     /// Reference model: report how far the model is from it; both must fit into memory
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "max_memory")]
     pub(crate) against: Option<PathBuf>,
+    /// Precision of the reference's KV cache; without it as --kv says
+    #[arg(long, value_enum, value_name = "TYPE", requires = "against")]
+    pub(crate) against_kv: Option<Kv>,
     /// Positions that count
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = Score::All)]
     pub(crate) score: Score,

@@ -1,12 +1,15 @@
 //! Attention over one KV head, see [`attention`](super::super::attention).
 
-use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries, value_block_bytes};
+use super::super::attention::{
+    BLOCK, Blocks, KvHead, KvHeadInt8, Query, Values, check_queries, quantize_queries, rotate_outputs,
+};
+use super::super::kv4::{KvHeadQ4, Unpacked};
 use super::super::online_softmax::{AT_ONCE, attend, by_panel, softmax};
 use super::super::x86::Int8Panel;
 use super::super::{Group, Hint, PanelOut};
 use super::int8::{add_group, dots, quantize, quantize_group};
 use super::{load_16, load_f32, prefetch, store_16, widen};
-use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, panel_bytes};
+use crate::quant::PANEL_ROWS;
 use bytemuck::{must_cast, must_cast_ref};
 use core::arch::x86_64::*;
 use core::ops::Range;
@@ -244,11 +247,23 @@ fn padded<E: Copy + Default>(x: &[E]) -> [E; 16] {
 
 /// Same as [`scalar::attend_int8`](super::super::scalar::attend_int8).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, hint: Hint) {
-    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
-    let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
-    let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
-        let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
+pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], mut head: &KvHeadInt8<'_>, hint: Hint) {
+    attend_blocks(queries, &mut head, hint);
+}
+
+/// Same as [`scalar::attend_q4`](super::super::scalar::attend_q4).
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(in super::super) fn attend_q4(queries: &mut [Query<'_>], head: &KvHeadQ4<'_>, hint: Hint) {
+    attend_blocks(queries, &mut Unpacked::new(head), hint);
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn attend_blocks<B: Blocks>(queries: &mut [Query<'_>], blocks: &mut B, hint: Hint) {
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| blocks.n_blocks(head_dim));
+    let quantized = quantize_queries::<B>(queries, |q, out| quantize(q, head_dim, out));
+    let scores = |blocks: &B, first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+        let panel = Int8Panel::new(blocks.key_panel(panel, head_dim), head_dim);
         let q = &quantized[first..][..queries.len()];
         match queries.len() {
             1 => score_int8::<1>(q, &panel, out),
@@ -257,25 +272,22 @@ pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8
             _ => score_int8::<4>(q, &panel, out),
         }
     };
-    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
-        let (scales, codes) = head.value_block(block, head_dim);
-        let scales = value_scales(scales);
-        match queries.len() {
-            1 => weigh_int8::<1>(queries, p, seen, &scales, codes),
-            2 => weigh_int8::<2>(queries, p, seen, &scales, codes),
-            3 => weigh_int8::<3>(queries, p, seen, &scales, codes),
-            _ => weigh_int8::<4>(queries, p, seen, &scales, codes),
+    let weigh = |blocks: &B, queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
+        for values in blocks.values(block, head_dim) {
+            match queries.len() {
+                1 => weigh_int8::<1>(queries, p, seen.clone(), &values),
+                2 => weigh_int8::<2>(queries, p, seen.clone(), &values),
+                3 => weigh_int8::<3>(queries, p, seen.clone(), &values),
+                _ => weigh_int8::<4>(queries, p, seen.clone(), &values),
+            }
         }
     };
-    attend(
-        queries,
-        n_blocks,
-        &mut (),
-        |_, block| prefetch_block(head, head_dim, block + 1, hint),
-        by_panel(scores),
-        softmax,
-        weigh,
-    );
+    let prepare = |blocks: &mut B, block: usize| {
+        prefetch_block(blocks, head_dim, block + 1, hint);
+        blocks.prepare(block, head_dim);
+    };
+    attend(queries, n_blocks, blocks, prepare, by_panel(scores), softmax, weigh);
+    rotate_outputs::<B>(queries);
 }
 
 /// The products of N quantized queries with the 16 keys of a panel.
@@ -301,22 +313,16 @@ fn score_int8<const N: usize>(q: &[[Group; 8]], panel: &Int8Panel<'_>, out: &mut
 /// Adds the values of a block, weighted by the slots `seen` of `p`, to the outputs of N queries.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn weigh_int8<const N: usize>(
-    queries: &mut [Query<'_>],
-    p: &[[f32; BLOCK]],
-    seen: Range<usize>,
-    scales: &[f32; BLOCK],
-    codes: &[[u8; PANEL_ROWS * GROUP_SIZE]],
-) {
-    let mut weights = [Group::ZERO; N];
+fn weigh_int8<const N: usize>(queries: &mut [Query<'_>], p: &[[f32; BLOCK]], seen: Range<usize>, values: &Values<'_>) {
+    let (mut weights, scales) = ([Group::ZERO; N], value_scales(values.scales));
     for (weights, p) in weights.iter_mut().zip(p) {
-        quantize_weights(p, scales, seen.clone(), weights);
+        quantize_weights(p, &scales, seen.clone(), weights);
     }
-    for (m, codes) in codes.iter().enumerate() {
+    for (m, codes) in values.codes.iter().enumerate() {
         for half in 0..2 {
             let dots = dots::<N>(codes, half, weights.each_ref());
             for i in 0..N {
-                if let Some(out) = queries[i].out.get_mut((2 * m + half) * 8..) {
+                if let Some(out) = queries[i].out.get_mut(values.start + (2 * m + half) * 8..) {
                     add_values(out, dots[i], weights[i].scale);
                 }
             }
@@ -327,10 +333,10 @@ fn weigh_int8<const N: usize>(
 /// Asks for the keys and values of block `block`.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn prefetch_block(head: &KvHeadInt8<'_>, head_dim: usize, block: usize, hint: Hint) {
-    let (keys, values) = (2 * panel_bytes(Dtype::Int8, head_dim), value_block_bytes(head_dim));
-    prefetch(hint.soon(), head.keys.as_ptr(), block * keys, keys);
-    prefetch(hint.soon(), head.values.as_ptr(), block * values, values);
+pub(in super::super) fn prefetch_block<B: Blocks>(blocks: &B, head_dim: usize, block: usize, hint: Hint) {
+    for (stored, bytes) in blocks.stored(head_dim) {
+        prefetch(hint.soon(), stored.as_ptr(), block * bytes, bytes);
+    }
 }
 
 /// The scales of the values of a block.

@@ -7,7 +7,7 @@ mod int8;
 pub(super) mod planes;
 
 pub(super) use attention::{
-    add_values, attend_f16, attend_f32, attend_int8, prefetch_block, quantize_weights, value_scales,
+    add_values, attend_f16, attend_f32, attend_int8, attend_q4, prefetch_block, quantize_weights, value_scales,
 };
 pub(super) use float::{f16_matmul, f16_matvec, f32_matmul, f32_matvec};
 pub(super) use int8::{Codes, add_group, int8_matmul, int8_matvec, line, quantize};

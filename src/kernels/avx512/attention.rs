@@ -1,8 +1,11 @@
 //! Attention over one KV head, see [`attention`](super::super::attention): scores, softmax and weighted sum of up to four queries at
 //! a time, whose sums stay in registers.
 
-use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
+use super::super::attention::{
+    BLOCK, Blocks, KvHead, KvHeadInt8, Query, check_queries, quantize_queries, rotate_outputs,
+};
 use super::super::avx2;
+use super::super::kv4::{KvHeadQ4, Unpacked};
 use super::super::math::exp;
 use super::super::online_softmax::{AT_ONCE, State, attend, by_panel};
 use super::super::x86::Int8Panel;
@@ -334,11 +337,23 @@ fn padded<E: Copy + Default>(x: &[E]) -> [E; 16] {
 
 /// Same as [`scalar::attend_int8`](super::super::scalar::attend_int8).
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>, hint: Hint) {
-    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
-    let quantized = quantize_queries(queries, |q, out| avx2::quantize(q, head_dim, out));
-    let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
-        let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
+pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], mut head: &KvHeadInt8<'_>, hint: Hint) {
+    attend_int8_blocks(queries, &mut head, hint);
+}
+
+/// Same as [`scalar::attend_q4`](super::super::scalar::attend_q4).
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(in super::super) fn attend_q4(queries: &mut [Query<'_>], head: &KvHeadQ4<'_>, hint: Hint) {
+    attend_int8_blocks(queries, &mut Unpacked::new(head), hint);
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+fn attend_int8_blocks<B: Blocks>(queries: &mut [Query<'_>], blocks: &mut B, hint: Hint) {
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| blocks.n_blocks(head_dim));
+    let quantized = quantize_queries::<B>(queries, |q, out| avx2::quantize(q, head_dim, out));
+    let scores = |blocks: &B, first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+        let panel = Int8Panel::new(blocks.key_panel(panel, head_dim), head_dim);
         let mut sums = [_mm512_setzero_ps(); AT_ONCE];
         for (g, (codes, scales)) in panel.codes.iter().zip(panel.scales).enumerate() {
             let (w, scales) = (unsigned(codes), widen(scales));
@@ -351,30 +366,36 @@ pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8
             *out = must_cast(sum);
         }
     };
-    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
-        let (scales, codes) = head.value_block(block, head_dim);
-        let scales = avx2::value_scales(scales);
-        let mut weights = [Group::ZERO; AT_ONCE];
-        for (weights, p) in weights.iter_mut().zip(p) {
-            avx2::quantize_weights(p, &scales, seen.clone(), weights);
-        }
-        for (m, codes) in codes.iter().enumerate() {
-            let w = unsigned(codes);
-            for (query, weights) in queries.iter_mut().zip(&weights) {
-                let [dots] = dots::<1>(&w, [weights]);
-                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(dots), _mm512_set1_ps(weights.scale));
-                let out = &mut query.out[m * PANEL_ROWS..];
-                store(_mm512_add_ps(load_f32(&padded(out)), product), out);
+    let weigh = |blocks: &B, queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
+        for values in blocks.values(block, head_dim) {
+            let scales = avx2::value_scales(values.scales);
+            let mut weights = [Group::ZERO; AT_ONCE];
+            for (weights, p) in weights.iter_mut().zip(p) {
+                avx2::quantize_weights(p, &scales, seen.clone(), weights);
+            }
+            for (m, codes) in values.codes.iter().enumerate() {
+                let w = unsigned(codes);
+                for (query, weights) in queries.iter_mut().zip(&weights) {
+                    let [dots] = dots::<1>(&w, [weights]);
+                    let product = _mm512_mul_ps(_mm512_cvtepi32_ps(dots), _mm512_set1_ps(weights.scale));
+                    let out = &mut query.out[values.start + m * PANEL_ROWS..];
+                    store(_mm512_add_ps(load_f32(&padded(out)), product), out);
+                }
             }
         }
+    };
+    let prepare = |blocks: &mut B, block: usize| {
+        avx2::prefetch_block(blocks, head_dim, block + 1, hint);
+        blocks.prepare(block, head_dim);
     };
     attend(
         queries,
         n_blocks,
-        &mut (),
-        |_, block| avx2::prefetch_block(head, head_dim, block + 1, hint),
+        blocks,
+        prepare,
         by_panel(scores),
         |p, seen, scale, states, queries| softmax(p, seen, scale, states, queries),
         weigh,
     );
+    rotate_outputs::<B>(queries);
 }

@@ -6,7 +6,7 @@
 mod attention;
 mod planes;
 
-pub(super) use attention::{attend_f16, attend_f32, attend_int8};
+pub(super) use attention::{attend_f16, attend_f32, attend_int8, attend_q4};
 pub(super) use planes::{planes_matmul, planes_matvec};
 
 use super::avx2::{Codes, prefetch};

@@ -1,6 +1,9 @@
 //! Attention over one KV head, see [`attention`](super::super::attention).
 
-use super::super::attention::{BLOCK, KvHead, KvHeadInt8, Query, check_queries, quantize_queries};
+use super::super::attention::{
+    BLOCK, Blocks, KvHead, KvHeadInt8, Query, check_queries, quantize_queries, rotate_outputs,
+};
+use super::super::kv4::{KvHeadQ4, Unpacked};
 use super::super::online_softmax::{attend, by_panel, softmax};
 use super::super::{Group, PanelOut};
 use super::int8::{Dots, dots, quantize, quantize_group};
@@ -154,45 +157,63 @@ fn add_product(sum: &mut Row, x: Row, factor: f32) {
 
 /// Same as [`scalar::attend_int8`](super::super::scalar::attend_int8).
 #[target_feature(enable = "neon")]
-pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], head: &KvHeadInt8<'_>) {
-    attend_int8_by(queries, head, |panel, q| product(panel, q, 1), |codes, x| dots(codes, x));
+pub(in super::super) fn attend_int8(queries: &mut [Query<'_>], mut head: &KvHeadInt8<'_>) {
+    attend_blocks(queries, &mut head, |panel, q| product(panel, q, 1), |codes, x| dots(codes, x));
 }
 
-/// [`attend_int8`] by two given functions: the product of a panel of keys with a query, and the exact dot products of a
-/// group.
+/// Same as [`scalar::attend_q4`](super::super::scalar::attend_q4).
+#[target_feature(enable = "neon")]
+pub(in super::super) fn attend_q4(queries: &mut [Query<'_>], head: &KvHeadQ4<'_>) {
+    attend_blocks(queries, &mut Unpacked::new(head), |panel, q| product(panel, q, 1), |codes, x| dots(codes, x));
+}
+
+/// Attention over blocks that are read as int8, by two given functions: the product of a panel of keys with a query, and the
+/// exact dot products of a group.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(in super::super) fn attend_int8_by(
+pub(in super::super) fn attend_blocks<B: Blocks>(
     queries: &mut [Query<'_>],
-    head: &KvHeadInt8<'_>,
+    blocks: &mut B,
     product: impl Fn(&Int8Panel<'_>, &[Group]) -> Row,
     dots: impl Fn(&Codes, &Group) -> Dots,
 ) {
-    let (head_dim, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
-    let quantized = quantize_queries(queries, |q, out| quantize(q, head_dim, out));
-    let scores = |_: &(), first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
-        let panel = Int8Panel::new(head.key_panel(panel, head_dim), head_dim);
+    let (head_dim, n_blocks) = check_queries(queries, |head_dim| blocks.n_blocks(head_dim));
+    let quantized = quantize_queries::<B>(queries, |q, out| quantize(q, head_dim, out));
+    let scores = |blocks: &B, first: usize, queries: &[Query<'_>], panel: usize, out: &mut [PanelOut]| {
+        let panel = Int8Panel::new(blocks.key_panel(panel, head_dim), head_dim);
         for (q, out) in quantized[first..][..queries.len()].iter().zip(out) {
             *out = must_cast(product(&panel, &q[..groups(head_dim)]));
         }
     };
-    let weigh = |_: &(), queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
-        let (scales, codes) = head.value_block(block, head_dim);
-        let [low, high] = must_cast_ref::<_, [[u8; 32]; 2]>(scales);
-        let scales: [f32; BLOCK] = must_cast([widen(low), widen(high)]);
-        for (query, p) in queries.iter_mut().zip(p) {
-            let mut weighted = [0.0; BLOCK];
-            for j in seen.clone() {
-                weighted[j] = p[j] * scales[j];
-            }
-            let mut weights = Group::ZERO;
-            quantize_group(&weighted, &mut weights);
-            for (codes, out) in codes.iter().zip(query.out.chunks_mut(PANEL_ROWS)) {
-                let dots = dots(must_cast_ref(codes), &weights);
-                let products: [f32; 16] = must_cast(dots.map(|dots| vmulq_n_f32(vcvtq_f32_s32(dots), weights.scale)));
-                out.iter_mut().zip(products).for_each(|(y, product)| *y += product);
+    let weigh = |blocks: &B, queries: &mut [Query<'_>], p: &[[f32; BLOCK]], block: usize, seen: Range<usize>| {
+        for values in blocks.values(block, head_dim) {
+            let [low, high] = must_cast_ref::<_, [[u8; 32]; 2]>(values.scales);
+            let scales: [f32; BLOCK] = must_cast([widen(low), widen(high)]);
+            for (query, p) in queries.iter_mut().zip(p) {
+                let mut weighted = [0.0; BLOCK];
+                for j in seen.clone() {
+                    weighted[j] = p[j] * scales[j];
+                }
+                let mut weights = Group::ZERO;
+                quantize_group(&weighted, &mut weights);
+                let out = query.out[values.start..].chunks_mut(PANEL_ROWS);
+                for (codes, out) in values.codes.iter().zip(out) {
+                    let dots = dots(must_cast_ref(codes), &weights);
+                    let products: [f32; 16] =
+                        must_cast(dots.map(|dots| vmulq_n_f32(vcvtq_f32_s32(dots), weights.scale)));
+                    out.iter_mut().zip(products).for_each(|(y, product)| *y += product);
+                }
             }
         }
     };
-    attend(queries, n_blocks, &mut (), |_, _| {}, by_panel(scores), softmax, weigh);
+    attend(
+        queries,
+        n_blocks,
+        blocks,
+        |blocks, block| blocks.prepare(block, head_dim),
+        by_panel(scores),
+        softmax,
+        weigh,
+    );
+    rotate_outputs::<B>(queries);
 }

@@ -9,7 +9,7 @@ mod panel;
 pub(super) mod planes;
 mod tiles;
 
-pub(super) use attention::{attend_f16, attend_f32, attend_int8, attend_int8_by};
+pub(super) use attention::{attend_blocks, attend_f16, attend_f32, attend_int8, attend_q4};
 pub(super) use float::{f16_matmul, f16_matvec, f32_matmul, f32_matvec};
 pub(super) use int8::{Dots, int8_matmul, int8_matvec, matmul, matvec, quantize};
 pub(super) use panel::{Codes, Int8Panel};

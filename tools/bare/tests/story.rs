@@ -25,7 +25,7 @@ fn golden(name: &str) -> &'static str {
 #[test]
 fn the_logits_have_their_golden_hashes() {
     let vocab_size = 1024;
-    for (kv, cache) in [(KvDtype::F16, "f16"), (KvDtype::Int8, "int8")] {
+    for (kv, cache) in [(KvDtype::F16, "f16"), (KvDtype::Int8, "int8"), (KvDtype::Q4, "q4")] {
         for n in PROMPTS {
             let prompt: Vec<u32> = (0..n).map(|i| ((i * 31 + i * i * 7 + n) % vocab_size) as u32).collect();
             let mut sha = Sha256::new();
