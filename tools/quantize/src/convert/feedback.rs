@@ -8,9 +8,10 @@
 use rayon::prelude::*;
 use whit::quant::{GROUP_SIZE, Groups, PANEL_ROWS};
 
-/// Share of itself that is added to each element of the diagonal, and of the median: the text does not show everything, and a weight
-/// whose input is nearly always 0 must not be the one to make up for others.
+/// Share of itself that is added to each element of the diagonal: the text does not show everything.
 const DAMPING: f64 = 0.01;
+/// Share of the median of the diagonal that is added too: a weight whose input is nearly always 0 is not to make up for others.
+const FLOOR: f64 = 0.1;
 /// Columns eliminated together.
 const BLOCK: usize = 32;
 
@@ -31,7 +32,7 @@ impl Factors {
         diagonal.sort_by(f64::total_cmp);
         let median = *diagonal.get(diagonal.len() / 2)?;
         for k in 0..cols {
-            h[k * cols + k] += (h[k * cols + k] + median) * DAMPING;
+            h[k * cols + k] += h[k * cols + k] * DAMPING + median * FLOOR;
         }
         eliminate(&mut h, cols);
         let d: Vec<f64> = (0..cols).map(|k| h[k * cols + k]).collect();
