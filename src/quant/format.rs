@@ -31,6 +31,9 @@ pub enum Encoding {
     Groups(Groups),
 }
 
+/// 16 rows of the weights of a group of columns.
+pub type GroupRows = [[f32; GROUP_SIZE]; PANEL_ROWS];
+
 /// The encoding of a format whose weights stand in groups of 32 columns, each row of a group with a scale of its own. What a panel
 /// holds is what `put` wrote: values of codes times scales.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +47,7 @@ pub struct Groups {
     pub round: fn(&[f32; PANEL_ROWS], &[f32; PANEL_ROWS]) -> [f32; PANEL_ROWS],
     /// `put(panel, cols, group, scales, weights)` writes a group over zeros: the scales, which `fit` gave, and the codes that are
     /// nearest to the weights.
-    pub put: fn(&mut [u8], usize, usize, &[f32; PANEL_ROWS], &[[f32; GROUP_SIZE]; PANEL_ROWS]),
+    pub put: fn(&mut [u8], usize, usize, &[f32; PANEL_ROWS], &GroupRows),
 }
 
 impl Groups {
