@@ -255,6 +255,7 @@ impl Attention {
                 (k, v) = (&k[n..], &v[n..]);
             }
         });
+        stage.see(Point::Keys, k);
         stage.see(Point::Queries, q);
         stage.run(Op::Attention, |c| {
             let spans = spans.iter().map(|span| KvSpan {

@@ -78,6 +78,8 @@ impl Op {
 pub enum Point {
     /// The residual stream before the first block, (T, dim).
     Embedded,
+    /// Keys as they are stored, (T, n_kv_heads, head_dim).
+    Keys,
     /// Queries as they meet the keys, (T, n_heads, head_dim).
     Queries,
     /// The residual stream after a block's attention, (T, dim).

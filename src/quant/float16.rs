@@ -1,7 +1,7 @@
 //! fp16: IEEE binary16, a panel being `[cols][16] f16`, rounded up to 64 bytes.
 
 use super::layout::{ALIGNMENT, PANEL_ROWS, read_f16};
-use super::{Format, Inputs};
+use super::{Encoding, Format, Inputs};
 use half::f16;
 
 /// The format. Weights are rounded to the nearest half, ties to even.
@@ -11,7 +11,7 @@ pub(super) static FORMAT: Format = Format {
     max_weight: f16::MAX.to_f32_const(),
     inputs: Inputs::Floats,
     panel_bytes,
-    encode_panel,
+    encoding: Encoding::Each(encode_panel),
     read_row,
 };
 
@@ -20,8 +20,8 @@ fn panel_bytes(cols: usize) -> usize {
     (cols * PANEL_ROWS * 2).next_multiple_of(ALIGNMENT)
 }
 
-/// See [`Format::encode_panel`].
-fn encode_panel(rows: &[f32], cols: usize, _importance: &[f32], out: &mut [u8]) {
+/// See [`Encoding::Each`].
+fn encode_panel(rows: &[f32], cols: usize, out: &mut [u8]) {
     let (out, _) = out.as_chunks_mut();
     for (r, row) in rows.chunks_exact(cols).enumerate() {
         for (k, x) in row.iter().enumerate() {

@@ -1,19 +1,26 @@
 //! f32: IEEE binary32, a panel being `[cols][16] f32`.
 
 use super::layout::PANEL_ROWS;
-use super::{Format, Inputs};
+use super::{Encoding, Format, Inputs};
 
 /// The format.
-pub(super) static FORMAT: Format =
-    Format { name: "f32", bits: 32, max_weight: f32::MAX, inputs: Inputs::Floats, panel_bytes, encode_panel, read_row };
+pub(super) static FORMAT: Format = Format {
+    name: "f32",
+    bits: 32,
+    max_weight: f32::MAX,
+    inputs: Inputs::Floats,
+    panel_bytes,
+    encoding: Encoding::Each(encode_panel),
+    read_row,
+};
 
 /// See [`Format::panel_bytes`].
 fn panel_bytes(cols: usize) -> usize {
     cols * PANEL_ROWS * 4
 }
 
-/// See [`Format::encode_panel`].
-fn encode_panel(rows: &[f32], cols: usize, _importance: &[f32], out: &mut [u8]) {
+/// See [`Encoding::Each`].
+fn encode_panel(rows: &[f32], cols: usize, out: &mut [u8]) {
     let (out, _) = out.as_chunks_mut();
     for (r, row) in rows.chunks_exact(cols).enumerate() {
         for (k, x) in row.iter().enumerate() {

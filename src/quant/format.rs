@@ -1,5 +1,7 @@
 //! What a weight format says about itself.
 
+use super::layout::{GROUP_SIZE, PANEL_ROWS, groups, importance_of};
+
 /// A weight format: the layout of its panels, how they are encoded and decoded, and what its products need. Each format is
 /// one file of this folder with one static of this type; [`Dtype::format`](super::Dtype::format) returns it.
 #[derive(Debug)]
@@ -14,12 +16,55 @@ pub struct Format {
     pub inputs: Inputs,
     /// `panel_bytes(cols)`: bytes of one panel of `cols` columns, a multiple of [`ALIGNMENT`](super::ALIGNMENT).
     pub panel_bytes: fn(usize) -> usize,
-    /// `encode_panel(rows, cols, importance, out)` encodes `rows` of shape (n, cols), n being at most 16, into the zeroed panel
-    /// `out`. The values are finite and at most [`max_weight`](Self::max_weight) in magnitude. Where there is a choice of scales, the
-    /// squared error of a column counts as much as its `importance` says, (cols), finite and not negative; empty: all alike.
-    pub encode_panel: fn(&[f32], usize, &[f32], &mut [u8]),
+    /// How weights become the bytes of a panel.
+    pub encoding: Encoding,
     /// `read_row(panel, r, out)` decodes row `r` of a panel into `out`, one element for each column.
     pub read_row: fn(&[u8], usize, &mut [f32]),
+}
+
+/// How weights, finite and at most [`Format::max_weight`] in magnitude, become the bytes of a panel.
+#[derive(Debug, Clone, Copy)]
+pub enum Encoding {
+    /// Each weight by itself: `each(rows, cols, out)` encodes `rows` of shape (n, cols), n being at most 16, into the zeroed panel `out`.
+    Each(fn(&[f32], usize, &mut [u8])),
+    /// In groups of 32 columns.
+    Groups(Groups),
+}
+
+/// 16 rows of the weights of a group of columns.
+pub type GroupRows = [[f32; GROUP_SIZE]; PANEL_ROWS];
+
+/// The encoding of a format whose weights stand in groups of 32 columns, each row of a group with a scale of its own. What a panel
+/// holds is what `put` wrote: values of codes times scales.
+#[derive(Debug, Clone, Copy)]
+pub struct Groups {
+    /// `begin(largest, panel)` writes what the groups of a zeroed panel share; `largest` is the largest magnitude of its weights.
+    pub begin: fn(f32, &mut [u8]),
+    /// `fit(panel, weights, importance)`: of the scales tried for one row of a group, that of least squared error. The error of a
+    /// column counts as much as its importance says, a finite number that is not negative.
+    pub fit: fn(&[u8], &[f32; GROUP_SIZE], &[f32; GROUP_SIZE]) -> f32,
+    /// `round(weights, scales)`: what the panel would hold of a column of 16 rows, each with its scale.
+    pub round: fn(&[f32; PANEL_ROWS], &[f32; PANEL_ROWS]) -> [f32; PANEL_ROWS],
+    /// `put(panel, cols, group, scales, weights)` writes a group over zeros: the scales, which `fit` gave, and the codes that are
+    /// nearest to the weights.
+    pub put: fn(&mut [u8], usize, usize, &[f32; PANEL_ROWS], &GroupRows),
+}
+
+impl Groups {
+    /// Encodes `rows` of shape (n, cols), n being at most 16, into the zeroed panel `out`, each group by the errors of its own weights.
+    pub(super) fn encode(&self, rows: &[f32], cols: usize, importance: &[f32], out: &mut [u8]) {
+        (self.begin)(rows.iter().fold(0.0_f32, |m, v| m.max(v.abs())), out);
+        for g in 0..groups(cols) {
+            let importance = importance_of(g, importance);
+            let mut weights = [[0.0; GROUP_SIZE]; PANEL_ROWS];
+            for (weights, row) in weights.iter_mut().zip(rows.chunks_exact(cols)) {
+                let row = &row[g * GROUP_SIZE..cols.min((g + 1) * GROUP_SIZE)];
+                weights[..row.len()].copy_from_slice(row);
+            }
+            let scales = weights.each_ref().map(|weights| (self.fit)(out, weights, &importance));
+            (self.put)(out, cols, g, &scales, &weights);
+        }
+    }
 }
 
 /// The form of the inputs that a product multiplies weights with. The form also decides which instructions multiply, and

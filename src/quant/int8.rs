@@ -3,8 +3,8 @@
 //!
 //! `w[r, k] = code[g][j][r][i] * scale[g][r]` with `k = 32 g + 4 j + i`; columns past `cols` hold code 0.
 
-use super::layout::{GROUP_SIZE, PANEL_ROWS, groups, importance_of, read_f16, scale_bytes};
-use super::{Format, Inputs};
+use super::layout::{GROUP_SIZE, PANEL_ROWS, groups, read_f16, scale_bytes};
+use super::{Encoding, Format, Groups, Inputs};
 use half::f16;
 
 /// The format.
@@ -14,7 +14,7 @@ pub(super) static FORMAT: Format = Format {
     max_weight: MAX_WEIGHT,
     inputs: Inputs::Quantized,
     panel_bytes,
-    encode_panel,
+    encoding: Encoding::Groups(Groups { begin: |_, _| (), fit, round, put }),
     read_row,
 };
 
@@ -26,33 +26,26 @@ const MAX_WEIGHT: f32 = MAX_CODE * f16::MAX.to_f32_const();
 /// slightly smaller scale clips the largest value a little and may represent the others better.
 const SCALES_TRIED: u16 = 24;
 
-/// Encodes one group of up to 32 values: the f16 scale and the codes of least squared error, weighted by `importance`, among the
-/// scales tried.
-///
-/// The scale and all codes are 0 where the group is zero or too small for an f16 scale. Values are finite and at most
-/// [`MAX_WEIGHT`] in magnitude.
-fn encode_group(x: &[f32], importance: &[f32; GROUP_SIZE], codes: &mut [i8; GROUP_SIZE]) -> f16 {
-    let mut group = [0.0; GROUP_SIZE];
-    group[..x.len()].copy_from_slice(x);
-    let largest = group.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-    let mut best = (f32::INFINITY, f16::ZERO);
+/// See [`Groups::fit`]. The scale is 0 where the group is zero or too small for an f16 scale.
+fn fit(_: &[u8], weights: &[f32; GROUP_SIZE], importance: &[f32; GROUP_SIZE]) -> f32 {
+    let largest = weights.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    let mut best = (f32::INFINITY, 0.0);
     for step in 0..SCALES_TRIED {
-        let scale = f16::from_f32(largest / MAX_CODE * (1.0 - f32::from(step) / 512.0));
-        if scale == f16::ZERO {
+        let scale = f16::from_f32(largest / MAX_CODE * (1.0 - f32::from(step) / 512.0)).to_f32();
+        if scale == 0.0 {
             break;
         }
-        let error = squared_error(&group, importance, scale.to_f32());
+        let error = squared_error(weights, importance, scale);
         if error < best.0 {
             best = (error, scale);
         }
     }
-    codes.fill(0);
-    if best.1 != f16::ZERO {
-        for (c, v) in codes.iter_mut().zip(group) {
-            *c = code(v, best.1.to_f32()) as i8;
-        }
-    }
     best.1
+}
+
+/// See [`Groups::round`].
+fn round(weights: &[f32; PANEL_ROWS], scales: &[f32; PANEL_ROWS]) -> [f32; PANEL_ROWS] {
+    core::array::from_fn(|r| if scales[r] == 0.0 { 0.0 } else { code(weights[r], scales[r]) * scales[r] })
 }
 
 /// The code nearest to `value / scale`, ties to even, in [-127, 127].
@@ -85,17 +78,15 @@ const fn code_at(r: usize, k: usize) -> usize {
     (k / 4) * (PANEL_ROWS * 4) + r * 4 + k % 4
 }
 
-/// See [`Format::encode_panel`].
-fn encode_panel(rows: &[f32], cols: usize, importance: &[f32], out: &mut [u8]) {
-    let (scales, codes) = out.split_at_mut(scale_bytes(cols));
-    let mut group_codes = [0_i8; GROUP_SIZE];
-    for (r, row) in rows.chunks_exact(cols).enumerate() {
-        for (g, x) in row.chunks(GROUP_SIZE).enumerate() {
-            let scale = encode_group(x, &importance_of(g, importance), &mut group_codes);
-            let at = (g * PANEL_ROWS + r) * 2;
-            scales[at..at + 2].copy_from_slice(&scale.to_le_bytes());
-            for (i, c) in group_codes.iter().enumerate() {
-                codes[code_at(r, g * GROUP_SIZE + i)] = c.cast_unsigned();
+/// See [`Groups::put`]. Codes are 0 where the scale is.
+fn put(panel: &mut [u8], cols: usize, g: usize, scales: &[f32; PANEL_ROWS], weights: &[[f32; GROUP_SIZE]; PANEL_ROWS]) {
+    let (stored, codes) = panel.split_at_mut(scale_bytes(cols));
+    for (r, (scale, weights)) in scales.iter().zip(weights).enumerate() {
+        let at = (g * PANEL_ROWS + r) * 2;
+        stored[at..at + 2].copy_from_slice(&f16::from_f32(*scale).to_le_bytes());
+        if *scale != 0.0 {
+            for (i, x) in weights.iter().enumerate() {
+                codes[code_at(r, g * GROUP_SIZE + i)] = (code(*x, *scale) as i8).cast_unsigned();
             }
         }
     }
@@ -120,21 +111,29 @@ mod tests {
 
     const ALIKE: [f32; GROUP_SIZE] = [1.0; GROUP_SIZE];
 
+    /// The scale of a group of `x`, zeros after it, and its codes.
+    fn encoded(x: &[f32]) -> (f32, [i8; GROUP_SIZE]) {
+        let mut group = [0.0; GROUP_SIZE];
+        group[..x.len()].copy_from_slice(x);
+        let mut panel = vec![0; panel_bytes(GROUP_SIZE)];
+        let scale = fit(&panel, &group, &ALIKE);
+        put(&mut panel, GROUP_SIZE, 0, &[scale; PANEL_ROWS], &[group; PANEL_ROWS]);
+        let codes = &panel[scale_bytes(GROUP_SIZE)..];
+        (scale, core::array::from_fn(|k| codes[code_at(3, k)].cast_signed()))
+    }
+
     #[test]
     fn a_zero_or_tiny_group_has_scale_zero() {
-        let mut codes = [1; GROUP_SIZE];
-        assert_eq!(encode_group(&[0.0; 32], &ALIKE, &mut codes), f16::ZERO);
-        assert_eq!(codes, [0; GROUP_SIZE]);
-        assert_eq!(encode_group(&[1e-30; 7], &ALIKE, &mut codes), f16::ZERO);
-        assert_eq!(codes, [0; GROUP_SIZE]);
+        for x in [&[0.0; 32][..], &[1e-30; 7]] {
+            assert_eq!(encoded(x), (0.0, [0; GROUP_SIZE]));
+            assert_eq!(round(&[x[0]; PANEL_ROWS], &[0.0; PANEL_ROWS]), [0.0; PANEL_ROWS]);
+        }
     }
 
     #[test]
     fn codes_never_reach_minus_128() {
-        let mut codes = [0; GROUP_SIZE];
         let x: Vec<f32> = (0..32).map(|i| if i == 0 { -1.0 } else { 0.99 - i as f32 * 1e-3 }).collect();
-        encode_group(&x, &ALIKE, &mut codes);
-        assert!(codes.iter().all(|c| (-127..=127).contains(c)));
+        assert!(encoded(&x).1.iter().all(|c| (-127..=127).contains(c)));
     }
 
     #[test]
@@ -149,15 +148,12 @@ mod tests {
         let x: [f32; 32] = core::array::from_fn(|i| ((i * 37 % 61) as f32 - 30.0) / 17.0);
         let largest = x.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         let plain = f16::from_f32(largest / MAX_CODE).to_f32();
-        let mut codes = [0; GROUP_SIZE];
-        let scale = encode_group(&x, &ALIKE, &mut codes).to_f32();
-        assert!(squared_error(&x, &ALIKE, scale) <= squared_error(&x, &ALIKE, plain));
+        assert!(squared_error(&x, &ALIKE, encoded(&x).0) <= squared_error(&x, &ALIKE, plain));
     }
 
     #[test]
     fn the_largest_weight_is_reached() {
-        let mut codes = [0; GROUP_SIZE];
-        let scale = encode_group(&[MAX_WEIGHT], &ALIKE, &mut codes);
-        assert_eq!((scale.to_f32(), codes[0]), (65504.0, 127));
+        let (scale, codes) = encoded(&[MAX_WEIGHT]);
+        assert_eq!((scale, codes[0]), (65504.0, 127));
     }
 }

@@ -1,7 +1,7 @@
 //! Matrices in panels: their sizes, reading a row, encoding a panel.
 
-use super::Dtype;
 use super::layout::{ALIGNMENT, PANEL_ROWS};
+use super::{Dtype, Encoding};
 
 /// Bytes of one panel of `cols` columns.
 #[inline]
@@ -105,7 +105,10 @@ pub fn encode_panel_for(dtype: Dtype, rows: &[f32], cols: usize, importance: &[f
     assert_eq!(out.len(), panel_bytes(dtype, cols), "panel bytes");
     assert!(importance.is_empty() || importance.len() == cols, "the importance of each of {cols} columns");
     out.fill(0);
-    (dtype.format().encode_panel)(rows, cols, importance, out);
+    match dtype.format().encoding {
+        Encoding::Each(each) => each(rows, cols, out),
+        Encoding::Groups(groups) => groups.encode(rows, cols, importance, out),
+    }
 }
 
 #[cfg(test)]

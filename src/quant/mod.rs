@@ -23,7 +23,7 @@ mod q4;
 mod q5;
 mod q6;
 
-pub use format::{Format, Inputs};
+pub use format::{Encoding, Format, GroupRows, Groups, Inputs};
 pub use layout::{ALIGNMENT, GROUP_SIZE, PANEL_ROWS, groups, scale_bytes};
 pub use matrix::{Matrix, encode_panel, encode_panel_for, matrix_bytes, panel_bytes, read_panel_row};
 

@@ -13,7 +13,8 @@
 //! minus 16, of q6 minus 32. A scale byte is a sign, 3 bits of exponent and 4 of mantissa, which continue the exponent of the
 //! head: see [`Head::scale`]. Columns past `cols` hold the code of value 0.
 
-use super::layout::{ALIGNMENT, GROUP_SIZE, PANEL_ROWS, groups, importance_of};
+use super::layout::{ALIGNMENT, GROUP_SIZE, PANEL_ROWS, groups};
+use super::{Encoding, Groups};
 
 /// Codes of a table.
 pub(crate) const LEVELS: usize = 16;
@@ -150,30 +151,44 @@ fn outermost<G: Grid>() -> f32 {
     f32::from(G::ENDS[0].unsigned_abs().max(G::ENDS[1].unsigned_abs()))
 }
 
-/// See [`Format::encode_panel`](super::Format::encode_panel). The scale and codes of a group are those of least squared error,
-/// weighted by the importance of the columns, among the scales tried.
-pub(super) fn encode_panel<G: Grid, const BITS: usize>(rows: &[f32], cols: usize, importance: &[f32], out: &mut [u8]) {
-    let largest = rows.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+/// How codes of `BITS` bits are found. The scale of a row of a group is that of least squared error among those tried.
+pub(super) const fn encoding<G: Grid, const BITS: usize>() -> Encoding {
+    Encoding::Groups(Groups { begin: begin::<G>, fit: fit::<G>, round: round::<G>, put: put::<G, BITS> })
+}
+
+/// See [`Groups::begin`].
+fn begin<G: Grid>(largest: f32, panel: &mut [u8]) {
     let head = head::<G>(largest);
-    out[..LEVELS].copy_from_slice(&head.levels);
-    out[LEVELS] = head.exponent as u8;
-    let (before, planes) = out.split_at_mut(planes_at(cols));
-    let scales = &mut before[HEAD_BYTES..];
-    for (g, planes) in planes.chunks_exact_mut(group_bytes(BITS)).enumerate() {
-        let (lines, _) = planes.as_chunks_mut::<LINE_BYTES>();
-        let importance = importance_of(g, importance);
-        for r in 0..PANEL_ROWS {
-            let mut x = [0.0; GROUP_SIZE];
-            if let Some(row) = rows.get(r * cols..(r + 1) * cols) {
-                let row = &row[g * GROUP_SIZE..cols.min((g + 1) * GROUP_SIZE)];
-                x[..row.len()].copy_from_slice(row);
-            }
-            let scale = best_scale::<G>(&head, &x, &importance);
-            scales[g * PANEL_ROWS + r] = scale;
-            let divisor = head.scale(scale);
-            for (k, x) in x.iter().enumerate() {
-                put_code::<BITS>(lines, k / 4, r * 4 + k % 4, G::nearest(x / divisor).0 as u8);
-            }
+    panel[..LEVELS].copy_from_slice(&head.levels);
+    panel[LEVELS] = head.exponent as u8;
+}
+
+/// See [`Groups::fit`].
+fn fit<G: Grid>(panel: &[u8], weights: &[f32; GROUP_SIZE], importance: &[f32; GROUP_SIZE]) -> f32 {
+    let head = Head::read(panel);
+    head.scale(best_scale::<G>(&head, weights, importance))
+}
+
+/// See [`Groups::round`].
+fn round<G: Grid>(weights: &[f32; PANEL_ROWS], scales: &[f32; PANEL_ROWS]) -> [f32; PANEL_ROWS] {
+    core::array::from_fn(|r| G::nearest(weights[r] / scales[r]).1 * scales[r])
+}
+
+/// See [`Groups::put`].
+fn put<G: Grid, const BITS: usize>(
+    panel: &mut [u8],
+    cols: usize,
+    g: usize,
+    scales: &[f32; PANEL_ROWS],
+    weights: &[[f32; GROUP_SIZE]; PANEL_ROWS],
+) {
+    let head = Head::read(panel);
+    let (before, planes) = panel.split_at_mut(planes_at(cols));
+    let (lines, _) = planes[g * group_bytes(BITS)..][..group_bytes(BITS)].as_chunks_mut::<LINE_BYTES>();
+    for (r, (scale, weights)) in scales.iter().zip(weights).enumerate() {
+        before[HEAD_BYTES + g * PANEL_ROWS + r] = head.byte(scale.abs()) | if *scale < 0.0 { 0x80 } else { 0 };
+        for (k, x) in weights.iter().enumerate() {
+            put_code::<BITS>(lines, k / 4, r * 4 + k % 4, G::nearest(x / scale).0 as u8);
         }
     }
 }

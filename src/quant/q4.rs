@@ -10,7 +10,7 @@ pub(super) static FORMAT: Format = Format {
     max_weight: planes::MAX_WEIGHT,
     inputs: Inputs::Quantized,
     panel_bytes: planes::panel_bytes::<4>,
-    encode_panel: planes::encode_panel::<Table, 4>,
+    encoding: planes::encoding::<Table, 4>(),
     read_row: planes::read_row::<4>,
 };
 

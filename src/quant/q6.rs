@@ -10,7 +10,7 @@ pub(super) static FORMAT: Format = Format {
     max_weight: planes::MAX_WEIGHT,
     inputs: Inputs::Quantized,
     panel_bytes: planes::panel_bytes::<6>,
-    encode_panel: planes::encode_panel::<Integers, 6>,
+    encoding: planes::encoding::<Integers, 6>(),
     read_row: planes::read_row::<6>,
 };
 

@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "ROLE=DTYPE", value_parser = keep)]
     pub keep: Vec<(&'static str, Dtype)>,
 
-    /// How weights of less than 8 bits are chosen.
+    /// How weights of 8 bits and less are chosen: fast, in seconds; good; best, in minutes.
     #[arg(long, default_value = "good")]
     pub effort: Effort,
 
@@ -88,6 +88,8 @@ pub enum Effort {
     Fast,
     /// By errors that count as much as the inputs that a weight meets on a text.
     Good,
+    /// By the errors of outputs on a text, int8 too: weights make up for each other.
+    Best,
 }
 
 impl Args {
@@ -96,9 +98,10 @@ impl Args {
         Dtypes { weights: self.weights, keep: self.keep.iter().copied().collect::<BTreeMap<_, _>>() }
     }
 
-    /// The text to calibrate with, if any is wanted: where weights have less than 8 bits.
+    /// The text to calibrate with, if any is wanted: where weights have less than 8 bits, or 8 and most effort.
     pub fn calibration(&self) -> Result<Option<String>> {
-        let few_bits = |dtype: Dtype| dtype.format().bits < Dtype::Int8.format().bits;
+        let most = Dtype::Int8.format().bits - u32::from(self.effort != Effort::Best);
+        let few_bits = |dtype: Dtype| dtype.format().bits <= most;
         if !few_bits(self.weights) && !self.keep.iter().any(|(_, dtype)| few_bits(*dtype)) {
             return Ok(None);
         }
@@ -108,8 +111,8 @@ impl Args {
                 let error = Error::usage("--effort fast reads no text").field("calibrate");
                 Err(error.hint("leave one of the two out"))
             }
-            (Effort::Good, None) => Ok(Some(TEXT.into())),
-            (Effort::Good, Some(path)) => {
+            (_, None) => Ok(Some(TEXT.into())),
+            (_, Some(path)) => {
                 let file = SourceFile::open(path)?;
                 file.check_not(&self.output)?;
                 file.text(MOST_TEXT).map(Some)

@@ -1,10 +1,14 @@
 //! From a foreign checkpoint to a `.whit` file, a tensor at a time: find where each tensor of the plan comes from, read its rows as
 //! f32, encode them into panels on all cores, measure the error, write. With a calibration the model reads a text before that.
 
+mod attended;
 mod calibrate;
 mod dtypes;
 mod errors;
+mod evidence;
+mod feedback;
 mod matrix;
+mod pairs;
 mod planned;
 
 use std::collections::BTreeMap;
@@ -13,19 +17,18 @@ use std::path::Path;
 use rayon::prelude::*;
 use whit::error::Result;
 use whit::format::writer::{TensorPlan, Writer};
-use whit::format::{self, Bytes, FileKind, Provenance, SectionId, TensorErrors};
-use whit::model::Model;
+use whit::format::{self, FileKind, Provenance, SectionId, TensorErrors};
 use whit::model::spec::Shape;
-use whit::os::Mapping;
 use whit::os::atomic::Leftover;
 use whit::quant::{self, Dtype};
 
 use crate::source::{Checkpoint, SourceFile, WordVectors};
-use calibrate::Moments;
 pub use calibrate::TEXT;
 pub use dtypes::Dtypes;
 use errors::Errors;
-use matrix::{Rows, check_finite};
+pub use evidence::Calibration;
+use evidence::Evidence;
+use matrix::{Choice, Rows, check_finite};
 use planned::{Planned, plan};
 
 /// A tensor as it was written.
@@ -57,57 +60,44 @@ pub struct Conversion {
 pub type Progress<'p> = dyn FnMut(u64, u64) -> Result<()> + 'p;
 
 /// Converts `source` into `output`. With a text for `calibration` the model reads it first, as int8 from a file that is removed, and
-/// where there is a choice of scales the errors of a column count as much as its inputs are from zero.
+/// where there is a choice of codes the errors of a column count as much as its inputs are from zero, or those of the outputs count.
 pub fn convert(
     source: &Checkpoint,
     output: &Path,
     dtypes: &Dtypes,
-    calibration: Option<&str>,
+    calibration: Option<&Calibration<'_>>,
     force: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Conversion> {
     source.files.iter().try_for_each(|file| file.check_not(output))?;
     let planned = plan(source, dtypes)?;
-    let total = bytes_of(&planned);
+    let mut total = bytes_of(&planned);
     let mut before = 0;
-    let moments = match calibration {
+    let mut evidence = match calibration {
         None => None,
-        Some(text) => {
+        Some(calibration) => {
             let draft = plan(source, &Dtypes { weights: Dtype::Int8, keep: BTreeMap::new() })?;
-            before = 2 * bytes_of(&draft);
-            let moments = read(source, output, &draft, text, force, &mut |done| progress(done, before + total));
-            Some(moments?)
+            let bytes = bytes_of(&draft);
+            before = 2 * bytes;
+            total += evidence::readings(calibration, &planned).len() as u64 * bytes;
+            progress(0, before + total)?;
+            let mut writer = create(source, output, &draft, force)?;
+            write_tensors(source, &draft, None, &mut writer, &mut |done| progress(done, before + total))?;
+            let mut reading = |done| progress(bytes + done, before + total);
+            Some(Evidence::of(writer.draft()?, bytes, calibration, &planned, &mut reading)?)
         }
     };
     progress(before, before + total)?;
     let mut writer = create(source, output, &planned, force)?;
-    let tensors = write_tensors(source, &planned, moments.as_ref(), &mut writer, &mut |done| {
+    let tensors = write_tensors(source, &planned, evidence.as_mut(), &mut writer, &mut |done| {
         progress(before + done, before + total)
     })?;
-    let leftovers = writer.leftovers().to_vec();
+    let mut leftovers = writer.leftovers().to_vec();
+    leftovers.retain(|other| evidence.as_ref().is_none_or(|evidence| other.path != evidence.draft().path()));
     source.check_unchanged()?;
     progress(before + total, before + total)?;
     writer.finish()?;
     Ok(Conversion { tensors, leftovers })
-}
-
-/// What the matrices of `source` meet where it reads `text`, as int8: for that it is written, as `draft` plans, into a file that is
-/// removed. Half of the progress is the writing, half the reading, in bytes of the file.
-fn read(
-    source: &Checkpoint,
-    output: &Path,
-    draft: &[Planned],
-    text: &str,
-    force: bool,
-    progress: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<Moments> {
-    let bytes = bytes_of(draft);
-    progress(0)?;
-    let mut writer = create(source, output, draft, force)?;
-    write_tensors(source, draft, None, &mut writer, progress)?;
-    let file = writer.draft()?;
-    let model = Model::open(Bytes::new(Mapping::open(file.path())?))?;
-    Moments::of(model, text, &mut |share| progress(bytes + (share * bytes as f64) as u64))
 }
 
 /// Begins the file at `output`.
@@ -123,7 +113,7 @@ fn create(source: &Checkpoint, output: &Path, planned: &[Planned], force: bool) 
 fn write_tensors(
     source: &Checkpoint,
     planned: &[Planned],
-    moments: Option<&Moments>,
+    mut evidence: Option<&mut Evidence>,
     writer: &mut Writer,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Vec<Written>> {
@@ -131,12 +121,15 @@ fn write_tensors(
     let mut done = 0;
     for p in planned {
         let field = format!("tensor \"{}\"", p.spec.name);
-        let importance = moments.map(|moments| moments.importance(&p.spec)).unwrap_or_default();
-        let errors = write_tensor(source, p, &importance, writer, &mut |bytes| {
+        let mut step = |bytes| {
             done += bytes;
             progress(done)
-        })
-        .map_err(|e| e.field(field))?;
+        };
+        let choice = match &mut evidence {
+            None => Choice::Weights(Vec::new()),
+            Some(evidence) => evidence.choice(p, &mut step)?,
+        };
+        let errors = write_tensor(source, p, &choice, writer, &mut step).map_err(|e| e.field(field))?;
         written.push(Written {
             name: p.spec.name.clone(),
             dims: p.spec.shape.dims(),
@@ -177,7 +170,8 @@ pub fn convert_words(
     let plan = TensorPlan { name: name.clone(), dtype, dims: dims.clone() };
     progress(0, total)?;
     let mut writer = Writer::create(output, FileKind::WordVectors, sections, vec![plan], force)?;
-    let matrix = Rows { rows, cols, dtype, importance: &[], read: &|row, out| words.read(row, out) };
+    let choice = Choice::Weights(Vec::new());
+    let matrix = Rows { rows, cols, dtype, choice: &choice, read: &|row, out| words.read(row, out) };
     let mut done = 0;
     let errors = matrix.write(&mut writer, &mut |bytes| {
         done += bytes;
@@ -225,7 +219,7 @@ fn provenance(source_format: &str, files: &[SourceFile]) -> Result<Vec<u8>> {
 fn write_tensor(
     source: &Checkpoint,
     p: &Planned,
-    importance: &[f32],
+    choice: &Choice<'_>,
     writer: &mut Writer,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<TensorErrors> {
@@ -244,7 +238,7 @@ fn write_tensor(
         }
         Shape::Matrix(rows, cols) => {
             let read = |row: usize, out: &mut [f32]| p.transform.read_rows((rows, cols), row, out, &read);
-            total = Rows { rows, cols, dtype: p.dtype, importance, read: &read }.write(writer, progress)?;
+            total = Rows { rows, cols, dtype: p.dtype, choice, read: &read }.write(writer, progress)?;
         }
     }
     let errors = total.finish();

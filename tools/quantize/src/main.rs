@@ -6,8 +6,8 @@ use std::process::{ExitCode, exit};
 use clap::Parser;
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use quantize::args::Args;
-use quantize::convert::{self, Conversion, Progress, Written};
+use quantize::args::{Args, Effort};
+use quantize::convert::{self, Calibration, Conversion, Progress, Written};
 use quantize::report::{self, Read};
 use quantize::source::{Checkpoint, WordVectors};
 use whit::error::{Error, Kind, Result, printable};
@@ -99,9 +99,15 @@ fn run(args: &Args) -> Result<()> {
     let source = Checkpoint::open(&args.input, &args.open_options()).map_err(|e| e.in_file(input))?;
     let read = Read { name: &source.name, format: source.format.name(), notes: &source.notes };
     // A checkpoint without a tokenizer reads no text, unless one is named: then that is an error.
-    let calibration = args.calibration()?.filter(|_| args.calibrate.is_some() || source.vocabulary.is_some());
+    let text = args.calibration()?.filter(|_| args.calibrate.is_some() || source.vocabulary.is_some());
+    let note = |note: &str| {
+        if !args.quiet {
+            tell(format_args!("note: {note}"));
+        }
+    };
+    let calibration = text.as_deref().map(|text| Calibration { text, pairs: args.effort == Effort::Best, tell: &note });
     write(args, read, &mut |progress| {
-        convert::convert(&source, &args.output, &args.dtypes(), calibration.as_deref(), args.force, progress)
+        convert::convert(&source, &args.output, &args.dtypes(), calibration.as_ref(), args.force, progress)
     })
 }
 

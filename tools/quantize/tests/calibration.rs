@@ -46,7 +46,7 @@ fn more_effort_stays_nearer_to_the_checkpoint() {
     let reference = Converted::new(&root().join("models/stories"), Dtype::F32).model();
     let folder = tempfile::tempdir().expect("a folder");
     for weights in ["q4", "q5"] {
-        let found = ["fast", "good"].map(|effort| {
+        let found = ["fast", "good", "best"].map(|effort| {
             let output = folder.path().join(format!("{weights}-{effort}.whit"));
             let done = stories(&output, &["--weights", weights, "--effort", effort]);
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -58,17 +58,33 @@ fn more_effort_stays_nearer_to_the_checkpoint() {
 
 #[test]
 fn the_bytes_do_not_depend_on_the_threads_and_nothing_is_left() {
+    for effort in ["good", "best"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let outputs = ["1", "2", "3"].map(|threads| {
+            let output = folder.path().join(format!("{threads}.whit"));
+            let mut command = quantize(&root().join("models/stories"), &output);
+            command.args(["--weights", "q4", "--effort", effort]).env("RAYON_NUM_THREADS", threads);
+            let done = command.output().expect("quantize starts");
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            std::fs::read(output).expect("the output")
+        });
+        assert!(outputs[0] == outputs[1] && outputs[0] == outputs[2], "{effort}");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 3);
+    }
+}
+
+#[test]
+fn most_effort_says_beforehand_what_it_takes() {
     let folder = tempfile::tempdir().expect("a folder");
-    let outputs = ["1", "3"].map(|threads| {
-        let output = folder.path().join(format!("{threads}.whit"));
-        let mut command = quantize(&root().join("models/stories"), &output);
-        let done =
-            command.args(["--weights", "q4"]).env("RAYON_NUM_THREADS", threads).output().expect("quantize starts");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        std::fs::read(output).expect("the output")
-    });
-    assert!(outputs[0] == outputs[1]);
-    assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 2);
+    let output = folder.path().join("out.whit");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quantize"));
+    command.arg(root().join("models/stories")).arg("-o").arg(&output).args(["--effort", "best", "--calibrate"]);
+    let done = command.arg(root().join("docs/story.txt")).output().expect("quantize starts");
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{told}");
+    assert!(told.contains("the text is read 2 times") && told.contains("MiB of memory"), "{told}");
+    assert!(told.contains("up to 4096 would show more"), "{told}");
+    assert!(!told.contains("is being written by another run"), "the draft is no other run: {told}");
 }
 
 #[test]

@@ -1,14 +1,15 @@
-//! How much each column of a matrix matters: the mean square of what it multiplies on a text. The error of a weight goes into the
-//! output as often and as far as its input is from zero, so a scale is chosen by squared errors weighted like that.
+//! A model reads a text, and how much each column of a matrix matters: the mean square of what it multiplies there. The error of a
+//! weight goes into the output as often and as far as its input is from zero, so a scale is chosen by squared errors weighted like that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use whit::TokenId;
 use whit::compute::Compute;
 use whit::error::{Error, Result};
 use whit::kernels;
 use whit::model::spec::{Reading, Shape, TensorSpec};
-use whit::model::{Model, Observer, Op, Point, Session, SessionOptions, tensors};
+use whit::model::{Config, Model, Observer, Op, Point, Session, SessionOptions, tensors};
 use whit::tokenizer::Specials;
 
 /// The text of a calibration that nobody chose: letters, questions, a story, other languages, technical prose, code.
@@ -17,20 +18,22 @@ pub const TEXT: &str = include_str!("calibration.txt");
 const WINDOW: usize = 512;
 /// Windows, at most: the text after them is not read.
 const WINDOWS: usize = 16;
-/// Tokens computed at a time.
-const BATCH: usize = 64;
+/// Logits computed at a time.
+const LOGIT_ROWS: usize = 64;
 /// Share of the mean that every column counts at least: the text does not show everything.
 const FLOOR: f64 = 0.01;
 
 /// Where a matrix is multiplied: the block and the op.
-type Place = (Option<usize>, Op);
+pub(super) type Place = (Option<usize>, Op);
 
-/// Sums of the squares of all inputs of matrices.
-pub(super) struct Moments(BTreeMap<Place, Vec<f64>>);
+/// A model and the text that it reads.
+pub(super) struct Reader {
+    session: Session,
+    windows: Vec<Vec<TokenId>>,
+}
 
-impl Moments {
-    /// Has the model read `text`; `progress` is told the part that is done, from 0 to 1.
-    pub(super) fn of(model: Model, text: &str, progress: &mut dyn FnMut(f64) -> Result<()>) -> Result<Self> {
+impl Reader {
+    pub(super) fn new(model: Model, text: &str) -> Result<Self> {
         let Some(tokenizer) = model.tokenizer() else {
             let error =
                 Error::data("the checkpoint has no tokenizer to read a calibration text with").field("calibrate");
@@ -38,29 +41,68 @@ impl Moments {
         };
         let mut tokens = Vec::new();
         tokenizer.encode(text, Specials::AsText, &mut tokens);
-        let window = WINDOW.min(model.config().context_length);
-        // What a text begins with stands before each window in the place of its first token.
-        let first = tokenizer.bos().filter(|_| tokenizer.adds_bos());
         if tokens.is_empty() {
             return Err(Error::data("the calibration text is empty").field("calibrate"));
         }
-        let places = tensors(model.config()).into_iter().filter_map(|spec| Some((place(&spec)?, columns(&spec)?)));
-        let mut moments = Moments(places.map(|(place, cols)| (place, vec![0.0; cols])).collect());
+        let window = WINDOW.min(model.config().context_length);
+        let mut windows: Vec<Vec<TokenId>> = tokens.chunks(window).take(WINDOWS).map(<[_]>::to_vec).collect();
+        // What a text begins with stands before each window in the place of its first token.
+        if let Some(first) = tokenizer.bos().filter(|_| tokenizer.adds_bos()) {
+            windows.iter_mut().for_each(|window| window[0] = first);
+        }
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         let compute = Arc::new(Compute::new(kernels::detect(), threads)?);
-        let options = SessionOptions { context_length: window, batch: BATCH, logit_rows: BATCH, ..Default::default() };
-        let mut session = Session::new(&Arc::new(model), &compute, options)?;
-        let windows: Vec<_> = tokens.chunks_mut(window).take(WINDOWS).collect();
-        let n = windows.len() as f64;
-        for (i, window) in windows.into_iter().enumerate() {
+        // A window is one pass: whoever watches sees all of its tokens together.
+        let options = SessionOptions {
+            context_length: window,
+            batch: window,
+            logit_rows: LOGIT_ROWS.min(window),
+            hold_all: true,
+            ..Default::default()
+        };
+        Ok(Reader { session: Session::new(&Arc::new(model), &compute, options)?, windows })
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        self.session.model().config()
+    }
+
+    /// Tokens that are read.
+    pub(super) fn n_tokens(&self) -> usize {
+        self.windows.iter().map(Vec::len).sum()
+    }
+
+    /// Tokens that are read of a text that is long enough.
+    pub(super) fn most_tokens(&self) -> usize {
+        WINDOWS * self.session.context_length()
+    }
+
+    /// Reads all windows. `begin` is told the number of each; `progress` the part that is done, from 0 to 1.
+    pub(super) fn read<O: Observer>(
+        &mut self,
+        observer: &mut O,
+        begin: fn(&mut O, usize),
+        progress: &mut dyn FnMut(f64) -> Result<()>,
+    ) -> Result<()> {
+        let n = self.windows.len() as f64;
+        for (i, window) in self.windows.iter().enumerate() {
             progress(i as f64 / n)?;
-            if let Some(first) = first {
-                window[0] = first;
-            }
-            session.rewind(0);
-            session.observe(window, &mut moments)?;
+            begin(observer, i);
+            self.session.rewind(0);
+            self.session.observe(window, observer)?;
         }
-        Ok(moments)
+        progress(1.0)
+    }
+}
+
+/// Sums of the squares of all inputs of matrices.
+pub(super) struct Moments(BTreeMap<Place, Vec<f64>>);
+
+impl Moments {
+    /// Of nothing yet: the matrices of a network.
+    pub(super) fn new(config: &Config) -> Self {
+        let places = tensors(config).into_iter().filter_map(|spec| Some((place(&spec)?, columns(&spec)?)));
+        Moments(places.map(|(place, cols)| (place, vec![0.0; cols])).collect())
     }
 
     /// How much each column of a matrix matters, (cols), 1 on average; empty where that is not known.
@@ -75,12 +117,13 @@ impl Moments {
 }
 
 /// Where all of a matrix is multiplied; `None` of other tensors.
-fn place(spec: &TensorSpec) -> Option<Place> {
+pub(super) fn place(spec: &TensorSpec) -> Option<Place> {
     columns(spec)?;
     spec.reads.iter().find(|(_, reading)| *reading == Reading::Whole).map(|(op, _)| (spec.layer, *op))
 }
 
-fn columns(spec: &TensorSpec) -> Option<usize> {
+/// The columns of a matrix.
+pub(super) fn columns(spec: &TensorSpec) -> Option<usize> {
     match spec.shape {
         Shape::Vector(_) => None,
         Shape::Matrix(_, cols) => Some(cols),

@@ -3,20 +3,29 @@
 use rayon::prelude::*;
 use whit::error::{Error, Result};
 use whit::format::writer::Writer;
-use whit::quant::{self, ALIGNMENT, Dtype, Matrix, PANEL_ROWS};
+use whit::quant::{self, ALIGNMENT, Dtype, Encoding, Matrix, PANEL_ROWS};
 
 use super::errors::Errors;
+use super::feedback::Factors;
 
 /// Output bytes encoded before they are written: bounds the private memory.
 const CHUNK_BYTES: usize = 4 << 20;
+
+/// What codes are chosen by, where there is a choice.
+pub(super) enum Choice<'f> {
+    /// The errors of the weights, those of a column as much as is said of it, (cols); empty: all alike.
+    Weights(Vec<f32>),
+    /// The errors of the outputs.
+    Outputs(&'f Factors),
+}
 
 /// A matrix (rows, cols) to be encoded as `dtype`.
 pub(super) struct Rows<'r> {
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) dtype: Dtype,
-    /// How much the columns matter, (cols); empty: all alike.
-    pub(super) importance: &'r [f32],
+    /// What its codes are chosen by.
+    pub(super) choice: &'r Choice<'r>,
     /// Reads rows from the one given on, as many as the buffer holds.
     pub(super) read: &'r (dyn Fn(usize, &mut [f32]) -> Result<()> + Sync),
 }
@@ -47,14 +56,21 @@ impl Rows<'_> {
 
     /// Reads, checks and encodes the panel whose first row is `row`.
     fn encode_panel(&self, row: usize, values: &mut Vec<f32>, out: &mut [u8]) -> Result<Errors> {
-        let Rows { rows, cols, dtype, importance, .. } = *self;
+        let Rows { rows, cols, dtype, choice, .. } = *self;
         let n = PANEL_ROWS.min(rows - row);
         values.resize((n + 1) * cols, 0.0);
         let (values, decoded) = values.split_at_mut(n * cols);
         (self.read)(row, values)?;
         check_finite(values, row, cols)?;
         check_range(values, dtype, row, cols)?;
-        quant::encode_panel_for(dtype, values, cols, importance, out);
+        match (choice, dtype.format().encoding) {
+            (Choice::Outputs(factors), Encoding::Groups(groups)) => {
+                out.fill(0);
+                factors.encode(&groups, dtype.format().max_weight, values, out);
+            }
+            (Choice::Outputs(_), _) => quant::encode_panel(dtype, values, cols, out),
+            (Choice::Weights(importance), _) => quant::encode_panel_for(dtype, values, cols, importance, out),
+        }
         let mut errors = Errors::default();
         if let Some(matrix) = Matrix::new(dtype, n, cols, out) {
             for (r, want) in values.chunks_exact(cols).enumerate() {
