@@ -165,9 +165,26 @@ impl Writer {
 
     /// Writes the tables into a file that never takes its name: it can be read until it is dropped.
     pub fn draft(mut self) -> Result<Draft> {
+        self.readable()?;
+        Ok(Draft(self.file))
+    }
+
+    /// Writes the tables as they now are; where the file, of which all tensors were written, can be read before it has its name.
+    pub fn readable(&mut self) -> Result<&Path> {
         self.complete()?;
         self.file.flush()?;
-        Ok(Draft(self.file))
+        Ok(self.file.partial())
+    }
+
+    /// Puts `bytes` in the place of as many that were given for section `id`.
+    pub fn replace(&mut self, id: SectionId, bytes: Vec<u8>) -> Result<()> {
+        let found = self.contents.iter_mut().find(|(other, given)| *other == id && given.len() == bytes.len());
+        let Some((_, given)) = found else {
+            let message = format!("no {} bytes were given for it", bytes.len());
+            return Err(Error::usage(message).field(format!("section {id}")));
+        };
+        *given = bytes;
+        Ok(())
     }
 
     fn complete(&mut self) -> Result<()> {

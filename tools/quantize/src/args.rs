@@ -8,7 +8,7 @@ use whit::error::{Error, Result};
 use whit::model::spec::Role;
 use whit::quant::Dtype;
 
-use crate::convert::{Dtypes, TEXT};
+use crate::convert::{Dtypes, Texts};
 use crate::source::{OpenOptions, SourceFile};
 
 /// Bytes of a calibration text that are read: more than the tokens that count.
@@ -47,9 +47,21 @@ pub struct Args {
 
     /// The text that the model reads to find out which inputs matter; without it a text of 16 kB, in several languages, with some code.
     ///
-    /// The first 8192 tokens are read, by the model as int8, which is written to the folder of the output for that and removed.
+    /// The first 8192 tokens are read, by the model as int8, which is written to the folder of the output for that and removed. Where
+    /// there is a quality report, the last quarter of the text, of 16 KiB at most, is held out for it.
     #[arg(long, value_name = "FILE")]
     pub calibrate: Option<PathBuf>,
+
+    /// Puts a quality report into the file, as weights of less than 8 bits get one that are calibrated.
+    ///
+    /// Up to 1024 tokens that calibrate nothing are read by the checkpoint as f32, which is written to the folder of the output for that and
+    /// removed, and by the model that was made. `whit verify --quality` computes the figures again.
+    #[arg(long)]
+    pub quality: bool,
+
+    /// Makes no quality report.
+    #[arg(long, conflicts_with = "quality")]
+    pub no_quality: bool,
 
     /// The llama2.c tokenizer.bin, where it does not lie beside the checkpoint.
     #[arg(long, value_name = "FILE")]
@@ -96,25 +108,42 @@ impl Args {
         Dtypes { weights: self.weights, keep: self.keep.iter().copied().collect::<BTreeMap<_, _>>() }
     }
 
-    /// The text to calibrate with, if any is wanted: where weights have less than 8 bits.
-    pub fn calibration(&self) -> Result<Option<String>> {
+    /// Whether the model reads a text before it is written: where weights have less than 8 bits.
+    fn calibrates(&self) -> bool {
         let few_bits = |dtype: Dtype| dtype.format().bits < Dtype::Int8.format().bits;
-        if !few_bits(self.weights) && !self.keep.iter().any(|(_, dtype)| few_bits(*dtype)) {
+        let any = few_bits(self.weights) || self.keep.iter().any(|(_, dtype)| few_bits(*dtype));
+        any && self.effort != Effort::Fast
+    }
+
+    /// Whether a quality report is wanted.
+    pub fn reports(&self) -> bool {
+        self.quality || self.calibrates() && !self.no_quality
+    }
+
+    /// The text of the user's own, if one is named and is to be read.
+    pub fn own_text(&self) -> Result<Option<String>> {
+        let Some(path) = &self.calibrate else { return Ok(None) };
+        if self.effort == Effort::Fast && !self.quality {
+            let error = Error::usage("--effort fast reads no text").field("calibrate");
+            return Err(error.hint("leave one of the two out"));
+        }
+        if !self.calibrates() && !self.reports() {
             return Ok(None);
         }
-        match (self.effort, &self.calibrate) {
-            (Effort::Fast, None) => Ok(None),
-            (Effort::Fast, Some(_)) => {
-                let error = Error::usage("--effort fast reads no text").field("calibrate");
-                Err(error.hint("leave one of the two out"))
-            }
-            (Effort::Good, None) => Ok(Some(TEXT.into())),
-            (Effort::Good, Some(path)) => {
-                let file = SourceFile::open(path)?;
-                file.check_not(&self.output)?;
-                file.text(MOST_TEXT).map(Some)
-            }
-        }
+        let file = SourceFile::open(path)?;
+        file.check_not(&self.output)?;
+        file.text(MOST_TEXT).map(Some)
+    }
+
+    /// What the model reads: the text of the user's `own`, or ours.
+    pub fn texts<'t>(&self, own: Option<&'t str>) -> Texts<'t> {
+        let texts = match own {
+            Some(text) if self.reports() => Texts::of(text),
+            Some(text) => Texts { calibration: Some(text), held_out: None },
+            None => Texts::ours(),
+        };
+        let Texts { calibration, held_out } = texts;
+        Texts { calibration: calibration.filter(|_| self.calibrates()), held_out: held_out.filter(|_| self.reports()) }
     }
 
     /// What is said about the source.

@@ -1,11 +1,13 @@
 //! From a foreign checkpoint to a `.whit` file, a tensor at a time: find where each tensor of the plan comes from, read its rows as
-//! f32, encode them into panels on all cores, measure the error, write. With a calibration the model reads a text before that.
+//! f32, encode them into panels on all cores, measure the error, write. With a calibration the model reads a text before that; with a
+//! quality report the checkpoint reads another before, and what was written reads it after.
 
 mod calibrate;
 mod dtypes;
 mod errors;
 mod matrix;
 mod planned;
+mod quality;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +15,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use whit::error::Result;
 use whit::format::writer::{TensorPlan, Writer};
-use whit::format::{self, Bytes, FileKind, Provenance, SectionId, TensorErrors};
+use whit::format::{self, Bytes, FileKind, Provenance, Quality, SectionId, TensorErrors};
 use whit::model::Model;
 use whit::model::spec::Shape;
 use whit::os::Mapping;
@@ -21,12 +23,12 @@ use whit::os::atomic::Leftover;
 use whit::quant::{self, Dtype};
 
 use crate::source::{Checkpoint, SourceFile, WordVectors};
-use calibrate::Moments;
-pub use calibrate::TEXT;
+use calibrate::{Moments, TEXT};
 pub use dtypes::Dtypes;
 use errors::Errors;
 use matrix::{Rows, check_finite};
 use planned::{Planned, plan};
+pub use quality::Texts;
 
 /// A tensor as it was written.
 #[derive(Debug, Clone)]
@@ -48,6 +50,8 @@ pub struct Written {
 pub struct Conversion {
     /// The tensors, in file order.
     pub tensors: Vec<Written>,
+    /// How near they are to the checkpoint in what they predict, where that was asked for and there is enough text.
+    pub quality: Option<Quality>,
     /// Partial files of the same target that lay beside it.
     pub leftovers: Vec<Leftover>,
 }
@@ -56,39 +60,53 @@ pub struct Conversion {
 /// ends the conversion and leaves no file.
 pub type Progress<'p> = dyn FnMut(u64, u64) -> Result<()> + 'p;
 
-/// Converts `source` into `output`. With a text for `calibration` the model reads it first, as int8 from a file that is removed, and
-/// where there is a choice of scales the errors of a column count as much as its inputs are from zero.
+/// Converts `source` into `output`. With a text for calibration the model reads it first, as int8 from a file that is removed, and
+/// where there is a choice of scales the errors of a column count as much as its inputs are from zero. With one that is held out the
+/// file gets a quality report: the model reads that text as f32, likewise, and then as it was written.
 pub fn convert(
     source: &Checkpoint,
     output: &Path,
     dtypes: &Dtypes,
-    calibration: Option<&str>,
+    texts: Texts<'_>,
     force: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Conversion> {
     source.files.iter().try_for_each(|file| file.check_not(output))?;
     let planned = plan(source, dtypes)?;
-    let total = bytes_of(&planned);
-    let mut before = 0;
-    let moments = match calibration {
+    let bytes = bytes_of(&planned);
+    let draft = |text, weights| Ok((text, plan(source, &Dtypes { weights, keep: BTreeMap::new() })?));
+    let held_out = texts.held_out.map(|text| draft(text, Dtype::F32)).transpose()?;
+    let calibration = texts.calibration.map(|text| draft(text, Dtype::Int8)).transpose()?;
+    // Drafts are written and read, and the file too where it gets a report.
+    let [exact, int8] = [&held_out, &calibration].map(|draft| draft.as_ref().map_or(0, |(_, plan)| 2 * bytes_of(plan)));
+    let total = exact + int8 + bytes + if held_out.is_some() { bytes } else { 0 };
+    progress(0, total)?;
+    let mut report = match &held_out {
         None => None,
-        Some(text) => {
-            let draft = plan(source, &Dtypes { weights: Dtype::Int8, keep: BTreeMap::new() })?;
-            before = 2 * bytes_of(&draft);
-            let moments = read(source, output, &draft, text, force, &mut |done| progress(done, before + total));
-            Some(moments?)
+        Some((text, exact)) => {
+            quality::reference((source, output, force), exact, text, bytes, &mut |done| progress(done, total))?
         }
     };
-    progress(before, before + total)?;
-    let mut writer = create(source, output, &planned, force)?;
-    let tensors = write_tensors(source, &planned, moments.as_ref(), &mut writer, &mut |done| {
-        progress(before + done, before + total)
-    })?;
+    let moments = match &calibration {
+        None => None,
+        Some((text, draft)) => {
+            Some(read(source, output, draft, text, force, &mut |done| progress(exact + done, total))?)
+        }
+    };
+    let before = exact + int8;
+    progress(before, total)?;
+    let mut writer = create(source, output, &planned, report.as_ref(), force)?;
+    let tensors =
+        write_tensors(source, &planned, moments.as_ref(), &mut writer, &mut |done| progress(before + done, total))?;
+    if let Some(report) = &mut report {
+        let share = &mut |share| progress(before + bytes + (share * bytes as f64) as u64, total);
+        quality::complete(report, &mut writer, share)?;
+    }
     let leftovers = writer.leftovers().to_vec();
     source.check_unchanged()?;
-    progress(before + total, before + total)?;
+    progress(total, total)?;
     writer.finish()?;
-    Ok(Conversion { tensors, leftovers })
+    Ok(Conversion { tensors, quality: report, leftovers })
 }
 
 /// What the matrices of `source` meet where it reads `text`, as int8: for that it is written, as `draft` plans, into a file that is
@@ -102,8 +120,7 @@ fn read(
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Moments> {
     let bytes = bytes_of(draft);
-    progress(0)?;
-    let mut writer = create(source, output, draft, force)?;
+    let mut writer = create(source, output, draft, None, force)?;
     write_tensors(source, draft, None, &mut writer, progress)?;
     let file = writer.draft()?;
     let model = Model::open(Bytes::new(Mapping::open(file.path())?))?;
@@ -111,12 +128,20 @@ fn read(
 }
 
 /// Begins the file at `output`.
-fn create(source: &Checkpoint, output: &Path, planned: &[Planned], force: bool) -> Result<Writer> {
+fn create(
+    source: &Checkpoint,
+    output: &Path,
+    planned: &[Planned],
+    report: Option<&Quality>,
+    force: bool,
+) -> Result<Writer> {
     let plans = planned
         .iter()
         .map(|p| TensorPlan { name: p.spec.name.clone(), dtype: p.dtype, dims: p.spec.shape.dims() })
         .collect();
-    Writer::create(output, FileKind::LanguageModel, sections(source)?, plans, force)
+    let mut sections = sections(source)?;
+    sections.extend(report.map(|report| (SectionId::QUAL, report.encode())));
+    Writer::create(output, FileKind::LanguageModel, sections, plans, force)
 }
 
 /// Writes all tensors; `progress` is told the bytes written so far.
@@ -190,7 +215,7 @@ pub fn convert_words(
     words.file.check_unchanged()?;
     progress(done, total)?;
     writer.finish()?;
-    Ok(Conversion { tensors: vec![Written { name, dims, dtype, bytes: total, errors }], leftovers })
+    Ok(Conversion { tensors: vec![Written { name, dims, dtype, bytes: total, errors }], quality: None, leftovers })
 }
 
 /// All sections but the directory and the weights.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 use whit::error::printable;
+use whit::format::Quality;
 
 use crate::convert::Written;
 
@@ -119,12 +120,24 @@ fn sum(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
     format!("{name}: {n} tensors, {weights} weights, {bits:.2} bits per weight, {file_bytes} bytes\n")
 }
 
+/// How near the file is to the checkpoint, in two lines; nothing where it has no report.
+pub fn quality(report: Option<&Quality>) -> String {
+    let Some(report) = report else { return String::new() };
+    let (figures, positions) = (report.figures, report.positions());
+    let same_top = 100.0 * f64::from(figures.same_top) / positions as f64;
+    format!(
+        "mean KL {:.6}, 99 % {:.5}, same top-1 {same_top:.2} % at {positions} held-out positions\n\
+         perplexity {:.4}, of the checkpoint {:.4} (whit verify --quality)\n",
+        figures.mean_kl, figures.p99_kl, figures.perplexity, figures.reference_perplexity,
+    )
+}
+
 fn elements(tensor: &Written) -> u64 {
     tensor.dims.iter().product()
 }
 
 /// The same as one JSON document.
-pub fn json(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
+pub fn json(read: Read<'_>, tensors: &[Written], report: Option<&Quality>, file_bytes: u64) -> String {
     let rows: Vec<_> = tensors
         .iter()
         .map(|t| {
@@ -134,9 +147,17 @@ pub fn json(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
             })
         })
         .collect();
+    let quality = report.map(|report| {
+        let (figures, positions) = (report.figures, report.positions());
+        json!({
+            "positions": positions, "perplexity": figures.perplexity, "reference_perplexity": figures.reference_perplexity,
+            "kl_mean": figures.mean_kl, "kl_p99": figures.p99_kl,
+            "same_top": f64::from(figures.same_top) / positions as f64,
+        })
+    });
     json!({
         "model": read.name, "format": read.format, "file_bytes": file_bytes,
-        "weights": tensors.iter().map(elements).sum::<u64>(), "notes": read.notes, "tensors": rows,
+        "weights": tensors.iter().map(elements).sum::<u64>(), "notes": read.notes, "tensors": rows, "quality": quality,
     })
     .to_string()
 }
