@@ -95,6 +95,14 @@ impl Writer {
         Ok(writer)
     }
 
+    /// Length of a file out of `sections` and `tensors`, as [`Writer::create`] takes them.
+    pub fn planned_bytes(sections: Vec<(SectionId, Vec<u8>)>, tensors: Vec<TensorPlan>) -> Result<u64> {
+        let contents = order_sections(sections)?;
+        let (tensors, weights_bytes) = plan_tensors(tensors)?;
+        let sections = plan_sections(&contents, &tensors, weights_bytes)?;
+        Ok(sections.iter().filter_map(Section::end).max().unwrap_or(u64::MAX))
+    }
+
     /// Length that the file will have.
     pub fn file_bytes(&self) -> u64 {
         let weights = self.weights();

@@ -2,12 +2,15 @@
 //! f32, encode them into panels on all cores, measure the error, write. With a calibration the model reads a text before that; with a
 //! quality report the checkpoint reads another before, and what was written reads it after.
 
+mod budget;
 mod calibrate;
 mod dtypes;
 mod errors;
 mod matrix;
 mod planned;
 mod quality;
+mod sensitivity;
+mod within;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,12 +26,14 @@ use whit::os::atomic::Leftover;
 use whit::quant::{self, Dtype};
 
 use crate::source::{Checkpoint, SourceFile, WordVectors};
+pub use budget::{Budget, Chosen};
 use calibrate::{Moments, TEXT};
 pub use dtypes::Dtypes;
 use errors::Errors;
 use matrix::{Rows, check_finite};
 use planned::{Planned, plan};
 pub use quality::Texts;
+pub use within::convert_within;
 
 /// A tensor as it was written.
 #[derive(Debug, Clone)]
@@ -52,6 +57,8 @@ pub struct Conversion {
     pub tensors: Vec<Written>,
     /// How near they are to the checkpoint in what they predict, where that was asked for and there is enough text.
     pub quality: Option<Quality>,
+    /// The formats that were chosen to keep to a budget.
+    pub chosen: Vec<Chosen>,
     /// Partial files of the same target that lay beside it.
     pub leftovers: Vec<Leftover>,
 }
@@ -106,7 +113,7 @@ pub fn convert(
     source.check_unchanged()?;
     progress(total, total)?;
     writer.finish()?;
-    Ok(Conversion { tensors, quality: report, leftovers })
+    Ok(Conversion { tensors, quality: report, chosen: Vec::new(), leftovers })
 }
 
 /// What the matrices of `source` meet where it reads `text`, as int8: for that it is written, as `draft` plans, into a file that is
@@ -135,13 +142,15 @@ fn create(
     report: Option<&Quality>,
     force: bool,
 ) -> Result<Writer> {
-    let plans = planned
-        .iter()
-        .map(|p| TensorPlan { name: p.spec.name.clone(), dtype: p.dtype, dims: p.spec.shape.dims() })
-        .collect();
     let mut sections = sections(source)?;
     sections.extend(report.map(|report| (SectionId::QUAL, report.encode())));
-    Writer::create(output, FileKind::LanguageModel, sections, plans, force)
+    Writer::create(output, FileKind::LanguageModel, sections, tensor_plans(planned), force)
+}
+
+/// The tensors as a writer is told of them.
+fn tensor_plans(planned: &[Planned]) -> Vec<TensorPlan> {
+    let of = |p: &Planned| TensorPlan { name: p.spec.name.clone(), dtype: p.dtype, dims: p.spec.shape.dims() };
+    planned.iter().map(of).collect()
 }
 
 /// Writes all tensors; `progress` is told the bytes written so far.
@@ -215,7 +224,12 @@ pub fn convert_words(
     words.file.check_unchanged()?;
     progress(done, total)?;
     writer.finish()?;
-    Ok(Conversion { tensors: vec![Written { name, dims, dtype, bytes: total, errors }], quality: None, leftovers })
+    Ok(Conversion {
+        tensors: vec![Written { name, dims, dtype, bytes: total, errors }],
+        quality: None,
+        chosen: Vec::new(),
+        leftovers,
+    })
 }
 
 /// All sections but the directory and the weights.

@@ -93,7 +93,7 @@ fn run(args: &Args) -> Result<()> {
         if !args.lora.is_empty() {
             return Err(Error::usage("word vectors have no adapters").field("lora"));
         }
-        if args.quality {
+        if args.quality || args.budget().is_some() {
             return Err(Error::usage("word vectors have no quality report").field("quality"));
         }
         let read = Read { name: &words.name, format: WORDS, notes: &words.notes };
@@ -110,13 +110,17 @@ fn run(args: &Args) -> Result<()> {
         None => without_tokenizer(args, own.as_deref())?,
     };
     write(args, read, &mut |progress| {
-        convert::convert(&source, &args.output, &args.dtypes(), texts, args.force, progress)
+        let (output, dtypes) = (&args.output, args.dtypes());
+        match args.budget() {
+            None => convert::convert(&source, output, &dtypes, texts, args.force, progress),
+            Some(budget) => convert::convert_within(&source, output, &dtypes, budget, texts, args.force, progress),
+        }
     })
 }
 
 /// What a checkpoint without a tokenizer reads: nothing, unless a text is named, or a report asked for, which is an error.
 fn without_tokenizer<'t>(args: &Args, own: Option<&'t str>) -> Result<Texts<'t>> {
-    if args.quality {
+    if args.quality || args.budget().is_some() {
         let error = Error::data("the checkpoint has no tokenizer to read a held-out text with").field("quality");
         return Err(error.in_file(args.input.display().to_string()));
     }
@@ -185,14 +189,16 @@ fn verify(args: &Args) -> Result<u64> {
 }
 
 fn print(args: &Args, read: Read<'_>, conversion: &Conversion, file_bytes: u64) -> Result<()> {
-    let Conversion { tensors: written, quality, .. } = conversion;
+    let Conversion { tensors: written, quality, chosen, .. } = conversion;
     let text = if args.json {
-        report::json(read, written, quality.as_ref(), file_bytes) + "\n"
+        report::json(read, conversion, file_bytes) + "\n"
     } else if args.verbose {
-        report::table(read, written, file_bytes) + &report::quality(quality.as_ref())
+        report::table(read, written, file_bytes) + &report::chosen(chosen, true) + &report::quality(quality.as_ref())
     } else {
         let columns = Term::stdout().size_checked().map_or(80, |(_, columns)| columns.into());
-        report::summary(read, written, file_bytes, columns) + &report::quality(quality.as_ref())
+        report::summary(read, written, file_bytes, columns)
+            + &report::chosen(chosen, false)
+            + &report::quality(quality.as_ref())
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

@@ -81,7 +81,8 @@ pub(super) fn complete(
     writer.replace(SectionId::QUAL, report.encode())
 }
 
-fn compute() -> Result<Arc<Compute>> {
+/// The best kernels on all cores.
+pub(super) fn compute() -> Result<Arc<Compute>> {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     Compute::new(kernels::detect(), threads).map(Arc::new)
 }
