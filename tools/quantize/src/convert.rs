@@ -11,44 +11,30 @@ mod planned;
 mod quality;
 mod sensitivity;
 mod within;
+mod written;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rayon::prelude::*;
 use whit::error::Result;
 use whit::format::writer::{TensorPlan, Writer};
-use whit::format::{self, Bytes, FileKind, Provenance, Quality, SectionId, TensorErrors};
+use whit::format::{Bytes, FileKind, Quality, SectionId};
 use whit::model::Model;
 use whit::model::spec::Shape;
 use whit::os::Mapping;
 use whit::os::atomic::Leftover;
-use whit::quant::{self, Dtype};
+use whit::quant::Dtype;
 
-use crate::source::{Checkpoint, SourceFile, WordVectors};
+use crate::source::{Checkpoint, WordVectors};
 pub use budget::{Budget, Chosen};
-use calibrate::{Moments, TEXT};
+use calibrate::Moments;
 pub use dtypes::Dtypes;
-use errors::Errors;
-use matrix::{Rows, check_finite};
+use matrix::Rows;
 use planned::{Planned, plan};
 pub use quality::Texts;
 pub use within::convert_within;
-
-/// A tensor as it was written.
-#[derive(Debug, Clone)]
-pub struct Written {
-    /// Name in the file.
-    pub name: String,
-    /// Dimensions, outermost first.
-    pub dims: Vec<u64>,
-    /// Type of the stored weights.
-    pub dtype: Dtype,
-    /// Stored bytes.
-    pub bytes: u64,
-    /// Errors against the checkpoint's values.
-    pub errors: TensorErrors,
-}
+pub use written::Written;
+use written::{bytes_of, create, provenance, stored_bytes, write_tensors};
 
 /// What a conversion did.
 #[derive(Debug)]
@@ -134,65 +120,6 @@ fn read(
     Moments::of(model, text, &mut |share| progress(bytes + (share * bytes as f64) as u64))
 }
 
-/// Begins the file at `output`.
-fn create(
-    source: &Checkpoint,
-    output: &Path,
-    planned: &[Planned],
-    report: Option<&Quality>,
-    force: bool,
-) -> Result<Writer> {
-    let mut sections = sections(source)?;
-    sections.extend(report.map(|report| (SectionId::QUAL, report.encode())));
-    Writer::create(output, FileKind::LanguageModel, sections, tensor_plans(planned), force)
-}
-
-/// The tensors as a writer is told of them.
-fn tensor_plans(planned: &[Planned]) -> Vec<TensorPlan> {
-    let of = |p: &Planned| TensorPlan { name: p.spec.name.clone(), dtype: p.dtype, dims: p.spec.shape.dims() };
-    planned.iter().map(of).collect()
-}
-
-/// Writes all tensors; `progress` is told the bytes written so far.
-fn write_tensors(
-    source: &Checkpoint,
-    planned: &[Planned],
-    moments: Option<&Moments>,
-    writer: &mut Writer,
-    progress: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<Vec<Written>> {
-    let mut written = Vec::with_capacity(planned.len());
-    let mut done = 0;
-    for p in planned {
-        let field = format!("tensor \"{}\"", p.spec.name);
-        let importance = moments.map(|moments| moments.importance(&p.spec)).unwrap_or_default();
-        let errors = write_tensor(source, p, &importance, writer, &mut |bytes| {
-            done += bytes;
-            progress(done)
-        })
-        .map_err(|e| e.field(field))?;
-        written.push(Written {
-            name: p.spec.name.clone(),
-            dims: p.spec.shape.dims(),
-            dtype: p.dtype,
-            bytes: stored_bytes(p.dtype, p.spec.shape),
-            errors,
-        });
-    }
-    Ok(written)
-}
-
-fn bytes_of(planned: &[Planned]) -> u64 {
-    planned.iter().map(|p| stored_bytes(p.dtype, p.spec.shape)).sum()
-}
-
-fn stored_bytes(dtype: Dtype, shape: Shape) -> u64 {
-    match shape {
-        Shape::Vector(n) => n as u64 * 4,
-        Shape::Matrix(rows, cols) => quant::matrix_bytes(dtype, rows as u64, cols as u64).unwrap_or(u64::MAX),
-    }
-}
-
 /// Converts word vectors into `output`, in one matrix named as a model's token vectors are.
 pub fn convert_words(
     words: &WordVectors,
@@ -230,63 +157,4 @@ pub fn convert_words(
         chosen: Vec::new(),
         leftovers,
     })
-}
-
-/// All sections but the directory and the weights.
-fn sections(source: &Checkpoint) -> Result<Vec<(SectionId, Vec<u8>)>> {
-    let mut sections = vec![(SectionId::CONF, source.config.encode())];
-    if let Some(tokenizer) = source.tokenizer_section()? {
-        sections.push((SectionId::TOKN, tokenizer));
-    }
-    sections.push((SectionId::GENR, source.generation.encode()));
-    if let Some(template) = &source.chat_template {
-        sections.push((SectionId::TMPL, template.clone().into_bytes()));
-    }
-    sections.push((SectionId::PROV, provenance(source.format.name(), &source.files)?));
-    if let Some(licence) = &source.licence {
-        sections.push((SectionId::LICE, licence.clone().into_bytes()));
-    }
-    Ok(sections)
-}
-
-/// Where the weights come from, as a section.
-fn provenance(source_format: &str, files: &[SourceFile]) -> Result<Vec<u8>> {
-    let record =
-        |file: &SourceFile| format::SourceRecord { name: file.name.clone(), bytes: file.bytes, hash: file.hash() };
-    let provenance = Provenance {
-        converter: concat!("quantize ", env!("CARGO_PKG_VERSION")).into(),
-        source_format: source_format.into(),
-        sources: files.par_iter().map(record).collect(),
-    };
-    provenance.encode()
-}
-
-fn write_tensor(
-    source: &Checkpoint,
-    p: &Planned,
-    importance: &[f32],
-    writer: &mut Writer,
-    progress: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<TensorErrors> {
-    let reader = source.reader(p.tensor)?;
-    let read = |start: u64, out: &mut [f32]| reader.read(start, out);
-    let mut total = Errors::default();
-    match p.spec.shape {
-        Shape::Vector(n) => {
-            let mut values = vec![0.0; n];
-            p.transform.read_vector(&mut values, &read)?;
-            check_finite(&values, 0, n)?;
-            total.add(&values, &values);
-            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            writer.write(&bytes)?;
-            progress(bytes.len() as u64)?;
-        }
-        Shape::Matrix(rows, cols) => {
-            let read = |row: usize, out: &mut [f32]| p.transform.read_rows((rows, cols), row, out, &read);
-            total = Rows { rows, cols, dtype: p.dtype, importance, read: &read }.write(writer, progress)?;
-        }
-    }
-    let errors = total.finish();
-    writer.finish_tensor(errors)?;
-    Ok(errors)
 }

@@ -2,7 +2,6 @@
 //! step that takes most from the divergence for a byte (Lagrange's rule on the lower convex hull of each matrix's choices).
 
 use whit::error::{Error, Result};
-use whit::generate::OPEN_CONTEXT;
 use whit::inspect::MemoryPlan;
 use whit::model::spec::Role;
 use whit::model::{Config, SessionOptions};
@@ -10,11 +9,13 @@ use whit::quant::Dtype;
 
 use super::planned::Planned;
 use super::sensitivity::{FORMATS, Sensitivity};
-use super::stored_bytes;
+use super::written::stored_bytes;
 
 /// Threads of a run that memory is kept for, and tokens that it takes at a time: what `whit` takes on four cores.
 const THREADS: usize = 4;
 const BATCH: usize = 64;
+/// Positions of a text that nobody chose, at most: as many as `whit` takes.
+const OPEN_CONTEXT: usize = 4096;
 /// Share of the memory that is left to spare.
 const SPARE: u64 = 20;
 

@@ -13,8 +13,9 @@ use whit::kernels;
 use whit::model::Model;
 use whit::os::Mapping;
 
+use super::calibrate::TEXT;
 use super::planned::Planned;
-use super::{bytes_of, create, write_tensors};
+use super::written::{bytes_of, create, write_tensors};
 use crate::source::Checkpoint;
 
 /// The text of a report that nobody chose: of the kinds of the calibration's, and no sentence of it.
@@ -45,7 +46,7 @@ impl<'t> Texts<'t> {
 
     /// The texts of our own.
     pub fn ours() -> Self {
-        Texts { calibration: Some(super::TEXT), held_out: Some(HELD_OUT) }
+        Texts { calibration: Some(TEXT), held_out: Some(HELD_OUT) }
     }
 }
 

@@ -18,7 +18,7 @@ use whit::quant::{self, Dtype, PANEL_ROWS};
 
 use super::planned::Planned;
 use super::quality::compute;
-use super::{bytes_of, create, write_tensors};
+use super::written::{bytes_of, create, stored_bytes, write_tensors};
 use crate::source::Checkpoint;
 
 /// The formats of a budget, by their size.
@@ -71,7 +71,7 @@ pub(super) fn measure(
     let mut tensors = Vec::with_capacity(draft.len());
     for (p, at) in draft.iter().zip(spans) {
         progress(bytes + done)?;
-        done += super::stored_bytes(p.dtype, p.spec.shape);
+        done += stored_bytes(p.dtype, p.spec.shape);
         let Shape::Matrix(rows, cols) = p.spec.shape else {
             tensors.push(None);
             continue;

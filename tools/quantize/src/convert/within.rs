@@ -13,9 +13,8 @@ use super::calibrate::Moments;
 use super::dtypes::Dtypes;
 use super::planned::{Planned, plan};
 use super::sensitivity::{self, Measured};
-use super::{
-    Conversion, Progress, Texts, Written, bytes_of, create, quality, read, sections, tensor_plans, write_tensors,
-};
+use super::written::{Written, bytes_of, create, sections, tensor_plans, write_tensors};
+use super::{Conversion, Progress, Texts, quality, read};
 use crate::source::Checkpoint;
 
 /// Files that are written to come near a divergence, at most.
