@@ -58,7 +58,7 @@ const ROOT_NAMES: &[(&str, &str)] = &[
 ];
 /// What the converter may see of the library: with kernels and threads it runs the model on a calibration text.
 const CONVERTER: &[&str] =
-    &["format", "quant", "kernels", "compute", "model", "tokenizer", "os", "token", "error", "failure"];
+    &["format", "quant", "kernels", "compute", "inspect", "model", "tokenizer", "os", "token", "error", "failure"];
 
 const MACHINE: &[&str] = &["fs", "io", "env", "thread", "time", "process"];
 const MAY_TOUCH_MACHINE: &[&str] = &["main", "cli", "os", "threads"];

@@ -11,7 +11,7 @@ use std::ops::Range;
 use whit::TokenId;
 use whit::compute::Compute;
 use whit::error::{Error, Result};
-use whit::inspect::{Summary, agreement, nll};
+use whit::inspect::{Summary, agreement, nll, perplexity};
 use whit::model::{Model, Session, SessionOptions};
 use whit::os::interrupt;
 use whit::tokenizer::Specials;
@@ -178,8 +178,7 @@ impl Tally {
 
     /// Perplexity of the model and of the reference.
     fn perplexity(&self) -> (f64, f64) {
-        let of = |values: &[f64]| (values.iter().sum::<f64>() / values.len() as f64).exp();
-        (of(&self.nll), of(&self.reference_nll))
+        (perplexity(&self.nll), perplexity(&self.reference_nll))
     }
 }
 

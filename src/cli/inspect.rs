@@ -4,12 +4,13 @@ use super::args::Inspect;
 use super::input::ModelFile;
 use super::json::{self, Object};
 use super::output::{Outcome, Output, bytes, hex};
+use super::quality;
 use super::table::table;
 use std::sync::Arc;
 use whit::TokenId;
 use whit::chat::Conversation;
 use whit::error::printable;
-use whit::format::{File, FileKind, SectionId, TensorEntry};
+use whit::format::{File, FileKind, Quality, SectionId, TensorEntry};
 use whit::kernels;
 use whit::model::{Config, Model};
 use whit::os::cpu::{self, ThreadChoice};
@@ -22,9 +23,10 @@ pub(super) fn run(args: &Inspect) -> Outcome<()> {
         FileKind::LanguageModel => Some(source.model()?),
         FileKind::WordVectors => None,
     };
+    let report = file.quality().map_err(|error| error.in_file(source.name()))?;
     let mut out = Output::new();
     if args.print.json {
-        out.line(&as_json(&source.name(), &file, model.as_ref()))?;
+        out.line(&as_json(&source.name(), &file, model.as_ref(), report.as_ref()))?;
     } else {
         let mut page = String::new();
         header(&mut page, &source.name(), &file);
@@ -32,6 +34,13 @@ pub(super) fn run(args: &Inspect) -> Outcome<()> {
             network(&mut page, model);
         }
         origin(&mut page, &file);
+        if let Some(report) = &report {
+            title(&mut page, "quality");
+            page.push_str(&format!("{}\n\n", quality::measured(report)));
+            page.push_str(&quality::figures(report, None));
+            page.push('\n');
+            page.push_str(&quality::formats(&file));
+        }
         sections(&mut page, &file);
         tensors(&mut page, file.tensors());
         machine(&mut page);
@@ -206,7 +215,7 @@ fn machine(page: &mut String) {
     }
 }
 
-fn as_json(name: &str, file: &File<'_>, model: Option<&Arc<Model>>) -> String {
+fn as_json(name: &str, file: &File<'_>, model: Option<&Arc<Model>>, report: Option<&Quality>) -> String {
     let (major, minor) = file.version();
     let mut object = Object::default()
         .text("file", name)
@@ -241,6 +250,9 @@ fn as_json(name: &str, file: &File<'_>, model: Option<&Arc<Model>>) -> String {
             .text("source_format", &provenance.source_format)
             .raw("sources", json::list(sources));
         object = object.raw("provenance", origin.line());
+    }
+    if let Some(report) = report {
+        object = object.raw("quality", quality::as_json(report, file, None));
     }
     let sections = file.sections().map(|(id, offset, length)| {
         Object::default().text("id", &section_name(id)).raw("offset", offset).raw("bytes", length).line()

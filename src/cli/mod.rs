@@ -17,6 +17,7 @@ mod noise;
 mod output;
 mod plan;
 mod progress;
+mod quality;
 mod run;
 mod sampling;
 mod sandbox;

@@ -87,14 +87,16 @@ impl SectionId {
     pub const TMPL: SectionId = SectionId(*b"TMPL");
     /// Provenance.
     pub const PROV: SectionId = SectionId(*b"PROV");
+    /// Quality report.
+    pub const QUAL: SectionId = SectionId(*b"QUAL");
     /// Licence text.
     pub const LICE: SectionId = SectionId(*b"LICE");
     /// Weights.
     pub const WGTS: SectionId = SectionId(*b"WGTS");
 
     /// The sections of this version, in the order in which they are written.
-    pub const ALL: [SectionId; 8] =
-        [Self::CONF, Self::TOKN, Self::TDIR, Self::GENR, Self::TMPL, Self::PROV, Self::LICE, Self::WGTS];
+    pub const ALL: [SectionId; 9] =
+        [Self::CONF, Self::TOKN, Self::TDIR, Self::GENR, Self::TMPL, Self::PROV, Self::QUAL, Self::LICE, Self::WGTS];
 
     /// Whether a reader that does not know this section must refuse the file.
     pub fn is_required(self) -> bool {

@@ -8,6 +8,7 @@ mod directory;
 mod foreign;
 mod layout;
 mod provenance;
+mod quality;
 mod reader;
 #[cfg(feature = "std")]
 pub mod writer;
@@ -21,4 +22,5 @@ pub use layout::{
     MAX_TENSORS, MINOR, SectionId, WEIGHTS_ALIGNMENT,
 };
 pub use provenance::{MAX_SOURCES, Provenance, SourceRecord};
+pub use quality::{Figures, MAX_OUTCOMES, MAX_WINDOW, MAX_WINDOWS, Quality};
 pub use reader::File;

@@ -10,6 +10,7 @@ use super::check;
 use super::directory::{self, TensorEntry};
 use super::layout::{self, ALIGNMENT, FileKind, Header, MAJOR, Section, SectionId};
 use super::provenance::Provenance;
+use super::quality::Quality;
 use crate::error::{Error, Kind, Result, printable};
 use crate::quant::Matrix;
 
@@ -145,6 +146,12 @@ impl<'a> File<'a> {
     /// Where the weights come from.
     pub fn provenance(&self) -> Option<&Provenance> {
         self.provenance.as_ref()
+    }
+
+    /// How near the weights are to their checkpoint; `None` where the file does not say. Decoded, and its rules checked, by each call.
+    pub fn quality(&self) -> Result<Option<Quality>> {
+        let Some(section) = self.find(SectionId::QUAL) else { return Ok(None) };
+        Quality::decode(check::slice(self.bytes, section)?, section.offset).map(Some)
     }
 
     /// The tensor directory, in file order.

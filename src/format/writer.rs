@@ -95,6 +95,14 @@ impl Writer {
         Ok(writer)
     }
 
+    /// Length of a file out of `sections` and `tensors`, as [`Writer::create`] takes them.
+    pub fn planned_bytes(sections: Vec<(SectionId, Vec<u8>)>, tensors: Vec<TensorPlan>) -> Result<u64> {
+        let contents = order_sections(sections)?;
+        let (tensors, weights_bytes) = plan_tensors(tensors)?;
+        let sections = plan_sections(&contents, &tensors, weights_bytes)?;
+        Ok(sections.iter().filter_map(Section::end).max().unwrap_or(u64::MAX))
+    }
+
     /// Length that the file will have.
     pub fn file_bytes(&self) -> u64 {
         let weights = self.weights();
@@ -165,9 +173,26 @@ impl Writer {
 
     /// Writes the tables into a file that never takes its name: it can be read until it is dropped.
     pub fn draft(mut self) -> Result<Draft> {
+        self.readable()?;
+        Ok(Draft(self.file))
+    }
+
+    /// Writes the tables as they now are; where the file, of which all tensors were written, can be read before it has its name.
+    pub fn readable(&mut self) -> Result<&Path> {
         self.complete()?;
         self.file.flush()?;
-        Ok(Draft(self.file))
+        Ok(self.file.partial())
+    }
+
+    /// Puts `bytes` in the place of as many that were given for section `id`.
+    pub fn replace(&mut self, id: SectionId, bytes: Vec<u8>) -> Result<()> {
+        let found = self.contents.iter_mut().find(|(other, given)| *other == id && given.len() == bytes.len());
+        let Some((_, given)) = found else {
+            let message = format!("no {} bytes were given for it", bytes.len());
+            return Err(Error::usage(message).field(format!("section {id}")));
+        };
+        *given = bytes;
+        Ok(())
     }
 
     fn complete(&mut self) -> Result<()> {

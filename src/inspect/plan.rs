@@ -1,6 +1,6 @@
 //! The memory of a run, counted before anything is allocated.
 
-use crate::model::{Model, SessionOptions};
+use crate::model::{Config, Model, SessionOptions};
 use crate::sampler::Candidate;
 use crate::threads::STACK_BYTES;
 
@@ -37,7 +37,18 @@ impl MemoryPlan {
         n_sessions: u64,
         n_threads: usize,
     ) -> MemoryPlan {
-        let config = model.config();
+        let tables = file_bytes.saturating_sub(model.file().weights_bytes());
+        MemoryPlan::of(model.config(), (file_bytes, tables), options, n_sessions, n_threads)
+    }
+
+    /// The same of a network whose file is so long, and so much of it besides weights.
+    pub fn of(
+        config: &Config,
+        (file_bytes, tables): (u64, u64),
+        options: SessionOptions,
+        n_sessions: u64,
+        n_threads: usize,
+    ) -> MemoryPlan {
         let session = options.bytes(config);
         // A candidate, an adjusted logit and a count for each token.
         let sampler = config.vocab_size as u64 * (size_of::<Candidate>() + size_of::<f32>() + size_of::<u32>()) as u64;
@@ -49,7 +60,7 @@ impl MemoryPlan {
             scratch: session.scratch.saturating_mul(n_sessions).saturating_add(sampler),
             stacks,
             reserved: (n_threads - 1) * (STACK_BYTES as u64) - (stacks - TOUCHED_STACK_BYTES),
-            tables: file_bytes.saturating_sub(model.file().weights_bytes()),
+            tables,
             program: PROGRAM_BYTES,
         }
     }

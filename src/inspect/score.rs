@@ -1,11 +1,31 @@
-//! How well logits predict a text, and how far two models' predictions are apart. Sums in f64.
+//! How well logits predict a text, and how far two models' predictions are apart. Sums in f64, in the order of the tokens, and
+//! exponentials and logarithms of our own: the same bits on every machine.
 
+use crate::ops::math::{exp_f64, ln_f64};
 use crate::token::TokenId;
 
 /// `ln` of the softmax's denominator: `logits[i] - log_mass` is the log-probability of i.
-fn log_mass(logits: &[f32]) -> f64 {
-    let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
-    best + logits.iter().map(|l| (*l as f64 - best).exp()).sum::<f64>().ln()
+pub(super) fn log_mass(logits: &[f32]) -> f64 {
+    log_masses(logits, &[]).0
+}
+
+/// `ln` of the softmax's denominator, and of its part without the tokens `without`, which ascend; that of none is minus infinity.
+pub(super) fn log_masses(logits: &[f32], without: &[TokenId]) -> (f64, f64) {
+    let best = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let (mut all, mut rest, mut next) = (0.0, 0.0, without.iter().peekable());
+    for (id, logit) in logits.iter().enumerate() {
+        let mass = exp_f64(f64::from(*logit) - best);
+        all += mass;
+        if next.next_if(|without| **without as usize == id).is_none() {
+            rest += mass;
+        }
+    }
+    (best + ln_f64(all), best + ln_f64(rest))
+}
+
+/// The perplexity of negative log-likelihoods; NaN of none.
+pub fn perplexity(nll: &[f64]) -> f64 {
+    exp_f64(nll.iter().sum::<f64>() / nll.len() as f64)
 }
 
 /// The negative log-likelihood of `target` in nats; NaN where it is not a token of these logits.
@@ -27,7 +47,7 @@ pub fn agreement(reference: &[f32], logits: &[f32]) -> Agreement {
     let (p_mass, q_mass) = (log_mass(reference), log_mass(logits));
     let term = |(p, q): (&f32, &f32)| {
         let ln_p = *p as f64 - p_mass;
-        let weight = ln_p.exp();
+        let weight = exp_f64(ln_p);
         if weight > 0.0 { weight * (ln_p - (*q as f64 - q_mass)) } else { 0.0 }
     };
     // Rounding can leave a divergence of equal logits just below zero.
@@ -35,7 +55,8 @@ pub fn agreement(reference: &[f32], logits: &[f32]) -> Agreement {
     Agreement { kl, same_top: top(reference) == top(logits) }
 }
 
-fn top(logits: &[f32]) -> usize {
+/// The token of the largest logit, the first of equals.
+pub(super) fn top(logits: &[f32]) -> usize {
     let better = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
     (0..logits.len()).fold(0, better)
 }

@@ -1,4 +1,4 @@
-//! Our own exp, tanh, sigmoid, sine and cosine: plain multiplications and additions, so equal on every machine.
+//! Our own exp, logarithm, tanh, sigmoid, sine and cosine: plain multiplications and additions, so equal on every machine.
 //!
 //! They do not branch on the value, so that loops over them become vector code. docs/numerics.md states each formula.
 
@@ -36,6 +36,68 @@ pub fn exp(x: f32) -> f32 {
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) << 23).cast_unsigned())
+}
+
+/// ln(2) in two parts; the first has 33 bits, so that its products with integers below 2^20 are exact.
+const LN_2: [f64; 2] = [f64::from_bits(0x3fe6_2e42_fee0_0000), 1.908_214_929_270_587_7e-10];
+
+/// e to the power `x` in f64, relative error below 4e-16; 0 below -745, infinity above 709.8, NaN for NaN.
+#[inline]
+pub fn exp_f64(x: f64) -> f64 {
+    let x = if x < -746.0 { -746.0 } else { x };
+    let x = if x > 710.0 { 710.0 } else { x };
+    let n = (x * core::f64::consts::LOG2_E + ROUND_F64) - ROUND_F64;
+    let r = (x - n * LN_2[0]) - n * LN_2[1];
+    // Taylor: the first term left out is below 1e-17 for |r| <= ln(2) / 2.
+    let mut p = 1.0;
+    for k in (1..=13).rev() {
+        p = 1.0 + p * (r * INVERSE[k]);
+    }
+    let n = n as i32;
+    p * power_of_two_f64(n >> 1) * power_of_two_f64(n - (n >> 1))
+}
+
+/// 1 / k, rounded; 0 for k = 0.
+const INVERSE: [f64; 14] = {
+    let mut inverse = [0.0; 14];
+    let mut k = 1;
+    while k < inverse.len() {
+        inverse[k] = 1.0 / k as f64;
+        k += 1;
+    }
+    inverse
+};
+
+/// 2 to the power `n`, for -1022 <= n <= 1023.
+fn power_of_two_f64(n: i32) -> f64 {
+    f64::from_bits(((i64::from(n) + 1023) << 52).cast_unsigned())
+}
+
+/// The natural logarithm of `x` in f64, absolute error below 1e-15 of the larger of 1 and the result; minus infinity for 0, NaN
+/// below it and for NaN.
+#[inline]
+pub fn ln_f64(x: f64) -> f64 {
+    if x.is_nan() || x < 0.0 {
+        return f64::NAN;
+    }
+    if x == 0.0 || x == f64::INFINITY {
+        return if x == 0.0 { f64::NEG_INFINITY } else { x };
+    }
+    // Subnormal numbers are made normal: x = m 2^n with m from sqrt(1/2) to sqrt(2).
+    let (x, shift) = if x < f64::MIN_POSITIVE { (x * power_of_two_f64(54), -54) } else { (x, 0) };
+    let bits = x.to_bits();
+    let m = f64::from_bits(bits & ((1 << 52) - 1) | 1023 << 52);
+    let n = (bits >> 52) as i32 - 1023 + shift;
+    let (m, n) = if m > core::f64::consts::SQRT_2 { (0.5 * m, n + 1) } else { (m, n) };
+    // ln m = 2 artanh(s): the first term left out is below 1e-18 for |s| <= 0.172.
+    let s = (m - 1.0) / (m + 1.0);
+    let z = s * s;
+    let mut sum = 0.0;
+    for k in (1..=11).rev() {
+        sum = z * (1.0 / f64::from(2 * k + 1) + sum);
+    }
+    let n = f64::from(n);
+    n * LN_2[0] + (n * LN_2[1] + (2.0 * s + 2.0 * s * sum))
 }
 
 /// Hyperbolic tangent, `1 - 2 / (exp(2 x) + 1)`: absolute error below 2e-7.
@@ -152,6 +214,34 @@ mod tests {
         assert!(exp(88.72).is_finite());
         assert!(exp(f32::NAN).is_nan());
         assert!(exp(-f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn exponentials_and_logarithms_of_f64_are_near_and_of_known_bits() {
+        let mut hash = 0_u64;
+        for i in -200_000..=200_000 {
+            let x = f64::from(i) * 0.003_5;
+            let (got, want) = (exp_f64(x), x.exp());
+            assert!((got - want).abs() <= 4e-16 * want, "exp {x}: {got:e}, not {want:e}");
+            for y in [got, 1.0 + f64::from(i + 200_001) * 1e-9] {
+                let (got, want) = (ln_f64(y), y.ln());
+                assert!((got - want).abs() <= 1e-15 * want.abs().max(1.0), "ln {y:e}: {got:e}, not {want:e}");
+                hash = hash.wrapping_mul(0x100_0000_01b3) ^ got.to_bits();
+            }
+            hash = hash.wrapping_mul(0x100_0000_01b3) ^ got.to_bits();
+        }
+        // Every target computes these bits.
+        assert_eq!(hash, 0x2831_b6c5_169d_00bd, "{hash:#x}");
+    }
+
+    #[test]
+    fn exponentials_and_logarithms_of_f64_end_where_f64_does() {
+        assert_eq!([exp_f64(0.0), exp_f64(-0.0), exp_f64(-746.0), exp_f64(f64::NEG_INFINITY)], [1.0, 1.0, 0.0, 0.0]);
+        assert_eq!([exp_f64(710.0), exp_f64(f64::INFINITY)], [f64::INFINITY; 2]);
+        assert!(exp_f64(709.7).is_finite() && exp_f64(-745.0) > 0.0 && exp_f64(f64::NAN).is_nan());
+        assert_eq!([ln_f64(1.0), ln_f64(0.0), ln_f64(f64::INFINITY)], [0.0, f64::NEG_INFINITY, f64::INFINITY]);
+        assert!(ln_f64(-1.0).is_nan() && ln_f64(f64::NAN).is_nan());
+        assert!((ln_f64(f64::from_bits(1)) - f64::from_bits(1).ln()).abs() < 1e-12);
     }
 
     #[test]

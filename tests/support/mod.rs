@@ -131,6 +131,11 @@ impl TinyModel {
 
     /// Writes the model to `path`.
     pub fn write(&self, path: &Path) {
+        self.write_with(path, Vec::new());
+    }
+
+    /// Writes the model to `path`, with `more` sections.
+    pub fn write_with(&self, path: &Path, more: Vec<(SectionId, Vec<u8>)>) {
         let config = self.plan();
         let specs = tensors(&config);
         let dtype_of = |role: Role| if role.allows(self.dtype) { self.dtype } else { role.min_dtype() };
@@ -145,6 +150,7 @@ impl TinyModel {
             (SectionId::GENR, self.defaults.encode()),
         ];
         sections.extend(self.template.map(|template| (SectionId::TMPL, template.as_bytes().to_vec())));
+        sections.extend(more);
         let mut writer =
             Writer::create(path, FileKind::LanguageModel, sections, plan.collect(), true).expect("a writer");
         let mut rng = Rng::new(self.seed);

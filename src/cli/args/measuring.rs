@@ -165,6 +165,18 @@ pub(crate) struct Plan {
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) model: ModelAlone,
+    /// Compute the quality report of the file again, and compare every bit of its figures
+    #[arg(long)]
+    pub(crate) quality: bool,
+    /// Threads that compute it, 1 to 256; without it one per fast core
+    #[arg(short, long, value_name = "N", value_parser = threads(), requires = "quality")]
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) threads: Option<u16>,
+    /// Kernels that compute it (`whit inspect` lists them) [default: the best of this CPU]
+    #[arg(long, value_name = "NAME", requires = "quality")]
+    pub(crate) kernels: Option<String>,
+    #[command(flatten)]
+    pub(crate) print: PrintArg,
     #[command(flatten)]
     pub(crate) progress: ProgressArg,
 }

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quantize::convert::{self, Dtypes};
+use quantize::convert::{self, Dtypes, Texts};
 use quantize::source::{Checkpoint, OpenOptions, WordVectors};
 use whit::error::{Error, Kind, moves_cursor};
 use whit::format::{Bytes, SectionId};
 use whit::generate::{StopRules, Writer};
+use whit::inspect;
 use whit::model::saved::Saved;
 use whit::ops::KvDtype;
 use whit::os::Mapping;
@@ -146,7 +147,7 @@ impl Bench {
         })?;
         let dtypes = Dtypes { weights: random.pick(&Dtype::ALL), keep: [].into() };
         let output = self.folder.join("output.whit");
-        convert::convert(&source, &output, &dtypes, None, true, &mut |_, _| Ok(())).map_err(checked)?;
+        convert::convert(&source, &output, &dtypes, Texts::default(), true, &mut |_, _| Ok(())).map_err(checked)?;
         let mapping = Mapping::open(&output).map_err(|error| Stop::Broken(format!("nothing was written: {error}")))?;
         let bytes = Bytes::new(mapping);
         let verified = File::open(&bytes).and_then(|file| file.verify(&mut |_| {}));
@@ -189,8 +190,18 @@ impl Bench {
         if let Err(Stop::Broken(what)) = self.reading(bytes.len(), || file.verify(&mut |_| {})) {
             return Err(Stop::Broken(what));
         }
-        let model = self.reading(bytes.len(), || Model::open(copy.clone()))?;
-        self.write(&Arc::new(model), random)
+        let report = match self.reading(bytes.len(), || file.quality()) {
+            Err(Stop::Broken(what)) => return Err(Stop::Broken(what)),
+            report => report.ok().flatten(),
+        };
+        let model = Arc::new(self.reading(bytes.len(), || Model::open(copy.clone()))?);
+        if let Some(report) = report.filter(|report| report.tokens.len() <= MOST_POSITIONS) {
+            let compared = inspect::compare(&report, &model, &self.compute, &mut |_| Ok(()));
+            if let Err(Stop::Broken(what)) = compared.map_err(checked) {
+                return Err(Stop::Broken(what));
+            }
+        }
+        self.write(&model, random)
     }
 
     /// Goes on with a saved text: what was verified may still be more than the context holds, or hold keys that are no numbers.

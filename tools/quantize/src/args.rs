@@ -8,7 +8,7 @@ use whit::error::{Error, Result};
 use whit::model::spec::Role;
 use whit::quant::Dtype;
 
-use crate::convert::{Dtypes, TEXT};
+use crate::convert::{Budget, Dtypes, Texts};
 use crate::source::{OpenOptions, SourceFile};
 
 /// Bytes of a calibration text that are read: more than the tokens that count.
@@ -34,6 +34,27 @@ pub struct Args {
     #[arg(short, long, value_name = "DTYPE", default_value = "int8", value_parser = dtype)]
     pub weights: Dtype,
 
+    /// Bytes of the file, at most, as in 180M or 1.5GiB: q4, q5, q6 or int8 for each matrix, by what each adds to the divergence.
+    ///
+    /// Of a model with weights of int8, which is written to the folder of the output for that and removed, one matrix at a time becomes q4, and
+    /// two windows of 128 tokens of the calibration text show what that changes; what other formats change goes with their squared errors.
+    /// An embedding that is also the unembedding has 5 bits at least.
+    #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with_all = ["weights", "no_quality"])]
+    pub max_size: Option<u64>,
+
+    /// Mean KL divergence from the checkpoint in nats, at most: the smallest file that is found, measured on the held-out text.
+    #[arg(long, value_name = "NATS", value_parser = nats, conflicts_with_all = ["weights", "no_quality", "max_size"])]
+    pub max_kl: Option<f64>,
+
+    /// Formats as --max-size chooses them, so that the file fits into memory beside a run: `doctor` is what this machine has free now, a
+    /// size what there is, a board its memory less 192 MiB for its system: zero-2w, pi-3, pi-4-1g to pi-4-8g, pi-5-2g to pi-5-16g.
+    #[arg(long, value_name = "BOARD", value_parser = memory, conflicts_with_all = ["weights", "no_quality", "max_size", "max_kl"])]
+    pub fit: Option<u64>,
+
+    /// Positions of the text that --fit keeps memory for [default: the model's, up to 4096].
+    #[arg(long, value_name = "N", requires = "fit", value_parser = clap::value_parser!(u32).range(1..))]
+    pub fit_ctx: Option<u32>,
+
     /// Another type for the matrices of one role, as in embedding=fp16; may be repeated.
     ///
     /// Roles: embedding (also the unembedding where they are tied), position, query, key, value, output, gate, up, down,
@@ -47,9 +68,21 @@ pub struct Args {
 
     /// The text that the model reads to find out which inputs matter; without it a text of 16 kB, in several languages, with some code.
     ///
-    /// The first 8192 tokens are read, by the model as int8, which is written to the folder of the output for that and removed.
+    /// The first 8192 tokens are read, by the model as int8, which is written to the folder of the output for that and removed. Where
+    /// there is a quality report, the last quarter of the text, of 16 KiB at most, is held out for it.
     #[arg(long, value_name = "FILE")]
     pub calibrate: Option<PathBuf>,
+
+    /// Puts a quality report into the file, as weights of less than 8 bits get one that are calibrated.
+    ///
+    /// Up to 1024 tokens that calibrate nothing are read by the checkpoint as f32, which is written to the folder of the output for that and
+    /// removed, and by the model that was made. `whit verify --quality` computes the figures again.
+    #[arg(long)]
+    pub quality: bool,
+
+    /// Makes no quality report.
+    #[arg(long, conflicts_with = "quality")]
+    pub no_quality: bool,
 
     /// The llama2.c tokenizer.bin, where it does not lie beside the checkpoint.
     #[arg(long, value_name = "FILE")]
@@ -98,25 +131,56 @@ impl Args {
         Dtypes { weights: self.weights, keep: self.keep.iter().copied().collect::<BTreeMap<_, _>>() }
     }
 
-    /// The text to calibrate with, if any is wanted: where weights have less than 8 bits, or 8 and most effort.
-    pub fn calibration(&self) -> Result<Option<String>> {
+    /// Whether the model reads a text before it is written: where weights have less than 8 bits, or 8 and most effort.
+    fn calibrates(&self) -> bool {
         let most = Dtype::Int8.format().bits - u32::from(self.effort != Effort::Best);
         let few_bits = |dtype: Dtype| dtype.format().bits <= most;
-        if !few_bits(self.weights) && !self.keep.iter().any(|(_, dtype)| few_bits(*dtype)) {
+        let any = few_bits(self.weights) || self.keep.iter().any(|(_, dtype)| few_bits(*dtype));
+        (any || self.budget().is_some()) && self.effort != Effort::Fast
+    }
+
+    /// What the file is to keep to.
+    pub fn budget(&self) -> Option<Budget> {
+        let context = self.fit_ctx.map(|n| n as usize);
+        let memory = self.fit.map(|bytes| Budget::Memory { bytes, context });
+        self.max_size.map(Budget::Size).or(self.max_kl.map(Budget::Kl)).or(memory)
+    }
+
+    /// Whether a quality report is wanted.
+    pub fn reports(&self) -> bool {
+        self.quality || self.calibrates() && !self.no_quality
+    }
+
+    /// The text of the user's own, if one is named and is to be read.
+    pub fn own_text(&self) -> Result<Option<String>> {
+        if self.budget().is_some() && self.effort == Effort::Fast {
+            let error = Error::usage("--effort fast reads no text, and a budget is kept by measuring").field("effort");
+            return Err(error.hint("leave one of the two out"));
+        }
+        let Some(path) = &self.calibrate else { return Ok(None) };
+        if self.effort == Effort::Fast && !self.quality {
+            let error = Error::usage("--effort fast reads no text").field("calibrate");
+            return Err(error.hint("leave one of the two out"));
+        }
+        if !self.calibrates() && !self.reports() {
             return Ok(None);
         }
-        match (self.effort, &self.calibrate) {
-            (Effort::Fast, None) => Ok(None),
-            (Effort::Fast, Some(_)) => {
-                let error = Error::usage("--effort fast reads no text").field("calibrate");
-                Err(error.hint("leave one of the two out"))
-            }
-            (_, None) => Ok(Some(TEXT.into())),
-            (_, Some(path)) => {
-                let file = SourceFile::open(path)?;
-                file.check_not(&self.output)?;
-                file.text(MOST_TEXT).map(Some)
-            }
+        let file = SourceFile::open(path)?;
+        file.check_not(&self.output)?;
+        file.text(MOST_TEXT).map(Some)
+    }
+
+    /// What the model reads: the text of the user's `own`, or ours.
+    pub fn texts<'t>(&self, own: Option<&'t str>) -> Texts<'t> {
+        let texts = match own {
+            Some(text) if self.reports() => Texts::of(text),
+            Some(text) => Texts { calibration: Some(text), ..Texts::default() },
+            None => Texts::ours(),
+        };
+        Texts {
+            calibration: texts.calibration.filter(|_| self.calibrates()),
+            held_out: texts.held_out.filter(|_| self.reports()),
+            pairs: None,
         }
     }
 
@@ -140,6 +204,61 @@ fn dtype(text: &str) -> std::result::Result<Dtype, String> {
         let names: Vec<_> = Dtype::ALL.iter().map(|d| d.name()).collect();
         format!("not one of {}", names.join(", "))
     })
+}
+
+/// Bytes, with a unit of powers of 1000 or 1024.
+fn size(text: &str) -> std::result::Result<u64, String> {
+    const UNITS: [(&str, f64); 13] = [
+        ("KiB", 1024.0),
+        ("MiB", 1048576.0),
+        ("GiB", 1073741824.0),
+        ("kB", 1e3),
+        ("KB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("k", 1e3),
+        ("K", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+        ("B", 1.0),
+        ("", 1.0),
+    ];
+    let unit = UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)));
+    let value = unit.and_then(|(number, factor)| Some(number.trim().parse::<f64>().ok()? * factor));
+    let value = value.filter(|value| (1.0..1e18).contains(value));
+    value.map(|value| value as u64).ok_or_else(|| "expected a size such as 180M or 1.5GiB".into())
+}
+
+/// Memory that a program can have: of this machine, of a board, or so many bytes.
+fn memory(text: &str) -> std::result::Result<u64, String> {
+    const MIB: u64 = 1 << 20;
+    const SYSTEM: u64 = 192 * MIB;
+    const BOARDS: [(&str, u64); 10] = [
+        ("zero-2w", 512),
+        ("pi-3", 1024),
+        ("pi-4-1g", 1024),
+        ("pi-4-2g", 2048),
+        ("pi-4-4g", 4096),
+        ("pi-4-8g", 8192),
+        ("pi-5-2g", 2048),
+        ("pi-5-4g", 4096),
+        ("pi-5-8g", 8192),
+        ("pi-5-16g", 16_384),
+    ];
+    if text == "doctor" {
+        let free = whit::os::memory::rooms().iter().map(|room| room.bytes).min();
+        return free.ok_or_else(|| "this system does not say how much memory it has".into());
+    }
+    if let Some((_, mib)) = BOARDS.iter().find(|(board, _)| *board == text) {
+        return Ok(mib * MIB - SYSTEM);
+    }
+    let boards: Vec<_> = BOARDS.iter().map(|(board, _)| *board).collect();
+    size(text).map_err(|_| format!("expected doctor, a size such as 300M, or a board: {}", boards.join(", ")))
+}
+
+fn nats(text: &str) -> std::result::Result<f64, String> {
+    let value = text.parse().ok().filter(|value: &f64| value.is_finite() && *value > 0.0);
+    value.ok_or_else(|| "expected a number above 0, such as 0.02".into())
 }
 
 fn keep(text: &str) -> std::result::Result<(&'static str, Dtype), String> {

@@ -1,7 +1,9 @@
 //! From a foreign checkpoint to a `.whit` file, a tensor at a time: find where each tensor of the plan comes from, read its rows as
-//! f32, encode them into panels on all cores, measure the error, write. With a calibration the model reads a text before that.
+//! f32, encode them into panels on all cores, measure the error, write. With a calibration the model reads a text before that; with a
+//! quality report the checkpoint reads another before, and what was written reads it after.
 
 mod attended;
+mod budget;
 mod calibrate;
 mod dtypes;
 mod errors;
@@ -10,47 +12,41 @@ mod feedback;
 mod matrix;
 mod pairs;
 mod planned;
+mod quality;
+mod sensitivity;
+mod within;
+mod written;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rayon::prelude::*;
 use whit::error::Result;
 use whit::format::writer::{TensorPlan, Writer};
-use whit::format::{self, FileKind, Provenance, SectionId, TensorErrors};
+use whit::format::{FileKind, Quality, SectionId};
 use whit::model::spec::Shape;
 use whit::os::atomic::Leftover;
-use whit::quant::{self, Dtype};
+use whit::quant::Dtype;
 
-use crate::source::{Checkpoint, SourceFile, WordVectors};
-pub use calibrate::TEXT;
+use crate::source::{Checkpoint, WordVectors};
+pub use budget::{Budget, Chosen};
 pub use dtypes::Dtypes;
-use errors::Errors;
-pub use evidence::Calibration;
-use evidence::Evidence;
-use matrix::{Choice, Rows, check_finite};
+use evidence::{Calibration, Evidence};
+use matrix::{Choice, Rows};
 use planned::{Planned, plan};
-
-/// A tensor as it was written.
-#[derive(Debug, Clone)]
-pub struct Written {
-    /// Name in the file.
-    pub name: String,
-    /// Dimensions, outermost first.
-    pub dims: Vec<u64>,
-    /// Type of the stored weights.
-    pub dtype: Dtype,
-    /// Stored bytes.
-    pub bytes: u64,
-    /// Errors against the checkpoint's values.
-    pub errors: TensorErrors,
-}
+pub use quality::Texts;
+pub use within::convert_within;
+pub use written::Written;
+use written::{bytes_of, create, provenance, stored_bytes, write_tensors};
 
 /// What a conversion did.
 #[derive(Debug)]
 pub struct Conversion {
     /// The tensors, in file order.
     pub tensors: Vec<Written>,
+    /// How near they are to the checkpoint in what they predict, where that was asked for and there is enough text.
+    pub quality: Option<Quality>,
+    /// The formats that were chosen to keep to a budget.
+    pub chosen: Vec<Chosen>,
     /// Partial files of the same target that lay beside it.
     pub leftovers: Vec<Leftover>,
 }
@@ -59,97 +55,84 @@ pub struct Conversion {
 /// ends the conversion and leaves no file.
 pub type Progress<'p> = dyn FnMut(u64, u64) -> Result<()> + 'p;
 
-/// Converts `source` into `output`. With a text for `calibration` the model reads it first, as int8 from a file that is removed, and
+/// Converts `source` into `output`. With a text for calibration the model reads it first, as int8 from a file that is removed, and
 /// where there is a choice of codes the errors of a column count as much as its inputs are from zero, or those of the outputs count.
+/// With a text that is held out the file gets a quality report: the model reads that as f32, likewise, and then as it was written.
 pub fn convert(
     source: &Checkpoint,
     output: &Path,
     dtypes: &Dtypes,
-    calibration: Option<&Calibration<'_>>,
+    texts: Texts<'_>,
     force: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Conversion> {
     source.files.iter().try_for_each(|file| file.check_not(output))?;
     let planned = plan(source, dtypes)?;
-    let mut total = bytes_of(&planned);
-    let mut before = 0;
-    let mut evidence = match calibration {
+    let bytes = bytes_of(&planned);
+    let draft = |weights| plan(source, &Dtypes { weights, keep: BTreeMap::new() });
+    let held_out = texts.held_out.map(|text| Ok((text, draft(Dtype::F32)?))).transpose()?;
+    let calibration = calibration(&texts).map(|calibration| Ok((calibration, draft(Dtype::Int8)?))).transpose()?;
+    // Drafts are written and read, and the file too where it gets a report; pairs of inputs are read for while it is written.
+    let exact = held_out.as_ref().map_or(0, |(_, plan)| 2 * bytes_of(plan));
+    let int8 = calibration.as_ref().map_or(0, |(_, plan)| 2 * bytes_of(plan));
+    let pairs = calibration.as_ref().map_or(0, |(text, plan)| reading_bytes(text, &planned, plan));
+    let total = exact + int8 + pairs + bytes + if held_out.is_some() { bytes } else { 0 };
+    progress(0, total)?;
+    let place = (source, output, force);
+    let mut report = match &held_out {
         None => None,
-        Some(calibration) => {
-            let draft = plan(source, &Dtypes { weights: Dtype::Int8, keep: BTreeMap::new() })?;
-            let bytes = bytes_of(&draft);
-            before = 2 * bytes;
-            total += evidence::readings(calibration, &planned).len() as u64 * bytes;
-            progress(0, before + total)?;
-            let mut writer = create(source, output, &draft, force)?;
-            write_tensors(source, &draft, None, &mut writer, &mut |done| progress(done, before + total))?;
-            let mut reading = |done| progress(bytes + done, before + total);
-            Some(Evidence::of(writer.draft()?, bytes, calibration, &planned, &mut reading)?)
-        }
+        Some((text, exact)) => quality::reference(place, exact, text, bytes, &mut |done| progress(done, total))?,
     };
-    progress(before, before + total)?;
-    let mut writer = create(source, output, &planned, force)?;
-    let tensors = write_tensors(source, &planned, evidence.as_mut(), &mut writer, &mut |done| {
-        progress(before + done, before + total)
-    })?;
-    let mut leftovers = writer.leftovers().to_vec();
-    leftovers.retain(|other| evidence.as_ref().is_none_or(|evidence| other.path != evidence.draft().path()));
+    let mut evidence = match &calibration {
+        None => None,
+        Some((text, draft)) => Some(read(place, draft, text, &planned, &mut |done| progress(exact + done, total))?),
+    };
+    let before = exact + int8;
+    progress(before, total)?;
+    let mut writer = create(source, output, &planned, report.as_ref(), force)?;
+    let mut told = |done| progress(before + done, total);
+    let tensors = write_tensors(source, &planned, evidence.as_mut(), &mut writer, &mut told)?;
+    if let Some(report) = &mut report {
+        let share = &mut |share| progress(before + pairs + bytes + (share * bytes as f64) as u64, total);
+        quality::complete(report, &mut writer, share)?;
+    }
+    let leftovers = leftovers(&writer, evidence.as_ref());
     source.check_unchanged()?;
-    progress(before + total, before + total)?;
+    progress(total, total)?;
     writer.finish()?;
-    Ok(Conversion { tensors, leftovers })
+    Ok(Conversion { tensors, quality: report, chosen: Vec::new(), leftovers })
 }
 
-/// Begins the file at `output`.
-fn create(source: &Checkpoint, output: &Path, planned: &[Planned], force: bool) -> Result<Writer> {
-    let plans = planned
-        .iter()
-        .map(|p| TensorPlan { name: p.spec.name.clone(), dtype: p.dtype, dims: p.spec.shape.dims() })
-        .collect();
-    Writer::create(output, FileKind::LanguageModel, sections(source)?, plans, force)
+/// The calibration that `texts` ask for.
+fn calibration<'t>(texts: &Texts<'t>) -> Option<Calibration<'t>> {
+    texts.calibration.map(|text| Calibration { text, pairs: texts.pairs })
 }
 
-/// Writes all tensors; `progress` is told the bytes written so far.
-fn write_tensors(
-    source: &Checkpoint,
+/// What the matrices of the checkpoint meet where it reads a text, as int8: for that it is written, as `draft` plans, into a file that
+/// is removed with what this returns. Half of the progress is the writing, half the reading, in bytes of the file.
+fn read(
+    (source, output, force): (&Checkpoint, &Path, bool),
+    draft: &[Planned],
+    calibration: &Calibration<'_>,
     planned: &[Planned],
-    mut evidence: Option<&mut Evidence>,
-    writer: &mut Writer,
     progress: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<Vec<Written>> {
-    let mut written = Vec::with_capacity(planned.len());
-    let mut done = 0;
-    for p in planned {
-        let field = format!("tensor \"{}\"", p.spec.name);
-        let mut step = |bytes| {
-            done += bytes;
-            progress(done)
-        };
-        let choice = match &mut evidence {
-            None => Choice::Weights(Vec::new()),
-            Some(evidence) => evidence.choice(p, &mut step)?,
-        };
-        let errors = write_tensor(source, p, &choice, writer, &mut step).map_err(|e| e.field(field))?;
-        written.push(Written {
-            name: p.spec.name.clone(),
-            dims: p.spec.shape.dims(),
-            dtype: p.dtype,
-            bytes: stored_bytes(p.dtype, p.spec.shape),
-            errors,
-        });
-    }
-    Ok(written)
+) -> Result<Evidence> {
+    let bytes = bytes_of(draft);
+    let mut writer = create(source, output, draft, None, force)?;
+    write_tensors(source, draft, None, &mut writer, progress)?;
+    Evidence::of(writer.draft()?, bytes, calibration, planned, &mut |done| progress(bytes + done))
 }
 
-fn bytes_of(planned: &[Planned]) -> u64 {
-    planned.iter().map(|p| stored_bytes(p.dtype, p.spec.shape)).sum()
+/// Bytes of the progress of the readings for pairs of inputs, each as many as the `draft` has that reads.
+fn reading_bytes(calibration: &Calibration<'_>, planned: &[Planned], draft: &[Planned]) -> u64 {
+    evidence::readings(calibration, planned).len() as u64 * bytes_of(draft)
 }
 
-fn stored_bytes(dtype: Dtype, shape: Shape) -> u64 {
-    match shape {
-        Shape::Vector(n) => n as u64 * 4,
-        Shape::Matrix(rows, cols) => quant::matrix_bytes(dtype, rows as u64, cols as u64).unwrap_or(u64::MAX),
-    }
+/// Partial files of the target that lay beside it: not the one that is read.
+fn leftovers(writer: &Writer, evidence: Option<&Evidence>) -> Vec<Leftover> {
+    let mut leftovers = writer.leftovers().to_vec();
+    leftovers.retain(|other| evidence.is_none_or(|evidence| other.path != evidence.draft().path()));
+    leftovers
 }
 
 /// Converts word vectors into `output`, in one matrix named as a model's token vectors are.
@@ -184,64 +167,10 @@ pub fn convert_words(
     words.file.check_unchanged()?;
     progress(done, total)?;
     writer.finish()?;
-    Ok(Conversion { tensors: vec![Written { name, dims, dtype, bytes: total, errors }], leftovers })
-}
-
-/// All sections but the directory and the weights.
-fn sections(source: &Checkpoint) -> Result<Vec<(SectionId, Vec<u8>)>> {
-    let mut sections = vec![(SectionId::CONF, source.config.encode())];
-    if let Some(tokenizer) = source.tokenizer_section()? {
-        sections.push((SectionId::TOKN, tokenizer));
-    }
-    sections.push((SectionId::GENR, source.generation.encode()));
-    if let Some(template) = &source.chat_template {
-        sections.push((SectionId::TMPL, template.clone().into_bytes()));
-    }
-    sections.push((SectionId::PROV, provenance(source.format.name(), &source.files)?));
-    if let Some(licence) = &source.licence {
-        sections.push((SectionId::LICE, licence.clone().into_bytes()));
-    }
-    Ok(sections)
-}
-
-/// Where the weights come from, as a section.
-fn provenance(source_format: &str, files: &[SourceFile]) -> Result<Vec<u8>> {
-    let record =
-        |file: &SourceFile| format::SourceRecord { name: file.name.clone(), bytes: file.bytes, hash: file.hash() };
-    let provenance = Provenance {
-        converter: concat!("quantize ", env!("CARGO_PKG_VERSION")).into(),
-        source_format: source_format.into(),
-        sources: files.par_iter().map(record).collect(),
-    };
-    provenance.encode()
-}
-
-fn write_tensor(
-    source: &Checkpoint,
-    p: &Planned,
-    choice: &Choice<'_>,
-    writer: &mut Writer,
-    progress: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<TensorErrors> {
-    let reader = source.reader(p.tensor)?;
-    let read = |start: u64, out: &mut [f32]| reader.read(start, out);
-    let mut total = Errors::default();
-    match p.spec.shape {
-        Shape::Vector(n) => {
-            let mut values = vec![0.0; n];
-            p.transform.read_vector(&mut values, &read)?;
-            check_finite(&values, 0, n)?;
-            total.add(&values, &values);
-            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            writer.write(&bytes)?;
-            progress(bytes.len() as u64)?;
-        }
-        Shape::Matrix(rows, cols) => {
-            let read = |row: usize, out: &mut [f32]| p.transform.read_rows((rows, cols), row, out, &read);
-            total = Rows { rows, cols, dtype: p.dtype, choice, read: &read }.write(writer, progress)?;
-        }
-    }
-    let errors = total.finish();
-    writer.finish_tensor(errors)?;
-    Ok(errors)
+    Ok(Conversion {
+        tensors: vec![Written { name, dims, dtype, bytes: total, errors }],
+        quality: None,
+        chosen: Vec::new(),
+        leftovers,
+    })
 }

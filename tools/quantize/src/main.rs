@@ -7,7 +7,7 @@ use clap::Parser;
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quantize::args::{Args, Effort};
-use quantize::convert::{self, Calibration, Conversion, Progress, Written};
+use quantize::convert::{self, Conversion, Progress, Texts};
 use quantize::report::{self, Read};
 use quantize::source::{Checkpoint, WordVectors};
 use whit::error::{Error, Kind, Result, printable};
@@ -21,6 +21,9 @@ use whit::tokenizer::Tokenizer;
 
 #[global_allocator]
 static ALLOCATOR: whit::os::allocator::Telling = whit::os::allocator::Telling;
+
+/// What users call the format of word vectors.
+const WORDS: &str = "word vectors";
 
 fn main() -> ExitCode {
     // As the arguments were typed: they may be what is wrong.
@@ -90,7 +93,10 @@ fn run(args: &Args) -> Result<()> {
         if !args.lora.is_empty() {
             return Err(Error::usage("word vectors have no adapters").field("lora"));
         }
-        let read = Read { name: &words.name, format: "word vectors", notes: &words.notes };
+        if args.quality || args.budget().is_some() {
+            return Err(Error::usage("word vectors have no quality report").field("quality"));
+        }
+        let read = Read { name: &words.name, format: WORDS, notes: &words.notes };
         let dtype = args.dtypes().of(Role::Embedding);
         return write(args, read, &mut |progress| {
             convert::convert_words(&words, &args.output, dtype, args.force, progress)
@@ -98,17 +104,33 @@ fn run(args: &Args) -> Result<()> {
     }
     let source = Checkpoint::open(&args.input, &args.open_options()).map_err(|e| e.in_file(input))?;
     let read = Read { name: &source.name, format: source.format.name(), notes: &source.notes };
-    // A checkpoint without a tokenizer reads no text, unless one is named: then that is an error.
-    let text = args.calibration()?.filter(|_| args.calibrate.is_some() || source.vocabulary.is_some());
+    let own = args.own_text()?;
+    let texts = match &source.vocabulary {
+        Some(_) => args.texts(own.as_deref()),
+        None => without_tokenizer(args, own.as_deref())?,
+    };
     let note = |note: &str| {
         if !args.quiet {
             tell(format_args!("note: {note}"));
         }
     };
-    let calibration = text.as_deref().map(|text| Calibration { text, pairs: args.effort == Effort::Best, tell: &note });
+    let texts = Texts { pairs: (args.effort == Effort::Best).then_some(&note), ..texts };
     write(args, read, &mut |progress| {
-        convert::convert(&source, &args.output, &args.dtypes(), calibration.as_ref(), args.force, progress)
+        let (output, dtypes) = (&args.output, args.dtypes());
+        match args.budget() {
+            None => convert::convert(&source, output, &dtypes, texts, args.force, progress),
+            Some(budget) => convert::convert_within(&source, output, &dtypes, budget, texts, args.force, progress),
+        }
     })
+}
+
+/// What a checkpoint without a tokenizer reads: nothing, unless a text is named, or a report asked for, which is an error.
+fn without_tokenizer<'t>(args: &Args, own: Option<&'t str>) -> Result<Texts<'t>> {
+    if args.quality || args.budget().is_some() {
+        let error = Error::data("the checkpoint has no tokenizer to read a held-out text with").field("quality");
+        return Err(error.in_file(args.input.display().to_string()));
+    }
+    Ok(Texts { calibration: own, ..Texts::default() })
 }
 
 /// Has `convert` write the file, with a bar, and reports what was written.
@@ -138,10 +160,13 @@ fn write(args: &Args, read: Read<'_>, convert: &mut dyn FnMut(&mut Progress<'_>)
         tell(format_args!("note: {} {state}", printable(&leftover.path.display().to_string())));
     }
     let file_bytes = verify(args)?;
-    if !args.quiet {
-        print(args, read, &conversion.tensors, file_bytes)?;
+    if args.quiet {
+        return Ok(());
     }
-    Ok(())
+    if args.reports() && conversion.quality.is_none() && read.format != WORDS {
+        tell(format_args!("note: no quality report: no tokenizer, or fewer than 16 tokens of a held-out text"));
+    }
+    print(args, read, &conversion, file_bytes)
 }
 
 /// A bar with size and time left on a terminal; nothing elsewhere or when asked to be quiet.
@@ -169,14 +194,17 @@ fn verify(args: &Args) -> Result<u64> {
     check().map_err(|e: Error| e.in_file(name))
 }
 
-fn print(args: &Args, read: Read<'_>, written: &[Written], file_bytes: u64) -> Result<()> {
+fn print(args: &Args, read: Read<'_>, conversion: &Conversion, file_bytes: u64) -> Result<()> {
+    let Conversion { tensors: written, quality, chosen, .. } = conversion;
     let text = if args.json {
-        report::json(read, written, file_bytes) + "\n"
+        report::json(read, conversion, file_bytes) + "\n"
     } else if args.verbose {
-        report::table(read, written, file_bytes)
+        report::table(read, written, file_bytes) + &report::chosen(chosen, true) + &report::quality(quality.as_ref())
     } else {
         let columns = Term::stdout().size_checked().map_or(80, |(_, columns)| columns.into());
         report::summary(read, written, file_bytes, columns)
+            + &report::chosen(chosen, false)
+            + &report::quality(quality.as_ref())
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

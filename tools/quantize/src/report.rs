@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use serde_json::json;
 use whit::error::printable;
+use whit::format::Quality;
 
-use crate::convert::Written;
+use crate::convert::{Chosen, Conversion, Written};
 
 /// Tensors that are named as the worst.
 const WORST: usize = 5;
@@ -119,12 +120,56 @@ fn sum(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
     format!("{name}: {n} tensors, {weights} weights, {bits:.2} bits per weight, {file_bytes} bytes\n")
 }
 
+/// The formats that were chosen to keep to a budget, and why: what the matrices add to the divergence as q4, and as they are. A row a
+/// kind of matrices and format, or where `each` is set a row a matrix; nothing where nothing was chosen.
+pub fn chosen(chosen: &[Chosen], each: bool) -> String {
+    let mut rows: Vec<(&str, Vec<&Chosen>)> = Vec::new();
+    for one in chosen {
+        let name = if each { &one.name } else { kind(&one.name) };
+        match rows.iter_mut().find(|(other, all)| *other == name && all[0].dtype == one.dtype) {
+            Some((_, all)) => all.push(one),
+            None => rows.push((name, vec![one])),
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    if !each {
+        rows.sort_by_key(|(name, all)| {
+            (chosen.iter().position(|one| kind(&one.name) == *name), all[0].dtype.format().bits)
+        });
+    }
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(6);
+    let mut out = format!("\n{:width$}  dtype  matrices      bytes  KL as q4  KL as it is\n", "chosen");
+    for (name, all) in rows {
+        let sum = |of: fn(&Chosen) -> f64| all.iter().map(|one| of(one)).sum::<f64>();
+        let bytes: u64 = all.iter().map(|one| one.bytes).sum();
+        let (dtype, n, as_q4, predicted) = (all[0].dtype.name(), all.len(), sum(|c| c.as_q4), sum(|c| c.predicted));
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{name:width$}  {dtype:5}  {n:>8}  {bytes:>9}  {as_q4:>8.5}  {predicted:>11.6}");
+    }
+    out
+}
+
+/// How near the file is to the checkpoint, in two lines; nothing where it has no report.
+pub fn quality(report: Option<&Quality>) -> String {
+    let Some(report) = report else { return String::new() };
+    let (figures, positions) = (report.figures, report.positions());
+    let same_top = 100.0 * f64::from(figures.same_top) / positions as f64;
+    format!(
+        "mean KL {:.6}, 99 % {:.5}, same top-1 {same_top:.2} % at {positions} held-out positions\n\
+         perplexity {:.4}, of the checkpoint {:.4} (whit verify --quality)\n",
+        figures.mean_kl, figures.p99_kl, figures.perplexity, figures.reference_perplexity,
+    )
+}
+
 fn elements(tensor: &Written) -> u64 {
     tensor.dims.iter().product()
 }
 
 /// The same as one JSON document.
-pub fn json(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
+pub fn json(read: Read<'_>, conversion: &Conversion, file_bytes: u64) -> String {
+    let Conversion { tensors, quality, chosen, .. } = conversion;
     let rows: Vec<_> = tensors
         .iter()
         .map(|t| {
@@ -134,9 +179,21 @@ pub fn json(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
             })
         })
         .collect();
+    let quality = quality.as_ref().map(|report| {
+        let (figures, positions) = (report.figures, report.positions());
+        json!({
+            "positions": positions, "perplexity": figures.perplexity, "reference_perplexity": figures.reference_perplexity,
+            "kl_mean": figures.mean_kl, "kl_p99": figures.p99_kl,
+            "same_top": f64::from(figures.same_top) / positions as f64,
+        })
+    });
+    let chosen: Vec<_> = chosen
+        .iter()
+        .map(|c| json!({ "name": c.name, "dtype": c.dtype.name(), "kl_as_q4": c.as_q4, "kl_predicted": c.predicted }))
+        .collect();
     json!({
         "model": read.name, "format": read.format, "file_bytes": file_bytes,
-        "weights": tensors.iter().map(elements).sum::<u64>(), "notes": read.notes, "tensors": rows,
+        "weights": tensors.iter().map(elements).sum::<u64>(), "notes": read.notes, "tensors": rows, "quality": quality, "chosen": chosen,
     })
     .to_string()
 }

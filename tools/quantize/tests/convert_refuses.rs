@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use quantize::convert::{self, Conversion, Dtypes};
+use quantize::convert::{self, Conversion, Dtypes, Texts};
 use quantize::source::{Checkpoint, OpenOptions, WordVectors};
 use support::root;
 use whit::error::{Kind, Result};
@@ -21,7 +21,7 @@ fn converted(folder: &Path, weights: Dtype, change: impl Fn(&mut Vec<u8>)) -> Re
     std::fs::write(folder.join("model.safetensors"), bytes).expect("written");
     let source = Checkpoint::open(folder, &OpenOptions::default()).expect("a readable checkpoint");
     let dtypes = Dtypes { weights, keep: BTreeMap::new() };
-    convert::convert(&source, &folder.join("out.whit"), &dtypes, None, false, &mut |_, _| Ok(()))
+    convert::convert(&source, &folder.join("out.whit"), &dtypes, Texts::default(), false, &mut |_, _| Ok(()))
 }
 
 /// The text of the error after `change`; no file is left.
@@ -141,7 +141,8 @@ fn a_thousand_missing_layers_do_not_fill_the_screen() {
     let source = Checkpoint::open(folder.path(), &OpenOptions::default()).expect("a readable checkpoint");
     let dtypes = Dtypes { weights: Dtype::Int8, keep: BTreeMap::new() };
     let output = folder.path().join("out.whit");
-    let error = convert::convert(&source, &output, &dtypes, None, false, &mut |_, _| Ok(())).expect_err("refused");
+    let error =
+        convert::convert(&source, &output, &dtypes, Texts::default(), false, &mut |_, _| Ok(())).expect_err("refused");
     let told = error.to_string();
     assert!(told.len() < 1500 && told.contains(" more (the checkpoint does not fit"), "{} bytes: {told}", told.len());
 }

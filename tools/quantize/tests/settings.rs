@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use quantize::convert::{self, Dtypes};
+use quantize::convert::{self, Dtypes, Texts};
 use quantize::source::{Checkpoint, OpenOptions};
 use serde_json::Value;
 use support::{Run, floats, json, renamed, root};
@@ -87,7 +87,7 @@ fn convert(folder: &Path) -> Result<Arc<Model>> {
     let source = Checkpoint::open(folder, &OpenOptions::default())?;
     let dtypes = Dtypes { weights: Dtype::F32, keep: BTreeMap::new() };
     let output = folder.join("model.whit");
-    convert::convert(&source, &output, &dtypes, None, false, &mut |_, _| Ok(()))?;
+    convert::convert(&source, &output, &dtypes, Texts::default(), false, &mut |_, _| Ok(()))?;
     Ok(Arc::new(Model::open(Bytes::new(Mapping::open(&output)?))?))
 }
 

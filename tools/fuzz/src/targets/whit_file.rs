@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use whit::format::writer::{TensorPlan, Writer};
-use whit::format::{FileKind, Provenance, SectionId, SourceRecord, TensorErrors};
+use whit::format::{Figures, FileKind, Provenance, Quality, SectionId, SourceRecord, TensorErrors};
 use whit::model::spec::{self, Shape};
 use whit::model::{GenerationDefaults, tensors};
 use whit::quant::{Dtype, PANEL_ROWS, encode_panel, panel_bytes};
@@ -22,6 +22,7 @@ pub(super) struct WhitFile;
 const SEEDS: u64 = 40;
 const CONF_WORDS: usize = 14;
 const TOKN_WORDS: usize = 12;
+const QUAL_WORDS: usize = 40;
 
 impl Target for WhitFile {
     fn name(&self) -> &'static str {
@@ -96,6 +97,7 @@ fn seed_file(seed: u64) -> whit::Result<Parts> {
     sections.push((SectionId::GENR, generation.encode()));
     sections.push((SectionId::TMPL, b"{{ messages }}".to_vec()));
     sections.push((SectionId::PROV, provenance.encode()?));
+    sections.push((SectionId::QUAL, report(vocab_size, &mut random).encode()));
     sections.push((SectionId::LICE, "as you like \u{a9}".as_bytes().to_vec()));
     let table = tensors(&config);
     let of = |role: spec::Role| if role.allows(dtype) { dtype } else { role.min_dtype() };
@@ -126,13 +128,33 @@ fn seed_file(seed: u64) -> whit::Result<Parts> {
     parts.unwrap_or_else(|| Err(whit::Error::data("a seed that is gone")))
 }
 
+/// A valid report: two short windows, three outcomes at a position or as many as there are tokens.
+fn report(vocab_size: usize, random: &mut Random) -> Quality {
+    let (window, outcomes) = (random.within(3, 9), vocab_size.min(3));
+    let positions = 2 * Quality::scored(window).len();
+    let mut log = || -0.01 - random.unit().abs();
+    let logs = (0..positions).flat_map(|_| (0..outcomes).map(|i| -(i as f32) - 0.5));
+    Quality {
+        numerics: whit::ops::NUMERICS_VERSION,
+        window,
+        outcomes,
+        next: (0..positions).map(|_| log()).collect(),
+        rest: vec![-2.0; positions],
+        ids: (0..outcomes as u32).collect::<Vec<_>>().repeat(positions),
+        logs: logs.collect(),
+        figures: Figures { perplexity: 3.0, reference_perplexity: 2.0, mean_kl: 0.1, p99_kl: 0.5, same_top: 1 },
+        tokens: (0..2 * window).map(|i| (i % vocab_size) as u32).collect(),
+    }
+}
+
 fn change(parts: &mut Parts, random: &mut Random) {
-    match random.below(16) {
+    match random.below(17) {
         0..=2 => change_content(parts, b"CONF", CONF_WORDS, random),
         3..=5 => change_content(parts, b"TOKN", TOKN_WORDS, random),
         6 => change_content(parts, b"GENR", 6, random),
         7 => change_content(parts, b"PROV", 2, random),
         8 => change_content(parts, random.pick(&[b"TMPL", b"LICE"]), 1, random),
+        16 => change_content(parts, b"QUAL", QUAL_WORDS, random),
         9 => change_weights(parts, random),
         10 | 11 => change_table(&mut parts.sections, random),
         12 => match random.below(4) {

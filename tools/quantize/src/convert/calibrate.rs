@@ -13,7 +13,7 @@ use whit::model::{Config, Model, Observer, Op, Point, Session, SessionOptions, t
 use whit::tokenizer::Specials;
 
 /// The text of a calibration that nobody chose: letters, questions, a story, other languages, technical prose, code.
-pub const TEXT: &str = include_str!("calibration.txt");
+pub(super) const TEXT: &str = include_str!("calibration.txt");
 /// Tokens of a window, each of which is read by itself.
 const WINDOW: usize = 512;
 /// Windows, at most: the text after them is not read.

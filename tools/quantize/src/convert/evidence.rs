@@ -19,13 +19,10 @@ use super::planned::Planned;
 
 /// A text for the model to read, and what for.
 #[derive(Clone, Copy)]
-pub struct Calibration<'c> {
-    /// The text.
-    pub text: &'c str,
-    /// Weights are to make up for each other, by the sums of all pairs of inputs and not of their squares alone.
-    pub pairs: bool,
-    /// Is told what the user should know beforehand, a sentence at a time.
-    pub tell: &'c dyn Fn(&str),
+pub(super) struct Calibration<'c> {
+    pub(super) text: &'c str,
+    /// Where weights are to make up for each other: see [`Texts::pairs`](super::Texts::pairs).
+    pub(super) pairs: Option<&'c dyn Fn(&str)>,
 }
 
 /// What a text shows of the inputs of matrices.
@@ -75,13 +72,13 @@ impl Evidence {
         let model = Model::open(Bytes::new(Mapping::open(draft.path())?))?;
         let mut reader = Reader::new(model, calibration.text)?;
         let mut moments = Moments::new(reader.config());
-        if !calibration.pairs {
+        let Some(tell) = calibration.pairs else {
             reader.read(&mut moments, |_, _| (), progress)?;
             return Ok(Evidence { moments, pairs: None, draft, bytes });
-        }
+        };
         let mut attended = Attended::new(reader.config());
         let readings = readings(calibration, planned);
-        beforehand(&reader, planned, &readings, calibration.tell);
+        beforehand(&reader, planned, &readings, tell);
         let mut first = First { moments: &mut moments, attended: &mut attended };
         reader.read(&mut first, |first, _| first.attended.begin(), progress)?;
         let pairs = PairsOfInputs { reader, attended, readings, sums: BTreeMap::new(), factors: None };
@@ -138,7 +135,7 @@ fn in_groups(dtype: Dtype) -> bool {
 
 /// The readings that the sums for `planned` need: which sites are summed in each.
 pub(super) fn readings(calibration: &Calibration<'_>, planned: &[Planned]) -> Vec<Vec<(Site, usize)>> {
-    if !calibration.pairs {
+    if calibration.pairs.is_none() {
         return Vec::new();
     }
     let sites = planned.iter().filter(|p| in_groups(p.dtype)).filter_map(|p| site(&p.spec));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quantize::convert::{self, Dtypes};
+use quantize::convert::{self, Dtypes, Texts};
 use quantize::families::{Family, Layout, Naming};
 use quantize::source::{Checkpoint, OpenOptions};
 use serde_json::Value;
@@ -65,7 +65,7 @@ impl Converted {
         let source =
             Checkpoint::open(input, &OpenOptions::default()).unwrap_or_else(|e| panic!("{}: {e}", input.display()));
         let dtypes = Dtypes { weights: dtype, keep: BTreeMap::new() };
-        convert::convert(&source, &output, &dtypes, None, false, &mut |_, _| Ok(()))
+        convert::convert(&source, &output, &dtypes, Texts::default(), false, &mut |_, _| Ok(()))
             .unwrap_or_else(|e| panic!("{}: {e}", input.display()));
         let mapping = Mapping::open(&output).expect("the file just written");
         Converted { bytes: Bytes::new(mapping), _folder: folder }
