@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, ValueEnum};
 use whit::error::{Error, Result};
 use whit::model::spec::Role;
-use whit::quant::Dtype;
+use whit::quant::{Dtype, Inputs};
 
 use crate::convert::{Dtypes, TEXT};
 use crate::source::{OpenOptions, SourceFile};
@@ -41,9 +41,9 @@ pub struct Args {
     #[arg(long, value_name = "ROLE=DTYPE", value_parser = keep)]
     pub keep: Vec<(&'static str, Dtype)>,
 
-    /// How weights of less than 8 bits are chosen.
-    #[arg(long, default_value = "good")]
-    pub effort: Effort,
+    /// How weights of 8 bits and less are chosen: good where some have less than 8 bits or a text is named, else fast.
+    #[arg(long)]
+    pub effort: Option<Effort>,
 
     /// The text that the model reads to find out which inputs matter; without it a text of 16 kB, in several languages, with some code.
     ///
@@ -86,7 +86,8 @@ pub struct Args {
 pub enum Effort {
     /// By their own errors.
     Fast,
-    /// By errors that count as much as the inputs that a weight meets on a text.
+    /// By errors that count as much as the inputs that a weight meets on a text; and large inputs are made smaller, what they are
+    /// multiplied with larger, as far as the products gain by it.
     Good,
 }
 
@@ -96,18 +97,19 @@ impl Args {
         Dtypes { weights: self.weights, keep: self.keep.iter().copied().collect::<BTreeMap<_, _>>() }
     }
 
-    /// The text to calibrate with, if any is wanted: where weights have less than 8 bits.
+    /// The text to calibrate with, if any is wanted.
     pub fn calibration(&self) -> Result<Option<String>> {
-        let few_bits = |dtype: Dtype| dtype.format().bits < Dtype::Int8.format().bits;
-        if !few_bits(self.weights) && !self.keep.iter().any(|(_, dtype)| few_bits(*dtype)) {
-            return Ok(None);
-        }
-        match (self.effort, &self.calibrate) {
-            (Effort::Fast, None) => Ok(None),
+        let dtypes = || self.keep.iter().map(|(_, dtype)| *dtype).chain([self.weights]);
+        let few_bits = dtypes().any(|dtype| dtype.format().bits < Dtype::Int8.format().bits);
+        let usual = if few_bits || self.calibrate.is_some() { Effort::Good } else { Effort::Fast };
+        let integers = dtypes().any(|dtype| dtype.format().inputs == Inputs::Quantized);
+        match (self.effort.unwrap_or(usual), &self.calibrate) {
             (Effort::Fast, Some(_)) => {
                 let error = Error::usage("--effort fast reads no text").field("calibrate");
                 Err(error.hint("leave one of the two out"))
             }
+            (Effort::Fast, None) => Ok(None),
+            (Effort::Good, _) if !integers => Ok(None),
             (Effort::Good, None) => Ok(Some(TEXT.into())),
             (Effort::Good, Some(path)) => {
                 let file = SourceFile::open(path)?;

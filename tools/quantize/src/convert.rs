@@ -6,6 +6,8 @@ mod dtypes;
 mod errors;
 mod matrix;
 mod planned;
+mod scales;
+mod smooth;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,8 +16,8 @@ use rayon::prelude::*;
 use whit::error::Result;
 use whit::format::writer::{TensorPlan, Writer};
 use whit::format::{self, Bytes, FileKind, Provenance, SectionId, TensorErrors};
-use whit::model::Model;
 use whit::model::spec::Shape;
+use whit::model::{Model, Observer, Point};
 use whit::os::Mapping;
 use whit::os::atomic::Leftover;
 use whit::quant::{self, Dtype};
@@ -27,6 +29,11 @@ pub use dtypes::Dtypes;
 use errors::Errors;
 use matrix::{Rows, check_finite};
 use planned::{Planned, plan};
+use scales::Scales;
+use smooth::{Samples, smooth, wanted};
+
+/// Tokens of each window of a calibration text that are read where weights are int8.
+const SMOOTHING_TOKENS: usize = 128;
 
 /// A tensor as it was written.
 #[derive(Debug, Clone)]
@@ -56,8 +63,9 @@ pub struct Conversion {
 /// ends the conversion and leaves no file.
 pub type Progress<'p> = dyn FnMut(u64, u64) -> Result<()> + 'p;
 
-/// Converts `source` into `output`. With a text for `calibration` the model reads it first, as int8 from a file that is removed, and
-/// where there is a choice of scales the errors of a column count as much as its inputs are from zero.
+/// Converts `source` into `output`. With a text for `calibration` the model reads it first, as int8 from a file that is removed: the
+/// inputs of integer products are smoothed by what it shows of them, and where there is a choice of scales for weights the errors of a
+/// column count as much as its inputs are from zero.
 pub fn convert(
     source: &Checkpoint,
     output: &Path,
@@ -67,18 +75,22 @@ pub fn convert(
     progress: &mut Progress<'_>,
 ) -> Result<Conversion> {
     source.files.iter().try_for_each(|file| file.check_not(output))?;
-    let planned = plan(source, dtypes)?;
+    let mut planned = plan(source, dtypes)?;
     let total = bytes_of(&planned);
     let mut before = 0;
-    let moments = match calibration {
-        None => None,
-        Some(text) => {
-            let draft = plan(source, &Dtypes { weights: Dtype::Int8, keep: BTreeMap::new() })?;
-            before = 2 * bytes_of(&draft);
-            let moments = read(source, output, &draft, text, force, &mut |done| progress(done, before + total));
-            Some(moments?)
-        }
-    };
+    let mut moments = None;
+    if let Some(text) = calibration {
+        let draft = plan(source, &Dtypes { weights: Dtype::Int8, keep: BTreeMap::new() })?;
+        let bytes = bytes_of(&draft);
+        before = 3 * bytes;
+        let few_bits = planned.iter().any(|p| p.dtype.format().bits < Dtype::Int8.format().bits);
+        let length = if few_bits { usize::MAX } else { SMOOTHING_TOKENS };
+        let mut seen = Seen { moments: Moments::new(&source.config), samples: wanted(&source.config, &planned) };
+        let mut step = |done| progress(done, before + total);
+        read(source, output, &draft, (text, length), force, &mut seen, &mut step)?;
+        smooth(source, &mut planned, &seen.samples, &mut |share| step(2 * bytes + (share * bytes as f64) as u64))?;
+        moments = Some(seen.moments);
+    }
     progress(before, before + total)?;
     let mut writer = create(source, output, &planned, force)?;
     let tensors = write_tensors(source, &planned, moments.as_ref(), &mut writer, &mut |done| {
@@ -91,23 +103,37 @@ pub fn convert(
     Ok(Conversion { tensors, leftovers })
 }
 
-/// What the matrices of `source` meet where it reads `text`, as int8: for that it is written, as `draft` plans, into a file that is
-/// removed. Half of the progress is the writing, half the reading, in bytes of the file.
+/// What is kept of the inputs of matrices while a model reads a text.
+struct Seen {
+    moments: Moments,
+    samples: Samples,
+}
+
+impl Observer for Seen {
+    fn see(&mut self, layer: Option<usize>, point: Point, values: &[f32]) {
+        self.moments.see(layer, point, values);
+        self.samples.see(layer, point, values);
+    }
+}
+
+/// Has `seen` see what the matrices of `source` meet where it reads a text, of each window so many tokens, as int8: for that it is
+/// written, as `draft` plans, into a file that is removed. Half of the progress is the writing, half the reading, in bytes of the file.
 fn read(
     source: &Checkpoint,
     output: &Path,
     draft: &[Planned],
-    text: &str,
+    (text, length): (&str, usize),
     force: bool,
+    seen: &mut Seen,
     progress: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<Moments> {
+) -> Result<()> {
     let bytes = bytes_of(draft);
     progress(0)?;
     let mut writer = create(source, output, draft, force)?;
     write_tensors(source, draft, None, &mut writer, progress)?;
     let file = writer.draft()?;
     let model = Model::open(Bytes::new(Mapping::open(file.path())?))?;
-    Moments::of(model, text, &mut |share| progress(bytes + (share * bytes as f64) as u64))
+    calibrate::read(model, text, length, seen, &mut |share| progress(bytes + (share * bytes as f64) as u64))
 }
 
 /// Begins the file at `output`.
@@ -116,7 +142,7 @@ fn create(source: &Checkpoint, output: &Path, planned: &[Planned], force: bool) 
         .iter()
         .map(|p| TensorPlan { name: p.spec.name.clone(), dtype: p.dtype, dims: p.spec.shape.dims() })
         .collect();
-    Writer::create(output, FileKind::LanguageModel, sections(source)?, plans, force)
+    Writer::create(output, FileKind::LanguageModel, sections(source, planned)?, plans, force)
 }
 
 /// Writes all tensors; `progress` is told the bytes written so far.
@@ -131,7 +157,7 @@ fn write_tensors(
     let mut done = 0;
     for p in planned {
         let field = format!("tensor \"{}\"", p.spec.name);
-        let importance = moments.map(|moments| moments.importance(&p.spec)).unwrap_or_default();
+        let importance = moments.map(|moments| moments.importance(p)).unwrap_or_default();
         let errors = write_tensor(source, p, &importance, writer, &mut |bytes| {
             done += bytes;
             progress(done)
@@ -172,12 +198,13 @@ pub fn convert_words(
     let name = "embedding".to_string();
     let dims = vec![rows as u64, cols as u64];
     let total = stored_bytes(dtype, Shape::Matrix(rows, cols));
-    let provenance = provenance("word vectors", std::slice::from_ref(&words.file))?;
+    let provenance = provenance(CONVERTER, "word vectors", std::slice::from_ref(&words.file))?;
     let sections = vec![(SectionId::TOKN, words.vocabulary().build()?), (SectionId::PROV, provenance)];
     let plan = TensorPlan { name: name.clone(), dtype, dims: dims.clone() };
     progress(0, total)?;
     let mut writer = Writer::create(output, FileKind::WordVectors, sections, vec![plan], force)?;
-    let matrix = Rows { rows, cols, dtype, importance: &[], read: &|row, out| words.read(row, out) };
+    let matrix =
+        Rows { rows, cols, dtype, importance: &[], scales: &Scales::default(), read: &|row, out| words.read(row, out) };
     let mut done = 0;
     let errors = matrix.write(&mut writer, &mut |bytes| {
         done += bytes;
@@ -194,7 +221,9 @@ pub fn convert_words(
 }
 
 /// All sections but the directory and the weights.
-fn sections(source: &Checkpoint) -> Result<Vec<(SectionId, Vec<u8>)>> {
+fn sections(source: &Checkpoint, planned: &[Planned]) -> Result<Vec<(SectionId, Vec<u8>)>> {
+    let smoothed = planned.iter().any(|p| !p.scales.cols.is_empty());
+    let converter = if smoothed { SMOOTHING } else { CONVERTER };
     let mut sections = vec![(SectionId::CONF, source.config.encode())];
     if let Some(tokenizer) = source.tokenizer_section()? {
         sections.push((SectionId::TOKN, tokenizer));
@@ -203,19 +232,24 @@ fn sections(source: &Checkpoint) -> Result<Vec<(SectionId, Vec<u8>)>> {
     if let Some(template) = &source.chat_template {
         sections.push((SectionId::TMPL, template.clone().into_bytes()));
     }
-    sections.push((SectionId::PROV, provenance(source.format.name(), &source.files)?));
+    sections.push((SectionId::PROV, provenance(converter, source.format.name(), &source.files)?));
     if let Some(licence) = &source.licence {
         sections.push((SectionId::LICE, licence.clone().into_bytes()));
     }
     Ok(sections)
 }
 
+/// What converts, as the file says it.
+const CONVERTER: &str = concat!("quantize ", env!("CARGO_PKG_VERSION"));
+/// The same where inputs are smoothed, so that norms and matrices are not the checkpoint's.
+const SMOOTHING: &str = concat!("quantize ", env!("CARGO_PKG_VERSION"), ", inputs smoothed");
+
 /// Where the weights come from, as a section.
-fn provenance(source_format: &str, files: &[SourceFile]) -> Result<Vec<u8>> {
+fn provenance(converter: &str, source_format: &str, files: &[SourceFile]) -> Result<Vec<u8>> {
     let record =
         |file: &SourceFile| format::SourceRecord { name: file.name.clone(), bytes: file.bytes, hash: file.hash() };
     let provenance = Provenance {
-        converter: concat!("quantize ", env!("CARGO_PKG_VERSION")).into(),
+        converter: converter.into(),
         source_format: source_format.into(),
         sources: files.par_iter().map(record).collect(),
     };
@@ -238,13 +272,15 @@ fn write_tensor(
             p.transform.read_vector(&mut values, &read)?;
             check_finite(&values, 0, n)?;
             total.add(&values, &values);
+            p.scales.scale_vector(&mut values);
             let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             writer.write(&bytes)?;
             progress(bytes.len() as u64)?;
         }
         Shape::Matrix(rows, cols) => {
             let read = |row: usize, out: &mut [f32]| p.transform.read_rows((rows, cols), row, out, &read);
-            total = Rows { rows, cols, dtype: p.dtype, importance, read: &read }.write(writer, progress)?;
+            total = Rows { rows, cols, dtype: p.dtype, importance, scales: &p.scales, read: &read }
+                .write(writer, progress)?;
         }
     }
     let errors = total.finish();

@@ -45,7 +45,7 @@ fn divergence(model: &Arc<Model>, reference: &Arc<Model>) -> f64 {
 fn more_effort_stays_nearer_to_the_checkpoint() {
     let reference = Converted::new(&root().join("models/stories"), Dtype::F32).model();
     let folder = tempfile::tempdir().expect("a folder");
-    for weights in ["q4", "q5"] {
+    for weights in ["q4", "q5", "int8"] {
         let found = ["fast", "good"].map(|effort| {
             let output = folder.path().join(format!("{weights}-{effort}.whit"));
             let done = stories(&output, &["--weights", weights, "--effort", effort]);
@@ -59,16 +59,37 @@ fn more_effort_stays_nearer_to_the_checkpoint() {
 #[test]
 fn the_bytes_do_not_depend_on_the_threads_and_nothing_is_left() {
     let folder = tempfile::tempdir().expect("a folder");
-    let outputs = ["1", "3"].map(|threads| {
-        let output = folder.path().join(format!("{threads}.whit"));
-        let mut command = quantize(&root().join("models/stories"), &output);
-        let done =
-            command.args(["--weights", "q4"]).env("RAYON_NUM_THREADS", threads).output().expect("quantize starts");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        std::fs::read(output).expect("the output")
-    });
-    assert!(outputs[0] == outputs[1]);
+    for weights in ["q4", "int8"] {
+        let outputs = ["1", "3"].map(|threads| {
+            let output = folder.path().join(format!("{threads}.whit"));
+            let mut command = quantize(&root().join("models/stories"), &output);
+            let command = command.args(["--weights", weights, "--effort", "good"]);
+            let done = command.env("RAYON_NUM_THREADS", threads).output().expect("quantize starts");
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            std::fs::read(output).expect("the output")
+        });
+        assert!(outputs[0] == outputs[1], "{weights}");
+    }
     assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 2);
+}
+
+#[test]
+fn a_file_says_that_its_inputs_were_smoothed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("out.whit");
+    for (weights, effort, smoothed) in [
+        ("int8", Some("good"), true),
+        ("int8", Some("fast"), false),
+        ("int8", None, false),
+        ("q6", None, true),
+        ("fp16", Some("good"), false),
+    ] {
+        let arguments: Vec<&str> =
+            ["--weights", weights].into_iter().chain(effort.into_iter().flat_map(|e| ["--effort", e])).collect();
+        assert!(stories(&output, &arguments).status.success());
+        let converter = open(&output).file().provenance().expect("a provenance").converter.clone();
+        assert_eq!(converter.ends_with(", inputs smoothed"), smoothed, "{weights} {effort:?}: {converter}");
+    }
 }
 
 #[test]

@@ -2,14 +2,17 @@
 //! output as often and as far as its input is from zero, so a scale is chosen by squared errors weighted like that.
 
 use std::collections::BTreeMap;
+use std::iter::repeat;
 use std::sync::Arc;
 
 use whit::compute::Compute;
 use whit::error::{Error, Result};
 use whit::kernels;
 use whit::model::spec::{Reading, Shape, TensorSpec};
-use whit::model::{Model, Observer, Op, Point, Session, SessionOptions, tensors};
+use whit::model::{Config, Model, Observer, Op, Point, Session, SessionOptions, tensors};
 use whit::tokenizer::Specials;
+
+use super::planned::Planned;
 
 /// The text of a calibration that nobody chose: letters, questions, a story, other languages, technical prose, code.
 pub const TEXT: &str = include_str!("calibration.txt");
@@ -25,47 +28,59 @@ const FLOOR: f64 = 0.01;
 /// Where a matrix is multiplied: the block and the op.
 type Place = (Option<usize>, Op);
 
+/// Has the model read `text`, of each window of it at most `length` tokens; `progress` is told the part that is done, from 0 to 1.
+pub(super) fn read(
+    model: Model,
+    text: &str,
+    length: usize,
+    observer: &mut dyn Observer,
+    progress: &mut dyn FnMut(f64) -> Result<()>,
+) -> Result<()> {
+    let Some(tokenizer) = model.tokenizer() else {
+        let error = Error::data("the checkpoint has no tokenizer to read a calibration text with").field("calibrate");
+        return Err(error.hint("--effort fast chooses by the weights alone"));
+    };
+    let mut tokens = Vec::new();
+    tokenizer.encode(text, Specials::AsText, &mut tokens);
+    let window = WINDOW.min(model.config().context_length);
+    // What a text begins with stands before each window in the place of its first token.
+    let first = tokenizer.bos().filter(|_| tokenizer.adds_bos());
+    if tokens.is_empty() {
+        return Err(Error::data("the calibration text is empty").field("calibrate"));
+    }
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let compute = Arc::new(Compute::new(kernels::detect(), threads)?);
+    let options = SessionOptions { context_length: window, batch: BATCH, logit_rows: BATCH, ..Default::default() };
+    let mut session = Session::new(&Arc::new(model), &compute, options)?;
+    let windows: Vec<_> = tokens.chunks_mut(window).take(WINDOWS).collect();
+    let n = windows.len() as f64;
+    for (i, window) in windows.into_iter().enumerate() {
+        progress(i as f64 / n)?;
+        if let Some(first) = first {
+            window[0] = first;
+        }
+        session.rewind(0);
+        session.observe(&window[..length.min(window.len())], observer)?;
+    }
+    Ok(())
+}
+
 /// Sums of the squares of all inputs of matrices.
 pub(super) struct Moments(BTreeMap<Place, Vec<f64>>);
 
 impl Moments {
-    /// Has the model read `text`; `progress` is told the part that is done, from 0 to 1.
-    pub(super) fn of(model: Model, text: &str, progress: &mut dyn FnMut(f64) -> Result<()>) -> Result<Self> {
-        let Some(tokenizer) = model.tokenizer() else {
-            let error =
-                Error::data("the checkpoint has no tokenizer to read a calibration text with").field("calibrate");
-            return Err(error.hint("--effort fast chooses by the weights alone"));
-        };
-        let mut tokens = Vec::new();
-        tokenizer.encode(text, Specials::AsText, &mut tokens);
-        let window = WINDOW.min(model.config().context_length);
-        // What a text begins with stands before each window in the place of its first token.
-        let first = tokenizer.bos().filter(|_| tokenizer.adds_bos());
-        if tokens.is_empty() {
-            return Err(Error::data("the calibration text is empty").field("calibrate"));
-        }
-        let places = tensors(model.config()).into_iter().filter_map(|spec| Some((place(&spec)?, columns(&spec)?)));
-        let mut moments = Moments(places.map(|(place, cols)| (place, vec![0.0; cols])).collect());
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let compute = Arc::new(Compute::new(kernels::detect(), threads)?);
-        let options = SessionOptions { context_length: window, batch: BATCH, logit_rows: BATCH, ..Default::default() };
-        let mut session = Session::new(&Arc::new(model), &compute, options)?;
-        let windows: Vec<_> = tokens.chunks_mut(window).take(WINDOWS).collect();
-        let n = windows.len() as f64;
-        for (i, window) in windows.into_iter().enumerate() {
-            progress(i as f64 / n)?;
-            if let Some(first) = first {
-                window[0] = first;
-            }
-            session.rewind(0);
-            session.observe(window, &mut moments)?;
-        }
-        Ok(moments)
+    /// Of nothing yet.
+    pub(super) fn new(config: &Config) -> Self {
+        let places = tensors(config).into_iter().filter_map(|spec| Some((place(&spec)?, columns(&spec)?)));
+        Moments(places.map(|(place, cols)| (place, vec![0.0; cols])).collect())
     }
 
-    /// How much each column of a matrix matters, (cols), 1 on average; empty where that is not known.
-    pub(super) fn importance(&self, spec: &TensorSpec) -> Vec<f32> {
-        let Some(sums) = place(spec).and_then(|place| self.0.get(&place)) else { return Vec::new() };
+    /// How much each column of a matrix matters as it is stored, (cols), 1 on average; empty where that is not known.
+    pub(super) fn importance(&self, p: &Planned) -> Vec<f32> {
+        let Some(sums) = place(&p.spec).and_then(|place| self.0.get(&place)) else { return Vec::new() };
+        // Columns that are multiplied meet inputs that are divided.
+        let scales = p.scales.cols.iter().map(|scale| f64::from(*scale)).chain(repeat(1.0));
+        let sums: Vec<f64> = sums.iter().zip(scales).map(|(sum, scale)| sum / (scale * scale)).collect();
         let mean = sums.iter().sum::<f64>() / sums.len() as f64;
         if !mean.is_normal() {
             return Vec::new();

@@ -6,6 +6,7 @@ use whit::format::writer::Writer;
 use whit::quant::{self, ALIGNMENT, Dtype, Matrix, PANEL_ROWS};
 
 use super::errors::Errors;
+use super::scales::Scales;
 
 /// Output bytes encoded before they are written: bounds the private memory.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -17,6 +18,8 @@ pub(super) struct Rows<'r> {
     pub(super) dtype: Dtype,
     /// How much the columns matter, (cols); empty: all alike.
     pub(super) importance: &'r [f32],
+    /// What its rows and columns are multiplied by before they are encoded.
+    pub(super) scales: &'r Scales,
     /// Reads rows from the one given on, as many as the buffer holds.
     pub(super) read: &'r (dyn Fn(usize, &mut [f32]) -> Result<()> + Sync),
 }
@@ -47,18 +50,21 @@ impl Rows<'_> {
 
     /// Reads, checks and encodes the panel whose first row is `row`.
     fn encode_panel(&self, row: usize, values: &mut Vec<f32>, out: &mut [u8]) -> Result<Errors> {
-        let Rows { rows, cols, dtype, importance, .. } = *self;
+        let Rows { rows, cols, dtype, importance, scales, .. } = *self;
         let n = PANEL_ROWS.min(rows - row);
         values.resize((n + 1) * cols, 0.0);
         let (values, decoded) = values.split_at_mut(n * cols);
         (self.read)(row, values)?;
         check_finite(values, row, cols)?;
+        scales.scale_rows(row, cols, values);
         check_range(values, dtype, row, cols)?;
         quant::encode_panel_for(dtype, values, cols, importance, out);
+        scales.unscale_rows(row, cols, values);
         let mut errors = Errors::default();
         if let Some(matrix) = Matrix::new(dtype, n, cols, out) {
             for (r, want) in values.chunks_exact(cols).enumerate() {
                 matrix.read_row(r, decoded);
+                scales.unscale_rows(row + r, cols, decoded);
                 errors.add(want, decoded);
             }
         }
