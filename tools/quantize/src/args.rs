@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, ValueEnum};
 use whit::error::{Error, Result};
 use whit::model::spec::Role;
-use whit::quant::Dtype;
+use whit::quant::{Dtype, Inputs};
 
 use crate::convert::{Budget, Dtypes, Texts};
 use crate::source::{OpenOptions, SourceFile};
@@ -62,9 +62,10 @@ pub struct Args {
     #[arg(long, value_name = "ROLE=DTYPE", value_parser = keep)]
     pub keep: Vec<(&'static str, Dtype)>,
 
-    /// How weights of 8 bits and less are chosen: fast, in seconds; good; best, in minutes.
-    #[arg(long, default_value = "good")]
-    pub effort: Effort,
+    /// How weights of 8 bits and less are chosen: fast, in seconds; good, the default where some have less than 8 bits or a text is named;
+    /// best, in minutes.
+    #[arg(long)]
+    pub effort: Option<Effort>,
 
     /// The text that the model reads to find out which inputs matter; without it a text of 16 kB, in several languages, with some code.
     ///
@@ -119,9 +120,10 @@ pub struct Args {
 pub enum Effort {
     /// By their own errors.
     Fast,
-    /// By errors that count as much as the inputs that a weight meets on a text.
+    /// By errors that count as much as the inputs that a weight meets on a text; and large inputs are made smaller, what they are
+    /// multiplied with larger, as far as the products gain by it.
     Good,
-    /// By the errors of outputs on a text, int8 too: weights make up for each other.
+    /// By the errors of outputs on a text: weights make up for each other.
     Best,
 }
 
@@ -131,12 +133,21 @@ impl Args {
         Dtypes { weights: self.weights, keep: self.keep.iter().copied().collect::<BTreeMap<_, _>>() }
     }
 
-    /// Whether the model reads a text before it is written: where weights have less than 8 bits, or 8 and most effort.
+    /// How much is done, where that was not said too.
+    pub fn effort(&self) -> Effort {
+        let few_bits = self.any_weights(|dtype| dtype.format().bits < Dtype::Int8.format().bits);
+        let reads = few_bits || self.calibrate.is_some() || self.budget().is_some();
+        self.effort.unwrap_or(if reads { Effort::Good } else { Effort::Fast })
+    }
+
+    /// Whether the model reads a text before it is written: where products are of integers.
     fn calibrates(&self) -> bool {
-        let most = Dtype::Int8.format().bits - u32::from(self.effort != Effort::Best);
-        let few_bits = |dtype: Dtype| dtype.format().bits <= most;
-        let any = few_bits(self.weights) || self.keep.iter().any(|(_, dtype)| few_bits(*dtype));
-        (any || self.budget().is_some()) && self.effort != Effort::Fast
+        let integers = self.any_weights(|dtype| dtype.format().inputs == Inputs::Quantized);
+        (integers || self.budget().is_some()) && self.effort() != Effort::Fast
+    }
+
+    fn any_weights(&self, of: impl Fn(Dtype) -> bool) -> bool {
+        self.keep.iter().map(|(_, dtype)| *dtype).chain([self.weights]).any(of)
     }
 
     /// What the file is to keep to.
@@ -153,12 +164,12 @@ impl Args {
 
     /// The text of the user's own, if one is named and is to be read.
     pub fn own_text(&self) -> Result<Option<String>> {
-        if self.budget().is_some() && self.effort == Effort::Fast {
+        if self.budget().is_some() && self.effort() == Effort::Fast {
             let error = Error::usage("--effort fast reads no text, and a budget is kept by measuring").field("effort");
             return Err(error.hint("leave one of the two out"));
         }
         let Some(path) = &self.calibrate else { return Ok(None) };
-        if self.effort == Effort::Fast && !self.quality {
+        if self.effort() == Effort::Fast && !self.quality {
             let error = Error::usage("--effort fast reads no text").field("calibrate");
             return Err(error.hint("leave one of the two out"));
         }

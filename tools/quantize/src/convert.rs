@@ -13,7 +13,9 @@ mod matrix;
 mod pairs;
 mod planned;
 mod quality;
+mod scales;
 mod sensitivity;
+mod smooth;
 mod within;
 mod written;
 
@@ -34,9 +36,14 @@ use evidence::{Calibration, Evidence};
 use matrix::{Choice, Rows};
 use planned::{Planned, plan};
 pub use quality::Texts;
+use scales::Scales;
+use smooth::smooth;
 pub use within::convert_within;
 pub use written::Written;
-use written::{bytes_of, create, provenance, stored_bytes, write_tensors};
+use written::{CONVERTER, bytes_of, create, provenance, stored_bytes, write_tensors};
+
+/// Tokens of each window of a calibration text that are read where no weights have less than 8 bits.
+const SMOOTHING_TOKENS: usize = 128;
 
 /// What a conversion did.
 #[derive(Debug)]
@@ -55,8 +62,9 @@ pub struct Conversion {
 /// ends the conversion and leaves no file.
 pub type Progress<'p> = dyn FnMut(u64, u64) -> Result<()> + 'p;
 
-/// Converts `source` into `output`. With a text for calibration the model reads it first, as int8 from a file that is removed, and
-/// where there is a choice of codes the errors of a column count as much as its inputs are from zero, or those of the outputs count.
+/// Converts `source` into `output`. With a text for calibration the model reads it first, as int8 from a file that is removed: the
+/// inputs of integer products are smoothed by what it shows of them, and where there is a choice of codes the errors of a column count as
+/// much as its inputs are from zero, or those of the outputs count.
 /// With a text that is held out the file gets a quality report: the model reads that as f32, likewise, and then as it was written.
 pub fn convert(
     source: &Checkpoint,
@@ -67,14 +75,16 @@ pub fn convert(
     progress: &mut Progress<'_>,
 ) -> Result<Conversion> {
     source.files.iter().try_for_each(|file| file.check_not(output))?;
-    let planned = plan(source, dtypes)?;
+    let mut planned = plan(source, dtypes)?;
     let bytes = bytes_of(&planned);
     let draft = |weights| plan(source, &Dtypes { weights, keep: BTreeMap::new() });
     let held_out = texts.held_out.map(|text| Ok((text, draft(Dtype::F32)?))).transpose()?;
-    let calibration = calibration(&texts).map(|calibration| Ok((calibration, draft(Dtype::Int8)?))).transpose()?;
+    let few_bits = planned.iter().any(|p| p.dtype.format().bits < Dtype::Int8.format().bits);
+    let calibration =
+        calibration(&texts, few_bits).map(|calibration| Ok((calibration, draft(Dtype::Int8)?))).transpose()?;
     // Drafts are written and read, and the file too where it gets a report; pairs of inputs are read for while it is written.
     let exact = held_out.as_ref().map_or(0, |(_, plan)| 2 * bytes_of(plan));
-    let int8 = calibration.as_ref().map_or(0, |(_, plan)| 2 * bytes_of(plan));
+    let int8 = calibration.as_ref().map_or(0, |(_, plan)| 3 * bytes_of(plan));
     let pairs = calibration.as_ref().map_or(0, |(text, plan)| reading_bytes(text, &planned, plan));
     let total = exact + int8 + pairs + bytes + if held_out.is_some() { bytes } else { 0 };
     progress(0, total)?;
@@ -85,7 +95,7 @@ pub fn convert(
     };
     let mut evidence = match &calibration {
         None => None,
-        Some((text, draft)) => Some(read(place, draft, text, &planned, &mut |done| progress(exact + done, total))?),
+        Some((text, draft)) => Some(read(place, draft, text, &mut planned, &mut |done| progress(exact + done, total))?),
     };
     let before = exact + int8;
     progress(before, total)?;
@@ -103,24 +113,29 @@ pub fn convert(
     Ok(Conversion { tensors, quality: report, chosen: Vec::new(), leftovers })
 }
 
-/// The calibration that `texts` ask for.
-fn calibration<'t>(texts: &Texts<'t>) -> Option<Calibration<'t>> {
-    texts.calibration.map(|text| Calibration { text, pairs: texts.pairs })
+/// The calibration that `texts` ask for; weights of `few_bits` want more of a text than inputs that are smoothed do.
+fn calibration<'t>(texts: &Texts<'t>, few_bits: bool) -> Option<Calibration<'t>> {
+    let length = if few_bits || texts.pairs.is_some() { usize::MAX } else { SMOOTHING_TOKENS };
+    texts.calibration.map(|text| Calibration { text, length, pairs: texts.pairs })
 }
 
 /// What the matrices of the checkpoint meet where it reads a text, as int8: for that it is written, as `draft` plans, into a file that
-/// is removed with what this returns. Half of the progress is the writing, half the reading, in bytes of the file.
+/// is removed with what this returns. The inputs are smoothed by that. A third of the progress is the writing, a third the reading, in
+/// bytes of the file.
 fn read(
     (source, output, force): (&Checkpoint, &Path, bool),
     draft: &[Planned],
     calibration: &Calibration<'_>,
-    planned: &[Planned],
+    planned: &mut [Planned],
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Evidence> {
     let bytes = bytes_of(draft);
     let mut writer = create(source, output, draft, None, force)?;
     write_tensors(source, draft, None, &mut writer, progress)?;
-    Evidence::of(writer.draft()?, bytes, calibration, planned, &mut |done| progress(bytes + done))
+    let (evidence, samples) =
+        Evidence::of(writer.draft()?, bytes, calibration, planned, &mut |done| progress(bytes + done))?;
+    smooth(source, planned, &samples, &mut |share| progress(2 * bytes + (share * bytes as f64) as u64))?;
+    Ok(evidence)
 }
 
 /// Bytes of the progress of the readings for pairs of inputs, each as many as the `draft` has that reads.
@@ -148,13 +163,14 @@ pub fn convert_words(
     let name = "embedding".to_string();
     let dims = vec![rows as u64, cols as u64];
     let total = stored_bytes(dtype, Shape::Matrix(rows, cols));
-    let provenance = provenance("word vectors", std::slice::from_ref(&words.file))?;
+    let provenance = provenance(CONVERTER, "word vectors", std::slice::from_ref(&words.file))?;
     let sections = vec![(SectionId::TOKN, words.vocabulary().build()?), (SectionId::PROV, provenance)];
     let plan = TensorPlan { name: name.clone(), dtype, dims: dims.clone() };
     progress(0, total)?;
     let mut writer = Writer::create(output, FileKind::WordVectors, sections, vec![plan], force)?;
     let choice = Choice::Weights(Vec::new());
-    let matrix = Rows { rows, cols, dtype, choice: &choice, read: &|row, out| words.read(row, out) };
+    let matrix =
+        Rows { rows, cols, dtype, choice: &choice, scales: &Scales::default(), read: &|row, out| words.read(row, out) };
     let mut done = 0;
     let errors = matrix.write(&mut writer, &mut |bytes| {
         done += bytes;

@@ -58,18 +58,38 @@ fn more_effort_stays_nearer_to_the_checkpoint() {
 
 #[test]
 fn the_bytes_do_not_depend_on_the_threads_and_nothing_is_left() {
-    for effort in ["good", "best"] {
+    for (weights, effort) in [("q4", "good"), ("int8", "good"), ("q4", "best")] {
         let folder = tempfile::tempdir().expect("a folder");
         let outputs = ["1", "2", "3"].map(|threads| {
             let output = folder.path().join(format!("{threads}.whit"));
             let mut command = quantize(&root().join("models/stories"), &output);
-            command.args(["--weights", "q4", "--effort", effort]).env("RAYON_NUM_THREADS", threads);
+            command.args(["--weights", weights, "--effort", effort]).env("RAYON_NUM_THREADS", threads);
             let done = command.output().expect("quantize starts");
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
             std::fs::read(output).expect("the output")
         });
-        assert!(outputs[0] == outputs[1] && outputs[0] == outputs[2], "{effort}");
+        assert!(outputs[0] == outputs[1] && outputs[0] == outputs[2], "{weights} {effort}");
         assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 3);
+    }
+}
+
+#[test]
+fn a_file_says_that_its_inputs_were_smoothed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("out.whit");
+    for (weights, effort, smoothed) in [
+        ("int8", Some("best"), true),
+        ("int8", Some("good"), true),
+        ("int8", Some("fast"), false),
+        ("int8", None, false),
+        ("q6", None, true),
+        ("fp16", Some("good"), false),
+    ] {
+        let arguments: Vec<&str> =
+            ["--weights", weights].into_iter().chain(effort.into_iter().flat_map(|e| ["--effort", e])).collect();
+        assert!(stories(&output, &arguments).status.success());
+        let converter = open(&output).file().provenance().expect("a provenance").converter.clone();
+        assert_eq!(converter.ends_with(", inputs smoothed"), smoothed, "{weights} {effort:?}: {converter}");
     }
 }
 

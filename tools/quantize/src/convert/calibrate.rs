@@ -2,6 +2,7 @@
 //! weight goes into the output as often and as far as its input is from zero, so a scale is chosen by squared errors weighted like that.
 
 use std::collections::BTreeMap;
+use std::iter::repeat;
 use std::sync::Arc;
 
 use whit::TokenId;
@@ -11,6 +12,8 @@ use whit::kernels;
 use whit::model::spec::{Reading, Shape, TensorSpec};
 use whit::model::{Config, Model, Observer, Op, Point, Session, SessionOptions, tensors};
 use whit::tokenizer::Specials;
+
+use super::planned::Planned;
 
 /// The text of a calibration that nobody chose: letters, questions, a story, other languages, technical prose, code.
 pub(super) const TEXT: &str = include_str!("calibration.txt");
@@ -33,7 +36,8 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(model: Model, text: &str) -> Result<Self> {
+    /// Of each window of `text` at most `length` tokens are read.
+    pub(super) fn new(model: Model, text: &str, length: usize) -> Result<Self> {
         let Some(tokenizer) = model.tokenizer() else {
             let error =
                 Error::data("the checkpoint has no tokenizer to read a calibration text with").field("calibrate");
@@ -50,6 +54,7 @@ impl Reader {
         if let Some(first) = tokenizer.bos().filter(|_| tokenizer.adds_bos()) {
             windows.iter_mut().for_each(|window| window[0] = first);
         }
+        windows.iter_mut().for_each(|window| window.truncate(length));
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         let compute = Arc::new(Compute::new(kernels::detect(), threads)?);
         // A window is one pass: whoever watches sees all of its tokens together.
@@ -105,9 +110,12 @@ impl Moments {
         Moments(places.map(|(place, cols)| (place, vec![0.0; cols])).collect())
     }
 
-    /// How much each column of a matrix matters, (cols), 1 on average; empty where that is not known.
-    pub(super) fn importance(&self, spec: &TensorSpec) -> Vec<f32> {
-        let Some(sums) = place(spec).and_then(|place| self.0.get(&place)) else { return Vec::new() };
+    /// How much each column of a matrix matters as it is stored, (cols), 1 on average; empty where that is not known.
+    pub(super) fn importance(&self, p: &Planned) -> Vec<f32> {
+        let Some(sums) = place(&p.spec).and_then(|place| self.0.get(&place)) else { return Vec::new() };
+        // Columns that are multiplied meet inputs that are divided.
+        let scales = p.scales.cols.iter().map(|scale| f64::from(*scale)).chain(repeat(1.0));
+        let sums: Vec<f64> = sums.iter().zip(scales).map(|(sum, scale)| sum / (scale * scale)).collect();
         let mean = sums.iter().sum::<f64>() / sums.len() as f64;
         if !mean.is_normal() {
             return Vec::new();

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use whit::error::Result;
 use whit::format::Bytes;
 use whit::format::writer::Draft;
-use whit::model::spec::TensorSpec;
 use whit::model::{Model, Observer, Point};
 use whit::os::Mapping;
 use whit::quant::{Dtype, Encoding};
@@ -16,11 +15,14 @@ use super::feedback::Factors;
 use super::matrix::Choice;
 use super::pairs::{self, Pairs, Site, site};
 use super::planned::Planned;
+use super::smooth::{Samples, wanted};
 
 /// A text for the model to read, and what for.
 #[derive(Clone, Copy)]
 pub(super) struct Calibration<'c> {
     pub(super) text: &'c str,
+    /// Tokens of each window of it that are read, at most.
+    pub(super) length: usize,
     /// Where weights are to make up for each other: see [`Texts::pairs`](super::Texts::pairs).
     pub(super) pairs: Option<&'c dyn Fn(&str)>,
 }
@@ -45,44 +47,48 @@ struct PairsOfInputs {
     factors: Option<(Site, Option<Factors>)>,
 }
 
-/// Looks at all that one reading shows to others.
-struct First<'f> {
-    moments: &'f mut Moments,
-    attended: &'f mut Attended,
+/// Looks at all that the first reading shows.
+struct First {
+    moments: Moments,
+    samples: Samples,
+    attended: Option<Attended>,
 }
 
-impl Observer for First<'_> {
+impl Observer for First {
     fn see(&mut self, layer: Option<usize>, point: Point, values: &[f32]) {
         self.moments.see(layer, point, values);
-        self.attended.see(layer, point, values);
+        self.samples.see(layer, point, values);
+        if let Some(attended) = &mut self.attended {
+            attended.see(layer, point, values);
+        }
     }
 }
 
 impl Evidence {
-    /// Has the model in `draft`, of `bytes` bytes, read the text of `calibration`, for the tensors `planned`; `progress` is told how
-    /// much of a reading is done, in these bytes.
+    /// Has the model in `draft`, of `bytes` bytes, read the text of `calibration`, for the tensors `planned`, which are not smoothed
+    /// yet: samples for that, too. `progress` is told how much of a reading is done, in these bytes.
     pub(super) fn of(
         draft: Draft,
         bytes: u64,
         calibration: &Calibration<'_>,
         planned: &[Planned],
         progress: &mut dyn FnMut(u64) -> Result<()>,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Samples)> {
         let progress = &mut |share| progress((share * bytes as f64) as u64);
         let model = Model::open(Bytes::new(Mapping::open(draft.path())?))?;
-        let mut reader = Reader::new(model, calibration.text)?;
-        let mut moments = Moments::new(reader.config());
-        let Some(tell) = calibration.pairs else {
-            reader.read(&mut moments, |_, _| (), progress)?;
-            return Ok(Evidence { moments, pairs: None, draft, bytes });
-        };
-        let mut attended = Attended::new(reader.config());
+        let mut reader = Reader::new(model, calibration.text, calibration.length)?;
+        let config = reader.config();
+        let attended = calibration.pairs.map(|_| Attended::new(config));
+        let mut first = First { moments: Moments::new(config), samples: wanted(config, planned), attended };
         let readings = readings(calibration, planned);
-        beforehand(&reader, planned, &readings, tell);
-        let mut first = First { moments: &mut moments, attended: &mut attended };
-        reader.read(&mut first, |first, _| first.attended.begin(), progress)?;
-        let pairs = PairsOfInputs { reader, attended, readings, sums: BTreeMap::new(), factors: None };
-        Ok(Evidence { moments, pairs: Some(pairs), draft, bytes })
+        if let Some(tell) = calibration.pairs {
+            beforehand(&reader, planned, &readings, tell);
+        }
+        reader.read(&mut first, |first, _| first.attended.iter_mut().for_each(Attended::begin), progress)?;
+        let First { moments, samples, attended } = first;
+        let (sums, factors) = (BTreeMap::new(), None);
+        let pairs = attended.map(|attended| PairsOfInputs { reader, attended, readings, sums, factors });
+        Ok((Evidence { moments, pairs, draft, bytes }, samples))
     }
 
     /// The file of the model that reads.
@@ -100,18 +106,18 @@ impl Evidence {
         };
         if let Some(pairs) = &mut self.pairs
             && in_groups(p.dtype)
-            && let Some(factors) = pairs.factors(&p.spec, progress)?
+            && let Some(factors) = pairs.factors(p, progress)?
         {
             return Ok(Choice::Outputs(factors));
         }
-        Ok(Choice::Weights(self.moments.importance(&p.spec)))
+        Ok(Choice::Weights(self.moments.importance(p)))
     }
 }
 
 impl PairsOfInputs {
     /// The factors of the inputs of a matrix; `None` where they have none.
-    fn factors(&mut self, spec: &TensorSpec, progress: &mut dyn FnMut(f64) -> Result<()>) -> Result<Option<&Factors>> {
-        let Some((site, cols)) = site(spec) else { return Ok(None) };
+    fn factors(&mut self, p: &Planned, progress: &mut dyn FnMut(f64) -> Result<()>) -> Result<Option<&Factors>> {
+        let Some((site, cols)) = site(&p.spec) else { return Ok(None) };
         if self.factors.as_ref().is_none_or(|(known, _)| *known != site) {
             self.factors = None;
             if !self.sums.contains_key(&site) {
@@ -122,7 +128,7 @@ impl PairsOfInputs {
                 self.reader.read(&mut pairs, |pairs, window| pairs.window = window, progress)?;
                 self.sums = pairs.sums;
             }
-            self.factors = self.sums.get(&site).map(|sums| (site, Factors::of(sums, cols)));
+            self.factors = self.sums.get(&site).map(|sums| (site, Factors::of(sums, cols, &p.scales.cols)));
         }
         Ok(self.factors.as_ref().and_then(|(_, factors)| factors.as_ref()))
     }

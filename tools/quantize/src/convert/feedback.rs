@@ -25,9 +25,15 @@ pub(super) struct Factors {
 }
 
 impl Factors {
-    /// Of sums of pairs (cols, cols), of which the upper triangle is read; `None` where they are all 0 or not finite.
-    pub(super) fn of(sums: &[f32], cols: usize) -> Option<Self> {
+    /// Of sums of pairs (cols, cols) of inputs that are divided by `scales`, (cols) or empty. The upper triangle is read; `None` where
+    /// they are all 0 or not finite.
+    pub(super) fn of(sums: &[f32], cols: usize, scales: &[f32]) -> Option<Self> {
         let mut h: Vec<f64> = sums.iter().map(|x| f64::from(*x)).collect();
+        if !scales.is_empty() {
+            for (row, by) in h.chunks_exact_mut(cols).zip(scales) {
+                row.iter_mut().zip(scales).for_each(|(x, scale)| *x /= f64::from(*by) * f64::from(*scale));
+            }
+        }
         let mut diagonal: Vec<f64> = (0..cols).map(|k| h[k * cols + k]).filter(|x| *x > 0.0).collect();
         diagonal.sort_by(f64::total_cmp);
         let median = *diagonal.get(diagonal.len() / 2)?;
@@ -198,7 +204,7 @@ mod tests {
             let Encoding::Groups(groups) = dtype.format().encoding else { panic!("{dtype:?} has groups") };
             for cols in [40, 96] {
                 let h = sums(cols);
-                let factors = Factors::of(&h, cols).expect("positive");
+                let factors = Factors::of(&h, cols, &[]).expect("positive");
                 let diagonal: Vec<f32> = (0..cols).map(|k| h[k * cols + k]).collect();
                 let mut costs = [0.0; 2];
                 for seed in 0..8 {
@@ -218,7 +224,7 @@ mod tests {
         let cols = 50;
         let mut h = vec![0.0; cols * cols];
         (0..cols).for_each(|k| h[k * cols + k] = 1.0);
-        let factors = Factors::of(&h, cols).expect("positive");
+        let factors = Factors::of(&h, cols, &[]).expect("positive");
         for dtype in [Dtype::Q4, Dtype::Q5, Dtype::Q6, Dtype::Int8] {
             let Encoding::Groups(groups) = dtype.format().encoding else { panic!("{dtype:?} has groups") };
             let rows = values(7 * cols, 5);
@@ -231,8 +237,8 @@ mod tests {
 
     #[test]
     fn sums_that_show_nothing_have_no_factors() {
-        assert!(Factors::of(&[0.0; 9], 3).is_none());
-        assert!(Factors::of(&[f32::NAN; 9], 3).is_none());
-        assert!(Factors::of(&[1.0, 1.0, 0.0, 1.0], 2).is_some(), "damped");
+        assert!(Factors::of(&[0.0; 9], 3, &[]).is_none());
+        assert!(Factors::of(&[f32::NAN; 9], 3, &[]).is_none());
+        assert!(Factors::of(&[1.0, 1.0, 0.0, 1.0], 2, &[]).is_some(), "damped");
     }
 }

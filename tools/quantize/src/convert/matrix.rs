@@ -7,6 +7,7 @@ use whit::quant::{self, ALIGNMENT, Dtype, Encoding, Matrix, PANEL_ROWS};
 
 use super::errors::Errors;
 use super::feedback::Factors;
+use super::scales::Scales;
 
 /// Output bytes encoded before they are written: bounds the private memory.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -26,6 +27,8 @@ pub(super) struct Rows<'r> {
     pub(super) dtype: Dtype,
     /// What its codes are chosen by.
     pub(super) choice: &'r Choice<'r>,
+    /// What its rows and columns are multiplied by before they are encoded.
+    pub(super) scales: &'r Scales,
     /// Reads rows from the one given on, as many as the buffer holds.
     pub(super) read: &'r (dyn Fn(usize, &mut [f32]) -> Result<()> + Sync),
 }
@@ -56,12 +59,13 @@ impl Rows<'_> {
 
     /// Reads, checks and encodes the panel whose first row is `row`.
     fn encode_panel(&self, row: usize, values: &mut Vec<f32>, out: &mut [u8]) -> Result<Errors> {
-        let Rows { rows, cols, dtype, choice, .. } = *self;
+        let Rows { rows, cols, dtype, choice, scales, .. } = *self;
         let n = PANEL_ROWS.min(rows - row);
         values.resize((n + 1) * cols, 0.0);
         let (values, decoded) = values.split_at_mut(n * cols);
         (self.read)(row, values)?;
         check_finite(values, row, cols)?;
+        scales.scale_rows(row, cols, values);
         check_range(values, dtype, row, cols)?;
         match (choice, dtype.format().encoding) {
             (Choice::Outputs(factors), Encoding::Groups(groups)) => {
@@ -71,10 +75,12 @@ impl Rows<'_> {
             (Choice::Outputs(_), _) => quant::encode_panel(dtype, values, cols, out),
             (Choice::Weights(importance), _) => quant::encode_panel_for(dtype, values, cols, importance, out),
         }
+        scales.unscale_rows(row, cols, values);
         let mut errors = Errors::default();
         if let Some(matrix) = Matrix::new(dtype, n, cols, out) {
             for (r, want) in values.chunks_exact(cols).enumerate() {
                 matrix.read_row(r, decoded);
+                scales.unscale_rows(row + r, cols, decoded);
                 errors.add(want, decoded);
             }
         }

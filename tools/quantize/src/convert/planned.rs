@@ -8,6 +8,7 @@ use whit::model::tensors;
 use whit::quant::Dtype;
 
 use super::dtypes::Dtypes;
+use super::scales::Scales;
 use crate::families::{Origin, Transform};
 use crate::source::Checkpoint;
 
@@ -18,6 +19,8 @@ pub(super) struct Planned {
     pub(super) tensor: usize,
     pub(super) transform: Transform,
     pub(super) dtype: Dtype,
+    /// What its rows and columns are multiplied by before they are stored.
+    pub(super) scales: Scales,
 }
 
 /// Finds the source of every tensor; refuses missing, misshapen and left-over tensors, all in one message.
@@ -48,7 +51,7 @@ pub(super) fn plan(source: &Checkpoint, dtypes: &Dtypes) -> Result<Vec<Planned>>
         }
         let dtype = dtypes.of(spec.role);
         let transform = Transform { factor: source.factor(&spec), ..transform };
-        planned.push(Planned { spec, tensor, transform, dtype });
+        planned.push(Planned { spec, tensor, transform, dtype, scales: Scales::default() });
     }
     let left_over = source.tensors.iter().enumerate().filter(|(i, _)| !used.contains(i));
     problems.extend(left_over.map(|(_, t)| format!("left over: {}", printable(&t.name))));

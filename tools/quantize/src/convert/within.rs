@@ -12,6 +12,7 @@ use super::budget::{Budget, Choices, Chosen, file_in, too_small};
 use super::dtypes::Dtypes;
 use super::evidence::Evidence;
 use super::planned::{Planned, plan};
+use super::scales::Scales;
 use super::sensitivity::{self, Measured};
 use super::written::{Written, bytes_of, create, sections, tensor_plans, write_tensors};
 use super::{Conversion, Progress, Texts, calibration, leftovers, quality, read, reading_bytes};
@@ -34,14 +35,14 @@ pub fn convert_within(
     progress: &mut Progress<'_>,
 ) -> Result<Conversion> {
     source.files.iter().try_for_each(|file| file.check_not(output))?;
-    let (Some(calibration), Some(held_out)) = (calibration(&texts), texts.held_out) else {
+    let (Some(calibration), Some(held_out)) = (calibration(&texts, true), texts.held_out) else {
         return Err(Error::usage("a budget needs a text to measure with").field("calibrate"));
     };
     let all = |weights| plan(source, &Dtypes { weights, keep: BTreeMap::new() });
-    let (planned, exact, int8) = (plan(source, dtypes)?, all(Dtype::F32)?, all(Dtype::Int8)?);
+    let (mut planned, exact, int8) = (plan(source, dtypes)?, all(Dtype::F32)?, all(Dtype::Int8)?);
     let [bytes, of_exact, of_int8] = [&planned, &exact, &int8].map(|plan| bytes_of(plan));
-    // The drafts are written and read; as int8 twice, once to measure and once to calibrate.
-    let before = 2 * of_exact + 4 * of_int8;
+    // The drafts are written and read; as int8 twice, once to measure and once to calibrate and smooth.
+    let before = 2 * of_exact + 5 * of_int8;
     let pairs = reading_bytes(&calibration, &planned, &int8);
     let total = before + pairs + 2 * bytes;
     progress(0, total)?;
@@ -59,7 +60,7 @@ pub fn convert_within(
     let text = calibration.text;
     let measured = sensitivity::measure(place, &int8, text, &report, &mut |done| progress(2 * of_exact + done, total))?;
     let mut told = |done| progress(2 * of_exact + 2 * of_int8 + done, total);
-    let evidence = read(place, &int8, &calibration, &planned, &mut told)?;
+    let evidence = read(place, &int8, &calibration, &mut planned, &mut told)?;
     let fixed = |role: whit::model::spec::Role| dtypes.keep.contains_key(role.name());
     let choices = Choices::of(&source.config, &planned, &measured.tensors, &fixed);
     let mut files =
@@ -99,7 +100,7 @@ impl Files<'_, '_> {
     /// The file of at most `size` bytes, which is told how many are no weights; `field` asked for it.
     fn of_size(&mut self, size: impl Fn(u64) -> u64, field: &str) -> Result<Conversion> {
         let (source, ..) = self.place;
-        let mut sections = sections(source)?;
+        let mut sections = sections(source, &self.planned)?;
         sections.push((SectionId::QUAL, self.report.encode()));
         let whole = Writer::planned_bytes(sections, tensor_plans(&self.planned))?;
         let other = whole - bytes_of(&self.planned);
@@ -157,6 +158,8 @@ impl Files<'_, '_> {
             Some(chosen) => self.choices.apply(chosen, &self.measured.tensors, &mut self.planned),
             None => {
                 self.choices.free(&mut self.planned).for_each(|p| p.dtype = Dtype::F16);
+                // Halves are multiplied with inputs as they are.
+                self.planned.iter_mut().for_each(|p| p.scales = Scales::default());
                 Vec::new()
             }
         };

@@ -38,7 +38,7 @@ pub(super) fn create(
     report: Option<&Quality>,
     force: bool,
 ) -> Result<Writer> {
-    let mut sections = sections(source)?;
+    let mut sections = sections(source, planned)?;
     sections.extend(report.map(|report| (SectionId::QUAL, report.encode())));
     Writer::create(output, FileKind::LanguageModel, sections, tensor_plans(planned), force)
 }
@@ -92,8 +92,10 @@ pub(super) fn stored_bytes(dtype: Dtype, shape: Shape) -> u64 {
     }
 }
 
-/// All sections but the directory and the weights.
-pub(super) fn sections(source: &Checkpoint) -> Result<Vec<(SectionId, Vec<u8>)>> {
+/// All sections but the directory, the report and the weights.
+pub(super) fn sections(source: &Checkpoint, planned: &[Planned]) -> Result<Vec<(SectionId, Vec<u8>)>> {
+    let smoothed = planned.iter().any(|p| !p.scales.cols.is_empty());
+    let converter = if smoothed { SMOOTHING } else { CONVERTER };
     let mut sections = vec![(SectionId::CONF, source.config.encode())];
     if let Some(tokenizer) = source.tokenizer_section()? {
         sections.push((SectionId::TOKN, tokenizer));
@@ -102,19 +104,24 @@ pub(super) fn sections(source: &Checkpoint) -> Result<Vec<(SectionId, Vec<u8>)>>
     if let Some(template) = &source.chat_template {
         sections.push((SectionId::TMPL, template.clone().into_bytes()));
     }
-    sections.push((SectionId::PROV, provenance(source.format.name(), &source.files)?));
+    sections.push((SectionId::PROV, provenance(converter, source.format.name(), &source.files)?));
     if let Some(licence) = &source.licence {
         sections.push((SectionId::LICE, licence.clone().into_bytes()));
     }
     Ok(sections)
 }
 
+/// What converts, as the file says it.
+pub(super) const CONVERTER: &str = concat!("quantize ", env!("CARGO_PKG_VERSION"));
+/// The same where inputs are smoothed, so that norms and matrices are not the checkpoint's.
+const SMOOTHING: &str = concat!("quantize ", env!("CARGO_PKG_VERSION"), ", inputs smoothed");
+
 /// Where the weights come from, as a section.
-pub(super) fn provenance(source_format: &str, files: &[SourceFile]) -> Result<Vec<u8>> {
+pub(super) fn provenance(converter: &str, source_format: &str, files: &[SourceFile]) -> Result<Vec<u8>> {
     let record =
         |file: &SourceFile| format::SourceRecord { name: file.name.clone(), bytes: file.bytes, hash: file.hash() };
     let provenance = Provenance {
-        converter: concat!("quantize ", env!("CARGO_PKG_VERSION")).into(),
+        converter: converter.into(),
         source_format: source_format.into(),
         sources: files.par_iter().map(record).collect(),
     };
@@ -137,13 +144,15 @@ fn write_tensor(
             p.transform.read_vector(&mut values, &read)?;
             check_finite(&values, 0, n)?;
             total.add(&values, &values);
+            p.scales.scale_vector(&mut values);
             let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             writer.write(&bytes)?;
             progress(bytes.len() as u64)?;
         }
         Shape::Matrix(rows, cols) => {
             let read = |row: usize, out: &mut [f32]| p.transform.read_rows((rows, cols), row, out, &read);
-            total = Rows { rows, cols, dtype: p.dtype, choice, read: &read }.write(writer, progress)?;
+            total =
+                Rows { rows, cols, dtype: p.dtype, choice, scales: &p.scales, read: &read }.write(writer, progress)?;
         }
     }
     let errors = total.finish();
