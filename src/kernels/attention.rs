@@ -97,6 +97,7 @@ pub(super) trait Blocks {
     fn n_blocks(&self, head_dim: usize) -> usize;
 
     /// The stored keys and the stored values, each with the bytes of a block.
+    #[cfg(target_arch = "x86_64")]
     fn stored(&self, head_dim: usize) -> [(&[u8], usize); 2];
 
     /// Is called before the keys and values of block `slot` are read.
@@ -120,6 +121,7 @@ impl Blocks for &KvHeadInt8<'_> {
     }
 
     #[inline(always)]
+    #[cfg(target_arch = "x86_64")]
     fn stored(&self, head_dim: usize) -> [(&[u8], usize); 2] {
         [(self.keys, 2 * panel_bytes(Dtype::Int8, head_dim)), (self.values, value_block_bytes(head_dim))]
     }

@@ -157,7 +157,15 @@ fn attend_blocks<B: Blocks>(queries: &mut [Query<'_>], blocks: &mut B, hint: Hin
         avx2::prefetch_block(blocks, head_dim, block + 1, hint);
         blocks.prepare(block, head_dim);
     };
-    attend(queries, n_blocks, blocks, prepare, by_panel(scores), softmax, weigh);
+    attend(
+        queries,
+        n_blocks,
+        blocks,
+        prepare,
+        |s, first, queries, slot, seen, p| by_panel(slot, seen, p, |panel, out| scores(s, first, queries, panel, out)),
+        softmax,
+        weigh,
+    );
     rotate_outputs::<B>(queries);
 }
 

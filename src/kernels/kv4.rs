@@ -128,6 +128,7 @@ impl Blocks for Unpacked<'_> {
     }
 
     #[inline(always)]
+    #[cfg(target_arch = "x86_64")]
     fn stored(&self, head_dim: usize) -> [(&[u8], usize); 2] {
         [(self.head.keys, 2 * key_panel_bytes(head_dim)), (self.head.values, packed_value_bytes(head_dim))]
     }

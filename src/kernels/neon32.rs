@@ -265,7 +265,7 @@ unsafe fn attend_blocks<B: Blocks>(queries: &mut [Query<'_>], blocks: &mut B) {
         n_blocks,
         blocks,
         |blocks, block| blocks.prepare(block, head_dim),
-        by_panel(scores),
+        |s, first, queries, slot, seen, p| by_panel(slot, seen, p, |panel, out| scores(s, first, queries, panel, out)),
         softmax,
         weigh,
     );

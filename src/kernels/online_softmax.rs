@@ -25,8 +25,7 @@ pub(super) struct State {
 ///
 /// - `prepare(slot)` is called once for each block, before the others, and makes the `S` that the two products read;
 /// - `scores(s, first, queries, slot, seen, p)` writes q k^T of up to [`AT_ONCE`] queries, the first being number `first`,
-///   with the keys of a block to `p`, of which those of the panels that hold positions in `seen` are wanted; [`by_panel`]
-///   makes it of the scores of one panel;
+///   with the keys of a block to `p`, of which those of the panels that hold positions in `seen` are wanted, see [`by_panel`];
 /// - `softmax(p, seen, scale, states, queries)` turns them into probabilities, as [`softmax`] does;
 /// - `weigh(s, queries, p, slot, seen)` adds the values of the positions `seen` of a block, weighted by `p`, to each
 ///   `out` of up to [`AT_ONCE`] queries; the other slots of `p` are 0.
@@ -79,18 +78,20 @@ fn seen(visible: &Range<usize>, block: usize) -> Range<usize> {
     slot(visible.start)..slot(visible.end)
 }
 
-/// The scores of a block of `scores(s, first, queries, panel, out)`, those of the queries with the 16 keys of a panel.
+/// Scores of the block in slot `slot` by those of its panels: `scores(panel, out)` writes those of the queries with the 16 keys of a
+/// panel to `out`, one for each of `p`.
 #[inline(always)]
-pub(super) fn by_panel<S>(
-    scores: impl Fn(&S, usize, &[Query<'_>], usize, &mut [PanelOut]),
-) -> impl Fn(&S, usize, &[Query<'_>], usize, &Range<usize>, &mut [[f32; BLOCK]]) {
-    move |s, first, queries, slot, seen, p| {
-        for panel in seen.start / PANEL_ROWS..seen.end.div_ceil(PANEL_ROWS) {
-            let mut out = [PanelOut::default(); AT_ONCE];
-            scores(s, first, queries, slot * (BLOCK / PANEL_ROWS) + panel, &mut out[..queries.len()]);
-            for (p, out) in p.iter_mut().zip(&out) {
-                p.as_chunks_mut().0[panel] = *out;
-            }
+pub(super) fn by_panel(
+    slot: usize,
+    seen: &Range<usize>,
+    p: &mut [[f32; BLOCK]],
+    scores: impl Fn(usize, &mut [PanelOut]),
+) {
+    for panel in seen.start / PANEL_ROWS..seen.end.div_ceil(PANEL_ROWS) {
+        let mut out = [PanelOut::default(); AT_ONCE];
+        scores(slot * (BLOCK / PANEL_ROWS) + panel, &mut out[..p.len()]);
+        for (p, out) in p.iter_mut().zip(&out) {
+            p.as_chunks_mut().0[panel] = *out;
         }
     }
 }

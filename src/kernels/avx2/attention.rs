@@ -88,7 +88,15 @@ fn attend_wide<E: Copy + Default>(
     let weigh = |wide: &Wide, queries: &mut [Query<'_>], p: &[[f32; BLOCK]], _, seen: Range<usize>| {
         weigh(queries, p, seen.clone(), |c| wide.values[c * BLOCK..][seen.clone()].iter().map(|x| load_16(x)));
     };
-    attend(queries, n_blocks, &mut wide, prepare, by_panel(scores), softmax, weigh);
+    attend(
+        queries,
+        n_blocks,
+        &mut wide,
+        prepare,
+        |s, first, queries, slot, seen, p| by_panel(slot, seen, p, |panel, out| scores(s, first, queries, panel, out)),
+        softmax,
+        weigh,
+    );
 }
 
 /// Widens keys and values each time that they are read.
@@ -120,7 +128,15 @@ fn attend_narrow<E: Copy + Default>(
             })
         });
     };
-    attend(queries, n_blocks, &mut (), prepare, by_panel(scores), softmax, weigh);
+    attend(
+        queries,
+        n_blocks,
+        &mut (),
+        prepare,
+        |s, first, queries, slot, seen, p| by_panel(slot, seen, p, |panel, out| scores(s, first, queries, panel, out)),
+        softmax,
+        weigh,
+    );
 }
 
 /// The products of up to [`AT_ONCE`] queries with the 16 `keys` of a panel, (head_dim, 16).
@@ -286,7 +302,15 @@ fn attend_blocks<B: Blocks>(queries: &mut [Query<'_>], blocks: &mut B, hint: Hin
         prefetch_block(blocks, head_dim, block + 1, hint);
         blocks.prepare(block, head_dim);
     };
-    attend(queries, n_blocks, blocks, prepare, by_panel(scores), softmax, weigh);
+    attend(
+        queries,
+        n_blocks,
+        blocks,
+        prepare,
+        |s, first, queries, slot, seen, p| by_panel(slot, seen, p, |panel, out| scores(s, first, queries, panel, out)),
+        softmax,
+        weigh,
+    );
     rotate_outputs::<B>(queries);
 }
 

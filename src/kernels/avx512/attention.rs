@@ -393,7 +393,7 @@ fn attend_int8_blocks<B: Blocks>(queries: &mut [Query<'_>], blocks: &mut B, hint
         n_blocks,
         blocks,
         prepare,
-        by_panel(scores),
+        |s, first, queries, slot, seen, p| by_panel(slot, seen, p, |panel, out| scores(s, first, queries, panel, out)),
         |p, seen, scale, states, queries| softmax(p, seen, scale, states, queries),
         weigh,
     );

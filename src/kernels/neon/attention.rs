@@ -53,7 +53,15 @@ fn attend_float<E: Copy + Default>(
             _ => weigh::<4, E>(queries, p, seen, values, read),
         }
     };
-    attend(queries, n_blocks, &mut (), |_, _| {}, by_panel(scores), softmax, weigh);
+    attend(
+        queries,
+        n_blocks,
+        &mut (),
+        |_, _| {},
+        |s, first, queries, slot, seen, p| by_panel(slot, seen, p, |panel, out| scores(s, first, queries, panel, out)),
+        softmax,
+        weigh,
+    );
 }
 
 /// The products of N queries with the 16 `keys` of a panel, (head_dim, 16).
@@ -211,7 +219,7 @@ pub(in super::super) fn attend_blocks<B: Blocks>(
         n_blocks,
         blocks,
         |blocks, block| blocks.prepare(block, head_dim),
-        by_panel(scores),
+        |s, first, queries, slot, seen, p| by_panel(slot, seen, p, |panel, out| scores(s, first, queries, panel, out)),
         softmax,
         weigh,
     );
