@@ -62,10 +62,9 @@ pub struct Args {
     #[arg(long, value_name = "ROLE=DTYPE", value_parser = keep)]
     pub keep: Vec<(&'static str, Dtype)>,
 
-    /// How weights of 8 bits and less are chosen: fast, in seconds; good, the default where some have less than 8 bits or a text is named;
-    /// best, in minutes.
-    #[arg(long)]
-    pub effort: Option<Effort>,
+    /// How weights of 8 bits and less are chosen: fast, in seconds; good; best, in minutes.
+    #[arg(long, default_value = "good")]
+    pub effort: Effort,
 
     /// The text that the model reads to find out which inputs matter; without it a text of 16 kB, in several languages, with some code.
     ///
@@ -133,17 +132,10 @@ impl Args {
         Dtypes { weights: self.weights, keep: self.keep.iter().copied().collect::<BTreeMap<_, _>>() }
     }
 
-    /// How much is done, where that was not said too.
-    pub fn effort(&self) -> Effort {
-        let few_bits = self.any_weights(|dtype| dtype.format().bits < Dtype::Int8.format().bits);
-        let reads = few_bits || self.calibrate.is_some() || self.budget().is_some();
-        self.effort.unwrap_or(if reads { Effort::Good } else { Effort::Fast })
-    }
-
     /// Whether the model reads a text before it is written: where products are of integers.
     fn calibrates(&self) -> bool {
         let integers = self.any_weights(|dtype| dtype.format().inputs == Inputs::Quantized);
-        (integers || self.budget().is_some()) && self.effort() != Effort::Fast
+        (integers || self.budget().is_some()) && self.effort != Effort::Fast
     }
 
     fn any_weights(&self, of: impl Fn(Dtype) -> bool) -> bool {
@@ -157,19 +149,21 @@ impl Args {
         self.max_size.map(Budget::Size).or(self.max_kl.map(Budget::Kl)).or(memory)
     }
 
-    /// Whether a quality report is wanted.
+    /// Whether a quality report is wanted: where weights have less than 8 bits, or most is done for 8.
     pub fn reports(&self) -> bool {
-        self.quality || self.calibrates() && !self.no_quality
+        let few_bits = self.any_weights(|dtype| dtype.format().bits < Dtype::Int8.format().bits);
+        let judged = few_bits || self.budget().is_some() || self.effort == Effort::Best;
+        self.quality || (judged && self.calibrates() && !self.no_quality)
     }
 
     /// The text of the user's own, if one is named and is to be read.
     pub fn own_text(&self) -> Result<Option<String>> {
-        if self.budget().is_some() && self.effort() == Effort::Fast {
+        if self.budget().is_some() && self.effort == Effort::Fast {
             let error = Error::usage("--effort fast reads no text, and a budget is kept by measuring").field("effort");
             return Err(error.hint("leave one of the two out"));
         }
         let Some(path) = &self.calibrate else { return Ok(None) };
-        if self.effort() == Effort::Fast && !self.quality {
+        if self.effort == Effort::Fast && !self.quality {
             let error = Error::usage("--effort fast reads no text").field("calibrate");
             return Err(error.hint("leave one of the two out"));
         }

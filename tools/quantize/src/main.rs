@@ -114,7 +114,7 @@ fn run(args: &Args) -> Result<()> {
             tell(format_args!("note: {note}"));
         }
     };
-    let texts = Texts { pairs: (args.effort() == Effort::Best).then_some(&note), ..texts };
+    let texts = Texts { pairs: (args.effort == Effort::Best).then_some(&note), ..texts };
     write(args, read, &mut |progress| {
         let (output, dtypes) = (&args.output, args.dtypes());
         match args.budget() {

@@ -81,7 +81,7 @@ fn a_file_says_that_its_inputs_were_smoothed() {
         ("int8", Some("best"), true),
         ("int8", Some("good"), true),
         ("int8", Some("fast"), false),
-        ("int8", None, false),
+        ("int8", None, true),
         ("q6", None, true),
         ("fp16", Some("good"), false),
     ] {

@@ -2,13 +2,14 @@
 
 mod support;
 
-use std::path::Path;
+use std::process::Command;
 
-use support::{Converted, shared};
+use support::shared;
 use whit::Engine;
 use whit::chat::Conversation;
+use whit::format::Bytes;
 use whit::generate::{WriteOptions, recommended_sampling};
-use whit::quant::Dtype;
+use whit::os::Mapping;
 use whit::sampler::SamplerOptions;
 
 /// The commands of the README that use `model`, in words, each with what stands below it.
@@ -65,8 +66,11 @@ fn other_models_write_what_the_readme_shows() {
         let commands = shown(name);
         assert_eq!(commands.len(), n, "commands with {name}");
         let Some(path) = shared(file) else { continue };
-        let converted = Converted::new(Path::new(&path), Dtype::Int8);
-        let engine = Engine::of_bytes(converted.bytes.clone()).expect("a model");
+        let folder = tempfile::tempdir().expect("a folder");
+        let output = folder.path().join(name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quantize"));
+        assert!(command.arg(path).arg("-o").arg(&output).arg("-q").status().expect("quantize starts").success());
+        let engine = Engine::of_bytes(Bytes::new(Mapping::open(&output).expect("the file"))).expect("a model");
         for (words, output) in commands {
             assert_eq!(printed(&engine, &words), output, "{words:?}");
         }
