@@ -106,7 +106,7 @@ pub fn convert(
         let share = &mut |share| progress(before + pairs + bytes + (share * bytes as f64) as u64, total);
         quality::complete(report, &mut writer, share)?;
     }
-    let leftovers = leftovers(&writer, evidence.as_ref());
+    let leftovers = writer.leftovers().to_vec();
     source.check_unchanged()?;
     progress(total, total)?;
     writer.finish()?;
@@ -120,7 +120,7 @@ fn calibration<'t>(texts: &Texts<'t>, few_bits: bool) -> Option<Calibration<'t>>
 }
 
 /// What the matrices of the checkpoint meet where it reads a text, as int8: for that it is written, as `draft` plans, into a file that
-/// is removed with what this returns. The inputs are smoothed by that. A third of the progress is the writing, a third the reading, in
+/// is removed. The inputs are smoothed by that. A third of the progress is the writing, a third the reading, in
 /// bytes of the file.
 fn read(
     (source, output, force): (&Checkpoint, &Path, bool),
@@ -141,13 +141,6 @@ fn read(
 /// Bytes of the progress of the readings for pairs of inputs, each as many as the `draft` has that reads.
 fn reading_bytes(calibration: &Calibration<'_>, planned: &[Planned], draft: &[Planned]) -> u64 {
     evidence::readings(calibration, planned).len() as u64 * bytes_of(draft)
-}
-
-/// Partial files of the target that lay beside it: not the one that is read.
-fn leftovers(writer: &Writer, evidence: Option<&Evidence>) -> Vec<Leftover> {
-    let mut leftovers = writer.leftovers().to_vec();
-    leftovers.retain(|other| evidence.is_none_or(|evidence| other.path != evidence.draft().path()));
-    leftovers
 }
 
 /// Converts word vectors into `output`, in one matrix named as a model's token vectors are.

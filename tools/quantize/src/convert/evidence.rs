@@ -31,8 +31,7 @@ pub(super) struct Calibration<'c> {
 pub(super) struct Evidence {
     moments: Moments,
     pairs: Option<PairsOfInputs>,
-    draft: Draft,
-    /// Of the draft: what a reading is said to be.
+    /// Bytes of the draft: what a reading is said to be.
     bytes: u64,
 }
 
@@ -88,12 +87,7 @@ impl Evidence {
         let First { moments, samples, attended } = first;
         let (sums, factors) = (BTreeMap::new(), None);
         let pairs = attended.map(|attended| PairsOfInputs { reader, attended, readings, sums, factors });
-        Ok((Evidence { moments, pairs, draft, bytes }, samples))
-    }
-
-    /// The file of the model that reads.
-    pub(super) fn draft(&self) -> &Draft {
-        &self.draft
+        Ok((Evidence { moments, pairs, bytes }, samples))
     }
 
     /// How the codes of a matrix are chosen. The text may have to be read for that: `progress` is told what was done

@@ -15,7 +15,7 @@ use super::planned::{Planned, plan};
 use super::scales::Scales;
 use super::sensitivity::{self, Measured};
 use super::written::{Written, bytes_of, create, sections, tensor_plans, write_tensors};
-use super::{Conversion, Progress, Texts, calibration, leftovers, quality, read, reading_bytes};
+use super::{Conversion, Progress, Texts, calibration, quality, read, reading_bytes};
 use crate::source::Checkpoint;
 
 /// Files that are written to come near a divergence, at most.
@@ -178,7 +178,7 @@ impl Files<'_, '_> {
 
     fn finish(&mut self, attempt: Attempt) -> Result<Conversion> {
         let Attempt { writer, written, chosen } = attempt;
-        let leftovers = leftovers(&writer, Some(&self.evidence));
+        let leftovers = writer.leftovers().to_vec();
         self.place.0.check_unchanged()?;
         let (_, total) = self.done;
         (self.progress)(total, total)?;
