@@ -21,8 +21,8 @@ const UNROLL: usize = 8;
 /// Registers of a position's values whose weighted sums are taken at once.
 const COLUMNS: usize = 4;
 
-/// Elements of a head's block that is widened once for all queries, at most.
-const WIDE_BLOCK: usize = BLOCK * 128;
+/// Elements of the keys of a block, or of its values, that are widened once for all queries, at most: they lie on the stack.
+const WIDE_BLOCK: usize = BLOCK * 64;
 
 /// Same as [`scalar::attend_f16`](super::super::scalar::attend_f16).
 #[target_feature(enable = "avx2,avx512f")]
@@ -32,12 +32,13 @@ pub(in super::super) fn attend_f16(queries: &mut [Query<'_>], head: &KvHead<'_, 
         return attend_head(queries, head, hint, |x: &[u16; 16]| widen(must_cast_ref(x)));
     }
     let (_, n_blocks) = check_queries(queries, |head_dim| head.n_blocks(head_dim));
-    let prepare = |(keys, values): &mut Wide, block: usize| {
+    let prepare = |(keys, values): &mut Wide<'_>, block: usize| {
         prefetch_next(head, block, elements, hint);
-        widen_all(&head.keys[block * elements..][..elements], keys);
-        widen_all(&head.values[block * elements..][..elements], values);
+        widen_all(&head.keys[block * elements..][..elements], &mut keys[..]);
+        widen_all(&head.values[block * elements..][..elements], &mut values[..]);
     };
-    let mut wide = ([0.0; WIDE_BLOCK], [0.0; WIDE_BLOCK]);
+    let (mut keys, mut values) = ([0.0; WIDE_BLOCK], [0.0; WIDE_BLOCK]);
+    let mut wide = (&mut keys, &mut values);
     let read = |x: &[f32; 16]| load_f32(x);
     attend_blocks(queries, n_blocks, &mut wide, prepare, |(k, v), _| (&k[..elements], &v[..elements]), read);
 }
@@ -49,7 +50,7 @@ pub(in super::super) fn attend_f32(queries: &mut [Query<'_>], head: &KvHead<'_, 
 }
 
 /// Keys and values of a block as f32.
-type Wide = ([f32; WIDE_BLOCK], [f32; WIDE_BLOCK]);
+type Wide<'w> = (&'w mut [f32; WIDE_BLOCK], &'w mut [f32; WIDE_BLOCK]);
 
 /// Attention over keys and values as they lie in the cache.
 #[inline]
