@@ -25,7 +25,7 @@ done
 smollm2=../shared/models/SmolLM2-135M-Instruct.Q4_1.gguf
 if [ -e "$smollm2" ]; then
   export WHIT_SMOLLM2_INT8=$PWD/target/smollm2-int8.whit
-  env -u CARGO_TARGET_DIR cargo run -p quantize -- "$smollm2" -o "$WHIT_SMOLLM2_INT8" --weights int8 --force
+  env -u CARGO_TARGET_DIR cargo run -p quantize -- "$smollm2" -o "$WHIT_SMOLLM2_INT8" --weights int8 --effort fast --force
 fi
 
 # run TARGET CPU ARGUMENTS...

@@ -76,7 +76,7 @@ class Cutter:
 
 
 def replace_safely(quantize, model, variant, _, target):
-    run(quantize, model, "-o", target, "--weights", variant, "--force", "--quiet")
+    run(quantize, model, "-o", target, "--weights", variant, "--effort", "fast", "--force", "--quiet")
 
 
 def replace_plainly(_quantize, _model, _variant, new, target):

@@ -211,7 +211,7 @@ def main():
 
             def read(n):
                 path = make(place / f"in-{next(made)}.gguf", n)
-                return [options.quantize, path, "-q", "--force", "-o", output()]
+                return [options.quantize, path, "-q", "--effort", "fast", "--force", "-o", output()]
 
             exponents.append(grow(name, read, sizes, expected))
 
@@ -219,7 +219,7 @@ def main():
         for n in (1_000, 10_000, 100_000, 470_000):
             source = families()["tokenizer.json: merges"][1](place / f"whit-{n}", n)
             converted[n] = output()
-            subprocess.run([options.quantize, source, "-q", "-o", converted[n]], check=True)
+            subprocess.run([options.quantize, source, "-q", "--effort", "fast", "-o", converted[n]], check=True)
         open_it = lambda n: [options.whit, "tokens", "-m", converted[n], "a"]
         exponents.append(grow(".whit: pieces and merges", open_it, list(converted), ""))
     if not all(0.85 < exponent < 1.15 for exponent in exponents):

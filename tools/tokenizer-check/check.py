@@ -95,7 +95,7 @@ def check(name, path, args):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         model_of_zeros(folder, path, rows)
-        run = subprocess.run([args.quantize, folder, "-o", folder / "m.whit"], capture_output=True, text=True)
+        run = subprocess.run([args.quantize, folder, "-o", folder / "m.whit", "--effort", "fast"], capture_output=True, text=True)
         if run.returncode:
             print(f"{name}: refused: {run.stderr.strip().splitlines()[-1]}")
             return 0
