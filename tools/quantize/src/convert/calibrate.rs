@@ -46,7 +46,8 @@ impl Reader {
         let mut tokens = Vec::new();
         tokenizer.encode(text, Specials::AsText, &mut tokens);
         if tokens.is_empty() {
-            return Err(Error::data("the calibration text is empty").field("calibrate"));
+            let error = Error::data("the calibration text is empty, or has no tokens of this model").field("calibrate");
+            return Err(error.hint("--effort fast chooses by the weights alone"));
         }
         let window = WINDOW.min(model.config().context_length);
         let mut windows: Vec<Vec<TokenId>> = tokens.chunks(window).take(WINDOWS).map(<[_]>::to_vec).collect();
