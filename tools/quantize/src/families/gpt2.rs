@@ -109,7 +109,8 @@ fn config(fields: &mut Fields<'_>) -> Result<Config> {
         rope_freqs: Vec::new(),
     };
     network.check()?;
-    fields.scale_queries(query_scales(fields, &network)?);
+    let scales = query_scales(fields, &network)?;
+    fields.scale(Part::Query, scales);
     let mut config = network.config();
     config.layers.iter_mut().for_each(|layer| layer.mlp.kind = kind);
     Ok(config)

@@ -194,7 +194,7 @@ pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Confi
     };
     network.check()?;
     // Queries and keys are both multiplied by the factor of the rotation: their product by its square.
-    fields.scale_queries(vec![rotary.attention_factor.powi(2) as f32; n_layers]);
+    fields.scale(Part::Query, vec![rotary.attention_factor.powi(2) as f32; n_layers]);
     let mut config = network.config();
     let windows = windows(fields, variant.window, n_layers, config.context_length)?;
     for (layer, window) in config.layers.iter_mut().zip(windows) {

@@ -1,11 +1,13 @@
 //! The architecture families that are read. A file each says how a checkpoint of the family becomes a plan of layers, and where
 //! each tensor of that plan comes from. A new family is such a file and its rows in [`FAMILIES`].
 
+mod factors;
 mod family;
 mod gpt2;
 mod llama;
 mod transform;
 
+pub(crate) use factors::Factors;
 pub(crate) use family::Gguf;
 pub use family::{Family, Layout, Naming, Origin};
 pub(crate) use llama::LLAMA;

@@ -15,6 +15,8 @@ pub struct Transform {
     /// Rows are those of heads of this many, in which neighbours (2i, 2i + 1) are a rotary pair; they are put in the order in
     /// which halves (i, i + head_dim / 2) are one.
     pub interleaved: Option<usize>,
+    /// One is added to every element, before it is multiplied.
+    pub plus_one: bool,
     /// What every element is multiplied by.
     pub factor: Option<f32>,
 }
@@ -79,6 +81,9 @@ impl Transform {
     }
 
     fn scale(&self, out: &mut [f32]) {
+        if self.plus_one {
+            out.iter_mut().for_each(|x| *x += 1.0);
+        }
         if let Some(factor) = self.factor {
             out.iter_mut().for_each(|x| *x *= factor);
         }
@@ -172,7 +177,8 @@ mod tests {
                 for slice in [None, Some(slice)] {
                     let heads = (2..=rows).step_by(2).filter(|head_dim| rows.is_multiple_of(*head_dim)).map(Some);
                     let factor = slice.map(|slice| slice.first as f32);
-                    let all = |interleaved| Transform { transposed, slice, interleaved, factor };
+                    let plus_one = factor.is_some();
+                    let all = |interleaved| Transform { transposed, slice, interleaved, plus_one, factor };
                     out.extend(heads.chain([None]).map(all));
                 }
             }
@@ -182,7 +188,8 @@ mod tests {
 
     /// The values of rows that `transform` yields of a checkpoint that was made of them.
     fn scaled(transform: &Transform, rows: &[Vec<f32>]) -> Vec<f32> {
-        rows.concat().iter().map(|x| x * transform.factor.unwrap_or(1.0)).collect()
+        let added = f32::from(u8::from(transform.plus_one));
+        rows.concat().iter().map(|x| (x + added) * transform.factor.unwrap_or(1.0)).collect()
     }
 
     fn matrix(rows: usize, cols: usize) -> Vec<Vec<f32>> {

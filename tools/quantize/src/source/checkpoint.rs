@@ -10,7 +10,7 @@ use whit::tokenizer::{Token, TokenKind, Vocabulary, VocabularyModel};
 
 use super::source_file::SourceFile;
 use super::tensor::{Location, SourceTensor};
-use crate::families::{Family, Layout};
+use crate::families::{Factors, Family, Layout};
 
 /// The format of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +88,8 @@ pub struct Checkpoint {
     pub tensors: Vec<SourceTensor>,
     /// What the user should know: what was ignored or assumed.
     pub notes: Vec<String>,
-    /// What the queries of each layer are multiplied by on the way; empty: nothing.
-    pub(super) query_scales: Vec<f32>,
+    /// What parts of the network are multiplied by on the way.
+    pub(super) factors: Factors,
     pub(super) locations: Vec<Location>,
     /// What adapters add to matrices, by their names.
     pub(super) merges: HashMap<String, Vec<Merge>>,
@@ -155,13 +155,9 @@ impl Checkpoint {
         &self.files[file].map[offset as usize..(offset + bytes) as usize]
     }
 
-    /// What the values of a tensor of the plan are multiplied by, so that the queries of its layer are: the norm of queries,
-    /// where there is one, else what makes them.
+    /// What the values of a tensor of the plan are multiplied by.
     pub(crate) fn factor(&self, spec: &TensorSpec) -> Option<f32> {
-        let layer = spec.layer?;
-        let normed = self.config.layers.get(layer)?.attention()?.qk_norm;
-        let scaled = if normed { Part::QueryNorm } else { Part::Query };
-        self.query_scales.get(layer).copied().filter(|factor| spec.part == scaled && *factor != 1.0)
+        self.factors.of(&self.config, spec)
     }
 
     /// Leaves out tensors of blocks that the configuration does not count, and says so.

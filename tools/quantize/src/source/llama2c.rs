@@ -12,7 +12,7 @@ use super::rope;
 use super::source_file::SourceFile;
 use super::tensor::{Location, SourceTensor};
 use super::tokenizer::bin;
-use crate::families::{LLAMA, Layout, Naming};
+use crate::families::{Factors, LLAMA, Layout, Naming};
 
 const MAGIC: u32 = 0x616b_3432;
 /// Bytes before the weights of version 1.
@@ -84,7 +84,7 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint
         tensors,
         notes: Vec::new(),
         locations,
-        query_scales: Vec::new(),
+        factors: Factors::default(),
         merges: Default::default(),
     })
 }

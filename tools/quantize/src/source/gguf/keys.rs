@@ -2,9 +2,11 @@
 //! families to say.
 
 use whit::error::{Error, Result};
+use whit::model::spec::Part;
 use whit::model::{Family, Uniform};
 
 use super::meta::{Metadata, shown};
+use crate::families::Factors;
 use crate::source::rope;
 use crate::source::tensor::SourceTensor;
 
@@ -14,19 +16,30 @@ pub(crate) struct Keys<'m, 'a> {
     architecture: &'static str,
     tensors: &'m [SourceTensor],
     /// What the rotary frequencies are divided by.
-    factors: Option<Vec<f32>>,
+    rope_divisors: Option<Vec<f32>>,
+    factors: Factors,
     missing: Vec<String>,
 }
 
 impl<'m, 'a> Keys<'m, 'a> {
-    /// Of a file with these `tensors`; `factors` divide the rotary frequencies.
+    /// Of a file with these `tensors`; `rope_divisors` divide the rotary frequencies.
     pub(in crate::source) fn new(
         metadata: &'m Metadata<'a>,
         architecture: &'static str,
         tensors: &'m [SourceTensor],
-        factors: Option<Vec<f32>>,
+        rope_divisors: Option<Vec<f32>>,
     ) -> Self {
-        Keys { metadata, architecture, tensors, factors, missing: Vec::new() }
+        Keys { metadata, architecture, tensors, rope_divisors, factors: Factors::default(), missing: Vec::new() }
+    }
+
+    /// What [`Keys::scale`] was given.
+    pub(in crate::source) fn into_factors(self) -> Factors {
+        self.factors
+    }
+
+    /// A part is to be multiplied, see [`Factors::scale`].
+    pub(crate) fn scale(&mut self, part: Part, factors: Vec<f32>) {
+        self.factors.scale(part, factors);
     }
 
     fn key(&self, key: &str) -> String {
@@ -188,12 +201,12 @@ impl<'m, 'a> Keys<'m, 'a> {
                 return Err(error.hint("supported: none, linear, and the factors of Llama 3"));
             }
         }
-        let Some(factors) = &self.factors else { return Ok(freqs) };
-        if factors.len() != freqs.len() {
-            let message = format!("{} elements, heads of {head_dim} need {}", factors.len(), freqs.len());
+        let Some(divisors) = &self.rope_divisors else { return Ok(freqs) };
+        if divisors.len() != freqs.len() {
+            let message = format!("{} elements, heads of {head_dim} need {}", divisors.len(), freqs.len());
             return Err(Error::data(message).field("tensor \"rope_freqs.weight\""));
         }
-        freqs.iter_mut().zip(factors).for_each(|(f, factor)| *f /= factor);
+        freqs.iter_mut().zip(divisors).for_each(|(f, divisor)| *f /= divisor);
         Ok(freqs)
     }
 }

@@ -20,7 +20,7 @@ use crate::source::tensor::{Location, SourceTensor};
 use header::header;
 use keys::Keys;
 
-use crate::families::{Family, Layout, Naming};
+use crate::families::{Factors, Family, Layout, Naming};
 
 /// Opens a GGUF file, with all other parts of a model that is split.
 pub(in crate::source) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint> {
@@ -41,6 +41,7 @@ pub(in crate::source) fn open(file: SourceFile, options: &OpenOptions) -> Result
         tensors,
         locations,
         notes,
+        factors,
     } = parts;
     let mut source = Checkpoint {
         format: SourceFormat::Gguf,
@@ -57,7 +58,7 @@ pub(in crate::source) fn open(file: SourceFile, options: &OpenOptions) -> Result
         tensors,
         notes,
         locations,
-        query_scales: Vec::new(),
+        factors,
         merges: Default::default(),
     };
     source.tie();
@@ -77,6 +78,7 @@ struct Parts {
     tensors: Vec<SourceTensor>,
     locations: Vec<Location>,
     notes: Vec<String>,
+    factors: Factors,
 }
 
 fn read(files: &[SourceFile]) -> Result<Parts> {
@@ -90,8 +92,10 @@ fn read(files: &[SourceFile]) -> Result<Parts> {
     }
     split::check(&metadata, files, &tensors, &locations)?;
     let mut notes = Vec::new();
-    let factors = rope_factors(files, &tensors, &locations)?;
-    let config = (gguf.config)(&mut Keys::new(&metadata, gguf.architecture, &tensors, factors))?;
+    let divisors = rope_factors(files, &tensors, &locations)?;
+    let mut keys = Keys::new(&metadata, gguf.architecture, &tensors, divisors);
+    let config = (gguf.config)(&mut keys)?;
+    let factors = keys.into_factors();
     let keep = |t: &SourceTensor| t.name != "rope_freqs.weight" && !t.name.ends_with(".attn_rot_embd.weight");
     let dropped = tensors.iter().filter(|t| t.name.ends_with(".attn_rot_embd.weight")).count();
     if dropped > 0 {
@@ -118,6 +122,7 @@ fn read(files: &[SourceFile]) -> Result<Parts> {
         tensors,
         locations,
         notes,
+        factors,
     })
 }
 

@@ -5,7 +5,7 @@ use whit::error::{Result, printable};
 use whit::model::{Config, GenerationDefaults};
 
 use super::fields::Fields;
-use crate::families::{FAMILIES, Family};
+use crate::families::{FAMILIES, Factors, Family};
 use crate::source::json::{Type, Value};
 
 /// What config.json says.
@@ -19,8 +19,8 @@ pub(in crate::source) struct HfConfig {
     /// The dtype that the weights are said to have.
     pub(in crate::source) dtype: Option<String>,
     pub(in crate::source) notes: Vec<String>,
-    /// What the queries of each layer are multiplied by; empty: nothing.
-    pub(in crate::source) query_scales: Vec<f32>,
+    /// What parts of the network are multiplied by on the way.
+    pub(in crate::source) factors: Factors,
 }
 
 /// Reads config.json.
@@ -34,12 +34,12 @@ pub(in crate::source) fn parse(object: Value<'_>) -> Result<HfConfig> {
     let family = family(object)?;
     let mut fields = Fields::new(object);
     let config = (family.config)(&mut fields)?;
-    let (mut notes, query_scales) = fields.into_told();
+    let (mut notes, factors) = fields.into_told();
     let bos = ids(object, "bos_token_id", config.vocab_size, &mut notes)?.and_then(|ids| ids.first().copied());
     let eos = ids(object, "eos_token_id", config.vocab_size, &mut notes)?;
     let dtype = object.get("dtype").or_else(|| object.get("torch_dtype"));
     let dtype = dtype.and_then(|dtype| Some(dtype.str("dtype").ok()?.into_owned()));
-    Ok(HfConfig { family, config, bos, eos, dtype, notes, query_scales })
+    Ok(HfConfig { family, config, bos, eos, dtype, notes, factors })
 }
 
 /// The family that `architectures` and `model_type` name.

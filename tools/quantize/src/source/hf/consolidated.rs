@@ -9,7 +9,7 @@ use whit::model::{self, Config, Uniform};
 use super::config::HfConfig;
 use super::files::{MAX_CONFIG, optional, with_object};
 use super::weights::{self, Form, Forms};
-use crate::families::{LLAMA, Layout, Naming};
+use crate::families::{Factors, LLAMA, Layout, Naming};
 use crate::source::checkpoint::{Checkpoint, OpenOptions, SourceFormat};
 use crate::source::json::Value;
 use crate::source::rope;
@@ -82,7 +82,7 @@ pub(in crate::source) fn open(dir: &Path, options: &OpenOptions) -> Result<Check
             .collect(),
     );
     let mut settings =
-        HfConfig { family: &LLAMA, config, bos: None, eos: None, dtype: None, notes, query_scales: Vec::new() };
+        HfConfig { family: &LLAMA, config, bos: None, eos: None, dtype: None, notes, factors: Factors::default() };
     let generation = super::generation(dir, &mut settings, &mut files)?;
     let layout = Layout { naming: Naming::HuggingFace, interleaved_rotary: true };
     super::finish(dir, options, (SourceFormat::Consolidated, layout), settings, generation, files, weights)

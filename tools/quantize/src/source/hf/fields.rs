@@ -2,8 +2,10 @@
 
 use whit::error::{Error, Result, printable};
 use whit::model::MlpKind;
+use whit::model::spec::Part;
 
 use super::rope::{self, Rotary};
+use crate::families::Factors;
 use crate::source::json::Value;
 
 /// Reads fields of the object and remembers those that are missing.
@@ -11,18 +13,18 @@ pub(crate) struct Fields<'j> {
     object: Value<'j>,
     missing: Vec<&'static str>,
     notes: Vec<String>,
-    query_scales: Vec<f32>,
+    factors: Factors,
 }
 
 impl<'j> Fields<'j> {
     /// Of the file's `object`.
     pub(in crate::source) fn new(object: Value<'j>) -> Self {
-        Fields { object, missing: Vec::new(), notes: Vec::new(), query_scales: Vec::new() }
+        Fields { object, missing: Vec::new(), notes: Vec::new(), factors: Factors::default() }
     }
 
-    /// What [`Fields::note`] and [`Fields::scale_queries`] were given.
-    pub(in crate::source) fn into_told(self) -> (Vec<String>, Vec<f32>) {
-        (self.notes, self.query_scales)
+    /// What [`Fields::note`] and [`Fields::scale`] were given.
+    pub(in crate::source) fn into_told(self) -> (Vec<String>, Factors) {
+        (self.notes, self.factors)
     }
 
     /// A number, unless it is absent or null.
@@ -140,9 +142,9 @@ impl<'j> Fields<'j> {
         rope::read(self.object, head_dim, context, &mut self.notes)
     }
 
-    /// The queries of each layer are to be multiplied by a factor.
-    pub(crate) fn scale_queries(&mut self, factors: Vec<f32>) {
-        self.query_scales = factors;
+    /// A part is to be multiplied, see [`Factors::scale`].
+    pub(crate) fn scale(&mut self, part: Part, factors: Vec<f32>) {
+        self.factors.scale(part, factors);
     }
 }
 

@@ -73,7 +73,7 @@ pub(in crate::source) fn finish(
     mut files: Vec<SourceFile>,
     (tensors, locations): Weights,
 ) -> Result<Checkpoint> {
-    let HfConfig { family, config, bos, mut notes, query_scales, .. } = settings;
+    let HfConfig { family, config, bos, mut notes, factors, .. } = settings;
     let tokenizer = directory::read(dir, options, &config, bos, &mut files, &mut notes)?;
     if let Some(eos) = tokenizer.vocabulary.as_ref().and_then(|v| v.eos).filter(|_| generation.eos.is_empty()) {
         generation.eos.push(eos);
@@ -106,7 +106,7 @@ pub(in crate::source) fn finish(
         tensors,
         notes,
         locations,
-        query_scales,
+        factors,
         merges: Default::default(),
     };
     source.leave_out_later_blocks();

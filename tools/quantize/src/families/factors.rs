@@ -1,0 +1,95 @@
+//! What parts of a network are multiplied by on the way into a file, so that no op has to do it.
+
+use whit::model::Config;
+use whit::model::spec::{Part, TensorSpec};
+
+/// Factors of parts, in every block or outside of the blocks.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Factors(Vec<(Part, Vec<f32>)>);
+
+impl Factors {
+    /// Multiplies a part of each block, weights and biases, by the factor of the block; a part outside of the blocks by the only
+    /// one.
+    ///
+    /// [`Part::Query`] stands for queries as they meet keys: it is the norm of queries, where there is one, that is multiplied.
+    /// [`Part::Embedding`] stands for what enters the first block: where the logits are made by the same vectors, they stay as
+    /// they are.
+    pub(crate) fn scale(&mut self, part: Part, factors: Vec<f32>) {
+        match self.0.iter_mut().find(|(known, _)| *known == part) {
+            Some((_, known)) => known.iter_mut().zip(factors).for_each(|(known, factor)| *known *= factor),
+            None => self.0.push((part, factors)),
+        }
+    }
+
+    /// What the values of a tensor of the plan `config` are multiplied by; `None`: nothing.
+    pub(crate) fn of(&self, config: &Config, spec: &TensorSpec) -> Option<f32> {
+        let at = spec.layer.unwrap_or(0);
+        let given = |part: Part| {
+            let factors = self.0.iter().find(|(known, _)| *known == part);
+            factors.and_then(|(_, factors)| factors.get(at).copied()).unwrap_or(1.0)
+        };
+        let normed = spec.layer.and_then(|layer| config.layers.get(layer)?.attention()).is_some_and(|a| a.qk_norm);
+        let factor = match spec.part {
+            Part::Query if normed => 1.0,
+            Part::QueryNorm => given(Part::Query),
+            Part::FinalNorm if config.tied => given(Part::FinalNorm) / given(Part::Embedding),
+            part => given(part),
+        };
+        Some(factor).filter(|factor| *factor != 1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use whit::model::{Family, Uniform, tensors};
+
+    fn config(qk_norm: bool, tied: bool) -> Config {
+        let network = Uniform {
+            family: Family::Llama,
+            dim: 8,
+            hidden_dim: 12,
+            n_layers: 2,
+            n_heads: 2,
+            n_kv_heads: 2,
+            head_dim: 4,
+            vocab_size: 5,
+            context_length: 6,
+            norm_eps: 1e-5,
+            sliding_window: None,
+            tied,
+            qkv_bias: true,
+            output_bias: false,
+            mlp_bias: false,
+            qk_norm,
+            rope_freqs: vec![1.0, 0.1],
+        };
+        network.config()
+    }
+
+    /// The tensors that are multiplied, by what.
+    fn scaled(factors: &Factors, config: &Config) -> Vec<(String, f32)> {
+        tensors(config).iter().filter_map(|spec| Some((spec.name.clone(), factors.of(config, spec)?))).collect()
+    }
+
+    #[test]
+    fn queries_are_scaled_by_what_stands_last_before_their_rotation() {
+        let mut factors = Factors::default();
+        factors.scale(Part::Query, vec![1.0, 3.0]);
+        factors.scale(Part::Query, vec![1.0, 2.0]);
+        let names = |config: &Config| scaled(&factors, config);
+        let both = [("blocks.1.q".to_string(), 6.0), ("blocks.1.q.bias".to_string(), 6.0)];
+        assert_eq!(names(&config(false, false)), both);
+        assert_eq!(names(&config(true, false)), [("blocks.1.q_norm".to_string(), 6.0)]);
+    }
+
+    #[test]
+    fn logits_stay_as_they_are_where_token_vectors_grow() {
+        let mut factors = Factors::default();
+        factors.scale(Part::Embedding, vec![8.0]);
+        factors.scale(Part::FinalNorm, vec![0.5]);
+        let want = |norm: f32| [("embedding".to_string(), 8.0), ("final_norm".to_string(), norm)];
+        assert_eq!(scaled(&factors, &config(false, true)), want(0.0625));
+        assert_eq!(scaled(&factors, &config(false, false)), want(0.5));
+    }
+}
