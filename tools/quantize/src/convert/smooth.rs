@@ -46,7 +46,7 @@ fn folds(config: &Config) -> Vec<Fold> {
 fn block_folds(number: usize, layer: &Layer) -> impl Iterator<Item = Fold> {
     let fold = |op, makes, reads| Fold { place: (Some(number), op), makes, reads };
     let attention = layer.attention().is_some() && layer.mixer_norms.input;
-    let qkv: &[Part] = &[Part::Query, Part::Key, Part::Value];
+    let qkv: &[Part] = &[Part::Query, Part::Key, Part::Value, Part::OutputGate];
     let gated = layer.mlp.kind.gated;
     let first: &[Part] = if gated { &[Part::Gate, Part::Up] } else { &[Part::Up] };
     // activation(gate) * up and relu(up) of a part of up are that part of them.
