@@ -213,7 +213,7 @@ impl Layout {
         // What the norm of queries is multiplied by, the queries are.
         let factor = match spec.part {
             Part::QueryNorm => turning.factor,
-            Part::Query if !attention.qk_norm => turning.factor,
+            Part::Query if attention.qk_norm.is_none() => turning.factor,
             _ => 1.0,
         };
         Some(RotaryRows { head_dim, turning: turning.rows, interleaved: self.interleaved_rotary, factor })

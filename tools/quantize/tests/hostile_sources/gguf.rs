@@ -291,7 +291,8 @@ fn hyperparameters() {
         row("G-31 base 0", set(base, f32_value(0.0)), "positive", base),
         row("G-31 base NaN", set(base, f32_value(f32::NAN)), "positive", base),
         row("G-31 base -1", set(base, f32_value(-1.0)), "positive", base),
-        row("scaling yarn", set("llama.rope.scaling.type", str_value("yarn")), "yarn", "rope.scaling.type"),
+        row("scaling su", set("llama.rope.scaling.type", str_value("su")), "longrope", "rope.scaling.type"),
+        row("yarn alone", set("llama.rope.scaling.type", str_value("yarn")), "missing", "rope.scaling.factor"),
         row("scaling by 0", set("llama.rope.scaling.factor", f32_value(0.0)), "positive", "scaling.factor"),
         row("factors of 0", factors(2, 0.0), "positive", "rope_freqs"),
         row("epsilon NaN", set("llama.attention.layer_norm_rms_epsilon", f32_value(f32::NAN)), "NaN", "norm_eps")

@@ -10,6 +10,7 @@ use quantize::families::{Family, Layout, Naming};
 use quantize::source::{Checkpoint, OpenOptions};
 use serde_json::Value;
 use whit::compute::Compute;
+use whit::error::Result;
 use whit::format::Bytes;
 use whit::kernels::Kernels;
 use whit::model::spec::Shape;
@@ -60,15 +61,18 @@ pub struct Converted {
 impl Converted {
     /// Converts `input` with all weights as `dtype`.
     pub fn new(input: &Path, dtype: Dtype) -> Self {
+        Self::try_new(input, dtype).unwrap_or_else(|e| panic!("{}: {e}", input.display()))
+    }
+
+    /// Converts `input` with all weights as `dtype`, or says why not.
+    pub fn try_new(input: &Path, dtype: Dtype) -> Result<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let output = folder.path().join("model.whit");
-        let source =
-            Checkpoint::open(input, &OpenOptions::default()).unwrap_or_else(|e| panic!("{}: {e}", input.display()));
+        let source = Checkpoint::open(input, &OpenOptions::default())?;
         let dtypes = Dtypes { weights: dtype, keep: BTreeMap::new() };
-        convert::convert(&source, &output, &dtypes, Texts::default(), false, &mut |_, _| Ok(()))
-            .unwrap_or_else(|e| panic!("{}: {e}", input.display()));
+        convert::convert(&source, &output, &dtypes, Texts::default(), false, &mut |_, _| Ok(()))?;
         let mapping = Mapping::open(&output).expect("the file just written");
-        Converted { bytes: Bytes::new(mapping), _folder: folder }
+        Ok(Converted { bytes: Bytes::new(mapping), _folder: folder })
     }
 
     /// The model.

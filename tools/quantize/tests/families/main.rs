@@ -1,0 +1,165 @@
+//! Every family that is supported gives what transformers gives, and so does every setting of it (tests/fixtures/families).
+//!
+//! `WHIT_FAMILY=gemma3 cargo test -p quantize --test families` tests one family, be it in `NOT_YET` or not.
+
+mod fixture;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fixture::{Fixture, fixtures, only, texts};
+use support::{Converted, Run};
+use whit::error::Result;
+use whit::model::Model;
+use whit::quant::Dtype;
+
+/// Families that are not supported: each is refused in words that say so.
+const NOT_YET: &[&str] = &[
+    "arcee_afm",
+    "bitnet_dense",
+    "bloom",
+    "cohere2",
+    "ernie4_5",
+    "exaone3_5",
+    "exaone4",
+    "exaone4_1_2b",
+    "falcon_h1",
+    "gemma1",
+    "gemma2",
+    "gemma3",
+    "gemma4_e2b",
+    "glm_edge",
+    "gpt_bigcode",
+    "gpt_neo_tinystories",
+    "gptj",
+    "granite3",
+    "granite4_dense",
+    "granite4_h",
+    "granite_moe",
+    "granite_swa",
+    "helium",
+    "hunyuan",
+    "hyperclovax",
+    "internlm3",
+    "lfm2",
+    "lfm2_moe",
+    "lfm3",
+    "mamba1",
+    "mamba2_pure",
+    "ministral3",
+    "mobilellm_r1",
+    "nanochat",
+    "nemotron_minitron",
+    "olmo1",
+    "olmo2",
+    "olmo3",
+    "olmoe",
+    "opt",
+    "phi2",
+    "phi3",
+    "phi4_mini",
+    "pythia",
+    "qwen2_moe",
+    "qwen3_5",
+    "qwen3_moe",
+    "qwen3_vl",
+    "smollm3",
+    "stablelm2",
+    "stablelm_parallel",
+    "starcoder2",
+];
+
+/// Variants that transformers runs and this program refuses, by the names of the family and the variant, with words of the refusal.
+const REFUSED: &[(&str, &str, &str)] = &[];
+
+/// Largest difference of logarithms of probabilities that rounding explains.
+const TOLERANCE: f64 = 1e-4;
+
+fn is_supported(fixture: &Fixture) -> bool {
+    only().is_some() || !NOT_YET.contains(&fixture.name.as_str())
+}
+
+fn log_probabilities(logits: &[f32]) -> Vec<f64> {
+    let largest = logits.iter().fold(f64::NEG_INFINITY, |m, logit| m.max(f64::from(*logit)));
+    let sum: f64 = logits.iter().map(|logit| (f64::from(*logit) - largest).exp()).sum();
+    logits.iter().map(|logit| f64::from(*logit) - largest - sum.ln()).collect()
+}
+
+/// How far the model is from what transformers gives after a text.
+fn apart(model: &Arc<Model>, text: &[u32], want: &[f32]) -> f64 {
+    let run = Run { threads: 1, ..Run::reference() };
+    let logits = run.logits(model, text).pop().expect("a token");
+    let got = log_probabilities(&logits);
+    assert_eq!(got.len(), want.len(), "vocabularies");
+    let differences = got.iter().zip(want).map(|(g, w)| (g - f64::from(*w)).abs());
+    differences.fold(0.0, |worst, d| if d.is_finite() { worst.max(d) } else { f64::INFINITY })
+}
+
+fn convert(input: &Path) -> Result<Arc<Model>> {
+    Ok(Converted::try_new(input, Dtype::F32)?.model())
+}
+
+/// What is wrong with a family or a variant of it, if anything.
+fn complaint(fixture: &Fixture, variant: &str, outcome: Result<f64>) -> Option<String> {
+    let refusal = REFUSED.iter().find(|(family, name, _)| (*family, *name) == (fixture.name.as_str(), variant));
+    let what = match (outcome, refusal) {
+        (Ok(apart), None) if apart <= TOLERANCE => return None,
+        (Ok(apart), None) => format!("off by {apart:.2e}"),
+        (Ok(apart), Some(_)) => format!("is no longer refused, and off by {apart:.2e}"),
+        (Err(error), Some((_, _, words))) if error.to_string().contains(words) && error.named_hint().is_some() => {
+            return None;
+        }
+        (Err(error), _) => format!("is refused: {error}"),
+    };
+    Some(format!("{}: {variant}: {what}", fixture.name))
+}
+
+#[test]
+fn every_family_gives_what_transformers_gives() {
+    let texts = texts();
+    let mut complaints = Vec::new();
+    for fixture in fixtures().iter().filter(|fixture| is_supported(fixture)) {
+        let folder = tempfile::tempdir().expect("a folder");
+        fixture.write(folder.path());
+        let family = convert(folder.path());
+        for (text, want) in texts.iter().zip(&fixture.log_probabilities) {
+            let outcome = family.as_ref().map(|model| apart(model, text, want)).map_err(Clone::clone);
+            complaints.extend(complaint(fixture, "as it is", outcome));
+        }
+        for variant in &fixture.variants {
+            fixture.write_config(folder.path(), Some(variant));
+            let want = variant.log_probabilities.as_ref().unwrap_or(&fixture.log_probabilities[1]);
+            let outcome = convert(folder.path()).map(|model| apart(&model, &texts[1], want));
+            complaints.extend(complaint(fixture, &variant.name, outcome));
+        }
+    }
+    assert!(complaints.is_empty(), "{}:\n{}", complaints.len(), complaints.join("\n"));
+}
+
+#[test]
+fn families_that_are_not_supported_are_refused_in_words() {
+    let fixtures = fixtures();
+    for name in NOT_YET.iter().filter(|_| only().is_none()) {
+        let fixture = fixtures.iter().find(|fixture| fixture.name == *name).expect("a fixture");
+        let folder = tempfile::tempdir().expect("a folder");
+        fixture.write(folder.path());
+        let Err(error) = convert(folder.path()) else { panic!("{name} is supported: take it off the list") };
+        assert!(error.to_string().contains("not supported"), "{name}: {error}");
+        assert!(error.named_hint().is_some(), "{name}: {error}");
+    }
+}
+
+/// A converter that ignored the setting would be off by more than is allowed.
+#[test]
+fn every_variant_differs_from_its_family() {
+    for fixture in fixtures() {
+        for variant in &fixture.variants {
+            let Some(changed) = &variant.log_probabilities else { continue };
+            let differences = changed.iter().zip(&fixture.log_probabilities[1]).map(|(c, w)| (c - w).abs());
+            let apart = differences.fold(0.0, f32::max);
+            assert!(apart > 1e-3, "{}: {}: {apart}", fixture.name, variant.name);
+        }
+    }
+}
