@@ -15,12 +15,26 @@ use crate::source::Checkpoint;
 /// A tensor of the table with the source tensor that it is read from.
 pub(super) struct Planned {
     pub(super) spec: TensorSpec,
-    /// The number of the source tensor.
-    pub(super) tensor: usize,
+    /// The number of the source tensor; `None`: there is none, and all elements are 0 before they are transformed.
+    pub(super) tensor: Option<usize>,
     pub(super) transform: Transform,
     pub(super) dtype: Dtype,
     /// What its rows and columns are multiplied by before they are stored.
     pub(super) scales: Scales,
+}
+
+impl Planned {
+    /// Reads elements of the source tensor from a given number on.
+    pub(super) fn elements<'s>(&self, source: &'s Checkpoint) -> Result<impl Fn(u64, &mut [f32]) -> Result<()> + 's> {
+        let reader = self.tensor.map(|tensor| source.reader(tensor)).transpose()?;
+        Ok(move |start: u64, out: &mut [f32]| match &reader {
+            Some(reader) => reader.read(start, out),
+            None => {
+                out.fill(0.0);
+                Ok(())
+            }
+        })
+    }
 }
 
 /// Finds the source of every tensor; refuses missing, misshapen and left-over tensors, all in one message.
