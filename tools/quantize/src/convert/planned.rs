@@ -49,19 +49,21 @@ pub(super) fn plan(source: &Checkpoint, dtypes: &Dtypes) -> Result<Vec<Planned>>
             problems.push(format!("{} has no name in {} checkpoints", spec.name, source.family.model_type));
             continue;
         };
-        let Some(tensor) = by_name.get(name.as_str()).copied() else {
-            problems.push(match spec.part {
-                Part::Unembedding => {
-                    format!("missing {name}: where the embedding stands for it, tie_word_embeddings is true")
+        let tensor = by_name.get(name.as_str()).copied();
+        match tensor {
+            Some(tensor) => {
+                used.insert(tensor);
+                let (got, want) = (&source.tensors[tensor].shape, transform.source_dims(spec.shape));
+                if *got != want {
+                    problems.push(format!("{name} has shape {got:?}, not {want:?}"));
                 }
-                _ => format!("missing {name}"),
-            });
-            continue;
-        };
-        used.insert(tensor);
-        let (got, want) = (&source.tensors[tensor].shape, transform.source_dims(spec.shape));
-        if *got != want {
-            problems.push(format!("{name} has shape {got:?}, not {want:?}"));
+            }
+            None if (source.family.zeros)(&spec) => {}
+            None if spec.part == Part::Unembedding => {
+                let hint = "where the embedding stands for it, tie_word_embeddings is true";
+                problems.push(format!("missing {name}: {hint}"));
+            }
+            None => problems.push(format!("missing {name}")),
         }
         let dtype = dtypes.of(spec.role);
         let transform = Transform { factor: source.factor(&spec), ..transform };
