@@ -87,7 +87,7 @@ fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
         ("qkv_bias", each(config.attentions().map(|a| a.qkv_bias))),
         ("output_bias", each(config.attentions().map(|a| a.output_bias))),
         ("mlp_bias", each(config.layers.iter().map(|layer| layer.mlp.bias))),
-        ("qk_norm", each(config.attentions().map(|a| a.qk_norm))),
+        ("qk_norm", each(config.attentions().map(|a| a.qk_norm.is_some()))),
     ]);
     fields
 }

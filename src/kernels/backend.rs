@@ -30,10 +30,12 @@ pub struct Kernels {
     /// `y = (x - mean) / sqrt(variance + eps) * weight + bias` for each row of `x` and `y` (n, dim); `weight`, `bias`
     /// (dim).
     pub layer_norm: LayerNorm,
-    /// `gate[i] = silu(gate[i]) * up[i]`.
-    pub swiglu: fn(gate: &mut [f32], up: &[f32]),
+    /// `gate[i] = activation(gate[i]) * up[i]`.
+    pub gate: fn(activation: Activation, gate: &mut [f32], up: &[f32]),
     /// `x[i] = activation(x[i])`.
     pub activate: fn(activation: Activation, x: &mut [f32]),
+    /// `x[i] = cap * tanh(x[i] / cap)`.
+    pub soft_cap: fn(x: &mut [f32], cap: f32),
     /// `x[i] += y[i]`.
     pub add: fn(x: &mut [f32], y: &[f32]),
     /// Turns every head of `x` (n, n_heads, head_dim) by the angles of its token, `[cos][sin]` of (n, head_dim).
@@ -42,7 +44,7 @@ pub struct Kernels {
     pub peaks: &'static Peaks,
 }
 
-/// A function of one number that stands between the matrices of an MLP without a gate.
+/// A function of one number that stands between the matrices of an MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// GELU by its tanh form (Hendrycks and Gimpel 2016).
@@ -57,19 +59,22 @@ pub enum Activation {
     ReluSquared,
     /// `x / (1 + exp(-x))`.
     Silu,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
     /// The hyperbolic tangent.
     Tanh,
 }
 
 impl Activation {
     /// All of them.
-    pub const ALL: [Activation; 7] = [
+    pub const ALL: [Activation; 8] = [
         Activation::GeluTanh,
         Activation::Gelu,
         Activation::QuickGelu,
         Activation::Relu,
         Activation::ReluSquared,
         Activation::Silu,
+        Activation::Sigmoid,
         Activation::Tanh,
     ];
 }

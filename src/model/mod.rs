@@ -26,7 +26,8 @@ mod uniform;
 mod uses;
 mod workspace;
 
-pub use attention::Attention;
+pub use crate::ops::Activation;
+pub use attention::{Attention, Gate, QkNorm};
 pub use block::{Layer, Mixer};
 pub use config::Config;
 pub use generation::GenerationDefaults;

@@ -10,7 +10,7 @@ mod tests;
 use rayon::prelude::*;
 use whit::error::Result;
 use whit::model::spec::{Part, Shape, TensorSpec};
-use whit::model::{Config, Layer, MlpKind, Op};
+use whit::model::{Activation, Config, Layer, Op};
 use whit::quant::{Dtype, GROUP_SIZE, Inputs, PANEL_ROWS};
 
 use super::planned::Planned;
@@ -47,10 +47,10 @@ fn block_folds(number: usize, layer: &Layer) -> impl Iterator<Item = Fold> {
     let fold = |op, makes, reads| Fold { place: (Some(number), op), makes, reads };
     let attention = layer.attention().is_some() && layer.mixer_norms.input;
     let qkv: &[Part] = &[Part::Query, Part::Key, Part::Value];
-    let gated = layer.mlp.kind == MlpKind::SwiGlu;
+    let gated = layer.mlp.kind.gated;
     let first: &[Part] = if gated { &[Part::Gate, Part::Up] } else { &[Part::Up] };
-    // silu(gate) * up and relu(up) of a part of up are that part of them.
-    let homogeneous = matches!(layer.mlp.kind, MlpKind::SwiGlu | MlpKind::Relu);
+    // activation(gate) * up and relu(up) of a part of up are that part of them.
+    let homogeneous = gated || layer.mlp.kind.activation == Activation::Relu;
     [
         attention.then(|| fold(Op::Qkv, Part::AttentionNorm, qkv)),
         layer.mlp_norms.input.then(|| fold(Op::GateUp, Part::MlpNorm, first)),

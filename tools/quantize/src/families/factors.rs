@@ -28,7 +28,8 @@ impl Factors {
             let factors = self.0.iter().find(|(known, _)| *known == part);
             factors.and_then(|(_, factors)| factors.get(at).copied()).unwrap_or(1.0)
         };
-        let normed = spec.layer.and_then(|layer| config.layers.get(layer)?.attention()).is_some_and(|a| a.qk_norm);
+        let normed =
+            spec.layer.and_then(|layer| config.layers.get(layer)?.attention()).is_some_and(|a| a.qk_norm.is_some());
         let factor = match spec.part {
             Part::Query if normed => 1.0,
             Part::QueryNorm => given(Part::Query),

@@ -2,7 +2,7 @@
 
 use whit::error::Result;
 use whit::model::spec::{Part, Shape, TensorSpec};
-use whit::model::{self, Config, MlpKind, Uniform};
+use whit::model::{self, Activation, Config, MlpKind, Uniform};
 
 use super::family::{Family, GGUF_NAMES, Gguf, Naming};
 use super::transform::{Slice, Transform};
@@ -56,19 +56,19 @@ fn transform(config: &Config, spec: &TensorSpec, naming: Naming) -> Transform {
 
 /// What stands between the matrices of the MLP, by its names in transformers.
 const ACTIVATIONS: &[(&str, MlpKind)] = &[
-    ("gelu_new", MlpKind::GeluTanh),
-    ("gelu_pytorch_tanh", MlpKind::GeluTanh),
-    ("gelu_python_tanh", MlpKind::GeluTanh),
-    ("gelu_fast", MlpKind::GeluTanh),
-    ("gelu_accurate", MlpKind::GeluTanh),
-    ("gelu", MlpKind::Gelu),
-    ("gelu_python", MlpKind::Gelu),
-    ("quick_gelu", MlpKind::QuickGelu),
-    ("relu", MlpKind::Relu),
-    ("relu2", MlpKind::ReluSquared),
-    ("silu", MlpKind::Silu),
-    ("swish", MlpKind::Silu),
-    ("tanh", MlpKind::Tanh),
+    ("gelu_new", MlpKind::plain(Activation::GeluTanh)),
+    ("gelu_pytorch_tanh", MlpKind::plain(Activation::GeluTanh)),
+    ("gelu_python_tanh", MlpKind::plain(Activation::GeluTanh)),
+    ("gelu_fast", MlpKind::plain(Activation::GeluTanh)),
+    ("gelu_accurate", MlpKind::plain(Activation::GeluTanh)),
+    ("gelu", MlpKind::plain(Activation::Gelu)),
+    ("gelu_python", MlpKind::plain(Activation::Gelu)),
+    ("quick_gelu", MlpKind::plain(Activation::QuickGelu)),
+    ("relu", MlpKind::plain(Activation::Relu)),
+    ("relu2", MlpKind::plain(Activation::ReluSquared)),
+    ("silu", MlpKind::plain(Activation::Silu)),
+    ("swish", MlpKind::plain(Activation::Silu)),
+    ("tanh", MlpKind::plain(Activation::Tanh)),
 ];
 
 fn config(fields: &mut Fields<'_>) -> Result<Config> {

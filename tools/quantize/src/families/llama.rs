@@ -163,7 +163,7 @@ pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Confi
     let context_default = variant.context_default;
     let context_length = fields.usize("max_position_embeddings", Some(context_default))?.unwrap_or(context_default);
     let norm_eps = fields.float("rms_norm_eps", 1e-6)? as f32;
-    fields.activation("hidden_act", &[("silu", MlpKind::SwiGlu), ("swish", MlpKind::SwiGlu)])?;
+    fields.activation("hidden_act", &[("silu", MlpKind::SWIGLU), ("swish", MlpKind::SWIGLU)])?;
     let n_kv_heads = fields.usize("num_key_value_heads", variant.kv_heads_default)?.unwrap_or(n_heads);
     if n_heads == 0 || n_kv_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) {
         let message = format!("{n_kv_heads} does not divide num_attention_heads {n_heads}");

@@ -245,16 +245,7 @@ mod tests {
 
     #[test]
     fn fused_rows_follow_one_another() {
-        let attention = Attention {
-            n_heads: 6,
-            n_kv_heads: 2,
-            head_dim: 4,
-            window: None,
-            rotary: None,
-            qk_norm: false,
-            qkv_bias: false,
-            output_bias: false,
-        };
+        let attention = Attention::plain(6, 2, 4);
         let firsts = [(Part::Query, 0), (Part::Key, 24), (Part::Value, 32)];
         for (part, first) in firsts {
             assert_eq!(Slice::of_fused_qkv(&attention, part), Some(Slice { first, total: 40 }));
