@@ -27,6 +27,8 @@ pub struct Family {
     pub(crate) renamed: &'static [(&'static str, &'static str)],
     /// Rows of q and k pair neighbours for the rotation in Hugging Face checkpoints.
     pub(crate) interleaved_rotary: bool,
+    /// Tensors that its checkpoints do not have: their elements are 0 before they are transformed.
+    pub(crate) zeros: fn(&TensorSpec) -> bool,
     /// What it is in GGUF files; `None` where such files are of another family's architecture.
     pub(crate) gguf: Option<Gguf>,
     /// How a tensor of its checkpoints is transformed, apart from which rows of a fused tensor it is and from their order.

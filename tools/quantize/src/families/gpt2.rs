@@ -18,6 +18,7 @@ pub(super) const GPT2: Family = Family {
     names: &[NAMES],
     renamed: &[],
     interleaved_rotary: false,
+    zeros: |_| false,
     gguf: Some(Gguf {
         architecture: "gpt2",
         label: "gpt2",

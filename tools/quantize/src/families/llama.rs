@@ -21,6 +21,7 @@ pub(super) const SHARED: Family = Family {
     names: &[NAMES],
     renamed: &[],
     interleaved_rotary: false,
+    zeros: |_| false,
     gguf: None,
     transform: |_, _, _| Transform::default(),
 };
