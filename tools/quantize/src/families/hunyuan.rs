@@ -5,6 +5,7 @@ use whit::model::spec::Part;
 
 use super::family::{Family, Gguf};
 use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES, Variant};
+use crate::source::hf::rope::RotaryKind;
 
 pub(super) static HUNYUAN: Family = Family {
     model_type: "hunyuan_v1_dense",
@@ -29,6 +30,7 @@ const QK_NORMS: &[(Part, &str)] = &[
 const VARIANT: Variant = Variant {
     eps_default: 1e-5,
     mlp_bias_field: None,
+    rotary: RotaryKind { alpha: true, ..RotaryKind::WHOLE },
     qk_norm: Some(QkNorm { whole: false, after_rotation: true }),
     ..Variant::LLAMA
 };
