@@ -4,6 +4,7 @@
 
 mod bits;
 mod fixture;
+mod gguf;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -72,6 +73,43 @@ const NOT_YET: &[&str] = &[
     "starcoder2",
 ];
 
+/// Families whose GGUF files are not supported, though llama.cpp runs them.
+const NOT_YET_AS_GGUF: &[&str] = &[
+    "arcee_afm",
+    "bloom",
+    "cohere2",
+    "ernie4_5",
+    "exaone3_5",
+    "exaone4",
+    "exaone4_1_2b",
+    "gemma1",
+    "gemma2",
+    "gemma3",
+    "glm_edge",
+    "gpt_bigcode",
+    "granite3",
+    "granite_moe",
+    "hunyuan",
+    "lfm2",
+    "lfm2_moe",
+    "mamba1",
+    "mamba2_pure",
+    "nemotron_minitron",
+    "olmo1",
+    "olmo2",
+    "olmo3",
+    "olmoe",
+    "phi3",
+    "phi4_mini",
+    "pythia",
+    "qwen2_moe",
+    "qwen3_moe",
+    "smollm3",
+    "stablelm2",
+    "stablelm_parallel",
+    "starcoder2",
+];
+
 /// Variants that transformers runs and this program refuses, by the names of the family and the variant, with words of the refusal.
 const REFUSED: &[(&str, &str, &str)] = &[];
 
@@ -134,6 +172,29 @@ fn every_family_gives_what_transformers_gives() {
             let want = variant.log_probabilities.as_ref().unwrap_or(&fixture.log_probabilities[1]);
             let outcome = convert(folder.path()).map(|model| apart(&model, &texts[1], want));
             complaints.extend(complaint(fixture, &variant.name, outcome));
+        }
+    }
+    assert!(complaints.is_empty(), "{}:\n{}", complaints.len(), complaints.join("\n"));
+}
+
+#[test]
+fn every_gguf_file_gives_what_transformers_gives() {
+    let text = texts().pop().expect("a text");
+    let mut complaints = Vec::new();
+    for fixture in &fixtures() {
+        let Some(file) = gguf::file(fixture) else { continue };
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.gguf");
+        std::fs::write(&path, file).expect("written");
+        let supported = only().is_some() || !NOT_YET_AS_GGUF.contains(&fixture.name.as_str());
+        match convert(&path) {
+            outcome if supported => {
+                let outcome = outcome.map(|model| apart(&model, &text, fixture.of_gguf()));
+                complaints.extend(complaint(fixture, "as GGUF", outcome));
+            }
+            Ok(_) => complaints.push(format!("{} is supported: take it off the list", fixture.name)),
+            Err(error) if error.named_hint().is_some() => {}
+            Err(error) => complaints.push(format!("{} is refused with no word on what to do: {error}", fixture.name)),
         }
     }
     assert!(complaints.is_empty(), "{}:\n{}", complaints.len(), complaints.join("\n"));
