@@ -66,6 +66,20 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// The name, lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activation::GeluTanh => "gelu_tanh",
+            Activation::Gelu => "gelu",
+            Activation::QuickGelu => "quick_gelu",
+            Activation::Relu => "relu",
+            Activation::ReluSquared => "relu2",
+            Activation::Silu => "silu",
+            Activation::Sigmoid => "sigmoid",
+            Activation::Tanh => "tanh",
+        }
+    }
+
     /// All of them.
     pub const ALL: [Activation; 8] = [
         Activation::GeluTanh,

@@ -46,7 +46,7 @@ fn folds(config: &Config) -> Vec<Fold> {
 fn block_folds(number: usize, layer: &Layer) -> impl Iterator<Item = Fold> {
     let fold = |op, makes, reads| Fold { place: (Some(number), op), makes, reads };
     let attention = layer.attention().is_some() && layer.mixer_norms.input;
-    let qkv: &[Part] = &[Part::Query, Part::Key, Part::Value];
+    let qkv: &[Part] = &[Part::Query, Part::Key, Part::Value, Part::OutputGate];
     let gated = layer.mlp.kind.gated;
     let first: &[Part] = if gated { &[Part::Gate, Part::Up] } else { &[Part::Up] };
     // activation(gate) * up and relu(up) of a part of up are that part of them.
@@ -166,8 +166,7 @@ fn weight_steps(dtype: Dtype) -> f32 {
 /// Whether all values of a tensor can be scaled. Of a matrix magnitudes are added to `kept`, (rows, cols): one panel of so many rows of
 /// panels that `step` says; none where it is `None`.
 fn look(source: &Checkpoint, p: &Planned, step: Option<usize>, kept: &mut Vec<f32>) -> Result<bool> {
-    let reader = source.reader(p.tensor)?;
-    let read = |start: u64, out: &mut [f32]| reader.read(start, out);
+    let read = p.elements(source)?;
     let limit = p.dtype.format().max_weight / ROOM;
     match p.spec.shape {
         Shape::Vector(n) => {
