@@ -134,6 +134,31 @@ mod tests {
     }
 
     #[test]
+    fn multipliers_are_those_of_parts() {
+        let mut factors = Factors::default();
+        let multipliers = Multipliers { embedding: 12.0, residual: 0.25, attention: Some(0.25), logits: 8.0 };
+        factors.multiply(&config(false, false), multipliers);
+        let scaled = scaled(&factors, &config(false, false));
+        let of = |name: &str| scaled.iter().find(|(scaled, _)| scaled == name).map(|(_, factor)| *factor);
+        assert_eq!((of("embedding"), of("final_norm"), of("unembedding")), (Some(12.0), Some(0.125), None));
+        assert_eq!((of("blocks.1.o"), of("blocks.1.down"), of("blocks.1.up")), (Some(0.25), Some(0.25), None));
+        assert_eq!((of("blocks.0.q"), of("blocks.0.q.bias"), of("blocks.0.k")), (Some(0.5), Some(0.5), None));
+    }
+
+    #[test]
+    fn a_part_that_turns_has_a_factor_of_its_own() {
+        let mut rotary = Rotary::of_part(2, 4, 100.0, 8);
+        rotary.attention_factor = 3.0;
+        let mut factors = Factors::default();
+        factors.turn(&rotary, 2);
+        assert_eq!(factors.turning(), Some(Turning { rows: 2, factor: 9.0 }));
+        assert_eq!(scaled(&factors, &config(false, false)), []);
+        let mut factors = Factors::default();
+        factors.turn(&Rotary { turning: 4, ..rotary }, 2);
+        assert_eq!((factors.turning(), scaled(&factors, &config(false, false)).len()), (None, 4));
+    }
+
+    #[test]
     fn logits_stay_as_they_are_where_token_vectors_grow() {
         let mut factors = Factors::default();
         factors.scale(Part::Embedding, vec![8.0]);

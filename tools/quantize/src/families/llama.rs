@@ -117,6 +117,8 @@ pub(super) struct Variant {
     pub(super) qkv_bias: bool,
     /// The field that says whether the MLP has biases.
     pub(super) mlp_bias_field: Option<&'static str>,
+    /// The field that names the activation of the MLP, and what its names mean; the first is meant where it names none.
+    pub(super) activations: (&'static str, &'static [(&'static str, MlpKind)]),
     pub(super) qk_norm: bool,
     pub(super) window: Window,
     pub(super) rotary: RotaryKind,
@@ -148,6 +150,7 @@ impl Variant {
         output_bias: true,
         qkv_bias: false,
         mlp_bias_field: Some("mlp_bias"),
+        activations: ("hidden_act", &[("silu", MlpKind::SWIGLU), ("swish", MlpKind::SWIGLU)]),
         qk_norm: false,
         window: Window::Never,
         rotary: RotaryKind::WHOLE,
@@ -189,7 +192,8 @@ pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Confi
     let context_default = variant.context_default;
     let context_length = fields.usize("max_position_embeddings", Some(context_default))?.unwrap_or(context_default);
     let norm_eps = fields.float("rms_norm_eps", variant.eps_default)? as f32;
-    fields.activation("hidden_act", &[("silu", MlpKind::SWIGLU), ("swish", MlpKind::SWIGLU)])?;
+    let (field, known) = variant.activations;
+    let kind = fields.activation(field, known)?;
     let n_kv_heads = fields.usize("num_key_value_heads", variant.kv_heads_default)?.unwrap_or(n_heads);
     if n_heads == 0 || n_kv_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) {
         let message = format!("{n_kv_heads} does not divide num_attention_heads {n_heads}");
@@ -232,6 +236,7 @@ pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Confi
         let Mixer::Attention(attention) = &mut layer.mixer;
         attention.window = window;
         attention.rotary = attention.rotary.filter(|_| turns);
+        layer.mlp.kind = kind;
     }
     config.rotary_tables.truncate(usize::from(turns));
     Ok(config)

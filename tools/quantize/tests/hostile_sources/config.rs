@@ -31,7 +31,7 @@ pub(crate) fn directory(replaced: &[(&'static str, &[u8])]) -> Files {
     files
 }
 
-fn row(name: &'static str, config: impl AsRef<[u8]>, expected: &'static str, field: &'static str) -> Case {
+pub(super) fn row(name: &'static str, config: impl AsRef<[u8]>, expected: &'static str, field: &'static str) -> Case {
     case(name, directory(&[("config.json", config.as_ref())]), expected, field)
 }
 

@@ -268,6 +268,14 @@ fn hyperparameters() {
             g.data += 32;
         })
     };
+    let yarn = |key: &str, value: f32| {
+        let scaled = set("llama.rope.scaling.type", str_value("yarn")).set("llama.rope.scaling.factor", f32_value(4.0));
+        scaled.set(&format!("llama.rope.scaling.{key}"), f32_value(value))
+    };
+    let short = Gguf::tiny().with(|g| {
+        g.tensors.push((b"rope_factors_short.weight".to_vec(), vec![2], 0, 320));
+        g.data += 32;
+    });
     run(vec![
         row("G-28 no blocks", set("llama.block_count", u32_value(0)), "0 blocks", "block_count"),
         row("G-28 33 blocks", set("llama.block_count", u32_value(33)), "33 blocks", "block_count"),
@@ -291,7 +299,13 @@ fn hyperparameters() {
         row("G-31 base 0", set(base, f32_value(0.0)), "positive", base),
         row("G-31 base NaN", set(base, f32_value(f32::NAN)), "positive", base),
         row("G-31 base -1", set(base, f32_value(-1.0)), "positive", base),
-        row("scaling yarn", set("llama.rope.scaling.type", str_value("yarn")), "yarn", "rope.scaling.type"),
+        row("scaling su", set("llama.rope.scaling.type", str_value("su")), "longrope", "rope.scaling.type"),
+        row("yarn alone", set("llama.rope.scaling.type", str_value("yarn")), "missing", "rope.scaling.factor"),
+        row("G-37 part of YaRN", yarn("yarn_ext_factor", 0.5), "0.5 is not supported", "yarn_ext_factor"),
+        row("G-37 a factor beside YaRN", yarn("yarn_attn_factor", 2.0), "2 is not supported", "yarn_attn_factor"),
+        row("G-37 attention by less than 0", yarn("yarn_log_multiplier", -9.0), "would be", "yarn_log_multiplier"),
+        row("G-37 attention by 0", set("llama.rope.scaling.attn_factor", f32_value(0.0)), "positive", "attn_factor"),
+        row("G-37 short factors of 0", short, "positive", "rope_factors_short"),
         row("scaling by 0", set("llama.rope.scaling.factor", f32_value(0.0)), "positive", "scaling.factor"),
         row("factors of 0", factors(2, 0.0), "positive", "rope_freqs"),
         row("epsilon NaN", set("llama.attention.layer_norm_rms_epsilon", f32_value(f32::NAN)), "NaN", "norm_eps")

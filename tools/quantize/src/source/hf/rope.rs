@@ -291,9 +291,13 @@ mod tests {
 
     /// What is read for heads of 8 in a context of 64, and what the user is told.
     fn read_of(config: &str) -> Result<(Rotary, Vec<String>)> {
+        read_as(RotaryKind::WHOLE, config)
+    }
+
+    fn read_as(kind: RotaryKind, config: &str) -> Result<(Rotary, Vec<String>)> {
         let json = Json::parse(config.as_bytes(), 0).expect("valid");
         let mut notes = Vec::new();
-        Ok((read(json.root(), RotaryKind::WHOLE, (8, 64), &mut notes)?, notes))
+        Ok((read(json.root(), kind, (8, 64), &mut notes)?, notes))
     }
 
     fn rotary(config: &str) -> Rotary {
@@ -340,6 +344,33 @@ mod tests {
         assert!(notes[0].contains("made for 16 positions"), "{notes:?}");
         let (whole, notes) = read_of(&config("")).expect("valid");
         assert_eq!((whole.context_length, whole.attention_factor, notes), (64, 1.0, vec![]));
+    }
+
+    #[test]
+    fn a_part_of_each_head_turns_by_frequencies_of_its_own() {
+        let half = RotaryKind { part: Some(0.5), theta: 100.0, ..RotaryKind::WHOLE };
+        let turning = |config: &str| read_as(half, config).expect(config).0;
+        let (two, whole) = (turning("{}"), turning(r#"{"partial_rotary_factor": 1}"#));
+        assert_eq!((two.turning, &two.freqs[..]), (4, &[1.0, 0.1, 0.0, 0.0][..]));
+        assert_eq!((whole.turning, whole.freqs), (8, rope::frequencies(8, 100.0)));
+        let scaled = r#"{"rope_parameters": {"type": "linear", "factor": 2, "partial_rotary_factor": 0.25}}"#;
+        assert_eq!((turning(scaled).turning, turning(scaled).freqs), (2, vec![0.5, 0.0, 0.0, 0.0]));
+        // 3 of 8 elements are the first of two pairs, as transformers counts them.
+        let odd = turning(r#"{"partial_rotary_factor": 0.4}"#);
+        assert_eq!((odd.turning, odd.freqs[1]), (4, rope::frequencies(3, 100.0)[1]));
+    }
+
+    #[test]
+    fn families_have_names_and_contexts_of_their_own() {
+        let also_called = &[("su", "longrope")];
+        let kind = RotaryKind { also_called, original_context: Some(16.0), grows: true, ..RotaryKind::WHOLE };
+        let settings = r#""type": "su", "short_factor": [1, 1, 1, 1], "long_factor": [2, 2, 2, 2]"#;
+        let (su, notes) = read_as(kind, &format!(r#"{{"rope_scaling": {{{settings}}}}}"#)).expect("valid");
+        assert_eq!((su.context_length, notes.len()), (16, 1));
+        let grows = r#"{"rope_scaling": {"type": "default", "llama_4_scaling_beta": 0.1}}"#;
+        let (grows, notes) = read_as(kind, grows).expect("valid");
+        assert_eq!(grows.context_length, 16);
+        assert!(notes[0].contains("within which llama_4_scaling_beta does not count"), "{notes:?}");
     }
 
     #[test]
