@@ -2,7 +2,7 @@
 
 use whit::error::Result;
 use whit::model::spec::Part;
-use whit::model::{self, Config, Mixer, MlpKind, Uniform};
+use whit::model::{self, Activation, Config, Mixer, MlpKind, Uniform};
 
 use super::family::{Family, GGUF_NAMES, Gguf, Names};
 use super::transform::Transform;
@@ -92,6 +92,21 @@ pub(super) const NAMES: &[(Part, &str)] = &[
     (Part::Unembedding, "lm_head"),
 ];
 
+/// What the gate of the MLP goes through, by its names in transformers.
+pub(super) const GATED: &[(&str, MlpKind)] = &[
+    ("silu", MlpKind::SWIGLU),
+    ("swish", MlpKind::SWIGLU),
+    ("gelu", MlpKind::gated(Activation::Gelu)),
+    ("gelu_python", MlpKind::gated(Activation::Gelu)),
+    ("gelu_new", MlpKind::gated(Activation::GeluTanh)),
+    ("gelu_pytorch_tanh", MlpKind::gated(Activation::GeluTanh)),
+    ("gelu_python_tanh", MlpKind::gated(Activation::GeluTanh)),
+    ("gelu_fast", MlpKind::gated(Activation::GeluTanh)),
+    ("gelu_accurate", MlpKind::gated(Activation::GeluTanh)),
+    ("relu", MlpKind::gated(Activation::Relu)),
+    ("relu2", MlpKind::gated(Activation::ReluSquared)),
+];
+
 /// What one of the families has that another lacks. Defaults are those of transformers.
 #[derive(Debug)]
 pub(super) struct Variant {
@@ -150,7 +165,7 @@ impl Variant {
         output_bias: true,
         qkv_bias: false,
         mlp_bias_field: Some("mlp_bias"),
-        activations: ("hidden_act", &[("silu", MlpKind::SWIGLU), ("swish", MlpKind::SWIGLU)]),
+        activations: ("hidden_act", GATED),
         qk_norm: false,
         window: Window::Never,
         rotary: RotaryKind::WHOLE,

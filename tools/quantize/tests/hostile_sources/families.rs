@@ -84,7 +84,7 @@ fn relatives_that_need_more_are_refused() {
 /// C-22
 #[test]
 fn parts_of_heads_are_parts() {
-    let part = |part: &str| of("glm", &format!("\"partial_rotary_factor\": {part},"));
+    let part = |part: &str| of("glm", &format!("\"head_dim\": 4, \"partial_rotary_factor\": {part},"));
     run(vec![
         row("C-22 none of a head", part("0"), "more than 0 and at most 1", "partial_rotary_factor"),
         row("C-22 less than an element", part("0.2"), "0.2 of heads of 4", "partial_rotary_factor"),

@@ -300,7 +300,8 @@ fn hyperparameters() {
         row("G-31 base NaN", set(base, f32_value(f32::NAN)), "positive", base),
         row("G-31 base -1", set(base, f32_value(-1.0)), "positive", base),
         row("scaling su", set("llama.rope.scaling.type", str_value("su")), "longrope", "rope.scaling.type"),
-        row("yarn alone", set("llama.rope.scaling.type", str_value("yarn")), "missing", "rope.scaling.factor"),
+        row("yarn alone", set("llama.rope.scaling.type", str_value("yarn")), "missing", "rope.scaling.factor")
+            .nowhere(),
         row("G-37 part of YaRN", yarn("yarn_ext_factor", 0.5), "0.5 is not supported", "yarn_ext_factor"),
         row("G-37 a factor beside YaRN", yarn("yarn_attn_factor", 2.0), "2 is not supported", "yarn_attn_factor"),
         row("G-37 attention by less than 0", yarn("yarn_log_multiplier", -9.0), "would be", "yarn_log_multiplier"),
