@@ -32,8 +32,10 @@ impl Factors {
         let n_layers = config.n_layers();
         self.scale(Part::Embedding, vec![multipliers.embedding as f32]);
         self.scale(Part::FinalNorm, vec![(1.0 / multipliers.logits) as f32]);
-        self.scale(Part::Output, vec![multipliers.residual as f32; n_layers]);
-        self.scale(Part::Down, vec![multipliers.residual as f32; n_layers]);
+        // What is normed keeps its length, whatever it is multiplied by before.
+        let normed = config.layers.iter().any(|layer| layer.mixer_norms.output);
+        let ends = if normed { [Part::OutputNorm, Part::DownNorm] } else { [Part::Output, Part::Down] };
+        ends.into_iter().for_each(|part| self.scale(part, vec![multipliers.residual as f32; n_layers]));
         if let Some(attention) = multipliers.attention {
             let root = |layer: &Layer| layer.attention().map_or(1.0, |attention| (attention.head_dim as f64).sqrt());
             let queries = config.layers.iter().map(|layer| (attention * root(layer)) as f32);
@@ -41,12 +43,12 @@ impl Factors {
         }
     }
 
-    /// Queries and keys of each of `n_layers` turn as `rotary` says. Both are multiplied by its factor: their product by its
+    /// Queries and keys of those layers that `turn` turn as `rotary` says. Both are multiplied by its factor: their product by its
     /// square.
-    pub(crate) fn turn(&mut self, rotary: &Rotary, n_layers: usize) {
+    pub(crate) fn turn(&mut self, rotary: &Rotary, turn: &[bool]) {
         let factor = rotary.attention_factor.powi(2) as f32;
         if rotary.turning == 2 * rotary.freqs.len() {
-            self.scale(Part::Query, vec![factor; n_layers]);
+            self.scale(Part::Query, turn.iter().map(|turns| if *turns { factor } else { 1.0 }).collect());
         } else {
             self.turning = Some(Turning { rows: rotary.turning, factor });
         }
@@ -150,11 +152,11 @@ mod tests {
         let mut rotary = Rotary::of_part(2, 4, 100.0, 8);
         rotary.attention_factor = 3.0;
         let mut factors = Factors::default();
-        factors.turn(&rotary, 2);
+        factors.turn(&rotary, &[true; 2]);
         assert_eq!(factors.turning(), Some(Turning { rows: 2, factor: 9.0 }));
         assert_eq!(scaled(&factors, &config(false, false)), []);
         let mut factors = Factors::default();
-        factors.turn(&Rotary { turning: 4, ..rotary }, 2);
+        factors.turn(&Rotary { turning: 4, ..rotary }, &[true; 2]);
         assert_eq!((factors.turning(), scaled(&factors, &config(false, false)).len()), (None, 4));
     }
 

@@ -55,23 +55,6 @@ fn transform(_: &Config, spec: &TensorSpec, naming: Naming) -> Transform {
     Transform { transposed: conv1d && matches!(spec.shape, Shape::Matrix(..)), ..Transform::default() }
 }
 
-/// What stands between the matrices of the MLP, by its names in transformers.
-const ACTIVATIONS: &[(&str, MlpKind)] = &[
-    ("gelu_new", MlpKind::plain(Activation::GeluTanh)),
-    ("gelu_pytorch_tanh", MlpKind::plain(Activation::GeluTanh)),
-    ("gelu_python_tanh", MlpKind::plain(Activation::GeluTanh)),
-    ("gelu_fast", MlpKind::plain(Activation::GeluTanh)),
-    ("gelu_accurate", MlpKind::plain(Activation::GeluTanh)),
-    ("gelu", MlpKind::plain(Activation::Gelu)),
-    ("gelu_python", MlpKind::plain(Activation::Gelu)),
-    ("quick_gelu", MlpKind::plain(Activation::QuickGelu)),
-    ("relu", MlpKind::plain(Activation::Relu)),
-    ("relu2", MlpKind::plain(Activation::ReluSquared)),
-    ("silu", MlpKind::plain(Activation::Silu)),
-    ("swish", MlpKind::plain(Activation::Silu)),
-    ("tanh", MlpKind::plain(Activation::Tanh)),
-];
-
 pub(super) fn config(fields: &mut Fields<'_>) -> Result<Config> {
     // transformers takes the names of other families, too, and those go first.
     let dim = fields.required(&["hidden_size", "n_embd"])?;
@@ -81,7 +64,7 @@ pub(super) fn config(fields: &mut Fields<'_>) -> Result<Config> {
     let context_length = fields.required(&["max_position_embeddings", "n_positions"])?;
     fields.check()?;
     let norm_eps = fields.float("layer_norm_epsilon", 1e-5)? as f32;
-    let kind = fields.activation("activation_function", ACTIVATIONS)?;
+    let kind = fields.activation("activation_function", MlpKind::plain(Activation::GeluTanh))?;
     if fields.bool("add_cross_attention", false)? {
         let error = fields.error("add_cross_attention", "true is not supported");
         return Err(error.hint("whit runs models that read text alone, not the output of an encoder"));

@@ -1,21 +1,29 @@
 //! The architecture families that are read. A file each says how a checkpoint of the family becomes a plan of layers, and where
 //! each tensor of that plan comes from. A new family is such a file and its rows in [`FAMILIES`].
 
+mod arcee;
 mod ernie4_5;
 mod exaone;
+mod exaone4;
 mod factors;
 mod family;
+mod gemma;
 mod glm;
 mod gpt2;
 mod gpt_bigcode;
 mod granite;
 mod helium;
+mod hunyuan;
+mod hyperclovax;
 mod internlm3;
 mod llama;
 mod minicpm;
 mod ministral3;
+mod mobilellm;
+mod olmo;
 mod phi3;
 mod qwen3_vl;
+mod smollm3;
 mod transform;
 mod wrapper;
 
@@ -45,6 +53,17 @@ pub static FAMILIES: &[&Family] = &[
     &exaone::EXAONE,
     &internlm3::INTERNLM3,
     &minicpm::MINICPM,
+    &gemma::GEMMA1,
+    &gemma::GEMMA2,
+    &gemma::GEMMA3,
+    &smollm3::SMOLLM3,
+    &olmo::OLMO2,
+    &olmo::OLMO3,
+    &exaone4::EXAONE4,
+    &hunyuan::HUNYUAN,
+    &hyperclovax::HYPERCLOVAX,
+    &arcee::ARCEE,
+    &mobilellm::MOBILELLM,
 ];
 
 impl Family {

@@ -27,7 +27,6 @@ impl Elements {
     fn changed(self, what: &str, argument: &Value) -> Elements {
         let (rows, _) = self.rows();
         let number = || argument.as_u64().expect("a number") as usize;
-        let shaped = || argument.as_array().map(|dims| dims.iter().map(|n| n.as_u64().expect("a size")).collect());
         match what {
             "permute" => {
                 let width = rows / number();
@@ -50,19 +49,39 @@ impl Elements {
                 let order = (0..3).flat_map(|third| (0..heads).flat_map(move |head| place(third, head)));
                 Elements { values: self.pick(order), shape: self.shape }
             }
-            "negative exp" => {
-                let values = self.values.iter().map(|v| -v.exp()).collect();
-                Elements { shape: shaped().unwrap_or(self.shape), values }
+            "tiled" => {
+                let order = tiled(rows, argument);
+                Elements { values: self.pick(order.into_iter()), shape: self.shape }
             }
-            "shape" => Elements { shape: shaped().expect("dimensions"), values: self.values },
+            "tiled columns" => {
+                let order = tiled(self.rows().1, argument);
+                let row = |row: &[f32]| order.iter().map(|i| row[*i]).collect::<Vec<_>>();
+                Elements { values: self.values.chunks_exact(order.len()).flat_map(row).collect(), shape: self.shape }
+            }
+            "negative exp" => Elements { values: self.values.iter().map(|v| -v.exp()).collect(), shape: self.shape },
+            "shape" => {
+                let dims = argument.as_array().expect("dimensions").iter().map(|n| n.as_u64().expect("a size"));
+                Elements { shape: dims.collect(), values: self.values }
+            }
             "values" => {
                 let values = crate::support::floats(argument);
                 Elements { shape: vec![values.len() as u64], values }
             }
-            "stack" | "" => self,
+            "stack" => self,
             other => panic!("{other}: no such change"),
         }
     }
+}
+
+/// The order of `n` rows or columns of which those from a first one on are groups of heads: one head of each group, then the next.
+fn tiled(n: usize, argument: &Value) -> Vec<usize> {
+    let number = |i: usize| argument[i].as_u64().expect("a number") as usize;
+    let (first, groups, heads, width) = (number(0), number(1), number(2), number(3));
+    let place = |i: usize| {
+        let (head, group) = (i / width / groups, i / width % groups);
+        first + (group * heads + head) * width + i % width
+    };
+    (0..first).chain((0..n - first).map(place)).collect()
 }
 
 /// A tensor of the file: its name and its elements.
@@ -80,8 +99,10 @@ fn tensor(fixture: &Fixture, entry: &Value) -> (String, Elements) {
         }
         name => Elements { shape: of(name).shape.clone(), values: of(name).values() },
     };
-    let what = entry[2].as_str().unwrap_or_default();
-    (entry[0].as_str().expect("a name").to_string(), elements.changed(what, &entry[3]))
+    let entry = entry.as_array().expect("a tensor");
+    let steps = entry[2..].chunks_exact(2);
+    let changed = steps.fold(elements, |elements, step| elements.changed(step[0].as_str().expect("words"), &step[1]));
+    (entry[0].as_str().expect("a name").to_string(), changed)
 }
 
 fn text(s: &str) -> Vec<u8> {

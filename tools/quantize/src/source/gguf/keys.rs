@@ -42,7 +42,7 @@ impl<'m, 'a> Keys<'m, 'a> {
     /// Rotary positions of heads of `head_dim`, in a context of so many positions, in each of `n_layers`.
     pub(crate) fn rotary(&mut self, (head_dim, context): (usize, usize), n_layers: usize) -> Result<Rotary> {
         let rotary = self.read_rotary(head_dim, context)?;
-        self.factors.turn(&rotary, n_layers);
+        self.factors.turn(&rotary, &vec![true; n_layers]);
         Ok(rotary)
     }
 

@@ -17,14 +17,25 @@ pub(crate) struct RotaryKind {
     pub(crate) also_called: &'static [(&'static str, &'static str)],
     /// Positions before the scaling, where config.json does not say beside its other dimensions.
     pub(crate) original_context: Option<f64>,
+    /// Of the type "dynamic" a field `alpha` stretches the base, whatever the length of the text.
+    pub(crate) alpha: bool,
+    /// The type of layers whose settings are read where they are by type of layer.
+    pub(crate) layer_type: Option<&'static str>,
     /// Beyond the positions before the scaling queries grow with their position.
     pub(crate) grows: bool,
 }
 
 impl RotaryKind {
     /// As Llama has it.
-    pub(crate) const WHOLE: RotaryKind =
-        RotaryKind { theta: 10_000.0, part: None, also_called: &[], original_context: None, grows: false };
+    pub(crate) const WHOLE: RotaryKind = RotaryKind {
+        theta: 10_000.0,
+        part: None,
+        also_called: &[],
+        original_context: None,
+        alpha: false,
+        layer_type: None,
+        grows: false,
+    };
 }
 
 /// The types that are read, for messages.
@@ -48,6 +59,9 @@ pub(in crate::source) fn read(
     (head_dim, context): (usize, usize),
     notes: &mut Vec<String>,
 ) -> Result<Rotary> {
+    if let Some(rotary) = read_of_type(config, kind, (head_dim, context), notes)? {
+        return Ok(rotary);
+    }
     let named = |path: &'static str| Some(Parameters { object: config.set(path)?, path, config, kind });
     let theta = positive(config, "rope_theta", "")?.unwrap_or(kind.theta);
     let Some(parameters) = named("rope_scaling").or_else(|| named("rope_parameters")) else {
@@ -59,13 +73,35 @@ pub(in crate::source) fn read(
         return Err(parameters.object.expected("an object", parameters.path));
     }
     let theta = positive(parameters.object, "rope_theta", parameters.path)?.unwrap_or(theta);
-    let rotary = parameters.rotary(theta, head_dim, context, notes)?;
-    let factor = rotary.attention_factor;
-    if factor.is_finite() && factor > 0.0 {
-        return Ok(rotary);
+    parameters.checked(theta, (head_dim, context), notes)
+}
+
+/// As [`read`], where `rope_parameters` are by type of layer and have those of the type of this `kind`.
+pub(in crate::source) fn read_of_type(
+    config: Value<'_>,
+    kind: RotaryKind,
+    dims: (usize, usize),
+    notes: &mut Vec<String>,
+) -> Result<Option<Rotary>> {
+    let path = "rope_parameters";
+    let of_type = || config.set(path)?.set(kind.layer_type?).filter(|object| object.kind() == Type::Object);
+    let Some(object) = of_type() else { return Ok(None) };
+    let parameters = Parameters { object, path, config, kind };
+    let theta = positive(object, "rope_theta", path)?.unwrap_or(kind.theta);
+    parameters.checked(theta, dims, notes).map(Some)
+}
+
+impl Parameters<'_> {
+    /// Rotary positions whose attention has a factor above zero.
+    fn checked(self, theta: f64, (head_dim, context): (usize, usize), notes: &mut Vec<String>) -> Result<Rotary> {
+        let rotary = self.rotary(theta, head_dim, context, notes)?;
+        let factor = rotary.attention_factor;
+        if factor.is_finite() && factor > 0.0 {
+            return Ok(rotary);
+        }
+        let field = self.field("attention_factor");
+        Err(self.object.error(format!("these settings make it {factor}, expected a positive number"), &field))
     }
-    let field = parameters.field("attention_factor");
-    Err(parameters.object.error(format!("these settings make it {factor}, expected a positive number"), &field))
 }
 
 impl<'j> Parameters<'j> {
@@ -81,6 +117,8 @@ impl<'j> Parameters<'j> {
             _ => {}
         }
         let dim = if whole { head_dim } else { self.dim(head_dim)? };
+        let alpha = if self.kind.alpha && kind == "dynamic" { self.number("alpha")? } else { None };
+        let theta = alpha.map_or(theta, |alpha| theta * alpha.powf(dim as f64 / (dim as f64 - 2.0)));
         let mut out = Rotary::of_part(dim, head_dim, theta, context);
         match &*kind {
             "default" => {}
@@ -91,6 +129,7 @@ impl<'j> Parameters<'j> {
             }
             "linear" => rope::scale_linear(out.turning_freqs(), self.required("factor")?),
             // Frequencies change beyond the context only.
+            "dynamic" if alpha.is_some() => {}
             "dynamic" => {
                 self.required("factor")?;
             }
