@@ -5,10 +5,9 @@ use whit::error::{Error, Result};
 use whit::model::spec::Part;
 use whit::model::{Config, Family, Uniform};
 
+use super::divisors::Divisors;
 use super::meta::Metadata;
-use super::rope::Divisors;
 use crate::families::{Factors, Multipliers};
-use crate::source::rope::Rotary;
 use crate::source::tensor::SourceTensor;
 
 /// Reads keys of one architecture, and remembers those that are missing.
@@ -17,7 +16,7 @@ pub(crate) struct Keys<'m, 'a> {
     architecture: &'static str,
     tensors: &'m [SourceTensor],
     pub(super) divisors: Divisors,
-    factors: Factors,
+    pub(super) factors: Factors,
     pub(super) notes: Vec<String>,
     missing: Vec<String>,
 }
@@ -37,13 +36,6 @@ impl<'m, 'a> Keys<'m, 'a> {
     /// What the user is told, and what [`Keys::scale`] and its like were given.
     pub(in crate::source) fn into_told(self) -> (Vec<String>, Factors) {
         (self.notes, self.factors)
-    }
-
-    /// Rotary positions of heads of `head_dim`, in a context of so many positions, in each of `n_layers`.
-    pub(crate) fn rotary(&mut self, (head_dim, context): (usize, usize), n_layers: usize) -> Result<Rotary> {
-        let rotary = self.read_rotary(head_dim, context)?;
-        self.factors.turn(&rotary, &vec![true; n_layers]);
-        Ok(rotary)
     }
 
     /// The network `config` is to be multiplied, see [`Factors::multiply`].
