@@ -3,7 +3,7 @@
 use whit::model::spec::{Part, TensorSpec};
 use whit::model::{Config, Layer};
 
-use super::family::Turning;
+use super::transform::Turning;
 use crate::source::rope::Rotary;
 
 /// Factors of parts, in every block or outside of the blocks.

@@ -4,7 +4,7 @@ use whit::error::Result;
 use whit::model::Config;
 use whit::model::spec::{Part, TensorSpec};
 
-use super::transform::{RotaryRows, Slice, Transform};
+use super::transform::{RotaryRows, Slice, Transform, Turning};
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
 
@@ -73,15 +73,6 @@ pub struct Layout {
     pub interleaved_rotary: bool,
     /// What part of each head turns; `None`: all of it.
     pub turning: Option<Turning>,
-}
-
-/// The rows of each head of q and k that turn.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Turning {
-    /// So many, at the beginning of the head.
-    pub rows: usize,
-    /// What those of queries are multiplied by.
-    pub factor: f32,
 }
 
 /// Where a tensor of a plan comes from.

@@ -29,9 +29,9 @@ mod wrapper;
 
 pub(crate) use factors::{Factors, Multipliers};
 pub(crate) use family::Gguf;
-pub use family::{Family, Layout, Naming, Origin, Turning};
+pub use family::{Family, Layout, Naming, Origin};
 pub(crate) use llama::LLAMA;
-pub use transform::{RotaryRows, Slice, Transform};
+pub use transform::{RotaryRows, Slice, Transform, Turning};
 pub(crate) use wrapper::Wrapper;
 
 /// All families, in the order in which messages list them.

@@ -43,6 +43,15 @@ pub struct RotaryRows {
     pub factor: f32,
 }
 
+/// The rows of each head of q and k that turn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turning {
+    /// So many, at the beginning of the head.
+    pub rows: usize,
+    /// What those of queries are multiplied by.
+    pub factor: f32,
+}
+
 impl RotaryRows {
     /// Whether rows stay what and where they are.
     pub(crate) fn are_halves(&self) -> bool {
