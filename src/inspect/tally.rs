@@ -84,7 +84,7 @@ impl Category {
             Role::Key => Category::Key,
             Role::Value => Category::Value,
             Role::Output => Category::Output,
-            Role::Gate => Category::Gate,
+            Role::Gate | Role::Router => Category::Gate,
             Role::Up => Category::Up,
             Role::Down => Category::Down,
             Role::Unembedding => Category::Unembedding,

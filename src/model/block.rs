@@ -67,11 +67,11 @@ impl Layer {
     }
 
     /// Elements of a token that the wider branch computes between its first and its last matrix.
-    pub(super) fn inner_width(&self) -> usize {
+    pub(super) fn inner_width(&self, dim: usize) -> usize {
         let mixer = match &self.mixer {
             Mixer::Attention(attention) => attention.inner_width(),
         };
-        mixer.max(self.mlp.hidden_dim)
+        mixer.max(self.mlp.inner_width(dim))
     }
 
     /// Columns of the widest matrix whose input is not the residual stream.
@@ -79,7 +79,7 @@ impl Layer {
         let mixer = match &self.mixer {
             Mixer::Attention(attention) => attention.width(),
         };
-        mixer.max(self.mlp.hidden_dim)
+        mixer.max(self.mlp.max_cols())
     }
 
     /// The attention of a block that mixes by it, to be changed.

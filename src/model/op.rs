@@ -21,6 +21,8 @@ pub enum Op {
     OutputNorm,
     /// The norm before the MLP.
     MlpNorm,
+    /// Which experts each token uses.
+    Router,
     /// The MLP's first layer with its activation.
     GateUp,
     /// The MLP's second layer.
@@ -35,7 +37,7 @@ pub enum Op {
 
 impl Op {
     /// Every op, in order.
-    pub const ALL: [Op; 14] = [
+    pub const ALL: [Op; 15] = [
         Op::Embedding,
         Op::AttentionNorm,
         Op::Qkv,
@@ -45,6 +47,7 @@ impl Op {
         Op::Output,
         Op::OutputNorm,
         Op::MlpNorm,
+        Op::Router,
         Op::GateUp,
         Op::Down,
         Op::DownNorm,
@@ -64,6 +67,7 @@ impl Op {
             Op::Output => "output",
             Op::OutputNorm => "output norm",
             Op::MlpNorm => "mlp norm",
+            Op::Router => "router",
             Op::GateUp => "gate/up",
             Op::Down => "down",
             Op::DownNorm => "down norm",

@@ -115,7 +115,7 @@ pub(crate) fn tensors(network: &Uniform, style: Style, naming: Naming) -> Vec<(S
     let config = network.config();
     // A file of Mistral's is of the architecture llama in GGUF, where Mistral has no names.
     let name = if naming == Naming::Gguf { style.in_gguf() } else { style.name() };
-    let layout = Layout { naming, interleaved_rotary: false };
+    let layout = Layout { naming, interleaved_rotary: false, turning: None };
     let mut out: Vec<(String, Vec<u64>)> = Vec::new();
     for spec in table(&config) {
         let origin = families::Family::named(name).and_then(|family| family.origin(&config, &spec, layout));

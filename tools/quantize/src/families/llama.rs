@@ -432,15 +432,16 @@ pub(super) fn gguf_config(keys: &mut Keys<'_, '_>, variant: &Variant) -> Result<
     network.check()?;
     let mut config = network.config();
     variant.shape(&mut config, variant.mlp);
-    let slides: Vec<bool> = match variant.window {
+    let slides = keys.slides(n_layers)?.unwrap_or_else(|| match variant.window {
         Window::AllBut(period) => (1..=n_layers).map(|layer| !layer.is_multiple_of(period)).collect(),
         _ => vec![true; n_layers],
-    };
-    if let Some(local) = variant.local_rotary {
+    });
+    let local = variant.local_rotary.filter(|_| window.is_some());
+    if let Some(local) = local {
         let theta = keys.positive("rope.freq_base_swa")?.unwrap_or(local.theta);
         config.rotary_tables.push(rope::frequencies(head_dim, theta));
     }
-    slide(&mut config, &slides, window, |slides| match (slides, variant.local_rotary) {
+    slide(&mut config, &slides, window, |slides| match (slides, local) {
         (true, Some(_)) => Some(1),
         (false, _) if window.is_some() && !variant.full_turns => None,
         _ => Some(0),

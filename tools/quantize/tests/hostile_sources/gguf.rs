@@ -258,7 +258,7 @@ fn tensors() {
 fn hyperparameters() {
     let set = |key: &str, value| Gguf::tiny().set(key, value);
     let heads = "llama.attention.head_count_kv";
-    let base = "llama.rope.freq_base";
+    let (base, windows) = ("llama.rope.freq_base", "llama.attention.sliding_window_pattern");
     let layers = |n: usize| array(4, &vec![2_u32.to_le_bytes().to_vec(); n]);
     let factors = |n: u64, value: f32| {
         Gguf::tiny().with(|g| {
@@ -294,6 +294,8 @@ fn hyperparameters() {
         row("G-29 more KV heads", set(heads, u32_value(4)), "divide", heads),
         row("G-29 heads of three layers", set("llama.attention.head_count", layers(3)), "3 elements", "head_count"),
         row("G-29 heads that do not fit", set("llama.embedding_length", u32_value(9)), "divide", "head_count"),
+        row("G-29 windows of two layers", set(windows, array(7, &[vec![1], vec![0]])), "2 elements", windows),
+        row("G-29 a window by 2", set(windows, array(7, &[vec![2]])), "expected 0 or 1", windows),
         row("G-31 odd rotation", set("llama.rope.dimension_count", u32_value(3)), "rotated", "dimension_count"),
         row("G-31 more than a head", set("llama.rope.dimension_count", u32_value(8)), "rotated", "dimension_count"),
         row("G-31 base 0", set(base, f32_value(0.0)), "positive", base),

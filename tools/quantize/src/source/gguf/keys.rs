@@ -63,6 +63,21 @@ impl<'m, 'a> Keys<'m, 'a> {
         self.positive(key)?.ok_or_else(|| self.error(key, "missing"))
     }
 
+    /// Of each layer whether its attention has a window, where the file says so: for each layer, or the period of those without.
+    pub(crate) fn slides(&self, n_layers: usize) -> Result<Option<Vec<bool>>> {
+        let key = "attention.sliding_window_pattern";
+        if !self.metadata.is_array(&self.key(key)) {
+            let period = self.dimension(key, n_layers)?.filter(|period| *period > 0);
+            return Ok(period.map(|period| (1..=n_layers).map(|layer| !layer.is_multiple_of(period)).collect()));
+        }
+        match self.metadata.bools(&self.key(key))? {
+            Some(slides) if slides.len() != n_layers => {
+                Err(self.error(key, format!("{} elements for {n_layers} layers", slides.len())))
+            }
+            slides => Ok(slides),
+        }
+    }
+
     /// A part is to be multiplied, see [`Factors::scale`].
     pub(crate) fn scale(&mut self, part: Part, factors: Vec<f32>) {
         self.factors.scale(part, factors);
