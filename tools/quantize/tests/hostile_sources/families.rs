@@ -38,6 +38,17 @@ fn multipliers_are_positive() {
 fn relatives_that_need_more_are_refused() {
     let granite4 = |more: &str| of("granitemoehybrid", &format!("\"shared_intermediate_size\": 16, {more}"));
     let bigcode = r#"{"model_type":"gpt_bigcode","n_embd":8,"n_layer":1,"n_head":2,"vocab_size":8,"n_positions":8,"multi_query":false}"#;
+    let opt = |more: &str| {
+        let sizes = r#""hidden_size":8,"num_hidden_layers":1,"num_attention_heads":2,"vocab_size":8,"ffn_dim":16"#;
+        format!(r#"{{"model_type":"opt",{sizes},"max_position_embeddings":8,{more}}}"#)
+    };
+    let bloom = |more: &str| {
+        format!(r#"{{"model_type":"bloom","hidden_size":8,"n_layer":1,"n_head":2,"vocab_size":8,{more}}}"#)
+    };
+    let neo = |types: &str| {
+        let sizes = r#""hidden_size":8,"num_layers":1,"num_heads":2,"vocab_size":8,"max_position_embeddings":8"#;
+        format!(r#"{{"model_type":"gpt_neo",{sizes},"attention_types":{types}}}"#)
+    };
     run(vec![
         row("C-21 experts of Granite", granite4("\"num_local_experts\": 4,"), "4 experts are not", "num_local_experts"),
         row("C-21 unnamed experts", granite4(""), "8 experts are not supported", "num_local_experts"),
@@ -64,6 +75,28 @@ fn relatives_that_need_more_are_refused() {
         row("C-21 as many heads of keys", bigcode, "one head of keys and values", "multi_query"),
         row("C-21 biases of some", of("internlm3", "\"qkv_bias\": true,"), "in all matrices or in none", "qkv_bias"),
         row("C-21 no rotation", of("ministral3", ""), "missing: rope_parameters", "rope_parameters"),
+        row("C-21 clipped queries", of("olmo", "\"clip_qkv\": 8.0,"), "do not clip", "clip_qkv"),
+        row("C-21 norms of heads", of("stablelm", "\"qk_layernorm\": true,"), "no norms of their own", "qk_layernorm"),
+        row("C-21 norms of Phi's heads", of("phi", "\"qk_layernorm\": true,"), "not supported", "qk_layernorm"),
+        row("C-21 Command R+", of("cohere", "\"use_qk_norm\": true,"), "Command R+", "use_qk_norm"),
+        row("C-21 norms after branches", opt("\"do_layer_norm_before\":false"), "350M", "do_layer_norm_before"),
+        row("C-21 narrow vectors", opt("\"word_embed_proj_dim\":4"), "350M", "word_embed_proj_dim"),
+        row(
+            "C-21 a stream of norms",
+            bloom("\"apply_residual_connection_post_layernorm\":true"),
+            "as it was published",
+            "apply_residual_connection_post_layernorm",
+        ),
+        row(
+            "C-21 a third kind of layer",
+            neo("[[[\"local\",\"x\"],1]]"),
+            "supported: global, local",
+            "attention_types",
+        ),
+        row("C-21 kinds of three layers", neo("[[[\"local\"],3]]"), "3 layers of 1", "attention_types"),
+        row("C-21 kinds without an end", neo("[[[\"local\"],1000000000000]]"), "more than 1024", "attention_types"),
+        row("C-21 no kind, often", neo("[[[],1000000000000]]"), "no word", "attention_types"),
+        row("C-21 kinds by themselves", neo("[[\"local\"]]"), "how often", "attention_types"),
         row("C-21 no language model", r#"{"model_type": "qwen3_vl"}"#, "missing: text_config", "text_config"),
         row(
             "C-21 another language model",
@@ -85,11 +118,18 @@ fn relatives_that_need_more_are_refused() {
 #[test]
 fn parts_of_heads_are_parts() {
     let part = |part: &str| of("glm", &format!("\"head_dim\": 4, \"partial_rotary_factor\": {part},"));
+    let gptj = |dim: &str| {
+        let sizes = r#""n_embd":8,"n_layer":1,"n_head":2,"vocab_size":8,"n_positions":8"#;
+        format!(r#"{{"model_type":"gptj",{sizes},"rotary_dim":{dim}}}"#)
+    };
     run(vec![
         row("C-22 none of a head", part("0"), "more than 0 and at most 1", "partial_rotary_factor"),
         row("C-22 less than an element", part("0.2"), "0.2 of heads of 4", "partial_rotary_factor"),
         row("C-22 more than a head", part("1.5"), "at most 1", "partial_rotary_factor"),
         row("C-22 less than nothing", part("-0.5"), "at most 1", "partial_rotary_factor"),
+        row("C-22 no element", gptj("0"), "0 elements of heads of 4", "rotary_dim"),
+        row("C-22 more elements than a head has", gptj("6"), "name how many elements", "rotary_dim"),
+        row("C-22 nothing for elements", gptj("null"), "whole number", "rotary_dim"),
         row("C-22 text", part("\"half\""), "finite", "partial_rotary_factor"),
         row(
             "C-22 an odd part beside a scaling",
