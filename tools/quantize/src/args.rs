@@ -84,6 +84,11 @@ pub struct Args {
     #[arg(long, conflicts_with = "quality")]
     pub no_quality: bool,
 
+    /// Positions that the model has to have. Models with LongRoPE (Phi-3, MiniCPM) are made for the texts of their first training,
+    /// unless they are asked for more: their factors for long texts count for all texts then.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub context: Option<u32>,
+
     /// The llama2.c tokenizer.bin, where it does not lie beside the checkpoint.
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
@@ -191,7 +196,11 @@ impl Args {
 
     /// What is said about the source.
     pub fn open_options(&self) -> OpenOptions {
-        OpenOptions { tokenizer: self.tokenizer.clone(), lora: self.lora.iter().map(|text| adapter(text)).collect() }
+        OpenOptions {
+            tokenizer: self.tokenizer.clone(),
+            lora: self.lora.iter().map(|text| adapter(text)).collect(),
+            context: self.context.map(|n| n as usize),
+        }
     }
 }
 

@@ -93,6 +93,9 @@ fn run(args: &Args) -> Result<()> {
         if !args.lora.is_empty() {
             return Err(Error::usage("word vectors have no adapters").field("lora"));
         }
+        if args.context.is_some() {
+            return Err(Error::usage("word vectors have no positions").field("context"));
+        }
         if args.quality || args.budget().is_some() {
             return Err(Error::usage("word vectors have no quality report").field("quality"));
         }

@@ -44,6 +44,8 @@ pub struct OpenOptions {
     pub tokenizer: Option<PathBuf>,
     /// Directories of low-rank adapters that are merged, in this order, and what each is multiplied by.
     pub lora: Vec<(PathBuf, f64)>,
+    /// Positions that are wanted: where they are more than before the scaling of LongRoPE, its factors for long texts count.
+    pub context: Option<usize>,
 }
 
 /// What is added to a matrix.

@@ -43,7 +43,12 @@ impl Checkpoint {
             true => hf::open(path, options)?,
             false => open_file(path, options)?,
         };
-        source.config.check().map_err(|e| e.in_file(shown))?;
+        source.config.check().map_err(|e| e.in_file(shown.clone()))?;
+        let context = source.config.context_length;
+        if let Some(wanted) = options.context.filter(|wanted| *wanted > context) {
+            let error = Error::usage(format!("{wanted} positions, this model has {context}")).field("--context");
+            return Err(error.in_file(shown).hint("ask for as many at most"));
+        }
         source.fit_vocabulary()?;
         Ok(source)
     }

@@ -16,21 +16,23 @@ pub(crate) struct Keys<'m, 'a> {
     architecture: &'static str,
     tensors: &'m [SourceTensor],
     pub(super) divisors: Divisors,
+    /// Positions that are wanted.
+    pub(super) wanted: Option<usize>,
     pub(super) factors: Factors,
     pub(super) notes: Vec<String>,
     missing: Vec<String>,
 }
 
 impl<'m, 'a> Keys<'m, 'a> {
-    /// Of a file with these `tensors`; `divisors` divide the rotary frequencies.
+    /// Of a file with these `tensors`; `divisors` divide the rotary frequencies, so many positions are `wanted`.
     pub(in crate::source) fn new(
         metadata: &'m Metadata<'a>,
         architecture: &'static str,
         tensors: &'m [SourceTensor],
-        divisors: Divisors,
+        (divisors, wanted): (Divisors, Option<usize>),
     ) -> Self {
         let (factors, notes, missing) = Default::default();
-        Keys { metadata, architecture, tensors, divisors, factors, notes, missing }
+        Keys { metadata, architecture, tensors, divisors, wanted, factors, notes, missing }
     }
 
     /// What the user is told, and what [`Keys::scale`] and its like were given.

@@ -30,7 +30,7 @@ pub(in crate::source) fn open(file: SourceFile, options: &OpenOptions) -> Result
         return Err(file.error(Error::usage("a GGUF file has its own tokenizer").field("--tokenizer")));
     }
     let files = split::parts(file)?;
-    let parts = read(&files).map_err(|e| files[0].error(e))?;
+    let parts = read(&files, options.context).map_err(|e| files[0].error(e))?;
     let Parts {
         config,
         name,
@@ -83,7 +83,7 @@ struct Parts {
     factors: Factors,
 }
 
-fn read(files: &[SourceFile]) -> Result<Parts> {
+fn read(files: &[SourceFile], wanted: Option<usize>) -> Result<Parts> {
     let (_, metadata) = header(&mut Cursor::new(&files[0].map, "GGUF"))?;
     let (family, gguf) = config::family(&metadata)?;
     let (mut tensors, mut locations) = (Vec::new(), Vec::new());
@@ -94,7 +94,7 @@ fn read(files: &[SourceFile]) -> Result<Parts> {
     }
     split::check(&metadata, files, &tensors, &locations)?;
     let divisors = Divisors::read(files, &tensors, &locations)?;
-    let mut keys = Keys::new(&metadata, gguf.architecture, &tensors, divisors);
+    let mut keys = Keys::new(&metadata, gguf.architecture, &tensors, (divisors, wanted));
     let config = (gguf.config)(&mut keys)?;
     let (mut notes, factors) = keys.into_told();
     let keep = |t: &SourceTensor| !Divisors::has(&t.name) && !t.name.ends_with(".attn_rot_embd.weight");

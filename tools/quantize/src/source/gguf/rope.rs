@@ -81,13 +81,15 @@ impl Keys<'_, '_> {
         Err(self.error("rope.scaling.yarn_log_multiplier", message))
     }
 
-    /// Divides frequencies by those of the tensors that count within the `original` context.
+    /// Divides frequencies by those of the tensors that count within the `original` context, or beyond it where that is wanted.
     fn divide(&mut self, out: &mut Rotary, original: f64) -> Result<()> {
         let Divisors { always, short, long } = std::mem::take(&mut self.divisors);
         if short.is_some() != long.is_some() {
             let message = format!("{SHORT} and {LONG} belong together");
             return Err(Error::data(message).field("tensors").hint("take the whole file as it was published"));
         }
+        let for_long = self.wanted.is_some_and(|wanted| wanted as f64 > original);
+        let idle = if for_long { SHORT } else { LONG };
         for (name, divisors) in [(ALWAYS, &always), (SHORT, &short), (LONG, &long)] {
             let Some(divisors) = divisors else { continue };
             let freqs = out.turning_freqs();
@@ -95,12 +97,14 @@ impl Keys<'_, '_> {
                 let message = format!("{} elements, heads need {}", divisors.len(), freqs.len());
                 return Err(Error::data(message).field(format!("tensor \"{name}\"")));
             }
-            if name != LONG {
+            if name != idle {
                 freqs.iter_mut().zip(divisors).for_each(|(f, divisor)| *f /= divisor);
             }
         }
-        if short.is_some() {
-            out.keep_within(original, &format!("{SHORT} counts"), &mut self.notes);
+        match short {
+            Some(_) if for_long => self.notes.push(format!("{LONG} counts, for texts of any length")),
+            Some(_) => out.keep_within(original, &format!("{SHORT} counts"), &mut self.notes),
+            None => {}
         }
         Ok(())
     }

@@ -25,8 +25,8 @@ pub(in crate::source) struct HfConfig {
     pub(in crate::source) left_out: &'static [&'static str],
 }
 
-/// Reads config.json.
-pub(in crate::source) fn parse(whole: Value<'_>) -> Result<HfConfig> {
+/// Reads config.json; so many positions are `wanted`.
+pub(in crate::source) fn parse(whole: Value<'_>, wanted: Option<usize>) -> Result<HfConfig> {
     check_not_quantized(whole)?;
     let wrapper = wrapper(whole)?;
     let object = match wrapper {
@@ -38,7 +38,7 @@ pub(in crate::source) fn parse(whole: Value<'_>) -> Result<HfConfig> {
     };
     check_not_quantized(object)?;
     let family = family(object)?;
-    let mut fields = Fields::new(object, wrapper.map(|_| whole));
+    let mut fields = Fields::new(object, wrapper.map(|_| whole), wanted);
     let config = (family.config)(&mut fields)?;
     let (mut notes, factors) = fields.into_told();
     let left_out = wrapper.map_or(&[][..], |wrapper| wrapper.left_out);
@@ -161,4 +161,43 @@ pub(in crate::source) fn generation(
         repeat_penalty: float("repetition_penalty")?,
         eos: ids(object, "eos_token_id", vocab_size, notes)?.unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::json::Json;
+
+    fn plan(config: &str) -> Config {
+        let json = Json::parse(config.as_bytes(), 0).expect("valid");
+        parse(json.root(), None).expect("a plan").config
+    }
+
+    /// The dimensions of Falcon3-1B-Base, DeepSeek-R1-Distill-Qwen-1.5B and DeepSeek-R1-Distill-Llama-8B as they are published.
+    #[test]
+    fn relatives_without_a_name_of_their_own_are_read() {
+        let falcon3 = plan(
+            r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 2048, "head_dim": 256, "hidden_act": "silu",
+                "intermediate_size": 8192, "max_position_embeddings": 4096, "num_attention_heads": 8, "num_hidden_layers": 18,
+                "num_key_value_heads": 4, "rms_norm_eps": 1e-6, "rope_scaling": null, "rope_theta": 1000042, "vocab_size": 131072,
+                "attention_bias": false, "mlp_bias": false, "tie_word_embeddings": false}"#,
+        );
+        let attention = falcon3.attentions().next().expect("attention");
+        assert_eq!((attention.n_heads, attention.n_kv_heads, attention.head_dim), (8, 4, 256));
+        let qwen = plan(
+            r#"{"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 1536, "intermediate_size": 8960,
+                "hidden_act": "silu", "max_position_embeddings": 131072, "max_window_layers": 21, "num_attention_heads": 12,
+                "num_hidden_layers": 28, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 10000, "sliding_window": 4096,
+                "use_mrope": false, "use_sliding_window": false, "vocab_size": 151936, "tie_word_embeddings": false}"#,
+        );
+        assert!(qwen.attentions().all(|a| a.qkv_bias && !a.output_bias && a.window.is_none() && a.head_dim == 128));
+        let llama = plan(
+            r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
+                "hidden_act": "silu", "max_position_embeddings": 131072, "num_attention_heads": 32, "num_hidden_layers": 32,
+                "num_key_value_heads": 8, "rms_norm_eps": 1e-5, "rope_theta": 500000, "vocab_size": 128256, "pretraining_tp": 1,
+                "rope_scaling": {"factor": 8, "low_freq_factor": 1, "high_freq_factor": 4, "rope_type": "llama3",
+                "original_max_position_embeddings": 8192}, "tie_word_embeddings": false}"#,
+        );
+        assert_eq!((llama.context_length, llama.rotary_tables[0].len()), (131_072, 64));
+    }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Fields<'j> {
     object: Value<'j>,
     /// What `object` is a field of, where it is the language model of something larger.
     whole: Option<Value<'j>>,
+    /// Positions that are wanted.
+    wanted: Option<usize>,
     /// Names of fields, and others that go first.
     also_called: &'static [(&'static str, &'static str)],
     missing: Vec<&'static str>,
@@ -23,8 +25,16 @@ pub(crate) struct Fields<'j> {
 
 impl<'j> Fields<'j> {
     /// Of the `object` that describes a language model, and of the `whole` that it may be a field of.
-    pub(in crate::source) fn new(object: Value<'j>, whole: Option<Value<'j>>) -> Self {
-        Fields { object, whole, also_called: &[], missing: Vec::new(), notes: Vec::new(), factors: Factors::default() }
+    pub(in crate::source) fn new(object: Value<'j>, whole: Option<Value<'j>>, wanted: Option<usize>) -> Self {
+        Fields {
+            object,
+            whole,
+            wanted,
+            also_called: &[],
+            missing: Vec::new(),
+            notes: Vec::new(),
+            factors: Factors::default(),
+        }
     }
 
     /// What [`Fields::note`] and [`Fields::scale`] were given.
@@ -270,7 +280,7 @@ impl<'j> Fields<'j> {
 
     /// Rotary positions of heads of `head_dim`, in a context of so many positions, of a family of this `kind`.
     pub(crate) fn rotary(&mut self, kind: RotaryKind, dims: (usize, usize)) -> Result<Rotary> {
-        rope::read(self.object, kind, dims, &mut self.notes)
+        rope::read(self.object, kind, dims, self.wanted, &mut self.notes)
     }
 
     /// The layers that `turn` turn by `rotary`, see [`Factors::turn`].
@@ -287,7 +297,7 @@ impl<'j> Fields<'j> {
         kind: RotaryKind,
     ) -> Result<Vec<f32>> {
         let kind = RotaryKind { layer_type: Some("sliding_attention"), theta, ..kind };
-        match rope::read_of_type(self.object, kind, (head_dim, usize::MAX), &mut self.notes)? {
+        match rope::read_of_type(self.object, kind, (head_dim, usize::MAX), self.wanted, &mut self.notes)? {
             Some(rotary) => Ok(rotary.freqs),
             None => {
                 let theta = field.map_or(Ok(theta), |field| self.positive(field, theta))?;

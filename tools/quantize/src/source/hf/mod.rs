@@ -34,7 +34,7 @@ pub(in crate::source) fn open(dir: &Path, options: &OpenOptions) -> Result<Check
         let error = Error::new(Kind::NoInput, "no config.json: not a Hugging Face checkpoint");
         return Err(error.in_file(dir.display().to_string()));
     };
-    let mut settings = with_object(&config_file, config::parse)?;
+    let mut settings = with_object(&config_file, |object| config::parse(object, options.context))?;
     let mut files = vec![config_file];
     let generation = generation(dir, &mut settings, &mut files)?;
     let model = (settings.family, settings.left_out);

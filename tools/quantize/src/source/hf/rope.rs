@@ -59,6 +59,8 @@ struct Parameters<'j> {
     /// The whole configuration.
     config: Value<'j>,
     kind: RotaryKind,
+    /// Positions that are wanted.
+    wanted: Option<usize>,
 }
 
 /// Reads the rotary positions of heads of `head_dim` in a `context` out of the configuration of a family of this `kind`.
@@ -66,15 +68,16 @@ pub(in crate::source) fn read(
     config: Value<'_>,
     kind: RotaryKind,
     (head_dim, context): (usize, usize),
+    wanted: Option<usize>,
     notes: &mut Vec<String>,
 ) -> Result<Rotary> {
-    if let Some(rotary) = read_of_type(config, kind, (head_dim, context), notes)? {
+    if let Some(rotary) = read_of_type(config, kind, (head_dim, context), wanted, notes)? {
         return Ok(rotary);
     }
-    let named = |path: &'static str| Some(Parameters { object: config.set(path)?, path, config, kind });
+    let named = |path: &'static str| Some(Parameters { object: config.set(path)?, path, config, kind, wanted });
     let theta = positive(config, kind.theta_field, "")?.unwrap_or(kind.theta);
     let Some(parameters) = named("rope_scaling").or_else(|| named("rope_parameters")) else {
-        let alone = Parameters { object: config, path: "", config, kind };
+        let alone = Parameters { object: config, path: "", config, kind, wanted };
         let dim = alone.dim(head_dim)?;
         return Ok(Rotary::of_part(dim, head_dim, theta, context));
     };
@@ -90,12 +93,13 @@ pub(in crate::source) fn read_of_type(
     config: Value<'_>,
     kind: RotaryKind,
     dims: (usize, usize),
+    wanted: Option<usize>,
     notes: &mut Vec<String>,
 ) -> Result<Option<Rotary>> {
     let path = "rope_parameters";
     let of_type = || config.set(path)?.set(kind.layer_type?).filter(|object| object.kind() == Type::Object);
     let Some(object) = of_type() else { return Ok(None) };
-    let parameters = Parameters { object, path, config, kind };
+    let parameters = Parameters { object, path, config, kind, wanted };
     let theta = positive(object, "rope_theta", path)?.unwrap_or(kind.theta);
     parameters.checked(theta, dims, notes).map(Some)
 }
@@ -270,17 +274,21 @@ impl<'j> Parameters<'j> {
     }
 
     /// Scales by the factors for texts within the original context, for which the file is made then: beyond it transformers would
-    /// compute all positions anew with other factors.
+    /// compute all positions anew with other factors, which count where more positions are wanted.
     fn longrope(self, out: &mut Rotary, notes: &mut Vec<String>) -> Result<()> {
         let context = out.context_length as f64;
         let original = self.original_context()?.unwrap_or(context);
-        let factors = self.factors("short_factor", out.turning / 2)?;
-        self.factors("long_factor", out.turning / 2)?;
-        rope::scale_each(out.turning_freqs(), &factors);
+        let short = self.factors("short_factor", out.turning / 2)?;
+        let long = self.factors("long_factor", out.turning / 2)?;
+        let for_long = self.wanted.is_some_and(|wanted| wanted as f64 > original);
+        rope::scale_each(out.turning_freqs(), if for_long { &long } else { &short });
         let factor = self.number("factor")?.unwrap_or(context / original);
         out.attention_factor = positive(self.object, "attention_factor", self.path)?
             .unwrap_or_else(|| rope::longrope_attention(factor, original));
-        out.keep_within(original, &format!("{}.short_factor counts", self.path), notes);
+        match for_long {
+            true => notes.push(format!("{}.long_factor counts, for texts of any length", self.path)),
+            false => out.keep_within(original, &format!("{}.short_factor counts", self.path), notes),
+        }
         Ok(())
     }
 
@@ -355,7 +363,7 @@ mod tests {
     fn read_as(kind: RotaryKind, config: &str) -> Result<(Rotary, Vec<String>)> {
         let json = Json::parse(config.as_bytes(), 0).expect("valid");
         let mut notes = Vec::new();
-        Ok((read(json.root(), kind, (8, 64), &mut notes)?, notes))
+        Ok((read(json.root(), kind, (8, 64), None, &mut notes)?, notes))
     }
 
     fn rotary(config: &str) -> Rotary {
@@ -400,6 +408,12 @@ mod tests {
         assert_eq!((rotary.freqs, rotary.context_length), (want, 16));
         assert_eq!(rotary.attention_factor, 1.5_f64.sqrt(), "1 + log 4 / log 16");
         assert!(notes[0].contains("made for 16 positions"), "{notes:?}");
+        let json = config(r#""original_max_position_embeddings": 16,"#);
+        let json = Json::parse(json.as_bytes(), 0).expect("valid");
+        let long =
+            |wanted| read(json.root(), RotaryKind::WHOLE, (8, 64), Some(wanted), &mut Vec::new()).expect("valid");
+        assert_eq!((long(16).context_length, long(17).context_length), (16, 64));
+        assert_eq!((long(17).freqs[0], long(17).attention_factor), (1.0 / 9.0, 1.5_f64.sqrt()));
         let (whole, notes) = read_of(&config("")).expect("valid");
         assert_eq!((whole.context_length, whole.attention_factor, notes), (64, 1.0, vec![]));
     }
