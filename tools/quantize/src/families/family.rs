@@ -2,7 +2,7 @@
 
 use whit::error::Result;
 use whit::model::Config;
-use whit::model::spec::{Part, TensorSpec};
+use whit::model::spec::{Expert, Part, TensorSpec};
 
 use super::transform::{RotaryRows, Slice, Transform, Turning};
 use crate::source::gguf::keys::Keys;
@@ -23,6 +23,9 @@ pub struct Family {
     pub(crate) ignored: &'static [&'static str],
     /// Names in Hugging Face checkpoints.
     pub(crate) names: Names,
+    /// Names of the matrices of experts there, in which `{e}` is the number of the expert. Where it is not in a name, the tensor is that
+    /// of all experts of the block, one after the other.
+    pub(crate) expert_names: Names,
     /// What is replaced in the names of checkpoints that have others than the table's, in this order.
     pub(crate) renamed: &'static [(&'static str, &'static str)],
     /// Rows of q and k pair neighbours for the rotation in Hugging Face checkpoints.
@@ -100,16 +103,32 @@ pub(crate) const GGUF_NAMES: &[(Part, &str)] = &[
     (Part::Gate, "blk.{}.ffn_gate"),
     (Part::Up, "blk.{}.ffn_up"),
     (Part::Down, "blk.{}.ffn_down"),
+    (Part::Router, "blk.{}.ffn_gate_inp"),
+    (Part::SharedGate, "blk.{}.ffn_gate_shexp"),
+    (Part::SharedUp, "blk.{}.ffn_up_shexp"),
+    (Part::SharedDown, "blk.{}.ffn_down_shexp"),
+    (Part::SharedRouter, "blk.{}.ffn_gate_inp_shexp"),
     (Part::DownNorm, "blk.{}.post_ffw_norm"),
     (Part::FinalNorm, "output_norm"),
     (Part::Unembedding, "output"),
 ];
 
+/// Names of the matrices of experts that all architectures of GGUF share.
+const GGUF_EXPERT_NAMES: Names =
+    &[&[(Part::Gate, "blk.{}.ffn_gate_exps"), (Part::Up, "blk.{}.ffn_up_exps"), (Part::Down, "blk.{}.ffn_down_exps")]];
+
 impl Family {
     /// Where the tensor `spec` of the plan `config` comes from, in a checkpoint of this `layout`. `None` where the family has no
     /// name for it there.
     pub fn origin(&self, config: &Config, spec: &TensorSpec, layout: Layout) -> Option<Origin> {
-        let name = self.tensor_name(spec.part, spec.layer, spec.is_bias, layout.naming)?;
+        let name = match spec.expert {
+            None => self.tensor_name(spec.part, spec.layer, spec.is_bias, layout.naming)?,
+            Some(expert) => {
+                let (_, name) = named(self.expert_names_of(layout.naming), spec.part)?;
+                let name = name.replace("{}", &spec.layer?.to_string()).replace("{e}", &expert.number.to_string());
+                format!("{name}.weight")
+            }
+        };
         let mut transform = (self.transform)(config, spec, layout.naming);
         transform.slice = self.slice(config, spec, layout.naming);
         transform.rotary = layout.rows(config, spec).filter(|rows| !rows.are_halves());
@@ -118,7 +137,10 @@ impl Family {
 
     /// The rows that the tensor is of one that several parts of its block are fused in.
     fn slice(&self, config: &Config, spec: &TensorSpec, naming: Naming) -> Option<Slice> {
-        let tables = self.names_of(naming)?;
+        let tables = match spec.expert {
+            None => self.names_of(naming)?,
+            Some(_) => self.expert_names_of(naming),
+        };
         let table = tables.iter().find(|table| table.iter().any(|(part, _)| *part == spec.part))?;
         let (_, name) = named(tables, spec.part)?;
         let fused = || table.iter().filter(|(_, other)| other == name).map(|(part, _)| *part);
@@ -126,10 +148,17 @@ impl Family {
         let rows = |part| match (part, layer.attention()) {
             (Part::Query, Some(attention)) => attention.width(),
             (Part::Key | Part::Value, Some(attention)) => attention.kv_width(),
+            (Part::Down, _) => config.dim,
             _ => layer.mlp.hidden_dim,
         };
-        let first = fused().take_while(|part| *part != spec.part).map(rows).sum();
-        (fused().count() > 1).then(|| Slice { first, total: fused().map(rows).sum() })
+        let before: usize = fused().take_while(|part| *part != spec.part).map(rows).sum();
+        let together: usize = fused().map(rows).sum();
+        match spec.expert.filter(|_| !name.contains("{e}")) {
+            Some(Expert { number, n_experts, .. }) => {
+                Some(Slice { first: number * together + before, total: n_experts * together, matrices: n_experts })
+            }
+            None => (fused().count() > 1).then_some(Slice { first: before, total: together, matrices: 1 }),
+        }
     }
 
     /// The name of the weight or bias of a part, in the block `layer` or outside of the blocks.
@@ -143,6 +172,13 @@ impl Family {
         let (_, name) = named(self.names_of(naming)?, part)?;
         let block = layer.map(|layer| layer.to_string()).unwrap_or_default();
         Some(format!("{}.{}", name.replace("{}", &block), if is_bias { "bias" } else { "weight" }))
+    }
+
+    fn expert_names_of(&self, naming: Naming) -> Names {
+        match naming {
+            Naming::HuggingFace => self.expert_names,
+            Naming::Gguf => GGUF_EXPERT_NAMES,
+        }
     }
 
     fn names_of(&self, naming: Naming) -> Option<Names> {

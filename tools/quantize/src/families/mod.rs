@@ -5,6 +5,7 @@ mod arcee;
 mod ernie4_5;
 mod exaone;
 mod exaone4;
+mod experts;
 mod factors;
 mod family;
 mod gemma;
@@ -21,8 +22,10 @@ mod minicpm;
 mod ministral3;
 mod mobilellm;
 mod olmo;
+mod olmoe;
 mod phi3;
 mod qwen3_vl;
+mod qwen_moe;
 mod smollm3;
 mod transform;
 mod wrapper;
@@ -46,6 +49,7 @@ pub static FAMILIES: &[&Family] = &[
     &qwen3_vl::QWEN3_VL,
     &granite::GRANITE,
     &granite::GRANITE4,
+    &granite::GRANITE_MOE,
     &phi3::PHI3,
     &ernie4_5::ERNIE4_5,
     &helium::HELIUM,
@@ -59,6 +63,9 @@ pub static FAMILIES: &[&Family] = &[
     &smollm3::SMOLLM3,
     &olmo::OLMO2,
     &olmo::OLMO3,
+    &olmoe::OLMOE,
+    &qwen_moe::QWEN2_MOE,
+    &qwen_moe::QWEN3_MOE,
     &exaone4::EXAONE4,
     &hunyuan::HUNYUAN,
     &hyperclovax::HYPERCLOVAX,
@@ -152,7 +159,7 @@ mod tests {
                     let rows: Vec<u64> = of_one.clone().map(|spec| spec.shape.dims()[0]).collect();
                     let before =
                         of_one.take_while(|other| *other != spec).map(|spec| spec.shape.dims()[0]).sum::<u64>();
-                    let slice = Slice { first: before as usize, total: rows.iter().sum::<u64>() as usize };
+                    let slice = Slice { first: before as usize, total: rows.iter().sum::<u64>() as usize, matrices: 1 };
                     assert_eq!(
                         transform.slice,
                         (rows.len() > 1).then_some(slice),

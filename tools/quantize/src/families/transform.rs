@@ -27,6 +27,8 @@ pub struct Slice {
     pub first: usize,
     /// Rows of the tensor.
     pub total: usize,
+    /// Matrices of equal shape that the tensor is a list of; 1: it is a matrix.
+    pub matrices: usize,
 }
 
 /// How the rotary pairs of a head lie in its rows. The first `turning` rows turn; the others stand still, and are pairs
@@ -87,7 +89,10 @@ impl Transform {
     pub fn source_dims(&self, shape: Shape) -> Vec<u64> {
         let mut dims = shape.dims();
         if let Some(slice) = self.slice {
-            dims[0] = slice.total as u64;
+            dims[0] = (slice.total / slice.matrices) as u64;
+            if slice.matrices > 1 {
+                dims.insert(0, slice.matrices as u64);
+            }
         }
         if self.transposed {
             dims.reverse();
@@ -183,7 +188,7 @@ mod tests {
         if let Some(rotary) = transform.rotary {
             out = matrix.chunks(rotary.head_dim).flat_map(|head| stored_head(&rotary, head)).collect();
         }
-        if let Some(Slice { first, total }) = transform.slice {
+        if let Some(Slice { first, total, .. }) = transform.slice {
             let cols = matrix[0].len();
             let mut all = vec![vec![-1.0; cols]; first];
             all.append(&mut out);
@@ -229,7 +234,7 @@ mod tests {
         let mut out = Vec::new();
         for transposed in [false, true] {
             for (before, after) in [(0, 0), (0, 5), (3, 0), (16, 7)] {
-                let slice = Slice { first: before, total: before + rows + after };
+                let slice = Slice { first: before, total: before + rows + after, matrices: 1 };
                 for slice in [None, Some(slice)] {
                     let factor = slice.map(|slice| slice.first as f32);
                     let plus_one = factor.is_some();
