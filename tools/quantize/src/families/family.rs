@@ -4,7 +4,7 @@ use whit::error::Result;
 use whit::model::Config;
 use whit::model::spec::{Expert, Part, TensorSpec};
 
-use super::transform::{RotaryRows, Slice, Transform, Turning};
+use super::transform::{Heads, RotaryRows, Slice, Transform, Turning};
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
 
@@ -30,6 +30,10 @@ pub struct Family {
     pub(crate) renamed: &'static [(&'static str, &'static str)],
     /// Rows of q and k pair neighbours for the rotation in Hugging Face checkpoints.
     pub(crate) interleaved_rotary: bool,
+    /// Pairs turn the other way than in other families.
+    pub(crate) backwards: bool,
+    /// Where q, k and v are one tensor in Hugging Face checkpoints, all rows of a head follow one another there.
+    pub(crate) fused_by_head: bool,
     /// Tensors that its checkpoints do not have: their elements are 0 before they are transformed.
     pub(crate) zeros: fn(&TensorSpec) -> bool,
     /// What it is in GGUF files; `None` where such files are of another family's architecture.
@@ -90,6 +94,7 @@ pub struct Origin {
 /// Names of tensors that all architectures of GGUF share.
 pub(crate) const GGUF_NAMES: &[(Part, &str)] = &[
     (Part::Embedding, "token_embd"),
+    (Part::EmbeddingNorm, "token_embd_norm"),
     (Part::Positions, "position_embd"),
     (Part::AttentionNorm, "blk.{}.attn_norm"),
     (Part::Query, "blk.{}.attn_q"),
@@ -130,8 +135,9 @@ impl Family {
             }
         };
         let mut transform = (self.transform)(config, spec, layout.naming);
-        transform.slice = self.slice(config, spec, layout.naming);
-        transform.rotary = layout.rows(config, spec).filter(|rows| !rows.are_halves());
+        transform.slice = transform.slice.or(self.slice(config, spec, layout.naming));
+        let rows = layout.rows(config, spec).map(|rows| RotaryRows { backwards: self.backwards, ..rows });
+        transform.rotary = rows.filter(|rows| !rows.are_halves());
         Some(Origin { name, transform })
     }
 
@@ -153,12 +159,20 @@ impl Family {
         };
         let before: usize = fused().take_while(|part| *part != spec.part).map(rows).sum();
         let together: usize = fused().map(rows).sum();
-        match spec.expert.filter(|_| !name.contains("{e}")) {
-            Some(Expert { number, n_experts, .. }) => {
-                Some(Slice { first: number * together + before, total: n_experts * together, matrices: n_experts })
-            }
-            None => (fused().count() > 1).then_some(Slice { first: before, total: together, matrices: 1 }),
+        let one = Slice { first: before, total: together, matrices: 1, heads: None };
+        if let Some(Expert { number, n_experts, .. }) = spec.expert.filter(|_| !name.contains("{e}")) {
+            let first = number * together + before;
+            return Some(Slice { first, total: n_experts * together, matrices: n_experts, ..one });
         }
+        if fused().count() < 2 {
+            return None;
+        }
+        if !self.fused_by_head || naming == Naming::Gguf {
+            return Some(one);
+        }
+        let n = layer.attention()?.n_kv_heads;
+        let heads = Heads { rows: rows(spec.part) / n, period: together / n };
+        Some(Slice { first: before / n, heads: Some(heads), ..one })
     }
 
     /// The name of the weight or bias of a part, in the block `layer` or outside of the blocks.
@@ -245,7 +259,13 @@ impl Layout {
             Part::Query if attention.qk_norm.is_none() => turning.factor,
             _ => 1.0,
         };
-        Some(RotaryRows { head_dim, turning: turning.rows, interleaved: self.interleaved_rotary, factor })
+        Some(RotaryRows {
+            head_dim,
+            turning: turning.rows,
+            interleaved: self.interleaved_rotary,
+            backwards: false,
+            factor,
+        })
     }
 }
 
