@@ -31,24 +31,16 @@ const NOT_YET: &[&str] = &[
     "mamba2_pure",
     "qwen3_5",
     "qwen3_5_with_vision",
-    "stablelm2",
     "stablelm_parallel",
-    "starcoder2",
 ];
 
 /// Families whose GGUF files are not supported, though llama.cpp runs them.
 const NOT_YET_AS_GGUF: &[&str] = &[
-    "bloom",
-    "cohere2",
     "granite4_h",
     "lfm2",
     "lfm2_moe",
     "mamba1",
     "mamba2_pure",
-    "nemotron_minitron",
-    "olmo1",
-    "phi2",
-    "pythia",
     "qwen3_5",
     "stablelm_parallel",
 ];
