@@ -1,7 +1,7 @@
 //! Llama (Touvron et al. 2023) and what differs from it in little: Mistral, Qwen2, Qwen3.
 
 use whit::error::Result;
-use whit::model::spec::Part;
+use whit::model::spec::{NormKind, Part};
 use whit::model::{self, BranchNorms, Config, Layer, MlpKind, QkNorm, Uniform};
 
 use super::family::{Family, GGUF_NAMES, Gguf, Names};
@@ -21,6 +21,8 @@ pub(super) const SHARED: Family = Family {
     names: &[NAMES],
     renamed: &[],
     interleaved_rotary: false,
+    backwards: false,
+    fused_by_head: false,
     zeros: |_| false,
     gguf: None,
     transform: |_, _, _| Transform::default(),
@@ -99,12 +101,16 @@ pub(super) struct Variant {
     pub(super) also_called: &'static [(&'static str, &'static str)],
     /// The field that has the width of the MLP.
     pub(super) hidden_dim_field: &'static str,
+    /// How many times as wide the MLP is as the residual stream where that field is left out; `None`: it has to be there.
+    pub(super) hidden_dim_times: Option<usize>,
     /// The number of key and value heads where config.json leaves it out; `None`: as many as query heads.
     pub(super) kv_heads_default: Option<usize>,
     /// The width of heads where config.json leaves it out; `None`: the heads share the width of the residual stream.
     pub(super) head_dim_default: Option<usize>,
     /// The number of positions where config.json leaves it out.
     pub(super) context_default: usize,
+    /// The field of the epsilon of the norms; `None`: it is always the default.
+    pub(super) eps_field: Option<&'static str>,
     /// The epsilon of the norms where config.json leaves it out.
     pub(super) eps_default: f64,
     /// The unembedding is the embedding where config.json does not say.
@@ -115,10 +121,22 @@ pub(super) struct Variant {
     pub(super) output_bias: bool,
     /// q, k and v have biases, whatever else is said.
     pub(super) qkv_bias: bool,
-    /// The field that says whether the MLP has biases.
-    pub(super) mlp_bias_field: Option<&'static str>,
+    /// The output has a bias, whatever else is said.
+    pub(super) o_bias: bool,
+    /// The field that says whether the MLP has biases, and what holds where it is left out.
+    pub(super) mlp_bias_field: Option<(&'static str, bool)>,
+    /// The MLP has biases, whatever else is said.
+    pub(super) mlp_bias: bool,
+    /// The field that names what stands between the matrices of the MLP.
+    pub(super) mlp_field: &'static str,
     /// What stands between the matrices of the MLP where config.json does not say.
     pub(super) mlp: MlpKind,
+    /// What the norms of the residual stream are.
+    pub(super) norm: NormKind,
+    /// Both branches of a block read what the block reads.
+    pub(super) parallel: bool,
+    /// The logits have a bias.
+    pub(super) unembedding_bias: bool,
     /// The norms of attention and those of the MLP.
     pub(super) norms: [BranchNorms; 2],
     pub(super) qk_norm: Option<QkNorm>,
@@ -161,16 +179,24 @@ impl Variant {
     pub(super) const LLAMA: Variant = Variant {
         also_called: &[],
         hidden_dim_field: "intermediate_size",
+        hidden_dim_times: None,
         kv_heads_default: None,
         head_dim_default: None,
         context_default: 2048,
+        eps_field: Some("rms_norm_eps"),
         eps_default: 1e-6,
         tied_default: false,
         attention_bias_field: Some(("attention_bias", false)),
         output_bias: true,
         qkv_bias: false,
-        mlp_bias_field: Some("mlp_bias"),
+        o_bias: false,
+        mlp_bias_field: Some(("mlp_bias", false)),
+        mlp_bias: false,
+        mlp_field: "hidden_act",
         mlp: MlpKind::SWIGLU,
+        norm: NormKind::Rms,
+        parallel: false,
+        unembedding_bias: false,
         norms: [BranchNorms::PRE; 2],
         qk_norm: None,
         window: Window::Never,
@@ -207,15 +233,19 @@ impl Variant {
 pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Config> {
     fields.also_called(variant.also_called);
     let dim = fields.required(&["hidden_size"])?;
-    let hidden_dim = fields.required(&[variant.hidden_dim_field])?;
+    let hidden_dim = match variant.hidden_dim_times {
+        Some(times) => fields.usize(variant.hidden_dim_field, None)?.unwrap_or(dim.saturating_mul(times)),
+        None => fields.required(&[variant.hidden_dim_field])?,
+    };
     let n_layers = fields.required(&["num_hidden_layers"])?;
     let n_heads = fields.required(&["num_attention_heads"])?;
     let vocab_size = fields.required(&["vocab_size"])?;
     fields.check()?;
     let context_default = variant.context_default;
     let context_length = fields.usize("max_position_embeddings", Some(context_default))?.unwrap_or(context_default);
-    let norm_eps = fields.float("rms_norm_eps", variant.eps_default)? as f32;
-    let kind = fields.activation("hidden_act", variant.mlp)?;
+    let norm_eps =
+        variant.eps_field.map_or(Ok(variant.eps_default), |field| fields.float(field, variant.eps_default))?;
+    let kind = fields.activation(variant.mlp_field, variant.mlp)?;
     let n_kv_heads = fields.usize("num_key_value_heads", variant.kv_heads_default)?.unwrap_or(n_heads);
     if n_heads == 0 || n_kv_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) {
         let message = format!("{n_kv_heads} does not divide num_attention_heads {n_heads}");
@@ -242,12 +272,13 @@ pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Confi
         head_dim,
         vocab_size,
         context_length: rotary.context_length,
-        norm_eps,
+        norm_eps: norm_eps as f32,
         sliding_window: None,
         tied: fields.tied(variant.tied_default)?,
         qkv_bias: attention_bias || variant.qkv_bias,
-        output_bias: attention_bias && variant.output_bias,
-        mlp_bias: variant.mlp_bias_field.map_or(Ok(false), |field| fields.bool(field, false))?,
+        output_bias: (attention_bias && variant.output_bias) || variant.o_bias,
+        mlp_bias: variant.mlp_bias
+            || variant.mlp_bias_field.map_or(Ok(false), |(field, default)| fields.bool(field, default))?,
         qk_norm: false,
         rope_freqs: rotary.freqs.clone(),
     };
@@ -273,7 +304,10 @@ pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Confi
 impl Variant {
     /// Gives the layers of a plan like Llama's what this variant has differently.
     pub(super) fn shape(&self, config: &mut Config, mlp: MlpKind) {
+        config.norm = self.norm;
+        config.unembedding_bias = self.unembedding_bias && !config.tied;
         for layer in &mut config.layers {
+            layer.parallel = self.parallel;
             [layer.mixer_norms, layer.mlp_norms] = self.norms;
             layer.mlp.kind = mlp;
             if let Some(attention) = layer.attention_mut() {
@@ -379,7 +413,11 @@ fn windows(
 
 /// As [`config`], of a GGUF file.
 pub(super) fn gguf_config(keys: &mut Keys<'_, '_>, variant: &Variant) -> Result<Config> {
-    let network = keys.network(model::Family::Llama, "attention.layer_norm_rms_epsilon")?;
+    let eps = match variant.norm {
+        NormKind::Rms => "attention.layer_norm_rms_epsilon",
+        NormKind::Layer => "attention.layer_norm_epsilon",
+    };
+    let network = keys.network(model::Family::Llama, eps)?;
     let (head_dim, n_layers, window) = (network.head_dim, network.n_layers, network.sliding_window);
     let rotary = keys.rotary((head_dim, network.context_length), n_layers)?;
     let network = Uniform {

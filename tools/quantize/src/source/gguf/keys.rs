@@ -53,6 +53,11 @@ impl<'m, 'a> Keys<'m, 'a> {
         }
     }
 
+    /// A truth value; `None` where there is none.
+    pub(crate) fn bool(&self, key: &str) -> Result<Option<bool>> {
+        self.metadata.bool(&self.key(key))
+    }
+
     /// A positive number that must be there.
     pub(crate) fn positive_required(&self, key: &str) -> Result<f64> {
         self.positive(key)?.ok_or_else(|| self.error(key, "missing"))
@@ -102,7 +107,8 @@ impl<'m, 'a> Keys<'m, 'a> {
         self.metadata.float(&self.key(key))
     }
 
-    pub(super) fn error(&self, key: &str, message: impl Into<String>) -> Error {
+    /// An error in the key `key` of the architecture.
+    pub(crate) fn error(&self, key: &str, message: impl Into<String>) -> Error {
         self.metadata.error(&self.key(key), message)
     }
 

@@ -225,6 +225,33 @@ impl<'j> Fields<'j> {
         Ok(turns)
     }
 
+    /// The words of a list of pairs, each a list of words and how often it is repeated, by their places among those that are `known`.
+    pub(crate) fn repeated_words(&self, key: &str, known: &[&str]) -> Result<Option<Vec<usize>>> {
+        let Some(list) = self.object.set(key) else { return Ok(None) };
+        let mut out = Vec::new();
+        for pair in list.items(key)? {
+            let (words, times) = match pair.items(key)?.take(3).collect::<Vec<_>>()[..] {
+                [words, times] => (words, times.u64(key)?),
+                _ => return Err(pair.expected("a list of words and how often it is repeated", key)),
+            };
+            let mut places = Vec::new();
+            for value in words.items(key)? {
+                let word = value.str(key)?;
+                let place = known.iter().position(|known| *known == word);
+                let hint = format!("supported: {}", known.join(", "));
+                let unknown = || value.error(format!("unknown word \"{}\"", printable(&word)), key).hint(hint);
+                places.push(place.ok_or_else(unknown)?);
+            }
+            for _ in 0..times {
+                out.extend_from_slice(&places);
+                if out.len() > 1024 || places.is_empty() {
+                    return Err(pair.error("no word, or more than 1024 of them", key));
+                }
+            }
+        }
+        Ok(Some(out))
+    }
+
     /// Refuses a list of words that has others than these, or is not there.
     pub(crate) fn only(&self, key: &str, words: &[&str]) -> Result<()> {
         let hint = format!("supported here: {}", words.join(", "));

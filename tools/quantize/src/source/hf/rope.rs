@@ -11,8 +11,14 @@ use crate::source::rope::{self, Rotary};
 pub(crate) struct RotaryKind {
     /// The base of the frequencies where config.json names none.
     pub(crate) theta: f64,
+    /// The field of the base, beside those of the scaling.
+    pub(crate) theta_field: &'static str,
     /// The part of each head that turns where config.json does not say; `None`: whole heads turn, whatever it says.
     pub(crate) part: Option<f64>,
+    /// The field of the part, beside those of the scaling.
+    pub(crate) part_field: &'static str,
+    /// The field of the number of elements of each head that turn, in place of a part, and what it is where config.json does not say.
+    pub(crate) dim: Option<(&'static str, usize)>,
     /// Names of types, and what they mean.
     pub(crate) also_called: &'static [(&'static str, &'static str)],
     /// Positions before the scaling, where config.json does not say beside its other dimensions.
@@ -29,7 +35,10 @@ impl RotaryKind {
     /// As Llama has it.
     pub(crate) const WHOLE: RotaryKind = RotaryKind {
         theta: 10_000.0,
+        theta_field: "rope_theta",
         part: None,
+        part_field: "partial_rotary_factor",
+        dim: None,
         also_called: &[],
         original_context: None,
         alpha: false,
@@ -63,7 +72,7 @@ pub(in crate::source) fn read(
         return Ok(rotary);
     }
     let named = |path: &'static str| Some(Parameters { object: config.set(path)?, path, config, kind });
-    let theta = positive(config, "rope_theta", "")?.unwrap_or(kind.theta);
+    let theta = positive(config, kind.theta_field, "")?.unwrap_or(kind.theta);
     let Some(parameters) = named("rope_scaling").or_else(|| named("rope_parameters")) else {
         let alone = Parameters { object: config, path: "", config, kind };
         let dim = alone.dim(head_dim)?;
@@ -108,7 +117,7 @@ impl<'j> Parameters<'j> {
     /// Rotary positions of the type that is named.
     fn rotary(self, theta: f64, head_dim: usize, context: usize, notes: &mut Vec<String>) -> Result<Rotary> {
         let kind = self.kind()?;
-        let whole = self.kind.part.is_none() || kind == "proportional";
+        let whole = (self.kind.part.is_none() && self.kind.dim.is_none()) || kind == "proportional";
         match &*kind {
             "proportional" => {}
             "default" if whole => notes
@@ -190,9 +199,19 @@ impl<'j> Parameters<'j> {
 
     /// How many elements of heads of `head_dim` turn.
     fn dim(self, head_dim: usize) -> Result<usize> {
+        if let Some((field, default)) = self.kind.dim {
+            let value = self.config.entry(field);
+            let dim = value.map_or(Ok(default as u64), |value| value.u64(field))?;
+            if (1..=head_dim as u64).contains(&dim) {
+                return Ok(dim as usize);
+            }
+            let error =
+                value.unwrap_or(self.config).error(format!("{dim} elements of heads of {head_dim} turn"), field);
+            return Err(error.hint("name how many elements of each head turn"));
+        }
         let Some(default) = self.kind.part else { return Ok(head_dim) };
         let key = "partial_rotary_factor";
-        let value = self.object.get(key).or_else(|| self.config.get(key));
+        let value = self.object.get(key).or_else(|| self.config.get(self.kind.part_field));
         let part = value.map_or(Ok(default), |value| value.f64(key))?;
         let dim = (part * head_dim as f64) as usize;
         if (0.0..=1.0).contains(&part) && dim > 0 {
