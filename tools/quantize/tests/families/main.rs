@@ -35,26 +35,18 @@ const NOT_YET: &[&str] = &[
     "qwen3_5",
     "qwen3_5_with_vision",
     "qwen3_moe",
-    "stablelm2",
     "stablelm_parallel",
-    "starcoder2",
 ];
 
 /// Families whose GGUF files are not supported, though llama.cpp runs them.
 const NOT_YET_AS_GGUF: &[&str] = &[
-    "bloom",
-    "cohere2",
     "granite4_h",
     "granite_moe",
     "lfm2",
     "lfm2_moe",
     "mamba1",
     "mamba2_pure",
-    "nemotron_minitron",
-    "olmo1",
     "olmoe",
-    "phi2",
-    "pythia",
     "qwen2_moe",
     "qwen3_5",
     "qwen3_moe",
