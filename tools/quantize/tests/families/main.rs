@@ -40,6 +40,7 @@ const NOT_YET: &[&str] = &[
 
 /// Families whose GGUF files are not supported, though llama.cpp runs them.
 const NOT_YET_AS_GGUF: &[&str] = &[
+    "falcon_h1",
     "granite4_h",
     "granite_moe",
     "lfm2",
