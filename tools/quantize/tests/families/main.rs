@@ -23,18 +23,14 @@ const NOT_YET: &[&str] = &[
     "falcon_h1",
     "gemma4_e2b",
     "granite4_h",
-    "granite_moe",
     "granite_swa",
     "lfm2",
     "lfm2_moe",
     "lfm3",
     "mamba1",
     "mamba2_pure",
-    "olmoe",
-    "qwen2_moe",
     "qwen3_5",
     "qwen3_5_with_vision",
-    "qwen3_moe",
     "stablelm_parallel",
 ];
 
@@ -42,15 +38,11 @@ const NOT_YET: &[&str] = &[
 const NOT_YET_AS_GGUF: &[&str] = &[
     "falcon_h1",
     "granite4_h",
-    "granite_moe",
     "lfm2",
     "lfm2_moe",
     "mamba1",
     "mamba2_pure",
-    "olmoe",
-    "qwen2_moe",
     "qwen3_5",
-    "qwen3_moe",
     "stablelm_parallel",
 ];
 
