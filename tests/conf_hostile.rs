@@ -35,6 +35,10 @@ impl List {
         self.0.insert(at, (tag, of, flags, content.to_vec()));
     }
 
+    fn set_numbers(&mut self, fields: &[(u16, u32)]) {
+        fields.iter().for_each(|(tag, value)| self.number(*tag, *value));
+    }
+
     fn number(&mut self, tag: u16, value: u32) {
         self.put(tag, NUMBER, 1, &value.to_le_bytes());
     }
@@ -245,6 +249,17 @@ const FIELDS: &[Row] = &[
     ("no n_kv_heads", |p| p.layers[1].remove(17), "layer n_kv_heads"),
     ("no head_dim", |p| p.layers[1].remove(18), "layer head_dim"),
     ("no MLP", |p| p.layers[0].remove(256), "layer mlp"),
+    ("0 experts", |p| p.layers[0].set_numbers(&[(259, 0), (260, 1), (261, 0)]), "n_experts"),
+    ("too many experts", |p| p.layers[0].set_numbers(&[(259, 1025), (260, 1), (261, 0)]), "n_experts"),
+    ("more active experts than there are", |p| p.layers[0].set_numbers(&[(259, 4), (260, 5), (261, 0)]), "n_active"),
+    ("experts without scores", |p| p.layers[0].set_numbers(&[(259, 4), (260, 2)]), "scores of experts"),
+    ("unknown scores", |p| p.layers[0].set_numbers(&[(259, 4), (260, 2), (261, 2)]), "2 is not known"),
+    (
+        "a gate of no shared expert",
+        |p| p.layers[0].set_numbers(&[(259, 4), (260, 2), (261, 0), (266, 1)]),
+        "shared_gate",
+    ),
+    ("experts without a gate", |p| p.layers[1].set_numbers(&[(259, 4), (260, 2), (261, 0)]), "experts have a gate"),
     ("no hidden_dim", |p| p.layers[0].remove(257), "layer hidden_dim"),
     ("no frequencies", |p| p.tables[0].remove(1), "rotary table rope_freqs"),
 ];

@@ -8,7 +8,10 @@ use random::Random;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
-use whit::model::{Attention, BranchNorms, Config, Gate, Layer, Mixer, Mlp, MlpKind, NormKind, QkNorm};
+use whit::model::{
+    Attention, BranchNorms, Config, Experts, Gate, Layer, Mixer, Mlp, MlpKind, NormKind, QkNorm, Routing, Scores,
+    SharedExpert,
+};
 
 struct Counting;
 
@@ -90,14 +93,28 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
         output_bias: random.below(2) == 0,
         ..Attention::plain(n_heads, n_kv_heads, head_dim)
     };
+    let routing = Routing {
+        n_active: 2,
+        scores: random.pick(&Scores::ALL),
+        normalized: random.below(2) == 0,
+        scale: random.pick(&[1.0, 2.5]),
+    };
+    let shared = random.below(2) == 0;
+    let shared = shared.then(|| SharedExpert { hidden_dim: 7, gate: random.below(2) == 0 });
+    let experts = Experts { n_experts: random.pick(&[2, 3, 1024]), routing, bias: random.below(2) == 0, shared };
+    let mut mlp = Mlp {
+        hidden_dim: random.pick(&[1, 7, 1 << 20]),
+        kind: random.pick(&MlpKind::ALL),
+        bias: random.below(2) == 0,
+        experts: None,
+    };
+    if random.below(4) == 0 {
+        (mlp.kind, mlp.bias, mlp.experts) = (MlpKind::SWIGLU, false, Some(experts));
+    }
     Layer {
         mixer: Mixer::Attention(attention),
         mixer_norms: norms(random.below(4)),
-        mlp: Mlp {
-            hidden_dim: random.pick(&[1, 7, 1 << 20]),
-            kind: random.pick(&MlpKind::ALL),
-            bias: random.below(2) == 0,
-        },
+        mlp,
         mlp_norms: norms(random.below(4)),
         parallel: random.below(3) == 0,
     }

@@ -5,7 +5,10 @@ mod support;
 use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::kernels;
-use whit::model::{Activation, Attention, BranchNorms, Config, Gate, Layer, MlpKind, NormKind, QkNorm};
+use whit::model::{
+    Activation, Attention, BranchNorms, Config, Experts, Gate, Layer, Mlp, MlpKind, NormKind, QkNorm, Routing, Scores,
+    SharedExpert,
+};
 use whit::ops::KvDtype;
 use whit::quant::Dtype;
 use whit::{Compute, Model, Session, SessionOptions};
@@ -133,18 +136,55 @@ impl Twin<'_> {
         }
         for (x, before) in xs.iter_mut().zip(&before) {
             let input = normed(layer.mlp_norms.input, "mlp_norm", if layer.parallel { before } else { x });
-            let up = self.linear(&name("up"), &input);
-            let MlpKind { gated, activation } = layer.mlp.kind;
-            let hidden: Vec<f64> = match gated {
-                true => {
-                    let gate = self.linear(&name("gate"), &input);
-                    gate.iter().zip(&up).map(|(g, u)| activated(activation, *g) * u).collect()
-                }
-                false => up.iter().map(|u| activated(activation, *u)).collect(),
+            let output = match &layer.mlp.experts {
+                None => self.mlp(layer.mlp.kind, ["gate", "up", "down"].map(&name), &input),
+                Some(experts) => self.experts(layer.mlp.kind, experts, &name, &input),
             };
-            let output = normed(layer.mlp_norms.output, "down_norm", &self.linear(&name("down"), &hidden));
+            let output = normed(layer.mlp_norms.output, "down_norm", &output);
             x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
         }
+    }
+
+    /// What an MLP of these three tensors makes of `input`.
+    fn mlp(&self, kind: MlpKind, [gate, up, down]: [String; 3], input: &[f64]) -> Vec<f64> {
+        let up = self.linear(&up, input);
+        let hidden: Vec<f64> = match kind.gated {
+            true => {
+                let gate = self.linear(&gate, input);
+                gate.iter().zip(&up).map(|(g, u)| activated(kind.activation, *g) * u).collect()
+            }
+            false => up.iter().map(|u| activated(kind.activation, *u)).collect(),
+        };
+        self.linear(&down, &hidden)
+    }
+
+    /// What the experts of a block make of `input`.
+    fn experts(&self, kind: MlpKind, experts: &Experts, name: &dyn Fn(&str) -> String, input: &[f64]) -> Vec<f64> {
+        let scores = self.linear(&name("router"), input);
+        let all: f64 = scores.iter().map(|score| score.exp()).sum();
+        let score = |score: &f64| match experts.routing.scores {
+            Scores::Softmax => score.exp() / all,
+            Scores::Sigmoid => 1.0 / (1.0 + (-score).exp()),
+        };
+        let scores: Vec<f64> = scores.iter().map(score).collect();
+        let bias = if experts.bias { self.vector(&name("router_bias")) } else { vec![0.0; scores.len()] };
+        let mut ranked: Vec<usize> = (0..scores.len()).collect();
+        ranked.sort_by(|a, b| (scores[*b] + bias[*b]).total_cmp(&(scores[*a] + bias[*a])));
+        ranked.truncate(experts.routing.n_active);
+        let chosen: f64 = ranked.iter().map(|expert| scores[*expert]).sum();
+        let share = experts.routing.scale as f64 / if experts.routing.normalized { chosen } else { 1.0 };
+        let mut output = vec![0.0; input.len()];
+        let mut add = |weight: f64, y: Vec<f64>| output.iter_mut().zip(y).for_each(|(out, y)| *out += weight * y);
+        for expert in ranked {
+            let tensors = ["gate", "up", "down"].map(|part| name(&format!("experts.{expert}.{part}")));
+            add(scores[expert] * share, self.mlp(kind, tensors, input));
+        }
+        if let Some(shared) = experts.shared {
+            let weight =
+                if shared.gate { 1.0 / (1.0 + (-self.linear(&name("shared_router"), input)[0]).exp()) } else { 1.0 };
+            add(weight, self.mlp(kind, ["shared_gate", "shared_up", "shared_down"].map(name), input));
+        }
+        output
     }
 
     fn turn(&self, a: &Attention, position: usize, head: &mut [f64]) {
@@ -223,6 +263,23 @@ fn different_layers(config: &mut Config) {
     }
 }
 
+/// Layers of every kind, of which three have experts.
+fn with_experts(config: &mut Config) {
+    different_layers(config);
+    let shared = |gate| Some(SharedExpert { hidden_dim: 17, gate });
+    let routing = Routing { n_active: 2, scores: Scores::Softmax, normalized: false, scale: 1.0 };
+    let plain = Experts { n_experts: 5, routing, bias: false, shared: None };
+    let sigmoid = Routing { n_active: 3, scores: Scores::Sigmoid, normalized: true, scale: 1.5 };
+    let all = [
+        plain.clone(),
+        Experts { routing: sigmoid, bias: true, shared: shared(false), ..plain.clone() },
+        Experts { n_experts: 3, routing: Routing { normalized: true, ..routing }, shared: shared(true), ..plain },
+    ];
+    for (layer, experts) in config.layers[1..].iter_mut().step_by(2).zip(all) {
+        layer.mlp = Mlp { hidden_dim: 12, kind: MlpKind::SWIGLU, bias: false, experts: Some(experts) };
+    }
+}
+
 fn layer_norms(config: &mut Config) {
     different_layers(config);
     config.norm = NormKind::Layer;
@@ -235,7 +292,8 @@ fn layer_norms(config: &mut Config) {
 #[test]
 fn layers_of_every_kind_compute_their_formulas() {
     let folder = Folder::new("plan-of-layers");
-    for (name, change) in [("rms", different_layers as fn(&mut Config)), ("layer", layer_norms)] {
+    let plans = [("rms", different_layers as fn(&mut Config)), ("layer", layer_norms), ("experts", with_experts)];
+    for (name, change) in plans {
         let mut tiny = TinyModel { change, dtype: Dtype::F32, ..TinyModel::llama() };
         (tiny.config.n_layers, tiny.config.tied) = (7, false);
         let model = tiny.open(&folder.path(name));

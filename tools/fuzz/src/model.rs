@@ -1,7 +1,10 @@
 //! Tiny networks of random shape, and their tensors as published checkpoints name them.
 
 use quantize::families::{self, Layout};
-use whit::model::{BranchNorms, Config, Family, Gate, MlpKind, NormKind, QkNorm, Uniform, tensors as table};
+use whit::model::{
+    BranchNorms, Config, Experts, Family, Gate, MlpKind, NormKind, QkNorm, Routing, Scores, SharedExpert, Uniform,
+    tensors as table,
+};
 
 use crate::random::Random;
 
@@ -103,6 +106,18 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
         layer.parallel = random.once_in(3);
         layer.mlp.kind = random.pick(&MlpKind::ALL);
         (layer.mlp.hidden_dim, layer.mlp.bias) = (random.within(1, 40), random.once_in(2));
+        if random.once_in(5) {
+            let n_experts = random.within(1, 4);
+            let routing = Routing {
+                n_active: random.within(1, n_experts),
+                scores: random.pick(&Scores::ALL),
+                normalized: random.once_in(2),
+                scale: 1.5,
+            };
+            let shared = random.once_in(2).then_some(SharedExpert { hidden_dim: 9, gate: random.once_in(2) });
+            (layer.mlp.kind, layer.mlp.bias) = (MlpKind::SWIGLU, false);
+            layer.mlp.experts = Some(Experts { n_experts, routing, bias: random.once_in(2), shared });
+        }
     }
     config.embedding_norm = random.once_in(4);
     config.unembedding_bias = !config.tied && random.once_in(3);
