@@ -58,6 +58,15 @@ impl Elements {
                 let row = |row: &[f32]| order.iter().map(|i| row[*i]).collect::<Vec<_>>();
                 Elements { values: self.values.chunks_exact(order.len()).flat_map(row).collect(), shape: self.shape }
             }
+            "times" => {
+                let (factors, cols) = (argument.as_array().expect("factors"), self.rows().1);
+                let repeated = |pair: &Value| {
+                    let rows = pair[0].as_u64().expect("rows") as usize;
+                    std::iter::repeat_n(pair[1].as_f64().expect("a factor") as f32, rows * cols)
+                };
+                let factors = factors.iter().flat_map(repeated);
+                Elements { values: self.values.iter().zip(factors).map(|(v, f)| v * f).collect(), shape: self.shape }
+            }
             "negative exp" => Elements { values: self.values.iter().map(|v| -v.exp()).collect(), shape: self.shape },
             "shape" => {
                 let dims = argument.as_array().expect("dimensions").iter().map(|n| n.as_u64().expect("a size"));
