@@ -8,7 +8,7 @@ use random::Random;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
-use whit::model::{Attention, BranchNorms, Config, Layer, Mixer, Mlp, MlpKind, NormKind};
+use whit::model::{Attention, BranchNorms, Config, Layer, Mixer, Mlp, MlpKind, NormKind, ShortConv};
 
 struct Counting;
 
@@ -86,8 +86,13 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
         qkv_bias: random.below(2) == 0,
         output_bias: random.below(2) == 0,
     };
+    let conv = ShortConv {
+        channels: random.pick(&[1, 40, 1 << 16]),
+        width: random.pick(&[1, 3, 32]),
+        bias: random.below(2) == 0,
+    };
     Layer {
-        mixer: Mixer::Attention(attention),
+        mixer: if random.below(3) == 0 { Mixer::ShortConv(conv) } else { Mixer::Attention(attention) },
         mixer_norms: norms(random.below(4)),
         mlp: Mlp {
             hidden_dim: random.pick(&[1, 7, 1 << 20]),
@@ -168,8 +173,10 @@ fn every_flipped_bit_ends_in_a_valid_plan_or_an_error() {
 
 /// A list of fields whose counts and lengths are right most of the time.
 fn list(depth: usize, random: &mut Random) -> Vec<u8> {
-    const TAGS: [u16; 26] =
-        [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 19, 20, 21, 22, 23, 256, 257, 258, 0, 11, 24, 300, 0xffff];
+    const TAGS: [u16; 29] = [
+        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 19, 20, 21, 22, 23, 64, 65, 66, 256, 257, 258, 0, 11, 24, 300,
+        0xffff,
+    ];
     let mut tags: Vec<u16> = TAGS.into_iter().filter(|_| random.below(4) > 0).collect();
     tags.sort_unstable();
     let mut out = (tags.len() as u32).to_le_bytes().to_vec();

@@ -471,3 +471,36 @@ fn rope() {
         }
     });
 }
+
+#[test]
+fn conv() {
+    cases(13, &[1, 2, 3, 4, 5, 32], |random, channels, width, _| {
+        let width = width.max(1);
+        let n = 1 + random.below(width);
+        let mut panels = vec![0; channels.div_ceil(PANEL_ROWS) * panel_bytes(Dtype::F32, width)];
+        let weights = random.inputs(channels * width);
+        let rows = weights.chunks(PANEL_ROWS * width);
+        for (rows, panel) in rows.zip(panels.chunks_exact_mut(panel_bytes(Dtype::F32, width))) {
+            encode_panel(Dtype::F32, rows, width, panel);
+        }
+        let panels: Vec<f32> = panels.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let inputs: Vec<Vec<f32>> = (0..n).map(|_| random.inputs(channels)).collect();
+        let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let mut want = vec![f32::NAN; channels];
+        scalar::conv(&panels, width, &slices, &mut want);
+        for (c, want) in want.iter().enumerate() {
+            let taps = weights[c * width..][..width][width - n..].iter().zip(&inputs);
+            assert_same(&[*want], &[taps.fold(0.0, |sum, (w, x)| sum + w * x[c])], || format!("the formula, {c}"));
+        }
+        for backend in backends() {
+            for edge in EDGES {
+                let panels = Guarded::new(&panels, edge);
+                let inputs: Vec<_> = inputs.iter().map(|input| Guarded::new(input, edge)).collect();
+                let slices: Vec<&[f32]> = inputs.iter().map(|input| &**input).collect();
+                let mut got = painted(channels, edge);
+                (backend.conv)(&panels, width, &slices, &mut got);
+                assert_same(&got, &want, || format!("{} conv of {channels} over {n} of {width}", backend.name));
+            }
+        }
+    });
+}

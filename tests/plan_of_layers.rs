@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::kernels;
-use whit::model::{Attention, BranchNorms, Config, Layer, MlpKind, NormKind};
+use whit::model::{Attention, BranchNorms, Config, Layer, Mixer, MlpKind, NormKind, ShortConv};
 use whit::ops::KvDtype;
 use whit::quant::Dtype;
 use whit::{Compute, Model, Session, SessionOptions};
@@ -79,8 +79,33 @@ impl Twin<'_> {
             true => self.norm(&name(part), x),
             false => x.to_vec(),
         };
-        let a = layer.attention().expect("attention");
         let inputs: Vec<Vec<f64>> = xs.iter().map(|x| normed(layer.mixer_norms.input, "attn_norm", x)).collect();
+        let outputs = match &layer.mixer {
+            Mixer::Attention(a) => self.attention(i, a, &inputs),
+            Mixer::ShortConv(conv) => self.short_conv(i, conv, &inputs),
+        };
+        for (x, output) in xs.iter_mut().zip(outputs) {
+            let output = normed(layer.mixer_norms.output, "o_norm", &output);
+            x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
+        }
+        for x in xs.iter_mut() {
+            let input = normed(layer.mlp_norms.input, "mlp_norm", x);
+            let up = self.linear(&name("up"), &input);
+            let hidden: Vec<f64> = match layer.mlp.kind {
+                MlpKind::SwiGlu => {
+                    let gate = self.linear(&name("gate"), &input);
+                    gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()
+                }
+                plain => up.iter().map(|u| activation(plain, *u)).collect(),
+            };
+            let output = normed(layer.mlp_norms.output, "down_norm", &self.linear(&name("down"), &hidden));
+            x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
+        }
+    }
+
+    /// What the attention of block `i` makes of the `inputs` of all positions.
+    fn attention(&self, i: usize, a: &Attention, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let name = |part: &str| format!("blocks.{i}.{part}");
         let heads = |part: &str, norm: &str| -> Vec<Vec<f64>> {
             let turned = |(position, x): (usize, &Vec<f64>)| {
                 let mut y = self.linear(&name(part), x);
@@ -96,6 +121,7 @@ impl Twin<'_> {
             inputs.iter().enumerate().map(turned).collect()
         };
         let (qs, ks) = (heads("q", "q_norm"), heads("k", "k_norm"));
+        let mut outputs = Vec::new();
         let vs: Vec<Vec<f64>> = inputs.iter().map(|x| self.linear(&name("v"), x)).collect();
         for (t, q) in qs.iter().enumerate() {
             let mut attended = Vec::new();
@@ -112,22 +138,30 @@ impl Twin<'_> {
                 let mass: f64 = scores.iter().sum();
                 attended.extend(kv.map(|d| (first..=t).zip(&scores).map(|(j, s)| s / mass * vs[j][d]).sum::<f64>()));
             }
-            let output = normed(layer.mixer_norms.output, "o_norm", &self.linear(&name("o"), &attended));
-            xs[t].iter_mut().zip(output).for_each(|(x, y)| *x += y);
+            outputs.push(self.linear(&name("o"), &attended));
         }
-        for x in xs.iter_mut() {
-            let input = normed(layer.mlp_norms.input, "mlp_norm", x);
-            let up = self.linear(&name("up"), &input);
-            let hidden: Vec<f64> = match layer.mlp.kind {
-                MlpKind::SwiGlu => {
-                    let gate = self.linear(&name("gate"), &input);
-                    gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()
-                }
-                plain => up.iter().map(|u| activation(plain, *u)).collect(),
-            };
-            let output = normed(layer.mlp_norms.output, "down_norm", &self.linear(&name("down"), &hidden));
-            x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
+        outputs
+    }
+
+    /// What the short convolution of block `i` makes of the `inputs` of all positions.
+    fn short_conv(&self, i: usize, conv: &ShortConv, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let name = |part: &str| format!("blocks.{i}.{part}");
+        let bch: Vec<Vec<f64>> = inputs.iter().map(|x| self.linear(&name("conv_in"), x)).collect();
+        let n = conv.channels;
+        let kernel = self.model.file().matrix(&name("conv")).expect("a matrix");
+        let mut weights = vec![0.0; conv.width];
+        let mut outputs: Vec<Vec<f64>> = vec![vec![0.0; n]; inputs.len()];
+        for channel in 0..n {
+            kernel.read_row(channel, &mut weights);
+            for (t, output) in outputs.iter_mut().enumerate() {
+                let taps =
+                    weights.iter().enumerate().filter_map(|(j, w)| Some((w, (t + j + 1).checked_sub(conv.width)?)));
+                let y: f64 = taps.map(|(w, at)| f64::from(*w) * bch[at][channel] * bch[at][2 * n + channel]).sum();
+                let bias = if conv.bias { self.vector(&name("conv.bias"))[channel] } else { 0.0 };
+                output[channel] = bch[t][n + channel] * (y + bias);
+            }
         }
+        outputs.iter().map(|output| self.linear(&name("conv_out"), output)).collect()
     }
 
     fn turn(&self, a: &Attention, position: usize, head: &mut [f64]) {
@@ -176,6 +210,16 @@ fn erf(x: f64) -> f64 {
     2.0 / std::f64::consts::PI.sqrt() * sum
 }
 
+/// Layers of every kind, of which two do not attend.
+fn with_convolutions(config: &mut Config) {
+    different_layers(config);
+    for (i, conv) in
+        [(1, ShortConv { channels: 40, width: 3, bias: false }), (5, ShortConv { channels: 21, width: 5, bias: true })]
+    {
+        config.layers[i].mixer = Mixer::ShortConv(conv);
+    }
+}
+
 /// What a plan can say, layer by layer: windows, rotary tables of two kinds and none, norms of queries and keys, norms before,
 /// after and on both sides of branches, other heads, other widths, all kinds of MLP, biases.
 fn different_layers(config: &mut Config) {
@@ -209,7 +253,9 @@ fn layer_norms(config: &mut Config) {
 #[test]
 fn layers_of_every_kind_compute_their_formulas() {
     let folder = Folder::new("plan-of-layers");
-    for (name, change) in [("rms", different_layers as fn(&mut Config)), ("layer", layer_norms)] {
+    let changes =
+        [("rms", different_layers as fn(&mut Config)), ("layer", layer_norms), ("convolutions", with_convolutions)];
+    for (name, change) in changes {
         let mut tiny = TinyModel { change, dtype: Dtype::F32, ..TinyModel::llama() };
         (tiny.config.n_layers, tiny.config.tied) = (7, false);
         let model = tiny.open(&folder.path(name));

@@ -10,7 +10,7 @@ use whit::error::Kind;
 use whit::generate::{ModelFile, PrefixCache};
 use whit::kernels;
 use whit::model::saved::{Key, Part, Saved, Settings, save};
-use whit::model::{BranchNorms, Config};
+use whit::model::{BranchNorms, Config, Mixer, ShortConv};
 use whit::ops::{KV_BLOCK, KvDtype};
 use whit::{Compute, Model, Session, SessionOptions, TokenId};
 
@@ -38,14 +38,30 @@ fn windows(config: &mut Config) {
     }
 }
 
+/// Short convolutions between attentions, one of which has a window.
+fn convolutions(config: &mut Config) {
+    config.family = "convolutions".into();
+    let conv = |width, bias| Mixer::ShortConv(ShortConv { channels: 40 + usize::from(bias) * 9, width, bias });
+    config.layers[0].mixer = conv(3, false);
+    config.layers[2].mixer = conv(32, true);
+    config.layers[1].attention_mut().expect("attention").window = Some(11);
+}
+
+/// The same with a kernel that spans other positions.
+fn other_width(config: &mut Config) {
+    convolutions(config);
+    config.layers[2].mixer = Mixer::ShortConv(ShortConv { channels: 49, width: 5, bias: true });
+}
+
 /// The models: a window alone, and layers that differ.
-fn models() -> [(&'static str, TinyModel); 3] {
+fn models() -> [(&'static str, TinyModel); 4] {
     let mut window = TinyModel::llama();
     window.config.sliding_window = Some(9);
     let models = [
         ("window", window),
         ("mixed", TinyModel { change: mixed, ..TinyModel::llama() }),
         ("windows", TinyModel { change: windows, ..TinyModel::llama() }),
+        ("convolutions", TinyModel { change: convolutions, ..TinyModel::llama() }),
     ];
     models.map(|(name, mut tiny)| {
         (tiny.config.context_length, tiny.config.n_layers) = (CONTEXT, 3);
@@ -196,7 +212,7 @@ fn a_session_of_another_layout_is_refused_by_what_differs() {
     let folder = Folder::new("saved-layouts");
     let compute = Arc::new(Compute::new(kernels::detect(), 1).expect("threads"));
     let kv = KvDtype::F16;
-    let [window, mixed, windows] = models().map(|(name, tiny)| tiny.open(&folder.path(name)));
+    let [window, mixed, windows, convolutions] = models().map(|(name, tiny)| tiny.open(&folder.path(name)));
     let mut plain = TinyModel::llama();
     (plain.config.n_layers, plain.config.context_length) = (3, CONTEXT);
     let plain = plain.open(&folder.path("plain"));
@@ -206,6 +222,9 @@ fn a_session_of_another_layout_is_refused_by_what_differs() {
     let mut short = TinyModel::llama();
     (short.config.n_layers, short.config.sliding_window) = (2, Some(9));
     let short = short.open(&folder.path("short"));
+    let mut other_width = TinyModel { change: other_width, ..TinyModel::llama() };
+    other_width.config.n_layers = 3;
+    let other_width = other_width.open(&folder.path("other-width"));
     let bytes_of = |model: &Arc<Model>, kv| {
         let mut session = session(model, &compute, kv);
         session.extend(&text(50, 1)).expect("room");
@@ -219,13 +238,20 @@ fn a_session_of_another_layout_is_refused_by_what_differs() {
     other_model[8 + 4 + 12 + 48] ^= 1;
     let rows = [
         (&window, bytes_of(&plain, kv), "all remember alike and every position"),
-        (&plain, bytes_of(&window, kv), "its layers differ or have windows"),
+        (&plain, bytes_of(&window, kv), "its layers differ, have windows or are no attention"),
         (&window, bytes_of(&wider, kv), "window of layer 0 at byte 0x24: it was saved with another one (10, now 9)"),
         (&window, bytes_of(&mixed, kv), "window of layer 0 at byte 0x24: it was saved with another one (11, now 9)"),
         (&mixed, bytes_of(&windows, kv), "window of layer 0"),
         (&window, bytes_of(&windows, kv), "KV heads of layer 1 at byte 0x2c: it was saved with another one (4, now 2)"),
         (&window, bytes_of(&short, kv), "layers at byte 0x14: it was saved with another one (2, now 3)"),
         (&window, bytes_of(&window, KvDtype::Int8), "type of the KV cache"),
+        (
+            &mixed,
+            bytes_of(&convolutions, kv),
+            "kind of state of layer 0 at byte 0x18: it was saved with another one (1, now 0)",
+        ),
+        (&convolutions, bytes_of(&mixed, kv), "kind of state of layer 0"),
+        (&convolutions, bytes_of(&other_width, kv), "width of the kernel of layer 2 at byte 0x40"),
         (&window, newer, "version 3 is not one of 1 and 2"),
         (&window, other_kind, "kind of state of layer 0"),
         (&window, other_model, "another model file"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::generate::{StopRules, Together, Writer, advance};
 use whit::kernels;
-use whit::model::{BranchNorms, Config, Span, State, StateOptions, Wants, Watch, Workspace};
+use whit::model::{BranchNorms, Config, Mixer, ShortConv, Span, State, StateOptions, Wants, Watch, Workspace};
 use whit::ops::KvDtype;
 use whit::sampler::{Sampler, SamplerOptions};
 use whit::{Compute, Model, TokenId};
@@ -27,6 +27,15 @@ fn mixed(config: &mut Config) {
     }
 }
 
+/// Short convolutions between attentions, one of which has a window.
+fn convolutions(config: &mut Config) {
+    config.family = "convolutions".into();
+    let conv = |width, bias| Mixer::ShortConv(ShortConv { channels: 40 + usize::from(bias) * 9, width, bias });
+    config.layers[0].mixer = conv(3, false);
+    config.layers[2].mixer = conv(5, true);
+    config.layers[1].attention_mut().expect("attention").window = Some(11);
+}
+
 fn models(folder: &Folder) -> Vec<Arc<Model>> {
     let mut window = TinyModel::llama();
     window.config.sliding_window = Some(9);
@@ -35,6 +44,7 @@ fn models(folder: &Folder) -> Vec<Arc<Model>> {
         ("gpt2", TinyModel::gpt2()),
         ("window", window),
         ("mixed", TinyModel { change: mixed, ..TinyModel::llama() }),
+        ("convolutions", TinyModel { change: convolutions, ..TinyModel::llama() }),
     ];
     kinds
         .into_iter()

@@ -12,7 +12,7 @@ use whit::chat::Conversation;
 use whit::error::printable;
 use whit::format::{File, FileKind, Quality, SectionId, TensorEntry};
 use whit::kernels;
-use whit::model::{Config, Model};
+use whit::model::{Config, Layer, Model};
 use whit::os::cpu::{self, ThreadChoice};
 use whit::os::memory;
 
@@ -79,6 +79,14 @@ fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
         ("context_length", config.context_length.to_string()),
         ("norm_eps", format!("{:e}", config.norm_eps)),
     ];
+    let convs = || config.layers.iter().filter_map(Layer::short_conv);
+    if convs().next().is_some() {
+        let mixer = |layer: &Layer| if layer.short_conv().is_some() { "short convolution" } else { "attention" };
+        fields.push(("mixers", json::list(config.layers.iter().map(|layer| json::string(mixer(layer))))));
+        fields.push(("channels", each(convs().map(|conv| conv.channels))));
+        fields.push(("conv_width", each(convs().map(|conv| conv.width))));
+        fields.push(("conv_bias", each(convs().map(|conv| conv.bias))));
+    }
     if config.attentions().any(|a| a.window.is_some()) {
         fields.push(("sliding_window", each(config.attentions().map(|a| a.window.unwrap_or(0)))));
     }

@@ -26,6 +26,8 @@ pub enum Category {
     Unembedding,
     /// Gates of SwiGLU.
     Gate,
+    /// Matrices and kernels of short convolutions, where they stand in the place of attention.
+    Convolution,
     /// Vectors of positions.
     Position,
     /// Weights and biases of norms.
@@ -36,7 +38,7 @@ pub enum Category {
 
 impl Category {
     /// All categories, the film's eight first.
-    pub const ALL: [Category; 12] = [
+    pub const ALL: [Category; 13] = [
         Category::Embedding,
         Category::Key,
         Category::Query,
@@ -46,6 +48,7 @@ impl Category {
         Category::Down,
         Category::Unembedding,
         Category::Gate,
+        Category::Convolution,
         Category::Position,
         Category::Norm,
         Category::Bias,
@@ -63,6 +66,7 @@ impl Category {
             Category::Down => "down-projection",
             Category::Unembedding => "unembedding",
             Category::Gate => "gate",
+            Category::Convolution => "convolution",
             Category::Position => "positions",
             Category::Norm => "norms",
             Category::Bias => "biases",
@@ -84,6 +88,7 @@ impl Category {
             Role::Key => Category::Key,
             Role::Value => Category::Value,
             Role::Output => Category::Output,
+            Role::ConvInput | Role::ConvKernel | Role::ConvOutput => Category::Convolution,
             Role::Gate => Category::Gate,
             Role::Up => Category::Up,
             Role::Down => Category::Down,
@@ -336,7 +341,8 @@ mod tests {
             assert!(Op::ALL.iter().all(|op| tally.is_read_by(*op) == read.contains(op)));
             (read.len(), tally.part(Op::Qkv, Category::Query), tally.part(Op::DownNorm, Category::Norm))
         };
-        let all_but_caches = Op::ALL.len() - 3;
+        // Attention has three ops that read no parameters, and none of a convolution.
+        let all_but_caches = Op::ALL.len() - 3 - 3;
         assert_eq!(parts(&config), (all_but_caches - 2, 1.0 / 3.0, 0.0));
         config.layers[1].mixer_norms.output = true;
         config.layers[1].mlp_norms.output = true;

@@ -6,6 +6,9 @@ use alloc::vec::Vec;
 /// `fn(x, weight, bias, eps, y)`, see [`Kernels::layer_norm`].
 pub type LayerNorm = fn(&[f32], &[f32], &[f32], f32, &mut [f32]);
 
+/// `fn(panels, width, inputs, out)`, see [`Kernels::conv`].
+pub type Conv = fn(&[f32], usize, &[&[f32]], &mut [f32]);
+
 /// The kernels of one backend. Shapes: `n` tokens; `groups = ceil(cols / 32)`.
 pub struct Kernels {
     /// The name, as `--kernels` takes it.
@@ -36,6 +39,10 @@ pub struct Kernels {
     pub activate: fn(activation: Activation, x: &mut [f32]),
     /// `x[i] += y[i]`.
     pub add: fn(x: &mut [f32], y: &[f32]),
+    /// A convolution of each channel by itself, at one token: `out[c] = sum over j of w[c][width - n + j] * inputs[j][c]`, from 0
+    /// and in order; `inputs` (n, channels), the oldest first, n being 1 to `width`; `out` (channels); `panels` (channels, width) in
+    /// panels of f32.
+    pub conv: Conv,
     /// Turns every head of `x` (n, n_heads, head_dim) by the angles of its token, `[cos][sin]` of (n, head_dim).
     pub rope: fn(x: &mut [f32], angles: &[f32], head_dim: usize),
     /// The peaks that `whit bench` compares the products with.

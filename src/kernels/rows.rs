@@ -9,6 +9,7 @@ use super::lanes::{sum, sum_by, sum_of_squares};
 use super::math;
 #[cfg(not(feature = "std"))]
 use super::soft::Soft;
+use crate::quant::PANEL_ROWS;
 
 /// See [`Kernels::rms_norm`](super::Kernels::rms_norm).
 #[inline(always)]
@@ -102,5 +103,29 @@ pub(super) fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {
                 (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
             }
         }
+    }
+}
+
+/// See [`Kernels::conv`](super::Kernels::conv).
+#[inline(always)]
+pub(super) fn conv(panels: &[f32], width: usize, inputs: &[&[f32]], out: &mut [f32]) {
+    let (panels, _) = panels.as_chunks::<PANEL_ROWS>();
+    for (i, (panel, out)) in panels.chunks_exact(width).zip(out.chunks_mut(PANEL_ROWS)).enumerate() {
+        let mut sums = [0.0; PANEL_ROWS];
+        for (weights, input) in panel[width - inputs.len()..].iter().zip(inputs) {
+            let x = &input[i * PANEL_ROWS..][..out.len()];
+            match x.first_chunk::<PANEL_ROWS>() {
+                Some(x) => add_products(&mut sums, weights, x),
+                None => add_products(&mut sums, weights, x),
+            }
+        }
+        out.copy_from_slice(&sums[..out.len()]);
+    }
+}
+
+#[inline(always)]
+fn add_products(sums: &mut [f32; PANEL_ROWS], weights: &[f32; PANEL_ROWS], x: &[f32]) {
+    for ((sum, &w), &x) in sums.iter_mut().zip(weights).zip(x) {
+        *sum += w * x;
     }
 }

@@ -391,6 +391,11 @@ pub fn add(x: &mut [f32], y: &[f32]) {
     rows::add(x, y);
 }
 
+/// See [`Kernels::conv`](super::Kernels::conv).
+pub fn conv(panels: &[f32], width: usize, inputs: &[&[f32]], out: &mut [f32]) {
+    rows::conv(panels, width, inputs, out);
+}
+
 /// See [`Kernels::rope`](super::Kernels::rope).
 pub fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {
     rows::rope(x, angles, head_dim);

@@ -50,6 +50,7 @@ pub(super) static SCALAR: Kernels = Kernels {
     swiglu: scalar::swiglu,
     activate: scalar::activate,
     add: scalar::add,
+    conv: scalar::conv,
     rope: scalar::rope,
     peaks: &SCALAR_PEAKS,
 };
@@ -125,6 +126,7 @@ static AVX2: Kernels = Kernels {
     swiglu: entry!(avx2::swiglu(gate, up)),
     activate: entry!(avx2::activate(activation, x)),
     add: entry!(avx2::add(x, y)),
+    conv: entry!(avx2::conv(panels, width, inputs, out)),
     rope: entry!(avx2::rope(x, angles, head_dim)),
     peaks: &AVX2_PEAKS,
 };

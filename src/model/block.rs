@@ -1,6 +1,7 @@
 //! A block: a mixer of positions, then an MLP, each a branch whose output is added to the residual stream.
 
 use super::attention::{Attention, AttentionWeights};
+use super::conv::{ShortConv, ShortConvWeights};
 use super::fields::{FieldWriter, Fields};
 use super::mlp::{Mlp, MlpWeights};
 use super::op::Observer;
@@ -31,6 +32,8 @@ pub struct Layer {
 pub enum Mixer {
     /// Attention to earlier positions.
     Attention(Attention),
+    /// A gated convolution over the last few positions.
+    ShortConv(ShortConv),
 }
 
 /// Tags of the fields of a layer that its branches do not describe.
@@ -40,8 +43,9 @@ mod tag {
     pub(super) const MLP_NORMS: u16 = 3;
 }
 
-/// The value of the field of a mixer.
+/// The values of the field of a mixer.
 const ATTENTION: usize = 0;
+const SHORT_CONV: usize = 1;
 
 /// The weights of a block.
 pub(super) struct Block<'a> {
@@ -52,6 +56,7 @@ pub(super) struct Block<'a> {
 /// The weights of a mixer.
 enum MixerWeights<'a> {
     Attention(AttentionWeights<'a>),
+    ShortConv(ShortConvWeights<'a>),
 }
 
 impl Layer {
@@ -59,6 +64,15 @@ impl Layer {
     pub fn attention(&self) -> Option<&Attention> {
         match &self.mixer {
             Mixer::Attention(attention) => Some(attention),
+            Mixer::ShortConv(_) => None,
+        }
+    }
+
+    /// The short convolution of a block that mixes by it.
+    pub fn short_conv(&self) -> Option<&ShortConv> {
+        match &self.mixer {
+            Mixer::ShortConv(conv) => Some(conv),
+            Mixer::Attention(_) => None,
         }
     }
 
@@ -66,6 +80,7 @@ impl Layer {
     pub(super) fn inner_width(&self) -> usize {
         let mixer = match &self.mixer {
             Mixer::Attention(attention) => attention.inner_width(),
+            Mixer::ShortConv(conv) => conv.inner_width(),
         };
         mixer.max(self.mlp.hidden_dim)
     }
@@ -74,6 +89,7 @@ impl Layer {
     pub(super) fn max_cols(&self) -> usize {
         let mixer = match &self.mixer {
             Mixer::Attention(attention) => attention.width(),
+            Mixer::ShortConv(conv) => conv.channels,
         };
         mixer.max(self.mlp.hidden_dim)
     }
@@ -82,6 +98,7 @@ impl Layer {
     pub fn attention_mut(&mut self) -> Option<&mut Attention> {
         match &mut self.mixer {
             Mixer::Attention(attention) => Some(attention),
+            Mixer::ShortConv(_) => None,
         }
     }
 
@@ -89,27 +106,33 @@ impl Layer {
     pub(super) fn check(&self, rotary_tables: &[Vec<f32>]) -> Result<()> {
         match &self.mixer {
             Mixer::Attention(attention) => attention.check(rotary_tables)?,
+            Mixer::ShortConv(conv) => conv.check()?,
         }
         self.mlp.check()
     }
 
     pub(super) fn encode(&self) -> FieldWriter {
         let mut fields = FieldWriter::default();
-        match &self.mixer {
-            Mixer::Attention(_) => fields.number(tag::MIXER, ATTENTION),
-        }
+        let mixer = match &self.mixer {
+            Mixer::Attention(_) => ATTENTION,
+            Mixer::ShortConv(_) => SHORT_CONV,
+        };
+        fields.number(tag::MIXER, mixer);
         fields.number(tag::MIXER_NORMS, self.mixer_norms.encode());
         fields.number(tag::MLP_NORMS, self.mlp_norms.encode());
         match &self.mixer {
             Mixer::Attention(attention) => attention.encode(&mut fields),
+            Mixer::ShortConv(conv) => conv.encode(&mut fields),
         }
         self.mlp.encode(&mut fields);
         fields
     }
 
     pub(super) fn decode(mut fields: Fields<'_>) -> Result<Self> {
-        fields.value(tag::MIXER, "mixer", |value| (value == ATTENTION).then_some(()))?;
-        let mixer = Mixer::Attention(Attention::decode(&mut fields)?);
+        let mixer = match fields.value(tag::MIXER, "mixer", |value| (value <= SHORT_CONV).then_some(value))? {
+            SHORT_CONV => Mixer::ShortConv(ShortConv::decode(&mut fields)?),
+            _ => Mixer::Attention(Attention::decode(&mut fields)?),
+        };
         let mixer_norms = fields.value(tag::MIXER_NORMS, "mixer_norms", BranchNorms::decode)?;
         let mlp_norms = fields.value(tag::MLP_NORMS, "mlp_norms", BranchNorms::decode)?;
         let layer = Layer { mixer, mixer_norms, mlp: Mlp::decode(&mut fields)?, mlp_norms };
@@ -120,6 +143,7 @@ impl Layer {
     pub(super) fn tensors(&self, table: &mut Table) {
         match &self.mixer {
             Mixer::Attention(attention) => attention.tensors(table, self.mixer_norms),
+            Mixer::ShortConv(conv) => conv.tensors(table, self.mixer_norms),
         }
         self.mlp.tensors(table, self.mlp_norms);
     }
@@ -128,6 +152,7 @@ impl Layer {
     pub(super) fn open<'a>(&self, place: &Place<'_, 'a>) -> Result<Block<'a>> {
         let mixer = match &self.mixer {
             Mixer::Attention(attention) => MixerWeights::Attention(attention.open(place)?),
+            Mixer::ShortConv(conv) => MixerWeights::ShortConv(conv.open(place)?),
         };
         Ok(Block { mixer, mlp: self.mlp.open(place)? })
     }
@@ -136,6 +161,7 @@ impl Layer {
     pub(super) fn state(&self, options: StateOptions) -> Result<LayerState> {
         let memory: Box<dyn Memory> = match &self.mixer {
             Mixer::Attention(attention) => Box::new(KvCache::new(attention.kv_shape(options))?),
+            Mixer::ShortConv(conv) => Box::new(conv.state(options)?),
         };
         Ok(LayerState { kind: self.state_kind(options.kv), memory })
     }
@@ -144,6 +170,7 @@ impl Layer {
     pub fn state_bytes(&self, options: StateOptions) -> u64 {
         match &self.mixer {
             Mixer::Attention(attention) => attention.kv_shape(options).bytes(),
+            Mixer::ShortConv(conv) => conv.state_bytes(options),
         }
     }
 
@@ -151,6 +178,7 @@ impl Layer {
     pub(super) fn state_kind(&self, kv: KvDtype) -> StateKind {
         match &self.mixer {
             Mixer::Attention(attention) => attention.state_kind(kv),
+            Mixer::ShortConv(conv) => conv.state_kind(),
         }
     }
 
@@ -158,6 +186,7 @@ impl Layer {
     pub fn read_bytes(&self, kv: KvDtype, position: usize) -> u64 {
         match &self.mixer {
             Mixer::Attention(attention) => attention.read_bytes(kv, position),
+            Mixer::ShortConv(conv) => conv.read_bytes(position),
         }
     }
 
@@ -165,6 +194,7 @@ impl Layer {
     pub fn mixer_macs(&self, position: usize) -> u64 {
         match &self.mixer {
             Mixer::Attention(attention) => attention.macs(position),
+            Mixer::ShortConv(conv) => conv.macs(),
         }
     }
 
@@ -179,6 +209,8 @@ impl Layer {
     ) {
         match (&self.mixer, &w.mixer) {
             (Mixer::Attention(attention), MixerWeights::Attention(w)) => attention.forward(w, stage, spans, x, b),
+            (Mixer::ShortConv(conv), MixerWeights::ShortConv(w)) => conv.forward(w, stage, spans, x, b),
+            (Mixer::Attention(_) | Mixer::ShortConv(_), _) => unreachable!("weights of another plan"),
         }
     }
 

@@ -5,7 +5,7 @@
 pub enum Op {
     /// Token vectors, and position vectors where they are learned.
     Embedding,
-    /// The norm before attention.
+    /// The norm before the mixer.
     AttentionNorm,
     /// Queries, keys and values.
     Qkv,
@@ -17,7 +17,13 @@ pub enum Op {
     Attention,
     /// The attention's output projection.
     Output,
-    /// The norm of what attention adds.
+    /// Gates and input of a short convolution.
+    ConvInput,
+    /// A short convolution over what it remembers, with its gates.
+    Conv,
+    /// The output projection of a short convolution.
+    ConvOutput,
+    /// The norm of what the mixer adds.
     OutputNorm,
     /// The norm before the MLP.
     MlpNorm,
@@ -35,7 +41,7 @@ pub enum Op {
 
 impl Op {
     /// Every op, in order.
-    pub const ALL: [Op; 14] = [
+    pub const ALL: [Op; 17] = [
         Op::Embedding,
         Op::AttentionNorm,
         Op::Qkv,
@@ -43,6 +49,9 @@ impl Op {
         Op::Store,
         Op::Attention,
         Op::Output,
+        Op::ConvInput,
+        Op::Conv,
+        Op::ConvOutput,
         Op::OutputNorm,
         Op::MlpNorm,
         Op::GateUp,
@@ -62,6 +71,9 @@ impl Op {
             Op::Store => "kv store",
             Op::Attention => "attention",
             Op::Output => "output",
+            Op::ConvInput => "conv input",
+            Op::Conv => "convolution",
+            Op::ConvOutput => "conv output",
             Op::OutputNorm => "output norm",
             Op::MlpNorm => "mlp norm",
             Op::GateUp => "gate/up",
@@ -82,7 +94,7 @@ pub enum Point {
     Keys,
     /// Queries as they meet the keys, (T, n_heads, head_dim).
     Queries,
-    /// The residual stream after a block's attention, (T, dim).
+    /// The residual stream after a block's mixer, (T, dim).
     Attended,
     /// What the matrices of an op multiply, (T, columns): of [`Op::Down`] the MLP's inner activations.
     Input(Op),

@@ -25,6 +25,12 @@ pub enum Role {
     Value,
     /// Attention output projection, (dim, n_heads * head_dim).
     Output,
+    /// Gates and input of a short convolution, (3 * channels, dim).
+    ConvInput,
+    /// Kernel of a convolution, (channels, width).
+    ConvKernel,
+    /// Output projection of a short convolution, (dim, channels).
+    ConvOutput,
     /// Gate of the MLP, (hidden_dim, dim).
     Gate,
     /// Up-projection of the MLP, (hidden_dim, dim).
@@ -37,13 +43,15 @@ pub enum Role {
 
 impl Role {
     /// The roles that are matrices, whose dtype can be chosen.
-    pub const MATRICES: [Role; 10] = [
+    pub const MATRICES: [Role; 12] = [
         Role::Embedding,
         Role::Position,
         Role::Query,
         Role::Key,
         Role::Value,
         Role::Output,
+        Role::ConvInput,
+        Role::ConvOutput,
         Role::Gate,
         Role::Up,
         Role::Down,
@@ -61,6 +69,9 @@ impl Role {
             Role::Key => "key",
             Role::Value => "value",
             Role::Output => "output",
+            Role::ConvInput => "conv-input",
+            Role::ConvKernel => "conv-kernel",
+            Role::ConvOutput => "conv-output",
             Role::Gate => "gate",
             Role::Up => "up",
             Role::Down => "down",
@@ -68,11 +79,11 @@ impl Role {
         }
     }
 
-    /// The fewest bits a weight of this role may have: vectors are f32, positions (added once, never multiplied) at least
-    /// fp16.
+    /// The fewest bits a weight of this role may have: vectors and kernels of convolutions are f32, positions (added once, never
+    /// multiplied) at least fp16.
     fn min_bits(self) -> u32 {
         match self {
-            Role::Norm | Role::Bias => 32,
+            Role::Norm | Role::Bias | Role::ConvKernel => 32,
             Role::Position => 16,
             _ => 0,
         }
@@ -135,6 +146,12 @@ pub enum Part {
     KeyNorm,
     /// Attention output projection.
     Output,
+    /// What makes the gates and the input of a short convolution.
+    ConvInput,
+    /// The kernel of a convolution.
+    ConvKernel,
+    /// Output projection of a short convolution.
+    ConvOutput,
     /// The norm of what the mixer adds.
     OutputNorm,
     /// The norm of what the MLP reads.
@@ -179,6 +196,9 @@ impl Part {
             Part::QueryNorm => ("q_norm", &[(Op::Rope, Whole)], Role::Norm),
             Part::KeyNorm => ("k_norm", &[(Op::Rope, Whole)], Role::Norm),
             Part::Output => ("o", &[(Op::Output, Whole)], Role::Output),
+            Part::ConvInput => ("conv_in", &[(Op::ConvInput, Whole)], Role::ConvInput),
+            Part::ConvKernel => ("conv", &[(Op::Conv, Whole)], Role::ConvKernel),
+            Part::ConvOutput => ("conv_out", &[(Op::ConvOutput, Whole)], Role::ConvOutput),
             Part::OutputNorm => ("o_norm", &[(Op::OutputNorm, Whole)], Role::Norm),
             Part::MlpNorm => ("mlp_norm", &[(Op::MlpNorm, Whole)], Role::Norm),
             Part::Gate => ("gate", &[(Op::GateUp, Whole)], Role::Gate),
@@ -296,6 +316,7 @@ mod tests {
     #[test]
     fn vectors_stay_f32_and_positions_at_least_fp16() {
         assert!(Role::Norm.allows(Dtype::F32) && !Role::Bias.allows(Dtype::F16));
+        assert_eq!(Role::ConvKernel.min_dtype(), Dtype::F32);
         assert!(Role::Position.allows(Dtype::F16) && !Role::Position.allows(Dtype::Int8));
         assert!(Role::Down.allows(Dtype::Int8));
     }

@@ -1,4 +1,4 @@
-//! What a layer does: linear, attention, norm, RoPE, activation. Work is split over threads here, and only here.
+//! What a layer does: linear, attention, convolution, norm, RoPE, activation. Work is split over threads here, and only here.
 //!
 //! Every op takes T tokens as row-major slices (T, width), where T follows from the lengths, and computes for each token
 //! the same bits as if it were alone: a batch is a bag of independent rows. No op allocates. No op knows an instruction set
@@ -10,6 +10,7 @@ pub const NUMERICS_VERSION: u32 = 2;
 pub mod activation;
 pub mod attention;
 mod buffer;
+pub mod conv;
 pub mod kv4;
 mod kv_cache;
 pub mod linear;
@@ -21,6 +22,7 @@ pub use crate::kernels::{Activation, BLOCK as KV_BLOCK};
 pub use activation::{activate, add};
 pub use attention::{KvSpan, attention};
 pub(crate) use buffer::buffer;
+pub use conv::{ConvCache, ConvSpan, MAX_CONV_WIDTH, conv};
 pub use kv_cache::{KvCache, KvDtype, KvShape};
 pub use linear::{Activations, Input, Linear, linear, linear_add, linear_swiglu};
 pub use norm::{Norm, norm, rms_norm_in_place};

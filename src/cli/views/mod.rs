@@ -29,7 +29,7 @@ use paint::Canvas;
 use whit::TokenId;
 use whit::error::{Error, Result};
 use whit::generate::prompt_tokens;
-use whit::model::{Model, Session, SessionOptions};
+use whit::model::{Config, Model, Session, SessionOptions};
 use whit::os::interrupt;
 use whit::tokenizer::{Specials, Tokenizer};
 
@@ -84,6 +84,17 @@ fn on_text(args: &Look, quiet: bool, look: &mut dyn FnMut(Looked<'_>) -> Outcome
     streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, quiet)?;
     interrupt::watch();
     source.if_unchanged(look(Looked { model: &model, tokenizer, tokens, session }))
+}
+
+/// Which layers of a network have something else in the place of attention, in words; `None` where all attend.
+fn without_attention(config: &Config) -> Option<String> {
+    let others = config.layers.iter().enumerate().filter(|(_, layer)| layer.attention().is_none());
+    let others: Vec<String> = others.map(|(layer, _)| layer.to_string()).collect();
+    let (last, first) = others.split_last()?;
+    Some(match first {
+        [] => format!("layer {last} has a short convolution in the place of attention"),
+        _ => format!("layers {} and {last} have short convolutions in the place of attention", first.join(", ")),
+    })
 }
 
 /// The model's tokenizer; an error where it has none.

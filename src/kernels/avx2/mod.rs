@@ -110,6 +110,12 @@ pub(super) fn add(x: &mut [f32], y: &[f32]) {
     rows::add(x, y);
 }
 
+/// Same as [`scalar::conv`](super::scalar::conv).
+#[target_feature(enable = "avx2")]
+pub(super) fn conv(panels: &[f32], width: usize, inputs: &[&[f32]], out: &mut [f32]) {
+    rows::conv(panels, width, inputs, out);
+}
+
 /// Same as [`scalar::rope`](super::scalar::rope).
 #[target_feature(enable = "avx2")]
 pub(super) fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {

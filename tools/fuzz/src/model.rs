@@ -1,7 +1,7 @@
 //! Tiny networks of random shape, and their tensors as published checkpoints name them.
 
 use quantize::families::{self, Layout};
-use whit::model::{BranchNorms, Config, Family, MlpKind, NormKind, Uniform, tensors as table};
+use whit::model::{BranchNorms, Config, Family, Mixer, MlpKind, NormKind, ShortConv, Uniform, tensors as table};
 
 use crate::random::Random;
 
@@ -69,7 +69,7 @@ pub(crate) fn config(style: Style, vocab_size: usize, extras: bool, random: &mut
     }
 }
 
-/// A network whose layers differ: their heads, windows, rotary tables or none, norms, MLPs and biases.
+/// A network whose layers differ: attention or a short convolution, heads, windows, rotary tables or none, norms, MLPs and biases.
 pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
     let style = random.pick(&[Style::Gpt2, Style::Llama]);
     let mut config = Uniform { n_layers: random.within(1, 4), ..config(style, vocab_size, true, random) }.config();
@@ -81,7 +81,13 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
     for layer in &mut config.layers {
         let mut norms = || BranchNorms { input: !random.once_in(3), output: random.once_in(2) };
         (layer.mixer_norms, layer.mlp_norms) = (norms(), norms());
-        let a = layer.attention_mut().expect("a network of attentions");
+        layer.mlp.kind = random.pick(&MlpKind::ALL);
+        (layer.mlp.hidden_dim, layer.mlp.bias) = (random.within(1, 40), random.once_in(2));
+        if random.once_in(3) {
+            let (channels, width) = (random.within(1, 40), random.within(1, 5));
+            layer.mixer = Mixer::ShortConv(ShortConv { channels, width, bias: random.once_in(2) });
+        }
+        let Some(a) = layer.attention_mut() else { continue };
         a.n_kv_heads = random.within(1, 3);
         (a.n_heads, a.head_dim) = (a.n_kv_heads * random.within(1, 2), random.within(1, 9));
         a.window = random.pick(&[None, Some(1), Some(3), Some(40)]);
@@ -95,8 +101,6 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
                 config.rotary_tables.push((0..n).map(|_| random.unit().abs()).collect());
             }
         }
-        layer.mlp.kind = random.pick(&MlpKind::ALL);
-        (layer.mlp.hidden_dim, layer.mlp.bias) = (random.within(1, 40), random.once_in(2));
     }
     config
 }

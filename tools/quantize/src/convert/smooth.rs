@@ -10,7 +10,7 @@ mod tests;
 use rayon::prelude::*;
 use whit::error::Result;
 use whit::model::spec::{Part, Shape, TensorSpec};
-use whit::model::{Config, Layer, MlpKind, Op};
+use whit::model::{Config, Layer, Mixer, MlpKind, Op};
 use whit::quant::{Dtype, GROUP_SIZE, Inputs, PANEL_ROWS};
 
 use super::planned::Planned;
@@ -45,14 +45,16 @@ fn folds(config: &Config) -> Vec<Fold> {
 
 fn block_folds(number: usize, layer: &Layer) -> impl Iterator<Item = Fold> {
     let fold = |op, makes, reads| Fold { place: (Some(number), op), makes, reads };
-    let attention = layer.attention().is_some() && layer.mixer_norms.input;
-    let qkv: &[Part] = &[Part::Query, Part::Key, Part::Value];
+    let (op, mixer): (Op, &[Part]) = match layer.mixer {
+        Mixer::Attention(_) => (Op::Qkv, &[Part::Query, Part::Key, Part::Value]),
+        Mixer::ShortConv(_) => (Op::ConvInput, &[Part::ConvInput]),
+    };
     let gated = layer.mlp.kind == MlpKind::SwiGlu;
     let first: &[Part] = if gated { &[Part::Gate, Part::Up] } else { &[Part::Up] };
     // silu(gate) * up and relu(up) of a part of up are that part of them.
     let homogeneous = matches!(layer.mlp.kind, MlpKind::SwiGlu | MlpKind::Relu);
     [
-        attention.then(|| fold(Op::Qkv, Part::AttentionNorm, qkv)),
+        layer.mixer_norms.input.then(|| fold(op, Part::AttentionNorm, mixer)),
         layer.mlp_norms.input.then(|| fold(Op::GateUp, Part::MlpNorm, first)),
         homogeneous.then(|| fold(Op::Down, Part::Up, &[Part::Down])),
     ]

@@ -2,7 +2,7 @@
 
 use whit::error::Result;
 use whit::model::spec::Part;
-use whit::model::{self, Config, Mixer, MlpKind, Uniform};
+use whit::model::{self, Config, MlpKind, Uniform};
 
 use super::family::{Family, GGUF_NAMES, Gguf, Names};
 use super::transform::Transform;
@@ -198,8 +198,9 @@ pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Confi
     let mut config = network.config();
     let windows = windows(fields, variant.window, n_layers, config.context_length)?;
     for (layer, window) in config.layers.iter_mut().zip(windows) {
-        let Mixer::Attention(attention) = &mut layer.mixer;
-        attention.window = window;
+        if let Some(attention) = layer.attention_mut() {
+            attention.window = window;
+        }
     }
     Ok(config)
 }
