@@ -4,6 +4,7 @@
 mod factors;
 mod family;
 mod gpt2;
+mod lfm2;
 mod llama;
 mod transform;
 
@@ -14,7 +15,8 @@ pub(crate) use llama::LLAMA;
 pub use transform::{Slice, Transform};
 
 /// All families, in the order in which messages list them.
-pub static FAMILIES: [&Family; 5] = [&gpt2::GPT2, &llama::LLAMA, &llama::MISTRAL, &llama::QWEN2, &llama::QWEN3];
+pub static FAMILIES: [&Family; 6] =
+    [&gpt2::GPT2, &llama::LLAMA, &llama::MISTRAL, &llama::QWEN2, &llama::QWEN3, &lfm2::LFM2];
 
 impl Family {
     /// The family whose `model_type` is `name`.

@@ -15,6 +15,8 @@ pub struct Transform {
     /// Rows are those of heads of this many, in which neighbours (2i, 2i + 1) are a rotary pair; they are put in the order in
     /// which halves (i, i + head_dim / 2) are one.
     pub interleaved: Option<usize>,
+    /// The matrix is that of a convolution of each channel by itself, stored as (channels, 1, width).
+    pub depthwise: bool,
     /// One is added to every element, before it is multiplied.
     pub plus_one: bool,
     /// What every element is multiplied by.
@@ -56,6 +58,9 @@ impl Transform {
         }
         if self.transposed {
             dims.reverse();
+        }
+        if self.depthwise {
+            dims.insert(1, 1);
         }
         dims
     }
@@ -178,7 +183,8 @@ mod tests {
                     let heads = (2..=rows).step_by(2).filter(|head_dim| rows.is_multiple_of(*head_dim)).map(Some);
                     let factor = slice.map(|slice| slice.first as f32);
                     let plus_one = factor.is_some();
-                    let all = |interleaved| Transform { transposed, slice, interleaved, plus_one, factor };
+                    let all =
+                        |interleaved| Transform { transposed, slice, interleaved, depthwise: false, plus_one, factor };
                     out.extend(heads.chain([None]).map(all));
                 }
             }
@@ -227,6 +233,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn kernels_of_convolutions_lie_as_they_are_behind_another_dimension() {
+        let transform = Transform { depthwise: true, ..Transform::default() };
+        assert_eq!(transform.source_dims(Shape::Matrix(5, 3)), [5, 1, 3]);
+        let (want, mut got) = (matrix(5, 3), [f32::NAN; 6]);
+        transform.read_rows((5, 3), 2, &mut got, &elements(&want)).expect("within the tensor");
+        assert_eq!(got[..], want[2..4].concat());
     }
 
     #[test]

@@ -43,7 +43,6 @@ const NOT_YET: &[&str] = &[
     "hunyuan",
     "hyperclovax",
     "internlm3",
-    "lfm2",
     "lfm2_moe",
     "lfm3",
     "mamba1",

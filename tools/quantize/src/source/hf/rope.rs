@@ -30,23 +30,25 @@ struct Parameters<'j> {
     config: Value<'j>,
 }
 
-/// Reads the rotary positions of heads of `head_dim` in a `context` out of the configuration.
+/// Reads the rotary positions of heads of `head_dim` in a `context` out of the configuration; their base is `default` where none is
+/// named.
 pub(in crate::source) fn read(
     config: Value<'_>,
     head_dim: usize,
     context: usize,
+    default: f64,
     notes: &mut Vec<String>,
 ) -> Result<Rotary> {
     let named = |path: &'static str| Some(Parameters { object: config.set(path)?, path, config });
     let theta = positive(config, "rope_theta", "")?;
     let Some(parameters) = named("rope_scaling").or_else(|| named("rope_parameters")) else {
-        let freqs = rope::frequencies(head_dim, theta.unwrap_or(DEFAULT_THETA));
+        let freqs = rope::frequencies(head_dim, theta.unwrap_or(default));
         return Ok(Rotary { freqs, context_length: context, attention_factor: 1.0 });
     };
     if parameters.object.kind() != Type::Object {
         return Err(parameters.object.expected("an object", parameters.path));
     }
-    let theta = positive(parameters.object, "rope_theta", parameters.path)?.or(theta).unwrap_or(DEFAULT_THETA);
+    let theta = positive(parameters.object, "rope_theta", parameters.path)?.or(theta).unwrap_or(default);
     let rotary = parameters.rotary(theta, head_dim, context, notes)?;
     let factor = rotary.attention_factor;
     if factor.is_finite() && factor > 0.0 {
@@ -56,8 +58,8 @@ pub(in crate::source) fn read(
     Err(parameters.object.error(format!("these settings make it {factor}, expected a positive number"), &field))
 }
 
-/// Where nothing is said.
-const DEFAULT_THETA: f64 = 10_000.0;
+/// Of most families, where nothing is said.
+pub(super) const DEFAULT_THETA: f64 = 10_000.0;
 
 impl<'j> Parameters<'j> {
     /// Rotary positions of the type that is named.
@@ -264,7 +266,7 @@ mod tests {
     fn read_of(config: &str) -> Result<(Rotary, Vec<String>)> {
         let json = Json::parse(config.as_bytes(), 0).expect("valid");
         let mut notes = Vec::new();
-        Ok((read(json.root(), 8, 64, &mut notes)?, notes))
+        Ok((read(json.root(), 8, 64, DEFAULT_THETA, &mut notes)?, notes))
     }
 
     fn rotary(config: &str) -> Rotary {
