@@ -7,7 +7,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::time::Duration;
 use whit::compute::Compute;
 use whit::kernels::{self, Activation};
-use whit::ops::{Activations, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear};
+use whit::ops::{Activations, HeadScoring, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear};
 use whit::quant::{ALIGNMENT, Dtype, Inputs, Matrix, PANEL_ROWS, encode_panel, matrix_bytes, panel_bytes};
 
 /// Bytes of the matrix of a matvec.
@@ -125,7 +125,9 @@ fn attend(c: &mut Criterion) {
             for compute in computes() {
                 group.bench_function(id(&compute, depth), |b| {
                     let span = KvSpan { cache: &cache, start: depth - 1, n_tokens: 1 };
-                    b.iter(|| attention(&compute, &q, n_heads, [span].into_iter(), None, &mut out));
+                    b.iter(|| {
+                        attention(&compute, &q, n_heads, [span].into_iter(), None, HeadScoring::default(), &mut out)
+                    });
                 });
             }
         }
@@ -147,7 +149,7 @@ fn rows(c: &mut Criterion) {
         group.bench_function(format!("swiglu {name}"), |b| {
             b.iter(|| {
                 y.copy_from_slice(&x);
-                (kernels.swiglu)(&mut y, &x);
+                (kernels.gate)(Activation::Silu, &mut y, &x);
             });
         });
         group.bench_function(format!("gelu {name}"), |b| {

@@ -12,7 +12,7 @@ use support::{Folder, TinyModel};
 use whit::error::Kind;
 use whit::format::{Bytes, File};
 use whit::kernels;
-use whit::model::{BranchNorms, Config, Mixer, MlpKind, Model, ShortConv};
+use whit::model::{Activation, BranchNorms, Config, Mixer, MlpKind, Model, QkNorm, ShortConv};
 use whit::{Compute, Session, SessionOptions};
 
 /// A field: tag, type, flags, content.
@@ -112,11 +112,11 @@ fn different(config: &mut Config) {
     config.tied = false;
     let a = config.layers[1].attention_mut().expect("attention");
     (a.n_heads, a.n_kv_heads, a.head_dim, a.window, a.rotary) = (3, 1, 4, Some(7), Some(1));
-    (a.qk_norm, a.qkv_bias, a.output_bias) = (true, true, true);
+    (a.qk_norm, a.qkv_bias, a.output_bias) = (Some(QkNorm::HEADS), true, true);
     let layer = &mut config.layers[1];
     layer.mixer_norms = BranchNorms { input: false, output: true };
     layer.mlp_norms = BranchNorms { input: true, output: true };
-    (layer.mlp.kind, layer.mlp.hidden_dim, layer.mlp.bias) = (MlpKind::GeluTanh, 24, true);
+    (layer.mlp.kind, layer.mlp.hidden_dim, layer.mlp.bias) = (MlpKind::plain(Activation::GeluTanh), 24, true);
 }
 
 /// A valid configuration of layers that differ in all that can differ.
@@ -197,7 +197,7 @@ const LISTS: &[Row] = &[
 /// M-37: fields.
 const FIELDS: &[Row] = &[
     ("unknown and required", |p| p.network.put(500, NUMBER, 1, &[0; 4]), "configuration field 500"),
-    ("unknown and required in a layer", |p| p.layers[1].put(24, TEXT, 1, b"x"), "layer field 24"),
+    ("unknown and required in a layer", |p| p.layers[1].put(99, TEXT, 1, b"x"), "layer field 99"),
     ("unknown and required in a table", |p| p.tables[0].put(2, 77, 1, b""), "this program does not know what it means"),
     ("an unknown type", |p| p.network.field(2).1 = 9, "dim at byte 0x19: an unknown type, not a number"),
     ("text for a number", |p| p.network.put(3, TEXT, 1, b"text"), "text, not a number"),
@@ -215,12 +215,26 @@ const FIELDS: &[Row] = &[
     ("a family of 257 bytes", |p| p.network.put(1, TEXT, 0, &[b'x'; 257]), "name of 257 bytes"),
     ("a flag that is 0", |p| p.network.number(7, 0), "tied at byte"),
     ("a flag that is 2", |p| p.network.number(8, 2), "a flag that is set is 1, not 2"),
-    ("a flag of a layer that is 0", |p| p.layers[1].number(21, 0), "qk_norm at byte"),
+    ("a flag of a layer that is 0", |p| p.layers[1].number(22, 0), "qkv_bias at byte"),
+    ("a cap of 0", |p| p.layers[1].put(24, FLOAT, 1, &floats(&[0.0])), "cap at byte"),
+    ("a cap that is no number", |p| p.network.put(13, FLOAT, 1, &floats(&[f32::NAN])), "logit_cap at byte"),
+    ("slopes of other heads", |p| p.layers[1].put(25, FLOATS, 1, &floats(&[0.5; 9])), "9 for"),
+    ("a slope without end", |p| p.layers[1].put(25, FLOATS, 1, &floats(&[f32::INFINITY; 3])), "element 0 is inf"),
+    (
+        "a bias of tied logits",
+        |p| {
+            p.network.number(7, 1);
+            p.network.number(12, 1);
+        },
+        "token vectors that are tied",
+    ),
+    ("an unknown norm of queries", |p| p.layers[1].number(21, 2), "qk_norm at byte"),
+    ("an unknown gate", |p| p.layers[1].put(26, NUMBER, 1, &2_u32.to_le_bytes()), "gate at byte"),
     ("a flag of an MLP that is 2^32 - 1", |p| p.layers[0].number(258, u32::MAX), "mlp_bias"),
     ("an unknown mixer", |p| p.layers[0].number(1, u32::MAX), "mixer at byte"),
     ("unknown norms of the mixer", |p| p.layers[0].number(2, 4), "mixer_norms at byte"),
     ("unknown norms of the MLP", |p| p.layers[0].number(3, u32::MAX), "mlp_norms at byte"),
-    ("an unknown MLP", |p| p.layers[1].number(256, 8), "8 is not known"),
+    ("an unknown MLP", |p| p.layers[1].number(256, 12), "12 is not known"),
     ("an unknown norm", |p| p.network.number(5, 2), "norm at byte"),
     ("no dim", |p| p.network.remove(2), "configuration dim at byte 0x4: missing"),
     ("no vocab_size", |p| p.network.remove(3), "vocab_size"),
@@ -376,7 +390,7 @@ fn unknown_fields_that_are_not_required_change_nothing() {
     let changes: [fn(&mut Plan); 7] = [
         |p| p.network.put(0, NUMBER, 0, &[1; 4]),
         |p| p.network.put(u16::MAX, RECORDS, 0, b"these are no records"),
-        |p| p.network.put(11, 200, 0, &[7; 100]),
+        |p| p.network.put(99, 200, 0, &[7; 100]),
         |p| p.layers.iter_mut().for_each(|layer| layer.put(255, NUMBER, 0, b"")),
         |p| p.layers[0].put(300, TEXT, 0, b"\xff"),
         |p| p.tables[1].put(9, 0, 0, b"x"),

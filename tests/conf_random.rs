@@ -8,7 +8,7 @@ use random::Random;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
-use whit::model::{Attention, BranchNorms, Config, Layer, Mixer, Mlp, MlpKind, NormKind, ShortConv};
+use whit::model::{Attention, BranchNorms, Config, Gate, Layer, Mixer, Mlp, MlpKind, NormKind, QkNorm, ShortConv};
 
 struct Counting;
 
@@ -76,15 +76,19 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
     let rotary = (table < tables.len()).then_some(table);
     let n_kv_heads = random.pick(&[1, 2, 3, 512]);
     let window = random.pick(&[None, Some(1), Some(32), Some(4096), Some(u32::MAX as usize)]);
+    let n_heads = n_kv_heads * random.pick(&[1, 2]);
+    let head_dim = rotary.map_or_else(|| 1 + random.below(4096), |table| 2 * tables[table].len());
+    let turned = QkNorm { whole: random.below(2) == 0, after_rotation: true };
     let attention = Attention {
-        n_heads: n_kv_heads * random.pick(&[1, 2]),
-        n_kv_heads,
-        head_dim: rotary.map_or_else(|| 1 + random.below(4096), |table| 2 * tables[table].len()),
         window,
         rotary,
-        qk_norm: random.below(2) == 0,
+        qk_norm: random.pick(&[None, Some(QkNorm::HEADS), Some(turned)]),
+        cap: random.pick(&[None, Some(50.0)]),
+        slopes: if random.below(4) == 0 { vec![random.unit(); n_heads] } else { Vec::new() },
+        gate: random.pick(&[None, Some(Gate::Elements), Some(Gate::Heads)]),
         qkv_bias: random.below(2) == 0,
         output_bias: random.below(2) == 0,
+        ..Attention::plain(n_heads, n_kv_heads, head_dim)
     };
     let conv = ShortConv {
         channels: random.pick(&[1, 40, 1 << 16]),
@@ -100,6 +104,7 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
             bias: random.below(2) == 0,
         },
         mlp_norms: norms(random.below(4)),
+        parallel: random.below(3) == 0,
     }
 }
 
@@ -122,6 +127,7 @@ fn plan(random: &mut Random) -> Config {
         }
     }
     tables = used.iter().map(|table| tables[*table].clone()).collect();
+    let tied = random.below(2) == 0;
     Config {
         family: random.pick(&["", "gpt2", "llama", "a name", "Größe 中", &"x".repeat(256)]).into(),
         dim: random.pick(&[1, 40, 1 << 16]),
@@ -132,7 +138,10 @@ fn plan(random: &mut Random) -> Config {
         norm: random.pick(&[NormKind::Rms, NormKind::Layer]),
         norm_eps: random.pick(&[1e-5, 0.5, f32::MIN_POSITIVE, f32::from_bits(1)]),
         layers,
-        tied: random.below(2) == 0,
+        tied,
+        embedding_norm: random.below(3) == 0,
+        unembedding_bias: !tied && random.below(2) == 0,
+        logit_cap: random.pick(&[None, Some(30.0)]),
     }
 }
 

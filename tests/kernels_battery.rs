@@ -10,7 +10,7 @@ use random::{Random, assert_same};
 use std::ops::{Deref, Range};
 use whit::kernels::{
     self, Activation, BLOCK, Group, Hint, Kernels, KvHead, KvHeadInt8, KvHeadQ4, MAX_HEAD_GROUPS, PanelOut, QUERY_ROWS,
-    Query, TILE, Tokens, key_panel_bytes, packed_value_bytes, scalar, value_block_bytes,
+    Query, Scoring, TILE, Tokens, key_panel_bytes, packed_value_bytes, scalar, value_block_bytes,
 };
 use whit::quant::{self, Dtype, PANEL_ROWS, encode_panel, groups, panel_bytes, read_panel_row};
 
@@ -265,6 +265,7 @@ struct Attention {
     head_dim: usize,
     q: Vec<f32>,
     visible: Vec<Range<usize>>,
+    scoring: Scoring,
 }
 
 impl Attention {
@@ -273,7 +274,13 @@ impl Attention {
         let q = Guarded::new(&self.q, edge);
         let mut out = painted(q.len(), edge);
         let rows = q.chunks_exact(self.head_dim).zip(out.chunks_exact_mut(self.head_dim)).zip(&self.visible);
-        let mut queries: Vec<_> = rows.map(|((q, out), visible)| Query { q, out, visible: visible.clone() }).collect();
+        let query = |((q, out), visible): ((_, _), &Range<usize>)| Query {
+            q,
+            out,
+            visible: visible.clone(),
+            scoring: self.scoring,
+        };
+        let mut queries: Vec<_> = rows.map(query).collect();
         attend(&mut queries);
         out
     }
@@ -305,7 +312,8 @@ fn attentions(seed: u64, max_head_dim: usize, mut case: impl FnMut(&mut Random, 
         let of = |t: usize| (first.start + t * slide)..first.end + t;
         let visible: Vec<_> = (0..tokens).flat_map(|t| (0..heads).map(move |_| of(t))).collect();
         let blocks = (first.end + tokens).div_ceil(BLOCK);
-        case(&mut random, &Attention { head_dim, q, visible }, blocks, i % 8 == 0);
+        let scoring = Scoring { cap: random.pick(&[None, None, Some(3.0)]), slope: random.pick(&[0.0, 0.0, 0.25]) };
+        case(&mut random, &Attention { head_dim, q, visible, scoring }, blocks, i % 8 == 0);
     }
 }
 
@@ -323,7 +331,8 @@ fn attend_f16_and_f32() {
         );
         let want = attention.run(Edge::End, |queries| scalar::attend_f16(queries, &head));
         let hint = random.pick(&Hint::ALL);
-        let what = |name: &str| format!("{name} attend head_dim {} {:?}", attention.head_dim, attention.visible);
+        let Attention { head_dim, visible, scoring, .. } = attention;
+        let what = |name: &str| format!("{name} attend head_dim {head_dim} {visible:?} {scoring:?}");
         let floats = attention.run(Edge::End, |queries| scalar::attend_f32(queries, &wide));
         assert_same(&floats, &want, || what("scalar, floats,"));
         for backend in backends() {
@@ -433,20 +442,26 @@ fn activations() {
             kernel(&mut x);
             x
         };
-        let swiglu = truth(&|x| scalar::swiglu(x, &y));
-        let activated = Activation::ALL.map(|activation| (activation, truth(&|x| scalar::activate(activation, x))));
+        let activated = Activation::ALL.map(|activation| {
+            let gated = truth(&|x| scalar::gate(activation, x, &y));
+            (activation, gated, truth(&|x| scalar::activate(activation, x)))
+        });
         let sum = truth(&|x| scalar::add(x, &y));
+        let capped = truth(&|x| scalar::soft_cap(x, 3.5));
         for backend in backends() {
             for edge in EDGES {
                 let y = Guarded::new(&y, edge);
-                let mut got = Guarded::new(&x, edge);
-                (backend.swiglu)(&mut got, &y);
-                assert_same(&got, &swiglu, || format!("{} swiglu of {n}", backend.name));
-                for (activation, want) in &activated {
+                for (activation, gated, want) in &activated {
+                    let mut got = Guarded::new(&x, edge);
+                    (backend.gate)(*activation, &mut got, &y);
+                    assert_same(&got, gated, || format!("{} gate by {activation:?} of {n}", backend.name));
                     let mut got = Guarded::new(&x, edge);
                     (backend.activate)(*activation, &mut got);
                     assert_same(&got, want, || format!("{} {activation:?} of {n}", backend.name));
                 }
+                let mut got = Guarded::new(&x, edge);
+                (backend.soft_cap)(&mut got, 3.5);
+                assert_same(&got, &capped, || format!("{} soft_cap of {n}", backend.name));
                 let mut got = Guarded::new(&x, edge);
                 (backend.add)(&mut got, &y);
                 assert_same(&got, &sum, || format!("{} add of {n}", backend.name));

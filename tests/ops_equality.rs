@@ -7,7 +7,8 @@ use random::{Random, assert_same};
 use whit::compute::Compute;
 use whit::kernels;
 use whit::ops::{
-    Activations, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear, linear_add, linear_swiglu,
+    Activation, Activations, HeadScoring, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear,
+    linear_add, linear_gated,
 };
 use whit::quant::{ALIGNMENT, Dtype, Inputs, Matrix, PANEL_ROWS, encode_panel, matrix_bytes, panel_bytes};
 
@@ -109,7 +110,7 @@ fn fused_products_are_those_of_their_parts() {
                         let want: Vec<_> = residual.iter().zip(&b).map(|(x, y)| x + y).collect();
                         assert_same(&sum, &want, what);
                         let mut gated = vec![f32::NAN; n_tokens * rows];
-                        linear_swiglu(&compute, gate, up, &input, &mut gated);
+                        linear_gated(&compute, Activation::Silu, gate, up, &input, &mut gated);
                         let want: Vec<_> = a.iter().zip(&b).map(|(&g, u)| whit::ops::math::silu(g) * u).collect();
                         assert_same(&gated, &want, what);
                     }
@@ -178,7 +179,7 @@ fn attention_of_a_batch_is_that_of_its_tokens() {
             for compute in &computes {
                 let what = || format!("{} {} heads {n_heads} start {start}", named(compute), dtype.name());
                 let mut out = vec![f32::NAN; q.len()];
-                attention(compute, &q, n_heads, span(start, n_tokens), window, &mut out);
+                attention(compute, &q, n_heads, span(start, n_tokens), window, HeadScoring::default(), &mut out);
                 if want.is_empty() {
                     let tolerance = match dtype {
                         KvDtype::Q4 => 0.5,
@@ -192,7 +193,7 @@ fn attention_of_a_batch_is_that_of_its_tokens() {
                 let width = n_heads * head_dim;
                 for (t, (q, want)) in q.chunks_exact(width).zip(want.chunks_exact(width)).enumerate() {
                     let mut out = vec![f32::NAN; width];
-                    attention(compute, q, n_heads, span(start + t, 1), window, &mut out);
+                    attention(compute, q, n_heads, span(start + t, 1), window, HeadScoring::default(), &mut out);
                     assert_same(&out, want, || format!("{}, token {t} alone", what()));
                 }
             }
@@ -254,7 +255,7 @@ fn a_ring_gives_the_bits_of_a_whole_cache_as_long_as_it_holds_what_is_seen() {
                     cache.store(&compute, start, &k[rows.clone()], &v[rows.clone()]);
                     let mut out = vec![f32::NAN; q.len()];
                     let span = [KvSpan { cache, start, n_tokens: step }].into_iter();
-                    attention(&compute, q, n_heads, span, Some(window), &mut out);
+                    attention(&compute, q, n_heads, span, Some(window), HeadScoring::default(), &mut out);
                     out
                 });
                 assert_same(&got, &want, || format!("{} {} at {start}", named(&compute), dtype.name()));
@@ -285,13 +286,13 @@ fn spans_of_several_texts_are_each_their_own() {
             let all = || caches.iter().zip(spans).map(|(cache, (start, n_tokens))| KvSpan { cache, start, n_tokens });
             let q = random.units(all().map(|span| span.n_tokens * width).sum());
             let mut together = vec![f32::NAN; q.len()];
-            attention(&compute, &q, n_heads, all(), None, &mut together);
+            attention(&compute, &q, n_heads, all(), None, HeadScoring::default(), &mut together);
             let mut rest = &q[..];
             let mut alone = Vec::new();
             for span in all() {
                 let (q, others) = rest.split_at(span.n_tokens * width);
                 let mut out = vec![f32::NAN; q.len()];
-                attention(&compute, q, n_heads, [span].into_iter(), None, &mut out);
+                attention(&compute, q, n_heads, [span].into_iter(), None, HeadScoring::default(), &mut out);
                 alone.extend(out);
                 rest = others;
             }

@@ -5,7 +5,9 @@ mod support;
 use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::kernels;
-use whit::model::{Attention, BranchNorms, Config, Layer, Mixer, MlpKind, NormKind, ShortConv};
+use whit::model::{
+    Activation, Attention, BranchNorms, Config, Gate, Layer, Mixer, MlpKind, NormKind, QkNorm, ShortConv,
+};
 use whit::ops::KvDtype;
 use whit::quant::Dtype;
 use whit::{Compute, Model, Session, SessionOptions};
@@ -63,14 +65,18 @@ impl Twin<'_> {
                     self.model.file().matrix("positions").expect("positions").read_row(position, &mut row);
                     x.iter_mut().zip(&row).for_each(|(x, p)| *x += f64::from(*p));
                 }
-                x
+                match self.config.embedding_norm {
+                    true => self.norm("embedding_norm", &x),
+                    false => x,
+                }
             })
             .collect();
         for (i, layer) in self.config.layers.iter().enumerate() {
             self.block(i, layer, &mut xs);
         }
         let last = self.norm("final_norm", xs.last().expect("a token"));
-        self.linear(if self.config.tied { "embedding" } else { "unembedding" }, &last)
+        let logits = self.linear(if self.config.tied { "embedding" } else { "unembedding" }, &last);
+        logits.into_iter().map(|logit| capped(self.config.logit_cap, logit)).collect()
     }
 
     fn block(&self, i: usize, layer: &Layer, xs: &mut [Vec<f64>]) {
@@ -79,6 +85,7 @@ impl Twin<'_> {
             true => self.norm(&name(part), x),
             false => x.to_vec(),
         };
+        let before = xs.to_vec();
         let inputs: Vec<Vec<f64>> = xs.iter().map(|x| normed(layer.mixer_norms.input, "attn_norm", x)).collect();
         let outputs = match &layer.mixer {
             Mixer::Attention(a) => self.attention(i, a, &inputs),
@@ -88,15 +95,16 @@ impl Twin<'_> {
             let output = normed(layer.mixer_norms.output, "o_norm", &output);
             x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
         }
-        for x in xs.iter_mut() {
-            let input = normed(layer.mlp_norms.input, "mlp_norm", x);
+        for (x, before) in xs.iter_mut().zip(&before) {
+            let input = normed(layer.mlp_norms.input, "mlp_norm", if layer.parallel { before } else { x });
             let up = self.linear(&name("up"), &input);
-            let hidden: Vec<f64> = match layer.mlp.kind {
-                MlpKind::SwiGlu => {
+            let MlpKind { gated, activation } = layer.mlp.kind;
+            let hidden: Vec<f64> = match gated {
+                true => {
                     let gate = self.linear(&name("gate"), &input);
-                    gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()
+                    gate.iter().zip(&up).map(|(g, u)| activated(activation, *g) * u).collect()
                 }
-                plain => up.iter().map(|u| activation(plain, *u)).collect(),
+                false => up.iter().map(|u| activated(activation, *u)).collect(),
             };
             let output = normed(layer.mlp_norms.output, "down_norm", &self.linear(&name("down"), &hidden));
             x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
@@ -107,15 +115,19 @@ impl Twin<'_> {
     fn attention(&self, i: usize, a: &Attention, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
         let name = |part: &str| format!("blocks.{i}.{part}");
         let heads = |part: &str, norm: &str| -> Vec<Vec<f64>> {
+            let normed = |y: &mut [f64], after_rotation: bool| {
+                let Some(kind) = a.qk_norm.filter(|kind| kind.after_rotation == after_rotation) else { return };
+                let weight = self.vector(&name(norm));
+                let width = if kind.whole { y.len() } else { a.head_dim };
+                for y in y.chunks_exact_mut(width) {
+                    y.copy_from_slice(&rms_norm(y, &weight, f64::from(self.config.norm_eps)));
+                }
+            };
             let turned = |(position, x): (usize, &Vec<f64>)| {
                 let mut y = self.linear(&name(part), x);
-                for head in y.chunks_exact_mut(a.head_dim) {
-                    if a.qk_norm {
-                        let weight = self.vector(&name(norm));
-                        head.copy_from_slice(&rms_norm(head, &weight, f64::from(self.config.norm_eps)));
-                    }
-                    self.turn(a, position, head);
-                }
+                normed(&mut y, false);
+                y.chunks_exact_mut(a.head_dim).for_each(|head| self.turn(a, position, head));
+                normed(&mut y, true);
                 y
             };
             inputs.iter().enumerate().map(turned).collect()
@@ -130,13 +142,20 @@ impl Twin<'_> {
                 let first = a.window.map_or(0, |window| (t + 1).saturating_sub(window));
                 let score = |j: usize| -> f64 {
                     let dot: f64 = q.iter().zip(&ks[j][kv.clone()]).map(|(q, k)| q * k).sum();
-                    dot / (a.head_dim as f64).sqrt()
+                    let slope = a.slopes.get(head).copied().map_or(0.0, f64::from);
+                    capped(a.cap, dot / (a.head_dim as f64).sqrt()) - slope * (t - j) as f64
                 };
                 let scores: Vec<f64> = (first..=t).map(score).collect();
                 let largest = scores.iter().fold(f64::NEG_INFINITY, |most, score| most.max(*score));
                 let scores: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
                 let mass: f64 = scores.iter().sum();
                 attended.extend(kv.map(|d| (first..=t).zip(&scores).map(|(j, s)| s / mass * vs[j][d]).sum::<f64>()));
+            }
+            if let Some(gate) = a.gate {
+                let gates = self.linear(&name("o_gate"), &inputs[t]);
+                for (i, y) in attended.iter_mut().enumerate() {
+                    *y /= 1.0 + (-gates[if gate == Gate::Heads { i / a.head_dim } else { i }]).exp();
+                }
             }
             outputs.push(self.linear(&name("o"), &attended));
         }
@@ -180,21 +199,24 @@ fn rms_norm(x: &[f64], weight: &[f64], eps: f64) -> Vec<f64> {
     x.iter().zip(weight).map(|(v, w)| v / scale * w).collect()
 }
 
-/// What stands between the matrices of an MLP without a gate.
-fn activation(kind: MlpKind, x: f64) -> f64 {
+fn activated(activation: Activation, x: f64) -> f64 {
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
-    match kind {
-        MlpKind::SwiGlu => unreachable!("it has a gate"),
-        MlpKind::GeluTanh => {
+    match activation {
+        Activation::GeluTanh => {
             0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
         }
-        MlpKind::Gelu => 0.5 * x * (1.0 + erf(x / 2f64.sqrt())),
-        MlpKind::QuickGelu => x * logistic(1.702 * x),
-        MlpKind::Relu => x.max(0.0),
-        MlpKind::ReluSquared => x.max(0.0).powi(2),
-        MlpKind::Silu => x * logistic(x),
-        MlpKind::Tanh => x.tanh(),
+        Activation::Gelu => 0.5 * x * (1.0 + erf(x / 2f64.sqrt())),
+        Activation::QuickGelu => x * logistic(1.702 * x),
+        Activation::Relu => x.max(0.0),
+        Activation::ReluSquared => x.max(0.0).powi(2),
+        Activation::Silu => x * logistic(x),
+        Activation::Tanh => x.tanh(),
+        Activation::Sigmoid => logistic(x),
     }
+}
+
+fn capped(cap: Option<f32>, x: f64) -> f64 {
+    cap.map(f64::from).map_or(x, |cap| cap * (x / cap).tanh())
 }
 
 /// The error function, summed as its series; beyond 4 it is 1 to seven digits.
@@ -221,7 +243,8 @@ fn with_convolutions(config: &mut Config) {
 }
 
 /// What a plan can say, layer by layer: windows, rotary tables of two kinds and none, norms of queries and keys, norms before,
-/// after and on both sides of branches, other heads, other widths, all kinds of MLP, biases.
+/// after and on both sides of branches, other heads, other widths, all kinds of MLP, biases, caps, slopes, gates, branches side by
+/// side.
 fn different_layers(config: &mut Config) {
     config.family = "different".into();
     config.rotary_tables = vec![config.rotary_tables[0].clone(), vec![0.7, 0.2, 0.05]];
@@ -230,15 +253,19 @@ fn different_layers(config: &mut Config) {
         (layer.mixer_norms, layer.mlp_norms) = (norms(1 + i % 3), norms(1 + (i + 1) % 3));
         (layer.mlp.hidden_dim, layer.mlp.bias) = (24 + 9 * i, i % 2 == 1);
         layer.mlp.kind = MlpKind::ALL[i % MlpKind::ALL.len()];
+        layer.parallel = i % 3 == 1;
         let a = layer.attention_mut().expect("attention");
         a.window = (i % 2 == 1).then_some(5 + i);
-        a.qk_norm = i % 3 == 0;
+        a.qk_norm = [Some(QkNorm::HEADS), None, Some(QkNorm { whole: true, after_rotation: i % 2 == 0 })][i % 3];
+        a.cap = (i % 4 == 1).then_some(0.5);
+        a.gate = [None, Some(Gate::Elements), Some(Gate::Heads)][i % 3];
         (a.qkv_bias, a.output_bias) = (i % 2 == 0, i % 3 == 2);
         (a.rotary, a.head_dim, a.n_heads, a.n_kv_heads) = match i % 3 {
             0 => (Some(0), 10, 4, 2),
             1 => (Some(1), 6, 3, 1),
             _ => (None, 7, 2, 2),
         };
+        a.slopes = if i % 4 == 2 { (0..a.n_heads).map(|head| 0.25 / (1 + head) as f32).collect() } else { Vec::new() };
     }
 }
 
@@ -246,6 +273,7 @@ fn layer_norms(config: &mut Config) {
     different_layers(config);
     config.norm = NormKind::Layer;
     config.learned_positions = true;
+    (config.embedding_norm, config.unembedding_bias, config.logit_cap) = (true, true, Some(1.5));
     let kinds = MlpKind::ALL.into_iter().rev();
     config.layers.iter_mut().zip(kinds).for_each(|(layer, kind)| layer.mlp.kind = kind);
 }

@@ -12,7 +12,7 @@ use whit::chat::Conversation;
 use whit::error::printable;
 use whit::format::{File, FileKind, Quality, SectionId, TensorEntry};
 use whit::kernels;
-use whit::model::{Config, Layer, Model};
+use whit::model::{Activation, BranchNorms, Config, Layer, MlpKind, Model};
 use whit::os::cpu::{self, ThreadChoice};
 use whit::os::memory;
 
@@ -95,10 +95,36 @@ fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
         ("qkv_bias", each(config.attentions().map(|a| a.qkv_bias))),
         ("output_bias", each(config.attentions().map(|a| a.output_bias))),
         ("mlp_bias", each(config.layers.iter().map(|layer| layer.mlp.bias))),
-        ("qk_norm", each(config.attentions().map(|a| a.qk_norm))),
+        ("qk_norm", each(config.attentions().map(|a| a.qk_norm.is_some()))),
     ]);
+    let layers = || config.layers.iter();
+    let kind = |layer: &Layer| {
+        let MlpKind { gated, activation } = layer.mlp.kind;
+        format!("{}{}", activation.name(), if gated { "(gate) * up" } else { "(up)" })
+    };
+    let plain = |layer: &Layer| [layer.mixer_norms, layer.mlp_norms] == [BranchNorms::PRE; 2];
+    let norms = |layer: &Layer| {
+        let of = |norms: BranchNorms| match (norms.input, norms.output) {
+            (true, true) => "before and after",
+            (true, false) => "before",
+            (false, true) => "after",
+            (false, false) => "none",
+        };
+        format!("{}, {}", of(layer.mixer_norms), of(layer.mlp_norms))
+    };
+    let float = |value: Option<f32>| value.map_or("none".into(), |value| value.to_string());
+    let unusual = [
+        ("mlp", layers().any(|l| ![MlpKind::SWIGLU, GPT2_MLP].contains(&l.mlp.kind)), each(layers().map(kind))),
+        ("norms", !layers().all(plain), each(layers().map(norms))),
+        ("parallel", layers().any(|layer| layer.parallel), each(layers().map(|layer| layer.parallel))),
+        ("score_cap", config.attentions().any(|a| a.cap.is_some()), each(config.attentions().map(|a| float(a.cap)))),
+        ("logit_cap", config.logit_cap.is_some(), float(config.logit_cap)),
+    ];
+    fields.extend(unusual.into_iter().filter(|(_, is, _)| *is).map(|(name, _, value)| (name, value)));
     fields
 }
+
+const GPT2_MLP: MlpKind = MlpKind::plain(Activation::GeluTanh);
 
 /// The value of all layers, or where they differ a list of one for each.
 fn each<T: ToString + PartialEq>(values: impl Iterator<Item = T>) -> String {

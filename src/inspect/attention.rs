@@ -114,9 +114,10 @@ impl<'s> Attention<'s> {
         let scale = 1.0 / (c.head_dim as f64).sqrt();
         let seen = c.seen(t);
         let keys = keys[seen.start * c.head_dim..].chunks_exact(c.head_dim);
-        let seen = &mut row[seen];
-        for (score, key) in seen.iter_mut().zip(keys) {
-            *score = q.iter().zip(key).map(|(q, k)| *q as f64 * *k as f64).sum::<f64>() * scale;
+        let (n_seen, seen) = (seen.len(), &mut row[seen]);
+        for ((score, key), distance) in seen.iter_mut().zip(keys).zip((0..n_seen).rev()) {
+            let product = q.iter().zip(key).map(|(q, k)| *q as f64 * *k as f64).sum::<f64>() * scale;
+            *score = c.score(head, product, distance);
         }
         softmax(seen);
     }

@@ -5,6 +5,7 @@
 //! values are panels as well, 16 elements of a head by 32 positions, multiplied with quantized probabilities.
 
 use super::Group;
+use super::math::soft_cap;
 use super::rotate::rotate;
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, panel_bytes};
 use core::ops::Range;
@@ -25,6 +26,34 @@ pub struct Query<'a> {
     pub out: &'a mut [f32],
     /// The positions seen; not empty. Those of all queries of a call together are no more than the head has room for.
     pub visible: Range<usize>,
+    /// What happens to its scores.
+    pub scoring: Scoring,
+}
+
+/// What happens to the scores of a query, the products divided by the root of head_dim, before their softmax.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Scoring {
+    /// A score s becomes `cap * tanh(s / cap)`, which is smaller than the cap (Bello et al. 2016; Gemma 2).
+    pub cap: Option<f32>,
+    /// So much is subtracted for each position that a key is before the last that is seen (Press et al. 2022, ALiBi).
+    pub slope: f32,
+}
+
+impl Scoring {
+    /// Nothing happens to them.
+    pub(super) fn is_plain(self) -> bool {
+        self.cap.is_none() && self.slope == 0.0
+    }
+
+    /// The score of the key that is `distance` positions before the last that is seen.
+    #[inline(always)]
+    pub(super) fn apply(self, score: f32, distance: f32) -> f32 {
+        let score = match self.cap {
+            Some(cap) => soft_cap(score, cap),
+            None => score,
+        };
+        score - self.slope * distance
+    }
 }
 
 /// The cached keys and values of one KV head, as halves or floats.

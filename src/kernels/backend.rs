@@ -33,10 +33,12 @@ pub struct Kernels {
     /// `y = (x - mean) / sqrt(variance + eps) * weight + bias` for each row of `x` and `y` (n, dim); `weight`, `bias`
     /// (dim).
     pub layer_norm: LayerNorm,
-    /// `gate[i] = silu(gate[i]) * up[i]`.
-    pub swiglu: fn(gate: &mut [f32], up: &[f32]),
+    /// `gate[i] = activation(gate[i]) * up[i]`.
+    pub gate: fn(activation: Activation, gate: &mut [f32], up: &[f32]),
     /// `x[i] = activation(x[i])`.
     pub activate: fn(activation: Activation, x: &mut [f32]),
+    /// `x[i] = cap * tanh(x[i] / cap)`.
+    pub soft_cap: fn(x: &mut [f32], cap: f32),
     /// `x[i] += y[i]`.
     pub add: fn(x: &mut [f32], y: &[f32]),
     /// A convolution of each channel by itself, at one token: `out[c] = sum over j of w[c][width - n + j] * inputs[j][c]`, from 0
@@ -49,7 +51,7 @@ pub struct Kernels {
     pub peaks: &'static Peaks,
 }
 
-/// A function of one number that stands between the matrices of an MLP without a gate.
+/// A function of one number that stands between the matrices of an MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// GELU by its tanh form (Hendrycks and Gimpel 2016).
@@ -64,19 +66,36 @@ pub enum Activation {
     ReluSquared,
     /// `x / (1 + exp(-x))`.
     Silu,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
     /// The hyperbolic tangent.
     Tanh,
 }
 
 impl Activation {
+    /// The name, lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activation::GeluTanh => "gelu_tanh",
+            Activation::Gelu => "gelu",
+            Activation::QuickGelu => "quick_gelu",
+            Activation::Relu => "relu",
+            Activation::ReluSquared => "relu2",
+            Activation::Silu => "silu",
+            Activation::Sigmoid => "sigmoid",
+            Activation::Tanh => "tanh",
+        }
+    }
+
     /// All of them.
-    pub const ALL: [Activation; 7] = [
+    pub const ALL: [Activation; 8] = [
         Activation::GeluTanh,
         Activation::Gelu,
         Activation::QuickGelu,
         Activation::Relu,
         Activation::ReluSquared,
         Activation::Silu,
+        Activation::Sigmoid,
         Activation::Tanh,
     ];
 }

@@ -106,10 +106,22 @@ pub fn tanh(x: f32) -> f32 {
     1.0 - 2.0 / (exp(2.0 * x) + 1.0)
 }
 
+/// `cap * tanh(x / cap)`: nearly `x` where that is small, and never larger than `cap`.
+#[inline(always)]
+pub fn soft_cap(x: f32, cap: f32) -> f32 {
+    cap * tanh(x / cap)
+}
+
 /// SiLU, `x / (1 + exp(-x))`.
 #[inline(always)]
 pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
+}
+
+/// The logistic function, `1 / (1 + exp(-x))`.
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
 }
 
 /// GELU by its tanh form, `0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
@@ -145,6 +157,12 @@ pub fn quick_gelu(x: f32) -> f32 {
 #[inline(always)]
 pub fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
+}
+
+/// Its square.
+#[inline(always)]
+pub fn relu_squared(x: f32) -> f32 {
+    relu(x) * relu(x)
 }
 
 /// pi / 2 in three parts; the first two have 33 bits, so that their products with integers below 2^20 are exact.

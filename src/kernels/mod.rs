@@ -41,7 +41,7 @@ mod table;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use attention::{BLOCK, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, QUERY_ROWS, Query, value_block_bytes};
+pub use attention::{BLOCK, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, QUERY_ROWS, Query, Scoring, value_block_bytes};
 pub use backend::{Activation, Conv, Kernels, LayerNorm};
 pub use choose::{available, by_name, detect, features, unavailable};
 pub use group::Group;

@@ -58,6 +58,7 @@ pub(super) fn attend<S>(
             if !seen.is_empty() {
                 let (queries, p) = (&mut queries[first..last], &mut p[first..last]);
                 scores(s, first, queries, slot, &seen, p);
+                let scale = score(p, queries, block, scale);
                 softmax(p, &seen, scale, &mut states[first..last], queries);
                 weigh(s, queries, p, slot, seen);
             }
@@ -69,6 +70,22 @@ pub(super) fn attend<S>(
             *y /= state.sum;
         }
     }
+}
+
+/// What happens to the products `p` of block `block` by the queries' [`Scoring`](super::Scoring), if anything does; returns what they
+/// are still to be multiplied by.
+#[inline(always)]
+fn score(p: &mut [[f32; BLOCK]], queries: &[Query<'_>], block: usize, scale: f32) -> f32 {
+    if queries.iter().all(|query| query.scoring.is_plain()) {
+        return scale;
+    }
+    for (p, query) in p.iter_mut().zip(queries) {
+        let last = (query.visible.end - 1) as f32 - (block * BLOCK) as f32;
+        for (j, p) in p.iter_mut().enumerate() {
+            *p = query.scoring.apply(*p * scale, last - j as f32);
+        }
+    }
+    1.0
 }
 
 /// The slots of block `block` whose positions are in `visible`.

@@ -11,6 +11,26 @@ use super::math;
 use super::soft::Soft;
 use crate::quant::PANEL_ROWS;
 
+/// Compiles `body`, in which `f` is the function of an activation, for each of them.
+macro_rules! by_activation {
+    ($activation:expr, |$f:ident| $body:block) => {
+        match $activation {
+            Activation::GeluTanh => by_activation!(@ $f, math::gelu_tanh, $body),
+            Activation::Gelu => by_activation!(@ $f, math::gelu, $body),
+            Activation::QuickGelu => by_activation!(@ $f, math::quick_gelu, $body),
+            Activation::Relu => by_activation!(@ $f, math::relu, $body),
+            Activation::ReluSquared => by_activation!(@ $f, math::relu_squared, $body),
+            Activation::Silu => by_activation!(@ $f, math::silu, $body),
+            Activation::Sigmoid => by_activation!(@ $f, math::sigmoid, $body),
+            Activation::Tanh => by_activation!(@ $f, math::tanh, $body),
+        }
+    };
+    (@ $f:ident, $function:path, $body:block) => {{
+        let $f = $function;
+        $body
+    }};
+}
+
 /// See [`Kernels::rms_norm`](super::Kernels::rms_norm).
 #[inline(always)]
 pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
@@ -53,32 +73,31 @@ pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &
     }
 }
 
-/// See [`Kernels::swiglu`](super::Kernels::swiglu).
+/// See [`Kernels::gate`](super::Kernels::gate).
 #[inline(always)]
-pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
-    for (g, &u) in gate.iter_mut().zip(up) {
-        *g = math::silu(*g) * u;
-    }
+pub(super) fn gate(activation: Activation, gate: &mut [f32], up: &[f32]) {
+    by_activation!(activation, |f| {
+        for (g, &u) in gate.iter_mut().zip(up) {
+            *g = f(*g) * u;
+        }
+    });
 }
 
 /// See [`Kernels::activate`](super::Kernels::activate).
 #[inline(always)]
 pub(super) fn activate(activation: Activation, x: &mut [f32]) {
-    match activation {
-        Activation::GeluTanh => each(x, math::gelu_tanh),
-        Activation::Gelu => each(x, math::gelu),
-        Activation::QuickGelu => each(x, math::quick_gelu),
-        Activation::Relu => each(x, math::relu),
-        Activation::ReluSquared => each(x, |v| math::relu(v) * math::relu(v)),
-        Activation::Silu => each(x, math::silu),
-        Activation::Tanh => each(x, math::tanh),
-    }
+    by_activation!(activation, |f| {
+        for v in x {
+            *v = f(*v);
+        }
+    });
 }
 
+/// See [`Kernels::soft_cap`](super::Kernels::soft_cap).
 #[inline(always)]
-fn each(x: &mut [f32], f: impl Fn(f32) -> f32) {
+pub(super) fn soft_cap(x: &mut [f32], cap: f32) {
     for v in x {
-        *v = f(*v);
+        *v = math::soft_cap(*v, cap);
     }
 }
 

@@ -330,7 +330,7 @@ fn attend<S>(
     scores: impl Fn(&mut S, &[f32], usize) -> [f32; PANEL_ROWS],
     weigh: impl Fn(&S, &mut [f32], &[f32; BLOCK], usize, core::ops::Range<usize>),
 ) {
-    let Query { q, out, visible } = query;
+    let Query { q, out, visible, scoring } = query;
     let scale = 1.0 / (q.len() as f32).sqrt();
     let (mut max, mut total) = (f32::NEG_INFINITY, 0.0);
     out.fill(0.0);
@@ -343,7 +343,7 @@ fn attend<S>(
             if j == seen.start || j == PANEL_ROWS {
                 p.as_chunks_mut().0[j / PANEL_ROWS] = scores(s, q, (slot * BLOCK + j) / PANEL_ROWS);
             }
-            p[j] *= scale;
+            p[j] = scoring.apply(p[j] * scale, (visible.end - 1 - (first + j)) as f32);
             max = if p[j] > max { p[j] } else { max };
         }
         for (j, p) in p.iter_mut().enumerate() {
@@ -376,14 +376,19 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f3
     rows::layer_norm(x, weight, bias, eps, y);
 }
 
-/// See [`Kernels::swiglu`](super::Kernels::swiglu).
-pub fn swiglu(gate: &mut [f32], up: &[f32]) {
-    rows::swiglu(gate, up);
+/// See [`Kernels::gate`](super::Kernels::gate).
+pub fn gate(activation: Activation, gate: &mut [f32], up: &[f32]) {
+    rows::gate(activation, gate, up);
 }
 
 /// See [`Kernels::activate`](super::Kernels::activate).
 pub fn activate(activation: Activation, x: &mut [f32]) {
     rows::activate(activation, x);
+}
+
+/// See [`Kernels::soft_cap`](super::Kernels::soft_cap).
+pub fn soft_cap(x: &mut [f32], cap: f32) {
+    rows::soft_cap(x, cap);
 }
 
 /// See [`Kernels::add`](super::Kernels::add).

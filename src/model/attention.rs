@@ -1,6 +1,6 @@
 //! Attention, which carries information between positions: its row of the plan, its tensors, what it remembers, its pass.
 
-use super::fields::{FieldWriter, Fields, in_limit};
+use super::fields::{FieldWriter, Fields, in_limit, place_of};
 use super::op::{Observer, Op, Point};
 use super::place::{Norms, Place};
 use super::spec::{BranchNorms, Part, Table};
@@ -8,7 +8,10 @@ use super::stage::{Branch, Stage};
 use super::state::{Memory, Span, StateKind, StateOptions};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
-use crate::ops::{KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear, rms_norm_in_place, rope};
+use crate::ops::{
+    HeadScoring, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear, rms_norm_in_place, rope,
+    sigmoid_gate,
+};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -25,12 +28,58 @@ pub struct Attention {
     pub window: Option<usize>,
     /// The rotary table that queries and keys turn by (Su et al. 2021), by its place in the plan; `None`: they do not turn.
     pub rotary: Option<usize>,
-    /// q and k are RMS-normed per head.
-    pub qk_norm: bool,
+    /// How q and k are RMS-normed; `None`: they are not.
+    pub qk_norm: Option<QkNorm>,
+    /// What scores are smaller than, see [`Scoring`](crate::kernels::Scoring); `None`: anything.
+    pub cap: Option<f32>,
+    /// What each head subtracts from a score for each position that a key is away (Press et al. 2022, ALiBi), (n_heads); empty:
+    /// nothing.
+    pub slopes: Vec<f32>,
+    /// What the heads give is multiplied by the sigmoid of a product of the input; `None`: by nothing.
+    pub gate: Option<Gate>,
     /// q, k and v have biases.
     pub qkv_bias: bool,
     /// The output has a bias.
     pub output_bias: bool,
+}
+
+/// Norms of queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QkNorm {
+    /// One over all heads of a token, not one over each.
+    pub whole: bool,
+    /// Of what has turned, not before it turns.
+    pub after_rotation: bool,
+}
+
+/// How much of an output gate the heads share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Each element of each head has a gate.
+    Elements,
+    /// Each head has a gate.
+    Heads,
+}
+
+impl QkNorm {
+    /// Over each head, before it turns.
+    pub const HEADS: QkNorm = QkNorm { whole: false, after_rotation: false };
+
+    /// As the value of a field: 1, and 2 for all heads, 4 for after the rotation.
+    fn encode(self) -> usize {
+        1 + 2 * usize::from(self.whole) + 4 * usize::from(self.after_rotation)
+    }
+
+    /// The norms that the value of a field stands for.
+    fn decode(value: usize) -> Option<Self> {
+        let norm = QkNorm { whole: value & 2 != 0, after_rotation: value & 4 != 0 };
+        (norm.encode() == value).then_some(norm)
+    }
+}
+
+impl Gate {
+    /// All of them, in the order of the values of their field.
+    const ALL: [Gate; 2] = [Gate::Elements, Gate::Heads];
 }
 
 /// Tags of the fields of a layer that describe an attention.
@@ -43,6 +92,9 @@ mod tag {
     pub(super) const QK_NORM: u16 = 21;
     pub(super) const QKV_BIAS: u16 = 22;
     pub(super) const OUTPUT_BIAS: u16 = 23;
+    pub(super) const CAP: u16 = 24;
+    pub(super) const SLOPES: u16 = 25;
+    pub(super) const GATE: u16 = 26;
 }
 
 /// The weights of an attention.
@@ -51,19 +103,36 @@ pub(super) struct AttentionWeights<'a> {
     q: Linear<'a>,
     k: Linear<'a>,
     v: Linear<'a>,
-    /// (head_dim) each.
-    qk_norm: Option<QkNorm<'a>>,
+    qk_norm: Option<QkNormWeights<'a>>,
+    gate: Option<Linear<'a>>,
     o: Linear<'a>,
 }
 
-/// Norms of the queries and of the keys of each head.
-struct QkNorm<'a> {
+/// Weights of the norms of queries and keys, (head_dim) each, or as many as all heads have.
+struct QkNormWeights<'a> {
     q: &'a [f32],
     k: &'a [f32],
     eps: f32,
 }
 
 impl Attention {
+    /// Attention to all positions that do not turn, without norms of queries and keys, bounds, gates or biases.
+    pub fn plain(n_heads: usize, n_kv_heads: usize, head_dim: usize) -> Self {
+        Attention {
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            window: None,
+            rotary: None,
+            qk_norm: None,
+            cap: None,
+            slopes: Vec::new(),
+            gate: None,
+            qkv_bias: false,
+            output_bias: false,
+        }
+    }
+
     /// Width of all queries together, and of what the heads give.
     pub fn width(&self) -> usize {
         self.n_heads * self.head_dim
@@ -84,9 +153,27 @@ impl Attention {
         self.window.map_or(0, |window| (position + 1).saturating_sub(window))..position + 1
     }
 
-    /// Elements of a token between the first and the last matrix: queries, keys, values, and what the heads give.
+    /// The score of the key that is `distance` positions before the query, whose product, divided by the root of head_dim, is
+    /// `product`; in f64, for those who look.
+    pub fn score(&self, head: usize, product: f64, distance: usize) -> f64 {
+        let capped = self.cap.map(f64::from).map_or(product, |cap| cap * (product / cap).tanh());
+        capped - self.slopes.get(head).map_or(0.0, |slope| f64::from(*slope) * distance as f64)
+    }
+
+    /// Gates of a token.
+    fn gates(&self) -> usize {
+        match self.gate {
+            None => 0,
+            Some(Gate::Elements) => self.width(),
+            Some(Gate::Heads) => self.n_heads,
+        }
+    }
+
+    /// Elements of a token between the first and the last matrix: queries, keys, values, what the heads give, and gates, which
+    /// are spread over the elements of their heads.
     pub(super) fn inner_width(&self) -> usize {
-        2 * (self.width() + self.kv_width())
+        let spread = if self.gate.is_some() { self.gates() + self.width() } else { 0 };
+        2 * (self.width() + self.kv_width()) + spread
     }
 
     /// Refuses dimensions that are beyond the limits or do not fit each other or the `rotary_tables` of the plan.
@@ -101,6 +188,13 @@ impl Attention {
         if let Some(window) = self.window {
             // As much as a file can say.
             in_limit("window", window, u32::MAX as usize)?;
+        }
+        if !self.slopes.is_empty() && self.slopes.len() != self.n_heads {
+            let message = format!("{} for {} heads", self.slopes.len(), self.n_heads);
+            return Err(Error::data(message).field("slopes"));
+        }
+        if let Some(i) = self.slopes.iter().position(|slope| !slope.is_finite()) {
+            return Err(Error::data(format!("element {i} is {}", self.slopes[i])).field("slopes"));
         }
         let Some(table) = self.rotary else { return Ok(()) };
         if !self.head_dim.is_multiple_of(2) {
@@ -122,9 +216,12 @@ impl Attention {
         fields.number(tag::HEAD_DIM, self.head_dim);
         fields.optional(tag::WINDOW, self.window);
         fields.optional(tag::ROTARY, self.rotary);
-        fields.flag(tag::QK_NORM, self.qk_norm);
+        fields.optional(tag::QK_NORM, self.qk_norm.map(QkNorm::encode));
         fields.flag(tag::QKV_BIAS, self.qkv_bias);
         fields.flag(tag::OUTPUT_BIAS, self.output_bias);
+        fields.optional_float(tag::CAP, self.cap);
+        fields.optional_floats(tag::SLOPES, &self.slopes);
+        fields.optional(tag::GATE, self.gate.map(|gate| place_of(&Gate::ALL, gate)));
     }
 
     pub(super) fn decode(fields: &mut Fields<'_>) -> Result<Self> {
@@ -134,9 +231,12 @@ impl Attention {
             head_dim: fields.number(tag::HEAD_DIM, "head_dim")?,
             window: fields.optional(tag::WINDOW, "window")?,
             rotary: fields.optional(tag::ROTARY, "rotary")?,
-            qk_norm: fields.flag(tag::QK_NORM, "qk_norm")?,
+            qk_norm: fields.optional_value(tag::QK_NORM, "qk_norm", QkNorm::decode)?,
             qkv_bias: fields.flag(tag::QKV_BIAS, "qkv_bias")?,
             output_bias: fields.flag(tag::OUTPUT_BIAS, "output_bias")?,
+            cap: fields.optional_float(tag::CAP, "cap")?,
+            slopes: fields.optional_floats(tag::SLOPES, "slopes")?,
+            gate: fields.optional_value(tag::GATE, "gate", |value| Gate::ALL.get(value).copied())?,
         })
     }
 
@@ -148,9 +248,12 @@ impl Attention {
         table.linear(Part::Query, self.width(), table.dim, self.qkv_bias);
         table.linear(Part::Key, self.kv_width(), table.dim, self.qkv_bias);
         table.linear(Part::Value, self.kv_width(), table.dim, self.qkv_bias);
-        if self.qk_norm {
-            table.vector(Part::QueryNorm, self.head_dim);
-            table.vector(Part::KeyNorm, self.head_dim);
+        if self.gate.is_some() {
+            table.linear(Part::OutputGate, self.gates(), table.dim, false);
+        }
+        if let Some(QkNorm { whole, .. }) = self.qk_norm {
+            table.vector(Part::QueryNorm, if whole { self.width() } else { self.head_dim });
+            table.vector(Part::KeyNorm, if whole { self.kv_width() } else { self.head_dim });
         }
         table.linear(Part::Output, table.dim, self.width(), self.output_bias);
         if norms.output {
@@ -160,18 +263,17 @@ impl Attention {
 
     /// The weights of the branch at `place`.
     pub(super) fn open<'a>(&self, place: &Place<'_, 'a>) -> Result<AttentionWeights<'a>> {
-        let qk_norm = match self.qk_norm {
-            true => {
-                Some(QkNorm { q: place.vector(Part::QueryNorm)?, k: place.vector(Part::KeyNorm)?, eps: place.norm_eps })
-            }
-            false => None,
+        let qk_norm = |_| {
+            let (q, k) = (place.vector(Part::QueryNorm)?, place.vector(Part::KeyNorm)?);
+            Ok(QkNormWeights { q, k, eps: place.norm_eps })
         };
         Ok(AttentionWeights {
             norms: place.norms(Part::AttentionNorm, Part::OutputNorm)?,
             q: place.linear(Part::Query)?,
             k: place.linear(Part::Key)?,
             v: place.linear(Part::Value)?,
-            qk_norm,
+            qk_norm: self.qk_norm.map(qk_norm).transpose()?,
+            gate: self.gate.map(|_| place.linear(Part::OutputGate)).transpose()?,
             o: place.linear(Part::Output)?,
         })
     }
@@ -222,27 +324,39 @@ impl Attention {
         let (q, rest) = b.inner.split_at_mut(n_tokens * self.width());
         let (k, rest) = rest.split_at_mut(n_tokens * self.kv_width());
         let (v, rest) = rest.split_at_mut(n_tokens * self.kv_width());
-        let attended = &mut rest[..n_tokens * self.width()];
+        let (attended, rest) = rest.split_at_mut(n_tokens * self.width());
+        let (gates, spread) = rest.split_at_mut(n_tokens * self.gates());
 
-        let input = stage.read(
-            [Op::AttentionNorm, Op::Qkv],
-            x,
-            &w.norms,
-            b.scratch.normed,
-            b.scratch.activations,
-            [&w.q, &w.k, &w.v],
-        );
-        stage.run(Op::Qkv, |c| linear(c, [(&w.q, &mut *q), (&w.k, &mut *k), (&w.v, &mut *v)], &input));
+        let AttentionWeights { norms, q: wq, k: wk, v: wv, .. } = w;
+        let gate = w.gate.as_ref().unwrap_or(wq);
+        let ops = [Op::AttentionNorm, Op::Qkv];
+        let input = stage.read(ops, x, norms, b.scratch.normed, b.scratch.activations, [wq, wk, wv, gate]);
+        stage.run(Op::Qkv, |c| {
+            let layers = [(wq, &mut *q), (wk, &mut *k), (wv, &mut *v)];
+            match &w.gate {
+                None => linear(c, layers, &input),
+                Some(gate) => {
+                    let [q, k, v] = layers;
+                    linear(c, [q, k, v, (gate, &mut *gates)], &input);
+                }
+            }
+        });
         if angles.is_some() || w.qk_norm.is_some() {
             stage.run(Op::Rope, |c| {
-                if let Some(norm) = &w.qk_norm {
-                    rms_norm_in_place(c, q, norm.q, norm.eps);
-                    rms_norm_in_place(c, k, norm.k, norm.eps);
-                }
+                let norm = |q: &mut [f32], k: &mut [f32], after_rotation: bool| {
+                    if let (Some(norm), Some(kind)) = (&w.qk_norm, self.qk_norm)
+                        && kind.after_rotation == after_rotation
+                    {
+                        rms_norm_in_place(c, q, norm.q, norm.eps);
+                        rms_norm_in_place(c, k, norm.k, norm.eps);
+                    }
+                };
+                norm(q, k, false);
                 if let Some(angles) = angles {
                     rope(c, q, angles, self.n_heads, self.head_dim);
                     rope(c, k, angles, self.n_kv_heads, self.head_dim);
                 }
+                norm(q, k, true);
             });
         }
         stage.run(Op::Store, |c| {
@@ -263,9 +377,25 @@ impl Attention {
                 start: span.state.position(),
                 n_tokens: span.tokens.len(),
             });
-            attention(c, q, self.n_heads, spans, self.window, attended);
+            let scoring = HeadScoring { cap: self.cap, slopes: &self.slopes };
+            attention(c, q, self.n_heads, spans, self.window, scoring, attended);
         });
-        stage.add([Op::Output, Op::OutputNorm], &w.o, &w.norms, attended, x, &mut b.scratch);
+        let output = match self.gate {
+            None => attended,
+            Some(gate) => stage.run(Op::Attention, |c| {
+                let gates = match gate {
+                    Gate::Elements => gates,
+                    Gate::Heads => {
+                        let heads = spread.chunks_exact_mut(self.head_dim).zip(&*gates);
+                        heads.for_each(|(head, gate)| head.fill(*gate));
+                        &mut spread[..n_tokens * self.width()]
+                    }
+                };
+                sigmoid_gate(c, gates, attended);
+                gates
+            }),
+        };
+        stage.add([Op::Output, Op::OutputNorm], &w.o, &w.norms, output, x, &mut b.scratch);
         stage.see(Point::Attended, x);
     }
 }

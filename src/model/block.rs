@@ -25,6 +25,9 @@ pub struct Layer {
     pub mlp: Mlp,
     /// The norms of that branch.
     pub mlp_norms: BranchNorms,
+    /// Both branches read the residual stream before the block (Wang and Komatsuzaki 2021); otherwise the MLP reads what the mixer
+    /// has added to.
+    pub parallel: bool,
 }
 
 /// What carries information between positions.
@@ -41,6 +44,7 @@ mod tag {
     pub(super) const MIXER: u16 = 1;
     pub(super) const MIXER_NORMS: u16 = 2;
     pub(super) const MLP_NORMS: u16 = 3;
+    pub(super) const PARALLEL: u16 = 4;
 }
 
 /// The values of the field of a mixer.
@@ -120,6 +124,7 @@ impl Layer {
         fields.number(tag::MIXER, mixer);
         fields.number(tag::MIXER_NORMS, self.mixer_norms.encode());
         fields.number(tag::MLP_NORMS, self.mlp_norms.encode());
+        fields.flag(tag::PARALLEL, self.parallel);
         match &self.mixer {
             Mixer::Attention(attention) => attention.encode(&mut fields),
             Mixer::ShortConv(conv) => conv.encode(&mut fields),
@@ -135,7 +140,8 @@ impl Layer {
         };
         let mixer_norms = fields.value(tag::MIXER_NORMS, "mixer_norms", BranchNorms::decode)?;
         let mlp_norms = fields.value(tag::MLP_NORMS, "mlp_norms", BranchNorms::decode)?;
-        let layer = Layer { mixer, mixer_norms, mlp: Mlp::decode(&mut fields)?, mlp_norms };
+        let parallel = fields.flag(tag::PARALLEL, "parallel")?;
+        let layer = Layer { mixer, mixer_norms, mlp: Mlp::decode(&mut fields)?, mlp_norms, parallel };
         fields.finish().map(|()| layer)
     }
 
@@ -214,14 +220,15 @@ impl Layer {
         }
     }
 
-    /// The MLP of the block, added to the rows `x` (T, dim).
+    /// The MLP of the block, added to the rows `x` (T, dim). It reads them, or `before` (T, dim) where that is given.
     pub(super) fn transform<O: Observer + ?Sized>(
         &self,
         w: &Block<'_>,
         stage: &mut Stage<'_, O>,
+        before: Option<&[f32]>,
         x: &mut [f32],
         b: &mut Branch<'_>,
     ) {
-        self.mlp.forward(&w.mlp, stage, x, b);
+        self.mlp.forward(&w.mlp, stage, before, x, b);
     }
 }

@@ -14,6 +14,8 @@ pub(super) struct Buffers {
     pub(super) normed: Vec<f32>,
     /// Output of a branch before it is normed, (T, dim); empty where no output is.
     pub(super) output: Vec<f32>,
+    /// What the MLP of a block reads that was there before its mixer, (T, dim); empty where none does.
+    pub(super) before: Vec<f32>,
     /// What a branch computes between its first and its last matrix, (T, [`Layer::inner_width`]) of the widest. One branch is
     /// computed at a time.
     pub(super) inner: Vec<f32>,
@@ -23,11 +25,12 @@ pub(super) struct Buffers {
 }
 
 /// Elements per token of each buffer, in the order of the fields of [`Buffers`].
-fn widths(config: &Config) -> [usize; 5] {
+fn widths(config: &Config) -> [usize; 6] {
     let norms_outputs = |layer: &Layer| layer.mixer_norms.output || layer.mlp_norms.output;
     let output = if config.layers.iter().any(norms_outputs) { config.dim } else { 0 };
+    let before = if config.layers.iter().any(|layer| layer.parallel) { config.dim } else { 0 };
     let angles = config.rotary_tables.iter().map(|freqs| 2 * freqs.len()).sum();
-    [config.dim, config.dim, output, config.widest(Layer::inner_width), angles]
+    [config.dim, config.dim, output, before, config.widest(Layer::inner_width), angles]
 }
 
 /// Columns of the widest weight.
@@ -37,12 +40,13 @@ fn max_cols(config: &Config) -> usize {
 
 impl Buffers {
     pub(super) fn new(config: &Config, batch: usize) -> Result<Self> {
-        let [x, normed, output, inner, angles] = widths(config);
+        let [x, normed, output, before, inner, angles] = widths(config);
         let zeros = |width| buffer(batch, width, 0.0);
         Ok(Buffers {
             x: zeros(x)?,
             normed: zeros(normed)?,
             output: zeros(output)?,
+            before: zeros(before)?,
             inner: zeros(inner)?,
             angles: zeros(angles)?,
             activations: Activations::new(batch, max_cols(config))?,

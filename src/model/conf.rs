@@ -26,6 +26,9 @@ mod network {
     pub(super) const LEARNED_POSITIONS: u16 = 8;
     pub(super) const ROTARY_TABLES: u16 = 9;
     pub(super) const LAYERS: u16 = 10;
+    pub(super) const EMBEDDING_NORM: u16 = 11;
+    pub(super) const UNEMBEDDING_BIAS: u16 = 12;
+    pub(super) const LOGIT_CAP: u16 = 13;
 }
 
 /// Tags of the fields of a rotary table.
@@ -60,6 +63,9 @@ impl Config {
             }),
         );
         fields.records(network::LAYERS, self.layers.iter().map(Layer::encode));
+        fields.flag(network::EMBEDDING_NORM, self.embedding_norm);
+        fields.flag(network::UNEMBEDDING_BIAS, self.unembedding_bias);
+        fields.optional_float(network::LOGIT_CAP, self.logit_cap);
         let mut out = Encoder::default();
         out.u32(FIELDS);
         out.bytes(&fields.into_bytes());
@@ -100,6 +106,9 @@ fn decode_fields(mut fields: Fields<'_>) -> Result<Config> {
         norm_eps: fields.float(network::NORM_EPS, "norm_eps")?,
         tied: fields.flag(network::TIED, "tied")?,
         learned_positions: fields.flag(network::LEARNED_POSITIONS, "learned_positions")?,
+        embedding_norm: fields.flag(network::EMBEDDING_NORM, "embedding_norm")?,
+        unembedding_bias: fields.flag(network::UNEMBEDDING_BIAS, "unembedding_bias")?,
+        logit_cap: fields.optional_float(network::LOGIT_CAP, "logit_cap")?,
         rotary_tables,
         layers,
     };

@@ -23,6 +23,8 @@ pub struct Config {
     pub context_length: usize,
     /// Positions are learned vectors that are added to those of the tokens (Radford et al. 2019).
     pub learned_positions: bool,
+    /// What enters the first block is normed, positions included.
+    pub embedding_norm: bool,
     /// Rotary frequencies, radians per position, of each table that layers refer to: `head_dim / 2` of them, pair i being
     /// elements i and i + head_dim / 2. Scaling of any kind is already in them.
     pub rotary_tables: Vec<Vec<f32>>,
@@ -34,6 +36,10 @@ pub struct Config {
     pub layers: Vec<Layer>,
     /// The unembedding is the embedding.
     pub tied: bool,
+    /// The logits have a bias; never where the unembedding is the embedding.
+    pub unembedding_bias: bool,
+    /// A logit l becomes `cap * tanh(l / cap)` (Bello et al. 2016; Gemma 2); `None`: it stays.
+    pub logit_cap: Option<f32>,
 }
 
 impl Config {
@@ -86,6 +92,9 @@ impl Config {
         in_limit("context_length", self.context_length, 1 << 20)?;
         if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
             return Err(Error::data(format!("{} is outside (0, 1)", self.norm_eps)).field("norm_eps"));
+        }
+        if self.unembedding_bias && self.tied {
+            return Err(Error::data("token vectors that are tied have none").field("unembedding_bias"));
         }
         for table in &self.rotary_tables {
             if let Some(i) = table.iter().position(|f| !(f.is_finite() && *f >= 0.0)) {

@@ -78,9 +78,23 @@ impl FieldWriter {
         self.field(tag, Type::Float, REQUIRED, &value.to_le_bytes());
     }
 
+    /// A float where there is one.
+    pub(super) fn optional_float(&mut self, tag: u16, value: Option<f32>) {
+        if let Some(value) = value {
+            self.float(tag, value);
+        }
+    }
+
     pub(super) fn floats(&mut self, tag: u16, values: &[f32]) {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.field(tag, Type::Floats, REQUIRED, &bytes);
+    }
+
+    /// Floats where there are some.
+    pub(super) fn optional_floats(&mut self, tag: u16, values: &[f32]) {
+        if !values.is_empty() {
+            self.floats(tag, values);
+        }
     }
 
     /// A name for people, which readers may leave alone; no field where it is empty.
@@ -214,6 +228,28 @@ impl<'a> Fields<'a> {
         meaning(value).ok_or_else(unknown)
     }
 
+    /// What a number stands for, by `meaning`, where it is there.
+    pub(super) fn optional_value<T>(
+        &mut self,
+        tag: u16,
+        name: &'static str,
+        meaning: impl FnOnce(usize) -> Option<T>,
+    ) -> Result<Option<T>> {
+        match self.optional(tag, name)? {
+            None => Ok(None),
+            Some(_) => self.value(tag, name, meaning).map(Some),
+        }
+    }
+
+    /// A positive float, where it is there.
+    pub(super) fn optional_float(&mut self, tag: u16, name: &'static str) -> Result<Option<f32>> {
+        let Some((content, at)) = self.content(tag, name, Type::Float)? else { return Ok(None) };
+        match Cursor::based(content, name, at).f32("value")? {
+            value if value.is_finite() && value > 0.0 => Ok(Some(value)),
+            value => Err(Error::data(format!("{value} is not a positive number")).field(name).at(at)),
+        }
+    }
+
     /// Whether a flag is set: it is absent, or the number 1.
     pub(super) fn flag(&mut self, tag: u16, name: &'static str) -> Result<bool> {
         match self.placed(tag, name)? {
@@ -227,6 +263,14 @@ impl<'a> Fields<'a> {
     pub(super) fn float(&mut self, tag: u16, name: &'static str) -> Result<f32> {
         let (content, at) = self.content(tag, name, Type::Float)?.ok_or_else(|| self.missing(name))?;
         Cursor::based(content, name, at).f32("value")
+    }
+
+    /// Floats, none where the field is not there.
+    pub(super) fn optional_floats(&mut self, tag: u16, name: &'static str) -> Result<Vec<f32>> {
+        match self.content(tag, name, Type::Floats)? {
+            Some(_) => self.floats(tag, name),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Floats that must be there.

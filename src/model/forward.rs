@@ -11,7 +11,7 @@ use super::place::Norms;
 use super::stage::{Branch, Scratch, Stage};
 use super::state::Span;
 use crate::compute::Compute;
-use crate::ops::{Activations, add, linear, rope_angles};
+use crate::ops::{Activations, add, linear, norm, rope_angles, soft_cap};
 
 /// A network: its plan and its weights.
 #[derive(Clone, Copy)]
@@ -46,17 +46,25 @@ pub(super) fn forward<O: Observer + ?Sized>(
         angles: &buffers.angles,
         rotary_tables: &config.rotary_tables,
     };
+    let before = &mut buffers.before;
     let mut n_rows = n_tokens;
     for (i, (layer, block)) in config.layers.iter().zip(&weights.blocks).enumerate() {
         stage.layer = Some(i);
+        if layer.parallel {
+            before[..x.len()].copy_from_slice(x);
+        }
         layer.mix(block, stage, spans, x, &mut branch);
         // Nothing reads the rest of the others any more.
         if i + 1 == config.n_layers() && !stage.observer.sees_all() {
             n_rows = keep_wanted(spans, x, config.dim);
+            if layer.parallel {
+                keep_wanted(spans, before, config.dim);
+            }
         }
         if n_rows > 0 {
             let x = &mut x[..n_rows * config.dim];
-            layer.transform(block, stage, x, &mut branch);
+            let before = layer.parallel.then(|| &before[..x.len()]);
+            layer.transform(block, stage, before, x, &mut branch);
             stage.see(Point::BlockOutput, x);
         }
     }
@@ -64,18 +72,23 @@ pub(super) fn forward<O: Observer + ?Sized>(
     if stage.observer.sees_all() { keep_wanted(spans, x, config.dim) } else { n_rows }
 }
 
-/// Token vectors, plus position vectors where they are learned; `row` (dim) is room for one.
-fn embed(network: Network<'_>, compute: &Compute, spans: &[Span<'_>], x: &mut [f32], row: &mut [f32]) {
+/// Token vectors, plus position vectors where they are learned, normed where they are; `room` (T, dim) is room for as many.
+fn embed(network: Network<'_>, compute: &Compute, spans: &[Span<'_>], x: &mut [f32], room: &mut [f32]) {
     let Network { config, weights } = network;
-    let row = &mut row[..config.dim];
+    let row = &mut room[..config.dim];
     let mut rows = x.chunks_exact_mut(config.dim);
     for (position, token) in spans.iter().flat_map(Span::positions) {
-        let Some(x) = rows.next() else { return };
+        let Some(x) = rows.next() else { break };
         weights.embedding.read_row(token as usize, x);
         if let Some(positions) = &weights.positions {
             positions.read_row(position, row);
             add(compute, x, row);
         }
+    }
+    if let Some(weights) = &weights.embedding_norm {
+        let normed = &mut room[..x.len()];
+        norm(compute, x, weights, normed);
+        x.copy_from_slice(normed);
     }
 }
 
@@ -116,7 +129,13 @@ pub(super) fn unembed<O: Observer + ?Sized>(
     logits: &mut [f32],
 ) {
     let Weights { final_norm, unembedding, .. } = network.weights;
+    let cap = network.config.logit_cap;
     let norms = Norms { input: Some(*final_norm), output: None };
     let input = stage.read([Op::FinalNorm, Op::Unembedding], x, &norms, normed, activations, [unembedding]);
-    stage.run(Op::Unembedding, |c| linear(c, [(unembedding, logits)], &input));
+    stage.run(Op::Unembedding, |c| {
+        linear(c, [(unembedding, &mut *logits)], &input);
+        if let Some(cap) = cap {
+            soft_cap(c, cap, logits);
+        }
+    });
 }

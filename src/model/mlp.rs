@@ -6,7 +6,7 @@ use super::place::{Norms, Place};
 use super::spec::{BranchNorms, Part, Table};
 use super::stage::{Branch, Stage};
 use crate::error::Result;
-use crate::ops::{Activation, Linear, activate, linear, linear_swiglu};
+use crate::ops::{Activation, Linear, activate, linear, linear_gated};
 
 /// What works on each position by itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,50 +21,40 @@ pub struct Mlp {
 
 /// What stands between the matrices of an MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MlpKind {
-    /// `silu(gate) * up` (Shazeer 2020).
-    SwiGlu,
-    /// `gelu(up)` by the tanh form (Hendrycks and Gimpel 2016).
-    GeluTanh,
-    /// `gelu(up)` by the exact form.
-    Gelu,
-    /// `gelu(up)` by the logistic function.
-    QuickGelu,
-    /// `relu(up)`.
-    Relu,
-    /// `relu(up)^2`.
-    ReluSquared,
-    /// `silu(up)`.
-    Silu,
-    /// `tanh(up)`.
-    Tanh,
+pub struct MlpKind {
+    /// `activation(gate) * up` (Shazeer 2020) instead of `activation(up)`.
+    pub gated: bool,
+    /// The function of each element.
+    pub activation: Activation,
 }
 
 impl MlpKind {
+    /// `silu(gate) * up`.
+    pub const SWIGLU: MlpKind = MlpKind::gated(Activation::Silu);
     /// The kinds, in the order of the values of their field.
-    pub const ALL: [MlpKind; 8] = [
-        MlpKind::SwiGlu,
-        MlpKind::GeluTanh,
-        MlpKind::Gelu,
-        MlpKind::QuickGelu,
-        MlpKind::Relu,
-        MlpKind::ReluSquared,
-        MlpKind::Silu,
-        MlpKind::Tanh,
+    pub const ALL: [MlpKind; 12] = [
+        MlpKind::SWIGLU,
+        MlpKind::plain(Activation::GeluTanh),
+        MlpKind::plain(Activation::Gelu),
+        MlpKind::plain(Activation::QuickGelu),
+        MlpKind::plain(Activation::Relu),
+        MlpKind::plain(Activation::ReluSquared),
+        MlpKind::plain(Activation::Silu),
+        MlpKind::plain(Activation::Tanh),
+        MlpKind::gated(Activation::GeluTanh),
+        MlpKind::gated(Activation::Gelu),
+        MlpKind::gated(Activation::Relu),
+        MlpKind::gated(Activation::ReluSquared),
     ];
 
-    /// What stands after `up`, where there is no gate.
-    fn activation(self) -> Option<Activation> {
-        Some(match self {
-            MlpKind::SwiGlu => return None,
-            MlpKind::GeluTanh => Activation::GeluTanh,
-            MlpKind::Gelu => Activation::Gelu,
-            MlpKind::QuickGelu => Activation::QuickGelu,
-            MlpKind::Relu => Activation::Relu,
-            MlpKind::ReluSquared => Activation::ReluSquared,
-            MlpKind::Silu => Activation::Silu,
-            MlpKind::Tanh => Activation::Tanh,
-        })
+    /// `activation(gate) * up`.
+    pub const fn gated(activation: Activation) -> Self {
+        MlpKind { gated: true, activation }
+    }
+
+    /// `activation(up)`.
+    pub const fn plain(activation: Activation) -> Self {
+        MlpKind { gated: false, activation }
     }
 }
 
@@ -75,17 +65,12 @@ mod tag {
     pub(super) const BIAS: u16 = 258;
 }
 
-/// The weights of an MLP: of what stands between its matrices, and the matrix after it.
+/// The weights of an MLP.
 pub(super) struct MlpWeights<'a> {
     norms: Norms<'a>,
-    inner: Inner<'a>,
+    gate: Option<Linear<'a>>,
+    up: Linear<'a>,
     down: Linear<'a>,
-}
-
-/// The matrices before an [`MlpKind`].
-enum Inner<'a> {
-    SwiGlu { gate: Linear<'a>, up: Linear<'a> },
-    Plain { up: Linear<'a>, activation: Activation },
 }
 
 impl Mlp {
@@ -112,7 +97,7 @@ impl Mlp {
         if norms.input {
             table.norm(Part::MlpNorm);
         }
-        if self.kind == MlpKind::SwiGlu {
+        if self.kind.gated {
             table.linear(Part::Gate, self.hidden_dim, table.dim, self.bias);
         }
         table.linear(Part::Up, self.hidden_dim, table.dim, self.bias);
@@ -124,44 +109,36 @@ impl Mlp {
 
     /// The weights of the branch at `place`.
     pub(super) fn open<'a>(&self, place: &Place<'_, 'a>) -> Result<MlpWeights<'a>> {
-        let inner = match self.kind.activation() {
-            None => Inner::SwiGlu { gate: place.linear(Part::Gate)?, up: place.linear(Part::Up)? },
-            Some(activation) => Inner::Plain { up: place.linear(Part::Up)?, activation },
-        };
-        Ok(MlpWeights { norms: place.norms(Part::MlpNorm, Part::DownNorm)?, inner, down: place.linear(Part::Down)? })
+        Ok(MlpWeights {
+            norms: place.norms(Part::MlpNorm, Part::DownNorm)?,
+            gate: self.kind.gated.then(|| place.linear(Part::Gate)).transpose()?,
+            up: place.linear(Part::Up)?,
+            down: place.linear(Part::Down)?,
+        })
     }
 
-    /// `x += down(inner(norm(x)))` for each row of `x` (T, dim).
+    /// `x += down(inner(norm(x)))` for each row of `x` (T, dim); where they are given, the rows `before` (T, dim) are read in its place.
     pub(super) fn forward<O: Observer + ?Sized>(
         &self,
         w: &MlpWeights<'_>,
         stage: &mut Stage<'_, O>,
+        before: Option<&[f32]>,
         x: &mut [f32],
         b: &mut Branch<'_>,
     ) {
         let n_tokens = x.len() / w.down.weight.rows();
         let hidden = &mut b.inner[..n_tokens * self.hidden_dim];
-        match &w.inner {
-            Inner::SwiGlu { gate, up } => {
-                let input = stage.read(
-                    [Op::MlpNorm, Op::GateUp],
-                    x,
-                    &w.norms,
-                    b.scratch.normed,
-                    b.scratch.activations,
-                    [gate, up],
-                );
-                stage.run(Op::GateUp, |c| linear_swiglu(c, gate, up, &input, hidden));
+        let (MlpWeights { norms, gate, up, down }, activation) = (w, self.kind.activation);
+        let layers = [gate.as_ref().unwrap_or(up), up];
+        let ops = [Op::MlpNorm, Op::GateUp];
+        let input = stage.read(ops, before.unwrap_or(x), norms, b.scratch.normed, b.scratch.activations, layers);
+        stage.run(Op::GateUp, |c| match gate {
+            Some(gate) => linear_gated(c, activation, gate, up, &input, hidden),
+            None => {
+                linear(c, [(up, &mut *hidden)], &input);
+                activate(c, activation, hidden);
             }
-            Inner::Plain { up, activation } => {
-                let input =
-                    stage.read([Op::MlpNorm, Op::GateUp], x, &w.norms, b.scratch.normed, b.scratch.activations, [up]);
-                stage.run(Op::GateUp, |c| {
-                    linear(c, [(up, &mut *hidden)], &input);
-                    activate(c, *activation, hidden);
-                });
-            }
-        }
-        stage.add([Op::Down, Op::DownNorm], &w.down, &w.norms, hidden, x, &mut b.scratch);
+        });
+        stage.add([Op::Down, Op::DownNorm], down, norms, hidden, x, &mut b.scratch);
     }
 }

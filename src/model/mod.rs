@@ -27,7 +27,8 @@ mod uniform;
 mod uses;
 mod workspace;
 
-pub use attention::Attention;
+pub use crate::ops::Activation;
+pub use attention::{Attention, Gate, QkNorm};
 pub use block::{Layer, Mixer};
 pub use config::Config;
 pub use conv::ShortConv;

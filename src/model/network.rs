@@ -12,7 +12,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// Tensors that are outside of the blocks, at most.
-const MAX_OUTSIDE: usize = 5;
+const MAX_OUTSIDE: usize = 8;
 
 /// Number of tensors of all blocks together, counted without a table of them: a file may say more than it holds.
 pub(super) fn n_of_blocks(config: &Config) -> usize {
@@ -36,6 +36,9 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     if config.learned_positions {
         table.linear(Part::Positions, config.context_length, config.dim, false);
     }
+    if config.embedding_norm {
+        table.norm(Part::EmbeddingNorm);
+    }
     for (i, layer) in config.layers.iter().enumerate() {
         table.layer = Some(i);
         layer.tensors(&mut table);
@@ -43,7 +46,7 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     table.layer = None;
     table.norm(Part::FinalNorm);
     if !config.tied {
-        table.linear(Part::Unembedding, config.vocab_size, config.dim, false);
+        table.linear(Part::Unembedding, config.vocab_size, config.dim, config.unembedding_bias);
     }
     table.rows
 }
@@ -54,6 +57,7 @@ pub(super) struct Weights<'a> {
     pub(super) embedding: Matrix<'a>,
     /// (context_length, dim): learned positions.
     pub(super) positions: Option<Matrix<'a>>,
+    pub(super) embedding_norm: Option<Norm<'a>>,
     pub(super) blocks: Vec<Block<'a>>,
     pub(super) final_norm: Norm<'a>,
     /// (vocab_size, dim); the embedding itself where tied.
@@ -79,6 +83,7 @@ impl<'a> Weights<'a> {
         Ok(Weights {
             embedding,
             positions: config.learned_positions.then(|| outside.matrix(Part::Positions)).transpose()?,
+            embedding_norm: config.embedding_norm.then(|| outside.norm(Part::EmbeddingNorm)).transpose()?,
             blocks,
             final_norm: outside.norm(Part::FinalNorm)?,
             unembedding: match config.tied {
@@ -163,6 +168,7 @@ mod tests {
         all.layers.iter_mut().for_each(|layer| (layer.mixer_norms, layer.mlp_norms) = (both, both));
         all.norm = NormKind::Layer;
         all.learned_positions = true;
+        (all.embedding_norm, all.unembedding_bias) = (true, true);
         assert_eq!(n_of_blocks(&all), 2 * 24);
         assert_eq!(tensors(&all).len(), MAX_OUTSIDE + 2 * 24);
     }

@@ -132,6 +132,8 @@ pub enum Part {
     Embedding,
     /// Learned position vectors.
     Positions,
+    /// The norm of what enters the first block.
+    EmbeddingNorm,
     /// The norm of what the mixer reads.
     AttentionNorm,
     /// Query projection.
@@ -140,9 +142,11 @@ pub enum Part {
     Key,
     /// Value projection.
     Value,
-    /// The norm of each query.
+    /// What the gates of the heads' outputs are made by.
+    OutputGate,
+    /// The norm of the queries.
     QueryNorm,
-    /// The norm of each key.
+    /// The norm of the keys.
     KeyNorm,
     /// Attention output projection.
     Output,
@@ -189,10 +193,12 @@ impl Part {
         match self {
             Part::Embedding => ("embedding", &[(Op::Embedding, Row)], Role::Embedding),
             Part::Positions => ("positions", &[(Op::Embedding, Row)], Role::Position),
+            Part::EmbeddingNorm => ("embedding_norm", &[(Op::Embedding, Whole)], Role::Norm),
             Part::AttentionNorm => ("attn_norm", &[(Op::AttentionNorm, Whole)], Role::Norm),
             Part::Query => ("q", &[(Op::Qkv, Whole)], Role::Query),
             Part::Key => ("k", &[(Op::Qkv, Whole)], Role::Key),
             Part::Value => ("v", &[(Op::Qkv, Whole)], Role::Value),
+            Part::OutputGate => ("o_gate", &[(Op::Qkv, Whole)], Role::Gate),
             Part::QueryNorm => ("q_norm", &[(Op::Rope, Whole)], Role::Norm),
             Part::KeyNorm => ("k_norm", &[(Op::Rope, Whole)], Role::Norm),
             Part::Output => ("o", &[(Op::Output, Whole)], Role::Output),

@@ -1,6 +1,6 @@
 //! Networks all of whose layers are alike, of the two families that the first form of the configuration section names.
 
-use super::attention::Attention;
+use super::attention::{Attention, QkNorm};
 use super::block::{Layer, Mixer};
 use super::config::Config;
 use super::fields::in_limit;
@@ -8,6 +8,7 @@ use super::mlp::{Mlp, MlpKind};
 use super::spec::{BranchNorms, NormKind};
 use crate::error::{Error, Result};
 use crate::format::cursor::{Cursor, Encoder};
+use crate::ops::Activation;
 use alloc::vec::Vec;
 
 /// A family of the first form.
@@ -83,21 +84,20 @@ impl Uniform {
     pub fn config(&self) -> Config {
         let gpt2 = self.family == Family::Gpt2;
         let attention = Attention {
-            n_heads: self.n_heads,
-            n_kv_heads: self.n_kv_heads,
-            head_dim: self.head_dim,
             window: self.sliding_window,
             rotary: (!gpt2).then_some(0),
-            qk_norm: self.qk_norm,
+            qk_norm: self.qk_norm.then_some(QkNorm::HEADS),
             qkv_bias: self.qkv_bias,
             output_bias: self.output_bias,
+            ..Attention::plain(self.n_heads, self.n_kv_heads, self.head_dim)
         };
-        let kind = if gpt2 { MlpKind::GeluTanh } else { MlpKind::SwiGlu };
+        let kind = if gpt2 { MlpKind::plain(Activation::GeluTanh) } else { MlpKind::SWIGLU };
         let layer = Layer {
             mixer: Mixer::Attention(attention),
             mixer_norms: BranchNorms::PRE,
             mlp: Mlp { hidden_dim: self.hidden_dim, kind, bias: self.mlp_bias },
             mlp_norms: BranchNorms::PRE,
+            parallel: false,
         };
         Config {
             family: self.family.name().into(),
@@ -105,11 +105,14 @@ impl Uniform {
             vocab_size: self.vocab_size,
             context_length: self.context_length,
             learned_positions: gpt2,
+            embedding_norm: false,
             rotary_tables: if gpt2 { Vec::new() } else { vec![self.rope_freqs.clone()] },
             norm: if gpt2 { NormKind::Layer } else { NormKind::Rms },
             norm_eps: self.norm_eps,
             layers: vec![layer; self.n_layers],
             tied: self.tied,
+            unembedding_bias: false,
+            logit_cap: None,
         }
     }
 
@@ -134,7 +137,7 @@ impl Uniform {
             qkv_bias: a.qkv_bias,
             output_bias: a.output_bias,
             mlp_bias: first.mlp.bias,
-            qk_norm: a.qk_norm,
+            qk_norm: a.qk_norm.is_some(),
             rope_freqs: config.rotary_tables.first().cloned().unwrap_or_default(),
         };
         (uniform.check().is_ok() && uniform.config() == *config).then_some(uniform)

@@ -1,4 +1,4 @@
-//! The nonlinear part of an MLP without a gate, and the sum of two rows.
+//! Functions of single elements, and the sum of two rows.
 
 use crate::compute::Compute;
 use crate::kernels::Activation;
@@ -16,6 +16,31 @@ pub fn activate(compute: &Compute, activation: Activation, x: &mut [f32]) {
     let width = x.len();
     compute.threads.run_columns(x, width, UNIT, MIN_ELEMENTS / UNIT, &|_, mut columns| {
         (compute.kernels.activate)(activation, columns.row(0));
+    });
+}
+
+/// `x[i] = cap * tanh(x[i] / cap)`, (T, vocab_size).
+pub fn soft_cap(compute: &Compute, cap: f32, x: &mut [f32]) {
+    if x.is_empty() {
+        return;
+    }
+    let width = x.len();
+    compute.threads.run_columns(x, width, UNIT, MIN_ELEMENTS / UNIT, &|_, mut columns| {
+        (compute.kernels.soft_cap)(columns.row(0), cap);
+    });
+}
+
+/// `gate[i] = sigmoid(gate[i]) * x[i]`, both (T, width).
+pub fn sigmoid_gate(compute: &Compute, gate: &mut [f32], x: &[f32]) {
+    assert_eq!(gate.len(), x.len(), "a gate for each element");
+    if gate.is_empty() {
+        return;
+    }
+    let width = gate.len();
+    compute.threads.run_columns(gate, width, UNIT, MIN_ELEMENTS / UNIT, &|units, mut columns| {
+        let gate = columns.row(0);
+        let x = &x[units.start * UNIT..][..gate.len()];
+        (compute.kernels.gate)(Activation::Sigmoid, gate, x);
     });
 }
 

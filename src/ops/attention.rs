@@ -2,7 +2,7 @@
 
 use super::kv_cache::KvCache;
 use crate::compute::Compute;
-use crate::kernels::{QUERY_ROWS, Query};
+use crate::kernels::{QUERY_ROWS, Query, Scoring};
 
 /// Multiply-adds below which a part of an attention is not worth a thread.
 const MIN_MACS: u64 = 1 << 16;
@@ -18,6 +18,15 @@ pub struct KvSpan<'a> {
     pub n_tokens: usize,
 }
 
+/// What happens to the scores of an attention's heads, see [`Scoring`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HeadScoring<'a> {
+    /// What they are smaller than.
+    pub cap: Option<f32>,
+    /// What each head subtracts for a position, (n_heads); empty: nothing.
+    pub slopes: &'a [f32],
+}
+
 /// softmax(q k^T / sqrt(head_dim)) v for the tokens of `spans`, one after the other, whose keys and values are stored:
 /// `q`, `out` (T, n_heads, head_dim), each `n_heads / n_kv_heads` consecutive heads sharing a KV head.
 ///
@@ -29,8 +38,10 @@ pub fn attention<'a>(
     n_heads: usize,
     spans: impl Iterator<Item = KvSpan<'a>> + Clone + Sync,
     window: Option<usize>,
+    scoring: HeadScoring<'_>,
     out: &mut [f32],
 ) {
+    assert!(scoring.slopes.is_empty() || scoring.slopes.len() == n_heads, "a slope for each head");
     assert!(window != Some(0), "an empty window");
     let Some(first) = spans.clone().next() else { return };
     let shape = first.cache.shape();
@@ -60,7 +71,11 @@ pub fn attention<'a>(
                 let q = &q[first * width..(first + span.n_tokens) * width];
                 let q = q.chunks_exact(width).map(|q| &q[head * head_dim..end * head_dim]);
                 let rows = out.rows(first..first + span.n_tokens).map(|row| &mut row[columns.clone()]);
-                attend(compute, &span, kv_head, window, q.zip(rows));
+                let scoring = |i: usize| Scoring {
+                    cap: scoring.cap,
+                    slope: scoring.slopes.get(head + i).copied().unwrap_or(0.0),
+                };
+                attend(compute, &span, kv_head, window, scoring, q.zip(rows));
                 first += span.n_tokens;
             }
             head = end;
@@ -68,12 +83,14 @@ pub fn attention<'a>(
     });
 }
 
-/// Attention over KV head `kv_head` of `span` for the queries and outputs `rows` of its tokens, some heads of each.
+/// Attention over KV head `kv_head` of `span` for the queries and outputs `rows` of its tokens, some heads of each, the i-th of which
+/// has the scores `scoring(i)`.
 fn attend<'q>(
     compute: &Compute,
     span: &KvSpan<'_>,
     kv_head: usize,
     window: Option<usize>,
+    scoring: impl Fn(usize) -> Scoring,
     rows: impl Iterator<Item = (&'q [f32], &'q mut [f32])>,
 ) {
     let (head_dim, window) = (span.cache.shape().head_dim, window.unwrap_or(usize::MAX));
@@ -85,8 +102,8 @@ fn attend<'q>(
             n = 0;
         }
         let visible = (position + 1).saturating_sub(window)..position + 1;
-        for (q, out) in q.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim)) {
-            queries[n] = Query { q, out, visible: visible.clone() };
+        for (i, (q, out)) in q.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim)).enumerate() {
+            queries[n] = Query { q, out, visible: visible.clone(), scoring: scoring(i) };
             n += 1;
         }
     }

@@ -3,7 +3,7 @@
 use super::buffer::buffer;
 use crate::compute::Compute;
 use crate::error::Result;
-use crate::kernels::{Group, PanelOut, TILE, Tokens};
+use crate::kernels::{Activation, Group, PanelOut, TILE, Tokens};
 use crate::quant::{Inputs, Matrix, PANEL_ROWS, groups, panel_bytes};
 use crate::threads::{Columns, MatricesBody};
 use alloc::vec::Vec;
@@ -135,8 +135,15 @@ pub fn linear_add(compute: &Compute, layer: &Linear<'_>, input: &Input<'_>, x: &
     });
 }
 
-/// `y` (T, hidden_dim) = silu(gate) * up, the products of two layers with `input`, which are never stored (Shazeer 2020).
-pub fn linear_swiglu(compute: &Compute, gate: &Linear<'_>, up: &Linear<'_>, input: &Input<'_>, y: &mut [f32]) {
+/// `y` (T, hidden_dim) = activation(gate) * up, the products of two layers with `input`, which are never stored (Shazeer 2020).
+pub fn linear_gated(
+    compute: &Compute,
+    activation: Activation,
+    gate: &Linear<'_>,
+    up: &Linear<'_>,
+    input: &Input<'_>,
+    y: &mut [f32],
+) {
     gate.check(input, y);
     up.check(input, y);
     run(compute, [(y, gate.weight.rows())], input, &|_, panels, mut y| {
@@ -144,7 +151,7 @@ pub fn linear_swiglu(compute: &Compute, gate: &Linear<'_>, up: &Linear<'_>, inpu
         for piece in pieces(panels.clone(), input.n_tokens()) {
             let out = products(compute, gate, input, &piece, &mut out);
             let factors = products(compute, up, input, &piece, &mut factors);
-            (compute.kernels.swiglu)(out.as_flattened_mut(), factors.as_flattened());
+            (compute.kernels.gate)(activation, out.as_flattened_mut(), factors.as_flattened());
             piece.store(out, panels.start, &mut y, copy);
         }
     });

@@ -19,11 +19,11 @@ pub mod rope;
 
 pub use crate::kernels::math;
 pub use crate::kernels::{Activation, BLOCK as KV_BLOCK};
-pub use activation::{activate, add};
-pub use attention::{KvSpan, attention};
+pub use activation::{activate, add, sigmoid_gate, soft_cap};
+pub use attention::{HeadScoring, KvSpan, attention};
 pub(crate) use buffer::buffer;
 pub use conv::{ConvCache, ConvSpan, MAX_CONV_WIDTH, conv};
 pub use kv_cache::{KvCache, KvDtype, KvShape};
-pub use linear::{Activations, Input, Linear, linear, linear_add, linear_swiglu};
+pub use linear::{Activations, Input, Linear, linear, linear_add, linear_gated};
 pub use norm::{Norm, norm, rms_norm_in_place};
 pub use rope::{rope, rope_angles};

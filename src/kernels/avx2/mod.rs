@@ -92,16 +92,22 @@ pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &
     rows::layer_norm(x, weight, bias, eps, y);
 }
 
-/// Same as [`scalar::swiglu`](super::scalar::swiglu).
+/// Same as [`scalar::gate`](super::scalar::gate).
 #[target_feature(enable = "avx2")]
-pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
-    rows::swiglu(gate, up);
+pub(super) fn gate(activation: Activation, gate: &mut [f32], up: &[f32]) {
+    rows::gate(activation, gate, up);
 }
 
 /// Same as [`scalar::activate`](super::scalar::activate).
 #[target_feature(enable = "avx2")]
 pub(super) fn activate(activation: Activation, x: &mut [f32]) {
     rows::activate(activation, x);
+}
+
+/// Same as [`scalar::soft_cap`](super::scalar::soft_cap).
+#[target_feature(enable = "avx2")]
+pub(super) fn soft_cap(x: &mut [f32], cap: f32) {
+    rows::soft_cap(x, cap);
 }
 
 /// Same as [`scalar::add`](super::scalar::add).

@@ -1,7 +1,9 @@
 //! Tiny networks of random shape, and their tensors as published checkpoints name them.
 
 use quantize::families::{self, Layout};
-use whit::model::{BranchNorms, Config, Family, Mixer, MlpKind, NormKind, ShortConv, Uniform, tensors as table};
+use whit::model::{
+    BranchNorms, Config, Family, Gate, Mixer, MlpKind, NormKind, QkNorm, ShortConv, Uniform, tensors as table,
+};
 
 use crate::random::Random;
 
@@ -83,6 +85,7 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
         (layer.mixer_norms, layer.mlp_norms) = (norms(), norms());
         layer.mlp.kind = random.pick(&MlpKind::ALL);
         (layer.mlp.hidden_dim, layer.mlp.bias) = (random.within(1, 40), random.once_in(2));
+        layer.parallel = random.once_in(3);
         if random.once_in(3) {
             let (channels, width) = (random.within(1, 40), random.within(1, 5));
             layer.mixer = Mixer::ShortConv(ShortConv { channels, width, bias: random.once_in(2) });
@@ -91,7 +94,12 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
         a.n_kv_heads = random.within(1, 3);
         (a.n_heads, a.head_dim) = (a.n_kv_heads * random.within(1, 2), random.within(1, 9));
         a.window = random.pick(&[None, Some(1), Some(3), Some(40)]);
-        (a.qk_norm, a.qkv_bias, a.output_bias) = (random.once_in(2), random.once_in(2), random.once_in(2));
+        (a.qkv_bias, a.output_bias) = (random.once_in(2), random.once_in(2));
+        let norm = QkNorm { whole: random.once_in(2), after_rotation: random.once_in(2) };
+        a.qk_norm = random.once_in(2).then_some(norm);
+        a.cap = random.pick(&[None, Some(3.0)]);
+        a.slopes = if random.once_in(4) { vec![0.5; a.n_heads] } else { Vec::new() };
+        a.gate = random.pick(&[None, Some(Gate::Elements), Some(Gate::Heads)]);
         a.rotary = None;
         if a.head_dim.is_multiple_of(2) && !random.once_in(4) {
             let n = a.head_dim / 2;
@@ -102,6 +110,9 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
             }
         }
     }
+    config.embedding_norm = random.once_in(4);
+    config.unembedding_bias = !config.tied && random.once_in(3);
+    config.logit_cap = random.pick(&[None, Some(2.0)]);
     config
 }
 
@@ -110,7 +121,7 @@ pub(crate) fn tensors(network: &Uniform, style: Style, naming: Naming) -> Vec<(S
     let config = network.config();
     // A file of Mistral's is of the architecture llama in GGUF, where Mistral has no names.
     let name = if naming == Naming::Gguf { style.in_gguf() } else { style.name() };
-    let layout = Layout { naming, interleaved_rotary: false };
+    let layout = Layout { naming, interleaved_rotary: false, turning: None };
     let mut out: Vec<(String, Vec<u64>)> = Vec::new();
     for spec in table(&config) {
         let origin = families::Family::named(name).and_then(|family| family.origin(&config, &spec, layout));

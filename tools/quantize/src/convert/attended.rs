@@ -79,7 +79,12 @@ fn received(attention: &Attention, head: usize, queries: &[f32], keys: &[f32]) -
         let query = &row[head * dim..(head + 1) * dim];
         let seen = attention.seen(t);
         scores.clear();
-        scores.extend(keys[seen.clone()].iter().map(|key| dot(query, key) * scale));
+        scores.extend(
+            keys[seen.clone()]
+                .iter()
+                .zip((0..seen.len()).rev())
+                .map(|(key, distance)| attention.score(head, f64::from(dot(query, key) * scale), distance) as f32),
+        );
         let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         scores.iter_mut().for_each(|score| *score = exp(*score - best));
         let all: f32 = scores.iter().sum();
@@ -108,16 +113,7 @@ mod tests {
     use super::*;
 
     fn attention(window: Option<usize>) -> Attention {
-        Attention {
-            n_heads: 4,
-            n_kv_heads: 2,
-            head_dim: 10,
-            window,
-            rotary: None,
-            qk_norm: false,
-            qkv_bias: false,
-            output_bias: false,
-        }
+        Attention { window, ..Attention::plain(4, 2, 10) }
     }
 
     /// The formula in f64.

@@ -15,12 +15,26 @@ use crate::source::Checkpoint;
 /// A tensor of the table with the source tensor that it is read from.
 pub(super) struct Planned {
     pub(super) spec: TensorSpec,
-    /// The number of the source tensor.
-    pub(super) tensor: usize,
+    /// The number of the source tensor; `None`: there is none, and all elements are 0 before they are transformed.
+    pub(super) tensor: Option<usize>,
     pub(super) transform: Transform,
     pub(super) dtype: Dtype,
     /// What its rows and columns are multiplied by before they are stored.
     pub(super) scales: Scales,
+}
+
+impl Planned {
+    /// Reads elements of the source tensor from a given number on.
+    pub(super) fn elements<'s>(&self, source: &'s Checkpoint) -> Result<impl Fn(u64, &mut [f32]) -> Result<()> + 's> {
+        let reader = self.tensor.map(|tensor| source.reader(tensor)).transpose()?;
+        Ok(move |start: u64, out: &mut [f32]| match &reader {
+            Some(reader) => reader.read(start, out),
+            None => {
+                out.fill(0.0);
+                Ok(())
+            }
+        })
+    }
 }
 
 /// Finds the source of every tensor; refuses missing, misshapen and left-over tensors, all in one message.
@@ -35,19 +49,21 @@ pub(super) fn plan(source: &Checkpoint, dtypes: &Dtypes) -> Result<Vec<Planned>>
             problems.push(format!("{} has no name in {} checkpoints", spec.name, source.family.model_type));
             continue;
         };
-        let Some(tensor) = by_name.get(name.as_str()).copied() else {
-            problems.push(match spec.part {
-                Part::Unembedding => {
-                    format!("missing {name}: where the embedding stands for it, tie_word_embeddings is true")
+        let tensor = by_name.get(name.as_str()).copied();
+        match tensor {
+            Some(tensor) => {
+                used.insert(tensor);
+                let (got, want) = (&source.tensors[tensor].shape, transform.source_dims(spec.shape));
+                if *got != want {
+                    problems.push(format!("{name} has shape {got:?}, not {want:?}"));
                 }
-                _ => format!("missing {name}"),
-            });
-            continue;
-        };
-        used.insert(tensor);
-        let (got, want) = (&source.tensors[tensor].shape, transform.source_dims(spec.shape));
-        if *got != want {
-            problems.push(format!("{name} has shape {got:?}, not {want:?}"));
+            }
+            None if (source.family.zeros)(&spec) => {}
+            None if spec.part == Part::Unembedding => {
+                let hint = "where the embedding stands for it, tie_word_embeddings is true";
+                problems.push(format!("missing {name}: {hint}"));
+            }
+            None => problems.push(format!("missing {name}")),
         }
         let dtype = dtypes.of(spec.role);
         let transform = Transform { factor: source.factor(&spec), ..transform };

@@ -123,8 +123,7 @@ fn replace(file: &File, at: u64, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 
 /// Sums of the squared errors of each of [`FORMATS`], and the panels of int8 that hold what q4 leaves of the matrix.
 fn encode(source: &Checkpoint, p: &Planned, rows: usize, cols: usize) -> Result<([f64; 4], Vec<u8>)> {
-    let reader = source.reader(p.tensor)?;
-    let read = |start: u64, out: &mut [f32]| reader.read(start, out);
+    let read = p.elements(source)?;
     let panel_bytes = quant::panel_bytes(Dtype::Int8, cols);
     let mut out = vec![0; rows.div_ceil(PANEL_ROWS) * panel_bytes];
     let errors = out

@@ -10,7 +10,7 @@ mod tests;
 use rayon::prelude::*;
 use whit::error::Result;
 use whit::model::spec::{Part, Shape, TensorSpec};
-use whit::model::{Config, Layer, Mixer, MlpKind, Op};
+use whit::model::{Activation, Config, Layer, Mixer, Op};
 use whit::quant::{Dtype, GROUP_SIZE, Inputs, PANEL_ROWS};
 
 use super::planned::Planned;
@@ -46,13 +46,13 @@ fn folds(config: &Config) -> Vec<Fold> {
 fn block_folds(number: usize, layer: &Layer) -> impl Iterator<Item = Fold> {
     let fold = |op, makes, reads| Fold { place: (Some(number), op), makes, reads };
     let (op, mixer): (Op, &[Part]) = match layer.mixer {
-        Mixer::Attention(_) => (Op::Qkv, &[Part::Query, Part::Key, Part::Value]),
+        Mixer::Attention(_) => (Op::Qkv, &[Part::Query, Part::Key, Part::Value, Part::OutputGate]),
         Mixer::ShortConv(_) => (Op::ConvInput, &[Part::ConvInput]),
     };
-    let gated = layer.mlp.kind == MlpKind::SwiGlu;
+    let gated = layer.mlp.kind.gated;
     let first: &[Part] = if gated { &[Part::Gate, Part::Up] } else { &[Part::Up] };
-    // silu(gate) * up and relu(up) of a part of up are that part of them.
-    let homogeneous = matches!(layer.mlp.kind, MlpKind::SwiGlu | MlpKind::Relu);
+    // activation(gate) * up and relu(up) of a part of up are that part of them.
+    let homogeneous = gated || layer.mlp.kind.activation == Activation::Relu;
     [
         layer.mixer_norms.input.then(|| fold(op, Part::AttentionNorm, mixer)),
         layer.mlp_norms.input.then(|| fold(Op::GateUp, Part::MlpNorm, first)),
@@ -168,8 +168,7 @@ fn weight_steps(dtype: Dtype) -> f32 {
 /// Whether all values of a tensor can be scaled. Of a matrix magnitudes are added to `kept`, (rows, cols): one panel of so many rows of
 /// panels that `step` says; none where it is `None`.
 fn look(source: &Checkpoint, p: &Planned, step: Option<usize>, kept: &mut Vec<f32>) -> Result<bool> {
-    let reader = source.reader(p.tensor)?;
-    let read = |start: u64, out: &mut [f32]| reader.read(start, out);
+    let read = p.elements(source)?;
     let limit = p.dtype.format().max_weight / ROOM;
     match p.spec.shape {
         Shape::Vector(n) => {

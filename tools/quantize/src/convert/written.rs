@@ -135,8 +135,7 @@ fn write_tensor(
     writer: &mut Writer,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<TensorErrors> {
-    let reader = source.reader(p.tensor)?;
-    let read = |start: u64, out: &mut [f32]| reader.read(start, out);
+    let read = p.elements(source)?;
     let mut total = Errors::default();
     match p.spec.shape {
         Shape::Vector(n) => {

@@ -1,13 +1,62 @@
 //! What parts of a network are multiplied by on the way into a file, so that no op has to do it.
 
-use whit::model::Config;
 use whit::model::spec::{Part, TensorSpec};
+use whit::model::{Config, Layer};
+
+use super::family::Turning;
+use crate::source::rope::Rotary;
 
 /// Factors of parts, in every block or outside of the blocks.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Factors(Vec<(Part, Vec<f32>)>);
+pub(crate) struct Factors {
+    parts: Vec<(Part, Vec<f32>)>,
+    turning: Option<Turning>,
+}
+
+/// What networks are multiplied by so that training goes on at any width and depth (Yang et al. 2022).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Multipliers {
+    /// Of the token vectors.
+    pub(crate) embedding: f64,
+    /// Of what each branch adds to the residual stream.
+    pub(crate) residual: f64,
+    /// Of the scores of attention, in place of one over the root of the width of heads.
+    pub(crate) attention: Option<f64>,
+    /// What the logits are divided by.
+    pub(crate) logits: f64,
+}
 
 impl Factors {
+    /// Multiplies what `multipliers` say in the network `config`.
+    pub(crate) fn multiply(&mut self, config: &Config, multipliers: Multipliers) {
+        let n_layers = config.n_layers();
+        self.scale(Part::Embedding, vec![multipliers.embedding as f32]);
+        self.scale(Part::FinalNorm, vec![(1.0 / multipliers.logits) as f32]);
+        self.scale(Part::Output, vec![multipliers.residual as f32; n_layers]);
+        self.scale(Part::Down, vec![multipliers.residual as f32; n_layers]);
+        if let Some(attention) = multipliers.attention {
+            let root = |layer: &Layer| layer.attention().map_or(1.0, |attention| (attention.head_dim as f64).sqrt());
+            let queries = config.layers.iter().map(|layer| (attention * root(layer)) as f32);
+            self.scale(Part::Query, queries.collect());
+        }
+    }
+
+    /// Queries and keys of each of `n_layers` turn as `rotary` says. Both are multiplied by its factor: their product by its
+    /// square.
+    pub(crate) fn turn(&mut self, rotary: &Rotary, n_layers: usize) {
+        let factor = rotary.attention_factor.powi(2) as f32;
+        if rotary.turning == 2 * rotary.freqs.len() {
+            self.scale(Part::Query, vec![factor; n_layers]);
+        } else {
+            self.turning = Some(Turning { rows: rotary.turning, factor });
+        }
+    }
+
+    /// What part of each head turns; `None`: all of it.
+    pub(crate) fn turning(&self) -> Option<Turning> {
+        self.turning
+    }
+
     /// Multiplies a part of each block, weights and biases, by the factor of the block; a part outside of the blocks by the only
     /// one.
     ///
@@ -15,9 +64,9 @@ impl Factors {
     /// [`Part::Embedding`] stands for what enters the first block: where the logits are made by the same vectors, they stay as
     /// they are.
     pub(crate) fn scale(&mut self, part: Part, factors: Vec<f32>) {
-        match self.0.iter_mut().find(|(known, _)| *known == part) {
+        match self.parts.iter_mut().find(|(known, _)| *known == part) {
             Some((_, known)) => known.iter_mut().zip(factors).for_each(|(known, factor)| *known *= factor),
-            None => self.0.push((part, factors)),
+            None => self.parts.push((part, factors)),
         }
     }
 
@@ -25,10 +74,11 @@ impl Factors {
     pub(crate) fn of(&self, config: &Config, spec: &TensorSpec) -> Option<f32> {
         let at = spec.layer.unwrap_or(0);
         let given = |part: Part| {
-            let factors = self.0.iter().find(|(known, _)| *known == part);
+            let factors = self.parts.iter().find(|(known, _)| *known == part);
             factors.and_then(|(_, factors)| factors.get(at).copied()).unwrap_or(1.0)
         };
-        let normed = spec.layer.and_then(|layer| config.layers.get(layer)?.attention()).is_some_and(|a| a.qk_norm);
+        let normed =
+            spec.layer.and_then(|layer| config.layers.get(layer)?.attention()).is_some_and(|a| a.qk_norm.is_some());
         let factor = match spec.part {
             Part::Query if normed => 1.0,
             Part::QueryNorm => given(Part::Query),

@@ -4,7 +4,7 @@ use whit::error::Result;
 use whit::model::Config;
 use whit::model::spec::{Part, TensorSpec};
 
-use super::transform::Transform;
+use super::transform::{RotaryRows, Slice, Transform};
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
 
@@ -23,9 +23,15 @@ pub struct Family {
     pub(crate) ignored: &'static [&'static str],
     /// Names in Hugging Face checkpoints.
     pub(crate) names: Names,
+    /// What is replaced in the names of checkpoints that have others than the table's, in this order.
+    pub(crate) renamed: &'static [(&'static str, &'static str)],
+    /// Rows of q and k pair neighbours for the rotation in Hugging Face checkpoints.
+    pub(crate) interleaved_rotary: bool,
+    /// Tensors that its checkpoints do not have: their elements are 0 before they are transformed.
+    pub(crate) zeros: fn(&TensorSpec) -> bool,
     /// What it is in GGUF files; `None` where such files are of another family's architecture.
     pub(crate) gguf: Option<Gguf>,
-    /// How a tensor of its checkpoints is transformed, apart from the order of rotary rows.
+    /// How a tensor of its checkpoints is transformed, apart from which rows of a fused tensor it is and from their order.
     pub(crate) transform: fn(&Config, &TensorSpec, Naming) -> Transform,
 }
 
@@ -45,7 +51,8 @@ pub(crate) struct Gguf {
 }
 
 /// Tables of names. The first table that names a part decides. A name is what stands before `.weight` or `.bias`, and `{}` in it
-/// is the number of the block.
+/// is the number of the block. Parts of a block that have one name in one table are one tensor: their rows follow one another, in
+/// the order of the table.
 pub(crate) type Names = &'static [&'static [(Part, &'static str)]];
 
 /// Who named the tensors of a checkpoint.
@@ -58,12 +65,23 @@ pub enum Naming {
 }
 
 /// How the tensors of a checkpoint are named and their rotary rows ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Layout {
     /// Who named them.
     pub naming: Naming,
     /// Rows of q and k pair neighbours (2i, 2i + 1) for the rotation, not halves (i, i + head_dim / 2).
     pub interleaved_rotary: bool,
+    /// What part of each head turns; `None`: all of it.
+    pub turning: Option<Turning>,
+}
+
+/// The rows of each head of q and k that turn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turning {
+    /// So many, at the beginning of the head.
+    pub rows: usize,
+    /// What those of queries are multiplied by.
+    pub factor: f32,
 }
 
 /// Where a tensor of a plan comes from.
@@ -102,11 +120,25 @@ impl Family {
     pub fn origin(&self, config: &Config, spec: &TensorSpec, layout: Layout) -> Option<Origin> {
         let name = self.tensor_name(spec.part, spec.layer, spec.is_bias, layout.naming)?;
         let mut transform = (self.transform)(config, spec, layout.naming);
-        if layout.interleaved_rotary && matches!(spec.part, Part::Query | Part::Key) {
-            let attention = config.layers.get(spec.layer?)?.attention();
-            transform.interleaved = attention.filter(|a| a.rotary.is_some()).map(|a| a.head_dim);
-        }
+        transform.slice = self.slice(config, spec, layout.naming);
+        transform.rotary = layout.rows(config, spec).filter(|rows| !rows.are_halves());
         Some(Origin { name, transform })
+    }
+
+    /// The rows that the tensor is of one that several parts of its block are fused in.
+    fn slice(&self, config: &Config, spec: &TensorSpec, naming: Naming) -> Option<Slice> {
+        let tables = self.names_of(naming)?;
+        let table = tables.iter().find(|table| table.iter().any(|(part, _)| *part == spec.part))?;
+        let (_, name) = named(tables, spec.part)?;
+        let fused = || table.iter().filter(|(_, other)| other == name).map(|(part, _)| *part);
+        let layer = config.layers.get(spec.layer?)?;
+        let rows = |part| match (part, layer.attention()) {
+            (Part::Query, Some(attention)) => attention.width(),
+            (Part::Key | Part::Value, Some(attention)) => attention.kv_width(),
+            _ => layer.mlp.hidden_dim,
+        };
+        let first = fused().take_while(|part| *part != spec.part).map(rows).sum();
+        (fused().count() > 1).then(|| Slice { first, total: fused().map(rows).sum() })
     }
 
     /// The name of the weight or bias of a part, in the block `layer` or outside of the blocks.
@@ -117,20 +149,24 @@ impl Family {
         is_bias: bool,
         naming: Naming,
     ) -> Option<String> {
-        let names = match naming {
-            Naming::HuggingFace => self.names,
-            Naming::Gguf => self.gguf.as_ref()?.names,
-        };
-        let (_, name) = names.iter().copied().flatten().find(|(named, _)| *named == part)?;
+        let (_, name) = named(self.names_of(naming)?, part)?;
         let block = layer.map(|layer| layer.to_string()).unwrap_or_default();
         Some(format!("{}.{}", name.replace("{}", &block), if is_bias { "bias" } else { "weight" }))
+    }
+
+    fn names_of(&self, naming: Naming) -> Option<Names> {
+        match naming {
+            Naming::HuggingFace => Some(self.names),
+            Naming::Gguf => Some(self.gguf.as_ref()?.names),
+        }
     }
 
     /// Gives the tensors of a Hugging Face checkpoint, all of whose `names` are given, the names of the family's table. What
     /// stands before the name of the first block's norm stands before all others too, whatever it is. The unembedding is found
     /// at any beginning of it.
     pub(crate) fn normalize(&self, names: Vec<String>) -> Vec<String> {
-        let names: Vec<_> = names.into_iter().map(|name| unwrapped(&name)).collect();
+        let renamed = |name: String| self.renamed.iter().fold(name, |name, (from, to)| name.replace(from, to));
+        let names: Vec<_> = names.into_iter().map(|name| renamed(unwrapped(&name))).collect();
         let anchors = [(Part::AttentionNorm, Some(0)), (Part::Embedding, None), (Part::FinalNorm, None)];
         let Some(prefix) = anchors.into_iter().find_map(|(part, layer)| self.prefix_of(&names, part, layer)) else {
             return names;
@@ -165,6 +201,30 @@ impl Family {
     pub(crate) fn ignores(&self, name: &str) -> bool {
         self.ignored.iter().any(|end| name.ends_with(end))
     }
+}
+
+impl Layout {
+    /// How the rows of a tensor of q or k lie, where its heads turn.
+    fn rows(&self, config: &Config, spec: &TensorSpec) -> Option<RotaryRows> {
+        if !matches!(spec.part, Part::Query | Part::QueryNorm | Part::Key | Part::KeyNorm) {
+            return None;
+        }
+        let attention = config.layers.get(spec.layer?)?.attention().filter(|attention| attention.rotary.is_some())?;
+        let head_dim = attention.head_dim;
+        let turning = self.turning.unwrap_or(Turning { rows: head_dim, factor: 1.0 });
+        // What the norm of queries is multiplied by, the queries are.
+        let factor = match spec.part {
+            Part::QueryNorm => turning.factor,
+            Part::Query if attention.qk_norm.is_none() => turning.factor,
+            _ => 1.0,
+        };
+        Some(RotaryRows { head_dim, turning: turning.rows, interleaved: self.interleaved_rotary, factor })
+    }
+}
+
+/// The first row of the tables that is of `part`.
+fn named(names: Names, part: Part) -> Option<&'static (Part, &'static str)> {
+    names.iter().copied().flatten().find(|(named, _)| *named == part)
 }
 
 /// What stands in `name` before `end`: nothing, or modules with a point after each.

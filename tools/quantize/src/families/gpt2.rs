@@ -2,26 +2,29 @@
 
 use whit::error::Result;
 use whit::model::spec::{Part, Shape, TensorSpec};
-use whit::model::{self, Config, MlpKind, Uniform};
+use whit::model::{self, Activation, Config, MlpKind, Uniform};
 
-use super::family::{Family, GGUF_NAMES, Gguf, Naming};
-use super::transform::{Slice, Transform};
+use super::family::{Family, GGUF_NAMES, Gguf, Names, Naming};
+use super::transform::Transform;
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
 
-pub(super) static GPT2: Family = Family {
+pub(super) const GPT2: Family = Family {
     model_type: "gpt2",
     architectures: &["GPT2LMHeadModel", "GPT2Model"],
     config,
     prefix: "",
     ignored: &[".attn.bias", ".attn.masked_bias"],
     names: &[NAMES],
+    renamed: &[],
+    interleaved_rotary: false,
+    zeros: |_| false,
     gguf: Some(Gguf {
         architecture: "gpt2",
         label: "gpt2",
         interleaved_rotary: false,
         config: gguf_config,
-        names: &[FUSED_IN_GGUF, GGUF_NAMES],
+        names: GGUF,
     }),
     transform,
 };
@@ -41,37 +44,35 @@ const NAMES: &[(Part, &str)] = &[
     (Part::Unembedding, "lm_head"),
 ];
 
+pub(super) const GGUF: Names = &[FUSED_IN_GGUF, GGUF_NAMES];
+
 const FUSED_IN_GGUF: &[(Part, &str)] =
     &[(Part::Query, "blk.{}.attn_qkv"), (Part::Key, "blk.{}.attn_qkv"), (Part::Value, "blk.{}.attn_qkv")];
 
-/// q, k and v are one tensor; Hugging Face's Conv1D stores matrices as (in, out).
-fn transform(config: &Config, spec: &TensorSpec, naming: Naming) -> Transform {
-    let attention = spec.layer.and_then(|layer| config.layers[layer].attention());
-    Transform {
-        transposed: naming == Naming::HuggingFace && spec.layer.is_some() && matches!(spec.shape, Shape::Matrix(..)),
-        slice: attention.and_then(|attention| Slice::of_fused_qkv(attention, spec.part)),
-        ..Transform::default()
-    }
+/// Hugging Face's Conv1D stores matrices as (in, out).
+fn transform(_: &Config, spec: &TensorSpec, naming: Naming) -> Transform {
+    let conv1d = naming == Naming::HuggingFace && spec.layer.is_some();
+    Transform { transposed: conv1d && matches!(spec.shape, Shape::Matrix(..)), ..Transform::default() }
 }
 
 /// What stands between the matrices of the MLP, by its names in transformers.
 const ACTIVATIONS: &[(&str, MlpKind)] = &[
-    ("gelu_new", MlpKind::GeluTanh),
-    ("gelu_pytorch_tanh", MlpKind::GeluTanh),
-    ("gelu_python_tanh", MlpKind::GeluTanh),
-    ("gelu_fast", MlpKind::GeluTanh),
-    ("gelu_accurate", MlpKind::GeluTanh),
-    ("gelu", MlpKind::Gelu),
-    ("gelu_python", MlpKind::Gelu),
-    ("quick_gelu", MlpKind::QuickGelu),
-    ("relu", MlpKind::Relu),
-    ("relu2", MlpKind::ReluSquared),
-    ("silu", MlpKind::Silu),
-    ("swish", MlpKind::Silu),
-    ("tanh", MlpKind::Tanh),
+    ("gelu_new", MlpKind::plain(Activation::GeluTanh)),
+    ("gelu_pytorch_tanh", MlpKind::plain(Activation::GeluTanh)),
+    ("gelu_python_tanh", MlpKind::plain(Activation::GeluTanh)),
+    ("gelu_fast", MlpKind::plain(Activation::GeluTanh)),
+    ("gelu_accurate", MlpKind::plain(Activation::GeluTanh)),
+    ("gelu", MlpKind::plain(Activation::Gelu)),
+    ("gelu_python", MlpKind::plain(Activation::Gelu)),
+    ("quick_gelu", MlpKind::plain(Activation::QuickGelu)),
+    ("relu", MlpKind::plain(Activation::Relu)),
+    ("relu2", MlpKind::plain(Activation::ReluSquared)),
+    ("silu", MlpKind::plain(Activation::Silu)),
+    ("swish", MlpKind::plain(Activation::Silu)),
+    ("tanh", MlpKind::plain(Activation::Tanh)),
 ];
 
-fn config(fields: &mut Fields<'_>) -> Result<Config> {
+pub(super) fn config(fields: &mut Fields<'_>) -> Result<Config> {
     // transformers takes the names of other families, too, and those go first.
     let dim = fields.required(&["hidden_size", "n_embd"])?;
     let n_layers = fields.required(&["num_hidden_layers", "n_layer"])?;
@@ -127,8 +128,26 @@ fn query_scales(fields: &Fields<'_>, network: &Uniform) -> Result<Vec<f32>> {
     Ok((0..network.n_layers).map(|layer| if by_layer { root / (layer + 1) as f32 } else { root }).collect())
 }
 
-fn gguf_config(keys: &mut Keys<'_, '_>) -> Result<Config> {
+/// The plan with so many heads of keys and values in each layer.
+pub(super) fn with_kv_heads(mut config: Config, n_kv_heads: usize) -> Result<Config> {
+    for layer in &mut config.layers {
+        let Some(attention) = layer.attention_mut() else { continue };
+        attention.n_kv_heads = n_kv_heads;
+    }
+    config.check().map(|()| config)
+}
+
+pub(super) fn gguf_config(keys: &mut Keys<'_, '_>) -> Result<Config> {
     let network = keys.network(model::Family::Gpt2, "attention.layer_norm_epsilon")?;
-    let network = Uniform { sliding_window: None, qkv_bias: true, output_bias: true, mlp_bias: true, ..network };
-    network.check().map(|()| network.config())
+    let n_kv_heads = network.n_kv_heads;
+    let network = Uniform {
+        n_kv_heads: network.n_heads,
+        sliding_window: None,
+        qkv_bias: true,
+        output_bias: true,
+        mlp_bias: true,
+        ..network
+    };
+    network.check()?;
+    with_kv_heads(network.config(), n_kv_heads)
 }

@@ -8,6 +8,7 @@ use super::family::{Family, GGUF_NAMES, Gguf, Naming};
 use super::transform::Transform;
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
+use crate::source::hf::rope::RotaryKind;
 
 pub(super) static LFM2: Family = Family {
     model_type: "lfm2",
@@ -16,6 +17,9 @@ pub(super) static LFM2: Family = Family {
     prefix: "model.",
     ignored: &["rotary_emb.inv_freq", "pos_emb.inv_freq"],
     names: &[NAMES],
+    renamed: &[],
+    interleaved_rotary: false,
+    zeros: |_| false,
     gguf: Some(Gguf {
         architecture: "lfm2",
         label: "lfm2",
@@ -81,7 +85,7 @@ fn config(fields: &mut Fields<'_>) -> Result<Config> {
         let error = fields.error("head_dim", format!("{head_dim}, expected an even number from 2 to 4096"));
         return Err(error.hint("name the width that the matrices of this model have"));
     }
-    let rotary = fields.rotary_of(head_dim, context_length, 1e6)?;
+    let rotary = fields.rotary(RotaryKind { theta: 1e6, ..RotaryKind::WHOLE }, (head_dim, context_length), n_layers)?;
     let network = Uniform {
         family: model::Family::Llama,
         dim,
@@ -94,7 +98,7 @@ fn config(fields: &mut Fields<'_>) -> Result<Config> {
         context_length: rotary.context_length,
         norm_eps,
         sliding_window: None,
-        tied: fields.bool("tie_embedding", fields.bool("tie_word_embeddings", true)?)?,
+        tied: fields.bool("tie_embedding", fields.tied(true)?)?,
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,
@@ -103,7 +107,6 @@ fn config(fields: &mut Fields<'_>) -> Result<Config> {
     };
     network.check()?;
     let attends = attends(fields, n_layers)?;
-    fields.scale(Part::Query, vec![rotary.attention_factor.powi(2) as f32; n_layers]);
     let width = fields.usize("conv_L_cache", Some(3))?.unwrap_or(3);
     if !(1..=ShortConv::MAX_WIDTH).contains(&width) {
         let error = fields.error("conv_L_cache", format!("{width} positions, expected 1 to {}", ShortConv::MAX_WIDTH));
@@ -173,7 +176,8 @@ fn gguf_config(keys: &mut Keys<'_, '_>) -> Result<Config> {
         }
         Ok(first)
     })?;
-    let network = Uniform { qk_norm: true, rope_freqs: keys.rope_freqs(network.head_dim)?, ..network };
+    let rotary = keys.rotary((network.head_dim, network.context_length), network.n_layers)?;
+    let network = Uniform { context_length: rotary.context_length, qk_norm: true, rope_freqs: rotary.freqs, ..network };
     network.check()?;
     let attends: Vec<bool> =
         (0..network.n_layers).map(|i| kv_heads.get(i).or(kv_heads.first()).is_none_or(|heads| *heads > 0)).collect();

@@ -8,19 +8,24 @@ use super::family::{Family, GGUF_NAMES, Gguf, Names};
 use super::transform::Transform;
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
+use crate::source::hf::rope::RotaryKind;
+use crate::source::rope::Rotary;
 
-/// What the families below share.
-const SHARED: Family = Family {
+/// What families share whose blocks are those of Llama.
+pub(super) const SHARED: Family = Family {
     model_type: "",
     architectures: &[],
     config: |fields| config(fields, &Variant::LLAMA),
     prefix: "model.",
     ignored: &["rotary_emb.inv_freq"],
     names: &[NAMES],
+    renamed: &[],
+    interleaved_rotary: false,
+    zeros: |_| false,
     gguf: None,
     transform: |_, _, _| Transform::default(),
 };
-const SHARED_GGUF_NAMES: Names = &[GGUF_NAMES];
+pub(super) const SHARED_GGUF_NAMES: Names = &[GGUF_NAMES];
 
 pub(crate) static LLAMA: Family = Family {
     model_type: "llama",
@@ -90,50 +95,70 @@ pub(super) const NAMES: &[(Part, &str)] = &[
 /// What one of the families has that another lacks. Defaults are those of transformers.
 #[derive(Debug)]
 pub(super) struct Variant {
+    /// Fields of config.json, and other names of them.
+    pub(super) also_called: &'static [(&'static str, &'static str)],
+    /// The field that has the width of the MLP.
+    pub(super) hidden_dim_field: &'static str,
     /// The number of key and value heads where config.json leaves it out; `None`: as many as query heads.
-    kv_heads_default: Option<usize>,
+    pub(super) kv_heads_default: Option<usize>,
     /// The width of heads where config.json leaves it out; `None`: the heads share the width of the residual stream.
-    head_dim_default: Option<usize>,
+    pub(super) head_dim_default: Option<usize>,
     /// The number of positions where config.json leaves it out.
-    context_default: usize,
-    /// `attention_bias` says whether q, k, v and the output have biases.
-    attention_bias_field: bool,
+    pub(super) context_default: usize,
+    /// The epsilon of the norms where config.json leaves it out.
+    pub(super) eps_default: f64,
+    /// The unembedding is the embedding where config.json does not say.
+    pub(super) tied_default: bool,
+    /// The field that says whether q, k and v have biases, and what holds where it is left out.
+    pub(super) attention_bias_field: Option<(&'static str, bool)>,
+    /// Where they have by that field, the output has one, too.
+    pub(super) output_bias: bool,
     /// q, k and v have biases, whatever else is said.
-    qkv_bias: bool,
-    /// `mlp_bias` says whether the MLP has biases.
-    mlp_bias_field: bool,
-    qk_norm: bool,
-    window: Window,
+    pub(super) qkv_bias: bool,
+    /// The field that says whether the MLP has biases.
+    pub(super) mlp_bias_field: Option<&'static str>,
+    pub(super) qk_norm: bool,
+    pub(super) window: Window,
+    pub(super) rotary: RotaryKind,
+    /// The field that has to be "rope": else nothing tells positions apart but the order that causal attention makes.
+    pub(super) positions_field: Option<&'static str>,
 }
 
 /// What config.json says of windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Window {
+pub(super) enum Window {
     /// Nothing.
     Never,
-    /// `sliding_window` counts.
-    Always,
+    /// `sliding_window` counts, which is so many where it is left out; `None`: there is none then.
+    Always(Option<usize>),
     /// `sliding_window` counts where `use_sliding_window` is true, from layer `max_window_layers` on.
     Asked,
 }
 
 impl Variant {
     pub(super) const LLAMA: Variant = Variant {
+        also_called: &[],
+        hidden_dim_field: "intermediate_size",
         kv_heads_default: None,
         head_dim_default: None,
         context_default: 2048,
-        attention_bias_field: true,
+        eps_default: 1e-6,
+        tied_default: false,
+        attention_bias_field: Some(("attention_bias", false)),
+        output_bias: true,
         qkv_bias: false,
-        mlp_bias_field: true,
+        mlp_bias_field: Some("mlp_bias"),
         qk_norm: false,
         window: Window::Never,
+        rotary: RotaryKind::WHOLE,
+        positions_field: None,
     };
     pub(super) const MISTRAL: Variant = Variant {
         kv_heads_default: Some(8),
         context_default: 131_072,
-        attention_bias_field: false,
-        mlp_bias_field: false,
-        window: Window::Always,
+        attention_bias_field: None,
+        mlp_bias_field: None,
+        window: Window::Always(Some(4096)),
         ..Variant::LLAMA
     };
     pub(super) const QWEN2: Variant = Variant {
@@ -145,7 +170,7 @@ impl Variant {
     };
     pub(super) const QWEN3: Variant = Variant {
         head_dim_default: Some(128),
-        attention_bias_field: true,
+        attention_bias_field: Some(("attention_bias", false)),
         qkv_bias: false,
         qk_norm: true,
         ..Variant::QWEN2
@@ -154,16 +179,17 @@ impl Variant {
 
 /// The plan of a network like Llama, of this `variant`.
 pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Config> {
+    fields.also_called(variant.also_called);
     let dim = fields.required(&["hidden_size"])?;
-    let hidden_dim = fields.required(&["intermediate_size"])?;
+    let hidden_dim = fields.required(&[variant.hidden_dim_field])?;
     let n_layers = fields.required(&["num_hidden_layers"])?;
     let n_heads = fields.required(&["num_attention_heads"])?;
     let vocab_size = fields.required(&["vocab_size"])?;
     fields.check()?;
     let context_default = variant.context_default;
     let context_length = fields.usize("max_position_embeddings", Some(context_default))?.unwrap_or(context_default);
-    let norm_eps = fields.float("rms_norm_eps", 1e-6)? as f32;
-    fields.activation("hidden_act", &[("silu", MlpKind::SwiGlu), ("swish", MlpKind::SwiGlu)])?;
+    let norm_eps = fields.float("rms_norm_eps", variant.eps_default)? as f32;
+    fields.activation("hidden_act", &[("silu", MlpKind::SWIGLU), ("swish", MlpKind::SWIGLU)])?;
     let n_kv_heads = fields.usize("num_key_value_heads", variant.kv_heads_default)?.unwrap_or(n_heads);
     if n_heads == 0 || n_kv_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) {
         let message = format!("{n_kv_heads} does not divide num_attention_heads {n_heads}");
@@ -171,8 +197,15 @@ pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Confi
         return Err(error.hint("where config.json names no number, transformers assumes this one: name the right one"));
     }
     let head_dim = head_dim(fields, variant, dim, n_heads)?;
-    let attention_bias = variant.attention_bias_field && fields.bool("attention_bias", false)?;
-    let rotary = fields.rotary(head_dim, context_length)?;
+    let attention_bias = match variant.attention_bias_field {
+        Some((field, default)) => fields.bool(field, default)?,
+        None => false,
+    };
+    let turns = variant.positions_field.map_or(Ok(true), |field| fields.is(field, "rope"))?;
+    let rotary = match turns {
+        true => fields.rotary(variant.rotary, (head_dim, context_length), n_layers)?,
+        false => Rotary::of_part(head_dim, head_dim, variant.rotary.theta, context_length),
+    };
     let network = Uniform {
         family: model::Family::Llama,
         dim,
@@ -185,23 +218,23 @@ pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Confi
         context_length: rotary.context_length,
         norm_eps,
         sliding_window: None,
-        tied: fields.bool("tie_word_embeddings", false)?,
+        tied: fields.tied(variant.tied_default)?,
         qkv_bias: attention_bias || variant.qkv_bias,
-        output_bias: attention_bias,
-        mlp_bias: variant.mlp_bias_field && fields.bool("mlp_bias", false)?,
+        output_bias: attention_bias && variant.output_bias,
+        mlp_bias: variant.mlp_bias_field.map_or(Ok(false), |field| fields.bool(field, false))?,
         qk_norm: variant.qk_norm,
         rope_freqs: rotary.freqs,
     };
     network.check()?;
-    // Queries and keys are both multiplied by the factor of the rotation: their product by its square.
-    fields.scale(Part::Query, vec![rotary.attention_factor.powi(2) as f32; n_layers]);
     let mut config = network.config();
     let windows = windows(fields, variant.window, n_layers, config.context_length)?;
     for (layer, window) in config.layers.iter_mut().zip(windows) {
         if let Some(attention) = layer.attention_mut() {
             attention.window = window;
+            attention.rotary = attention.rotary.filter(|_| turns);
         }
     }
+    config.rotary_tables.truncate(usize::from(turns));
     Ok(config)
 }
 
@@ -228,8 +261,11 @@ fn windows(fields: &mut Fields<'_>, rule: Window, n_layers: usize, context: usiz
         return Ok(vec![None; n_layers]);
     }
     let types = fields.layer_types(n_layers)?;
-    let asked = rule == Window::Always || fields.bool("use_sliding_window", false)?;
-    let Some(window) = (if asked { fields.usize(key, Some(4096))? } else { None }) else {
+    let (asked, default) = match rule {
+        Window::Always(default) => (true, default),
+        _ => (fields.bool("use_sliding_window", false)?, Some(4096)),
+    };
+    let Some(window) = (if asked { fields.usize(key, default)? } else { None }) else {
         if types.is_some_and(|types| types.contains(&true)) {
             let error = fields.error("layer_types", "sliding_attention, but there is no sliding_window in use");
             return Err(error.hint("set use_sliding_window and sliding_window, or write full_attention"));
@@ -253,12 +289,15 @@ fn windows(fields: &mut Fields<'_>, rule: Window, n_layers: usize, context: usiz
 /// As [`config`], of a GGUF file.
 pub(super) fn gguf_config(keys: &mut Keys<'_, '_>, variant: &Variant) -> Result<Config> {
     let network = keys.network(model::Family::Llama, "attention.layer_norm_rms_epsilon")?;
+    let rotary = keys.rotary((network.head_dim, network.context_length), network.n_layers)?;
     let network = Uniform {
-        qkv_bias: variant.qkv_bias || keys.has("blk.0.attn_q.bias"),
+        context_length: rotary.context_length,
+        sliding_window: network.sliding_window.filter(|window| *window < rotary.context_length),
+        qkv_bias: variant.qkv_bias || keys.has("blk.0.attn_q.bias") || keys.has("blk.0.attn_qkv.bias"),
         output_bias: keys.has("blk.0.attn_output.bias"),
         mlp_bias: keys.has("blk.0.ffn_up.bias"),
         qk_norm: variant.qk_norm,
-        rope_freqs: keys.rope_freqs(network.head_dim)?,
+        rope_freqs: rotary.freqs,
         ..network
     };
     network.check().map(|()| network.config())

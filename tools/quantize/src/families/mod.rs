@@ -1,37 +1,68 @@
 //! The architecture families that are read. A file each says how a checkpoint of the family becomes a plan of layers, and where
 //! each tensor of that plan comes from. A new family is such a file and its rows in [`FAMILIES`].
 
+mod ernie4_5;
+mod exaone;
 mod factors;
 mod family;
+mod glm;
 mod gpt2;
+mod gpt_bigcode;
+mod granite;
+mod helium;
+mod internlm3;
 mod lfm2;
 mod llama;
+mod minicpm;
+mod ministral3;
+mod phi3;
+mod qwen3_vl;
 mod transform;
+mod wrapper;
 
-pub(crate) use factors::Factors;
+pub(crate) use factors::{Factors, Multipliers};
 pub(crate) use family::Gguf;
-pub use family::{Family, Layout, Naming, Origin};
+pub use family::{Family, Layout, Naming, Origin, Turning};
 pub(crate) use llama::LLAMA;
-pub use transform::{Slice, Transform};
+pub use transform::{RotaryRows, Slice, Transform};
+pub(crate) use wrapper::Wrapper;
 
 /// All families, in the order in which messages list them.
-pub static FAMILIES: [&Family; 6] =
-    [&gpt2::GPT2, &llama::LLAMA, &llama::MISTRAL, &llama::QWEN2, &llama::QWEN3, &lfm2::LFM2];
+pub static FAMILIES: &[&Family] = &[
+    &gpt2::GPT2,
+    &gpt_bigcode::GPT_BIGCODE,
+    &llama::LLAMA,
+    &llama::MISTRAL,
+    &ministral3::MINISTRAL3,
+    &llama::QWEN2,
+    &llama::QWEN3,
+    &qwen3_vl::QWEN3_VL,
+    &granite::GRANITE,
+    &granite::GRANITE4,
+    &phi3::PHI3,
+    &ernie4_5::ERNIE4_5,
+    &helium::HELIUM,
+    &glm::GLM,
+    &exaone::EXAONE,
+    &internlm3::INTERNLM3,
+    &minicpm::MINICPM,
+    &lfm2::LFM2,
+];
 
 impl Family {
     /// The family whose `model_type` is `name`.
     pub fn named(name: &str) -> Option<&'static Family> {
-        FAMILIES.into_iter().find(|family| family.model_type == name)
+        FAMILIES.iter().copied().find(|family| family.model_type == name)
     }
 
     /// The family that has the class `name`.
     pub(crate) fn with_architecture(name: &str) -> Option<&'static Family> {
-        FAMILIES.into_iter().find(|family| family.architectures.contains(&name))
+        FAMILIES.iter().copied().find(|family| family.architectures.contains(&name))
     }
 
     /// The family of GGUF files of `architecture`, and what it is there.
     pub(crate) fn in_gguf(architecture: &str) -> Option<(&'static Family, &'static Gguf)> {
-        let families = FAMILIES.into_iter().filter_map(|family| Some((family, family.gguf.as_ref()?)));
+        let families = FAMILIES.iter().copied().filter_map(|family| Some((family, family.gguf.as_ref()?)));
         families.into_iter().find(|(_, gguf)| gguf.architecture == architecture)
     }
 }
@@ -68,7 +99,7 @@ mod tests {
     #[test]
     fn every_tensor_of_a_plan_has_a_name_wherever_the_family_is_found() {
         for family in FAMILIES {
-            let gpt2 = family.model_type == "gpt2";
+            let gpt2 = family.names.iter().copied().flatten().any(|(part, _)| *part == Part::Positions);
             let network = Uniform {
                 family: if gpt2 { model::Family::Gpt2 } else { model::Family::Llama },
                 dim: 16,
@@ -91,15 +122,30 @@ mod tests {
             let config = network.config();
             let namings = [Some(Naming::HuggingFace), family.gguf.as_ref().map(|_| Naming::Gguf)];
             for naming in namings.into_iter().flatten() {
-                let layout = Layout { naming, interleaved_rotary: true };
-                for spec in model::tensors(&config) {
-                    let origin = family.origin(&config, &spec, layout).expect(&spec.name);
-                    let turns = !gpt2 && matches!(spec.part, Part::Query | Part::Key);
-                    assert_eq!(origin.transform.interleaved, turns.then_some(4), "{}", spec.name);
-                    let fused = gpt2 && matches!(spec.part, Part::Query | Part::Key | Part::Value);
-                    assert_eq!(origin.transform.slice.map(|slice| slice.total), fused.then_some(48), "{}", spec.name);
-                    let conv1d = gpt2 && naming == Naming::HuggingFace && spec.shape.dims().len() == 2;
-                    assert_eq!(origin.transform.transposed, conv1d && spec.layer.is_some(), "{}", spec.name);
+                let layout = Layout { naming, interleaved_rotary: true, turning: None };
+                let origin = |spec| family.origin(&config, spec, layout).expect("a name");
+                let specs = model::tensors(&config);
+                for spec in &specs {
+                    let Origin { name, transform } = origin(spec);
+                    let turns = [Part::Query, Part::Key, Part::QueryNorm, Part::KeyNorm].contains(&spec.part);
+                    let rows = transform.rotary.map(|rows| (rows.head_dim, rows.turning, rows.interleaved));
+                    assert_eq!(rows, (!gpt2 && turns).then_some((4, 4, true)), "{}", spec.name);
+                    // The rows of one tensor follow one another, and all of them are there.
+                    let of_one = specs.iter().filter(|other| origin(other).name == name);
+                    let rows: Vec<u64> = of_one.clone().map(|spec| spec.shape.dims()[0]).collect();
+                    let before =
+                        of_one.take_while(|other| *other != spec).map(|spec| spec.shape.dims()[0]).sum::<u64>();
+                    let slice = Slice { first: before as usize, total: rows.iter().sum::<u64>() as usize };
+                    assert_eq!(
+                        transform.slice,
+                        (rows.len() > 1).then_some(slice),
+                        "{} {}",
+                        family.model_type,
+                        spec.name
+                    );
+                    let conv1d = family.model_type == "gpt2" && naming == Naming::HuggingFace;
+                    let matrix = spec.layer.is_some() && spec.shape.dims().len() == 2;
+                    assert_eq!(transform.transposed, conv1d && matrix, "{}", spec.name);
                 }
             }
         }
@@ -107,8 +153,10 @@ mod tests {
 
     #[test]
     fn no_two_families_share_a_name() {
-        let types = FAMILIES.iter().map(|family| family.model_type);
+        let types = FAMILIES.iter().map(|family| family.model_type).chain(Wrapper::model_types());
         let architectures = FAMILIES.iter().flat_map(|family| family.architectures).copied();
+        // Those of other families of which transformers makes Llama are Llama's where nothing else names the family.
+        let architectures = architectures.filter(|name| !LLAMA.architectures.contains(name));
         let gguf = FAMILIES.iter().filter_map(|family| Some(family.gguf.as_ref()?.architecture));
         for mut names in [types.collect::<Vec<_>>(), architectures.collect(), gguf.collect()] {
             let n = names.len();
@@ -161,6 +209,50 @@ mod tests {
             ),
             ["model.layers.0.input_layernorm.weight", "model.norm.weight"]
         );
+    }
+
+    #[test]
+    fn names_of_its_own_become_those_of_the_table() {
+        let stored =
+            ["transformer.h.3.attn.attention.out_proj.weight", "transformer.h.0.ln_1.weight", "lm_head.weight"];
+        let exaone = Family::named("exaone").expect("a family");
+        let want =
+            ["model.layers.3.self_attn.o_proj.weight", "model.layers.0.input_layernorm.weight", "lm_head.weight"];
+        assert_eq!(exaone.normalize(stored.map(String::from).to_vec()), want);
+        assert_eq!(exaone.normalize(want.map(String::from).to_vec()), want);
+    }
+
+    #[test]
+    fn a_part_of_each_head_turns() {
+        let phi3 = Family::named("phi3").expect("a family");
+        let network = Uniform {
+            family: model::Family::Llama,
+            dim: 16,
+            hidden_dim: 24,
+            n_layers: 1,
+            n_heads: 2,
+            n_kv_heads: 1,
+            head_dim: 8,
+            vocab_size: 10,
+            context_length: 8,
+            norm_eps: 1e-5,
+            sliding_window: None,
+            tied: false,
+            qkv_bias: false,
+            output_bias: false,
+            mlp_bias: false,
+            qk_norm: false,
+            rope_freqs: vec![1.0, 0.1, 0.01, 0.0],
+        };
+        let config = network.config();
+        let turning = Some(Turning { rows: 6, factor: 1.5 });
+        let layout = Layout { naming: Naming::HuggingFace, interleaved_rotary: false, turning };
+        let rows = |part| {
+            let spec = model::tensors(&config).into_iter().find(|spec| spec.part == part).expect("a tensor");
+            phi3.origin(&config, &spec, layout).expect("a name").transform.rotary
+        };
+        let turned = |factor| Some(RotaryRows { head_dim: 8, turning: 6, interleaved: false, factor });
+        assert_eq!((rows(Part::Query), rows(Part::Key), rows(Part::Value)), (turned(1.5), turned(1.0), None));
     }
 
     #[test]

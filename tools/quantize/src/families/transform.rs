@@ -1,8 +1,7 @@
 //! How a tensor of a plan lies in the tensor of a checkpoint that it comes from.
 
 use whit::error::Result;
-use whit::model::Attention;
-use whit::model::spec::{Part, Shape};
+use whit::model::spec::Shape;
 use whit::quant::PANEL_ROWS;
 
 /// How the elements of a tensor lie in the tensor of a checkpoint that it comes from. The default: as they are.
@@ -12,9 +11,9 @@ pub struct Transform {
     pub transposed: bool,
     /// The rows that it is of a tensor that several are fused in; `None`: it is all of that tensor.
     pub slice: Option<Slice>,
-    /// Rows are those of heads of this many, in which neighbours (2i, 2i + 1) are a rotary pair; they are put in the order in
-    /// which halves (i, i + head_dim / 2) are one.
-    pub interleaved: Option<usize>,
+    /// Rows are those of heads whose rotary pairs lie otherwise; they are put in the order in which halves
+    /// (i, i + head_dim / 2) are a pair.
+    pub rotary: Option<RotaryRows>,
     /// The matrix is that of a convolution of each channel by itself, stored as (channels, 1, width).
     pub depthwise: bool,
     /// One is added to every element, before it is multiplied.
@@ -32,17 +31,44 @@ pub struct Slice {
     pub total: usize,
 }
 
-impl Slice {
-    /// The rows of `part` where q, k and v of `attention` are one tensor, in that order; `None` for another part.
-    pub(crate) fn of_fused_qkv(attention: &Attention, part: Part) -> Option<Slice> {
-        let (q, kv) = (attention.width(), attention.kv_width());
-        let first = match part {
-            Part::Query => 0,
-            Part::Key => q,
-            Part::Value => q + kv,
-            _ => return None,
+/// How the rotary pairs of a head lie in its rows. The first `turning` rows turn; the others stand still, and are pairs
+/// (j, j + half of them).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RotaryRows {
+    /// Rows of a head.
+    pub head_dim: usize,
+    /// Those that turn, at the beginning; an even number.
+    pub turning: usize,
+    /// Neighbours (2i, 2i + 1) are a pair, not halves (i, i + turning / 2).
+    pub interleaved: bool,
+    /// What rows that turn are multiplied by.
+    pub factor: f32,
+}
+
+impl RotaryRows {
+    /// Whether rows stay what and where they are.
+    pub(crate) fn are_halves(&self) -> bool {
+        !self.interleaved && self.turning == self.head_dim && self.factor == 1.0
+    }
+
+    /// The place in the source of row `r` of all heads.
+    fn place(&self, r: usize) -> usize {
+        let (head, row) = (r / self.head_dim, r % self.head_dim);
+        let half = self.head_dim / 2;
+        let (pair, second) = (row % half, row / half);
+        let turning = self.turning / 2;
+        let place = match pair.checked_sub(turning) {
+            None if self.interleaved => 2 * pair + second,
+            None => pair + second * turning,
+            Some(still) => self.turning + still + second * (half - turning),
         };
-        Some(Slice { first, total: q + 2 * kv })
+        head * self.head_dim + place
+    }
+
+    /// What row `r` of all heads is multiplied by.
+    fn factor(&self, r: usize) -> f32 {
+        let turns = r % (self.head_dim / 2) < self.turning / 2;
+        if turns { self.factor } else { 1.0 }
     }
 }
 
@@ -68,7 +94,7 @@ impl Transform {
     /// Reads a whole vector.
     pub(crate) fn read_vector(&self, out: &mut [f32], source: &Elements<'_>) -> Result<()> {
         self.read_line(0, 0, out, source)?;
-        self.scale(out);
+        self.scale(0, 1, out);
         Ok(())
     }
 
@@ -81,16 +107,22 @@ impl Transform {
         source: &Elements<'_>,
     ) -> Result<()> {
         self.move_rows(shape, row, out, source)?;
-        self.scale(out);
+        self.scale(row, shape.1, out);
         Ok(())
     }
 
-    fn scale(&self, out: &mut [f32]) {
+    /// Adds to rows of `cols` elements from `row` on, and multiplies them.
+    fn scale(&self, row: usize, cols: usize, out: &mut [f32]) {
         if self.plus_one {
             out.iter_mut().for_each(|x| *x += 1.0);
         }
         if let Some(factor) = self.factor {
             out.iter_mut().for_each(|x| *x *= factor);
+        }
+        if let Some(rotary) = self.rotary.filter(|rotary| rotary.factor != 1.0) {
+            for (r, out) in (row..).zip(out.chunks_exact_mut(cols)) {
+                out.iter_mut().for_each(|x| *x *= rotary.factor(r));
+            }
         }
     }
 
@@ -120,7 +152,7 @@ impl Transform {
 
     /// Reads what rows from `row` on have in a line that holds an element of each row, from the line's `start` on.
     fn read_line(&self, start: usize, row: usize, out: &mut [f32], source: &Elements<'_>) -> Result<()> {
-        if self.interleaved.is_none() {
+        if self.rotary.is_none() {
             return source((start + self.source_row(row)) as u64, out);
         }
         let elements = out.iter_mut().enumerate();
@@ -131,14 +163,7 @@ impl Transform {
 
     /// The row of the source that row `r` comes from.
     fn source_row(&self, r: usize) -> usize {
-        let row = match self.interleaved {
-            Some(head_dim) => {
-                let (head, i) = (r / head_dim, r % head_dim);
-                let half = head_dim / 2;
-                head * head_dim + if i < half { 2 * i } else { 2 * (i - half) + 1 }
-            }
-            None => r,
-        };
+        let row = self.rotary.map_or(r, |rotary| rotary.place(r));
         self.slice.map_or(0, |slice| slice.first) + row
     }
 }
@@ -151,14 +176,8 @@ mod tests {
     /// head are interleaved, other tensors' rows are put before and after, and all of it is transposed, as `transform` says.
     fn stored(transform: &Transform, matrix: &[Vec<f32>]) -> Vec<Vec<f32>> {
         let mut out = matrix.to_vec();
-        if let Some(head_dim) = transform.interleaved {
-            out = matrix
-                .chunks(head_dim)
-                .flat_map(|head| {
-                    let (first, second) = head.split_at(head_dim / 2);
-                    first.iter().zip(second).flat_map(|(a, b)| [a.clone(), b.clone()])
-                })
-                .collect();
+        if let Some(rotary) = transform.rotary {
+            out = matrix.chunks(rotary.head_dim).flat_map(|head| stored_head(&rotary, head)).collect();
         }
         if let Some(Slice { first, total }) = transform.slice {
             let cols = matrix[0].len();
@@ -173,6 +192,34 @@ mod tests {
         out
     }
 
+    /// The rows of a head as they are stored: those that turn, then the others, each with their pairs in their order.
+    fn stored_head(rotary: &RotaryRows, head: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        let (first, second) = head.split_at(head.len() / 2);
+        let n = rotary.turning / 2;
+        let mut out = Vec::new();
+        if rotary.interleaved {
+            first[..n].iter().zip(second).for_each(|(a, b)| out.extend([a.clone(), b.clone()]));
+        } else {
+            out.extend_from_slice(&first[..n]);
+            out.extend_from_slice(&second[..n]);
+        }
+        out.extend_from_slice(&first[n..]);
+        out.extend_from_slice(&second[n..]);
+        out
+    }
+
+    /// All orders of the rows of heads of `rows` rows together.
+    fn orders(rows: usize) -> Vec<RotaryRows> {
+        let heads = (2..=rows).step_by(2).filter(|head_dim| rows.is_multiple_of(*head_dim));
+        let parts = heads.flat_map(|head_dim| (0..=head_dim).step_by(2).map(move |turning| (head_dim, turning)));
+        let both = parts.flat_map(|part| [(part, false), (part, true)]);
+        let order = |((head_dim, turning), interleaved)| {
+            let factor = if head_dim == 4 { 1.5 } else { 1.0 };
+            RotaryRows { head_dim, turning, interleaved, factor }
+        };
+        both.map(order).collect()
+    }
+
     /// Every transform there is of `rows` rows.
     fn transforms(rows: usize) -> Vec<Transform> {
         let mut out = Vec::new();
@@ -180,22 +227,26 @@ mod tests {
             for (before, after) in [(0, 0), (0, 5), (3, 0), (16, 7)] {
                 let slice = Slice { first: before, total: before + rows + after };
                 for slice in [None, Some(slice)] {
-                    let heads = (2..=rows).step_by(2).filter(|head_dim| rows.is_multiple_of(*head_dim)).map(Some);
                     let factor = slice.map(|slice| slice.first as f32);
                     let plus_one = factor.is_some();
-                    let all =
-                        |interleaved| Transform { transposed, slice, interleaved, depthwise: false, plus_one, factor };
-                    out.extend(heads.chain([None]).map(all));
+                    let all = |rotary| Transform { transposed, slice, rotary, depthwise: false, plus_one, factor };
+                    out.extend(orders(rows).into_iter().map(Some).chain([None]).map(all));
                 }
             }
         }
         out
     }
 
-    /// The values of rows that `transform` yields of a checkpoint that was made of them.
-    fn scaled(transform: &Transform, rows: &[Vec<f32>]) -> Vec<f32> {
+    /// The values of rows from `first` on that `transform` yields of a checkpoint that was made of them.
+    fn scaled(transform: &Transform, first: usize, rows: &[Vec<f32>]) -> Vec<f32> {
         let added = f32::from(u8::from(transform.plus_one));
-        rows.concat().iter().map(|x| (x + added) * transform.factor.unwrap_or(1.0)).collect()
+        let turned = |r: usize| match transform.rotary {
+            Some(rotary) if r % rotary.head_dim % (rotary.head_dim / 2) < rotary.turning / 2 => rotary.factor,
+            _ => 1.0,
+        };
+        let rows = (first..).zip(rows);
+        let all = rows.flat_map(|(r, row)| row.iter().map(move |x| (r, x)));
+        all.map(|(r, x)| (x + added) * transform.factor.unwrap_or(1.0) * turned(r)).collect()
     }
 
     fn matrix(rows: usize, cols: usize) -> Vec<Vec<f32>> {
@@ -226,7 +277,7 @@ mod tests {
                         read.expect("within the tensor");
                         assert_eq!(
                             got,
-                            scaled(&transform, &want[row..row + n]),
+                            scaled(&transform, row, &want[row..row + n]),
                             "{rows} x {cols} from {row}: {transform:?}"
                         );
                     }
@@ -253,27 +304,8 @@ mod tests {
                 assert_eq!(transform.source_dims(Shape::Vector(n)), [stored.len() as u64]);
                 let mut got = vec![f32::NAN; n];
                 transform.read_vector(&mut got, &elements(&stored)).expect("within the tensor");
-                assert_eq!(got, scaled(&transform, &want), "{n}: {transform:?}");
+                assert_eq!(got, scaled(&transform, 0, &want), "{n}: {transform:?}");
             }
         }
-    }
-
-    #[test]
-    fn fused_rows_follow_one_another() {
-        let attention = Attention {
-            n_heads: 6,
-            n_kv_heads: 2,
-            head_dim: 4,
-            window: None,
-            rotary: None,
-            qk_norm: false,
-            qkv_bias: false,
-            output_bias: false,
-        };
-        let firsts = [(Part::Query, 0), (Part::Key, 24), (Part::Value, 32)];
-        for (part, first) in firsts {
-            assert_eq!(Slice::of_fused_qkv(&attention, part), Some(Slice { first, total: 40 }));
-        }
-        assert_eq!(Slice::of_fused_qkv(&attention, Part::Output), None);
     }
 }

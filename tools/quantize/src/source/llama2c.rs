@@ -79,7 +79,7 @@ pub(super) fn open(file: SourceFile, options: &OpenOptions) -> Result<Checkpoint
         generation: GenerationDefaults { eos: vec![bin::BOS, bin::EOS], ..GenerationDefaults::default() },
         licence: None,
         family: &LLAMA,
-        layout: Layout { naming: Naming::HuggingFace, interleaved_rotary: true },
+        layout: Layout { naming: Naming::HuggingFace, interleaved_rotary: true, turning: None },
         files: vec![file, tokenizer],
         tensors,
         notes: Vec::new(),

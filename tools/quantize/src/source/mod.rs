@@ -13,7 +13,7 @@ mod json;
 mod llama2c;
 mod lora;
 mod reader;
-mod rope;
+pub(crate) mod rope;
 mod safetensors;
 mod source_file;
 mod tensor;

@@ -1,10 +1,47 @@
 //! Rotary frequencies, in the f32 arithmetic in which Hugging Face transformers computes them.
 
-/// `theta^(-2i / head_dim)` for i in 0..head_dim / 2.
-pub(crate) fn frequencies(head_dim: usize, theta: f64) -> Vec<f32> {
+/// Rotary positions of heads.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rotary {
+    /// Radians per position of each pair of a head, first those that turn.
+    pub(crate) freqs: Vec<f32>,
+    /// Elements of a head that turn: twice as many as pairs.
+    pub(crate) turning: usize,
+    /// Positions for which these frequencies hold.
+    pub(crate) context_length: usize,
+    /// What the turned queries and the turned keys are multiplied by.
+    pub(crate) attention_factor: f64,
+}
+
+impl Rotary {
+    /// The first `dim` elements of heads of `head_dim` turn by the frequencies of heads of `dim`, in a `context`.
+    pub(crate) fn of_part(dim: usize, head_dim: usize, theta: f64, context: usize) -> Self {
+        let mut freqs = frequencies(dim, theta);
+        let turning = 2 * freqs.len();
+        freqs.resize(head_dim / 2, 0.0);
+        Rotary { freqs, turning, context_length: context, attention_factor: 1.0 }
+    }
+
+    /// The frequencies of the pairs that turn.
+    pub(crate) fn turning_freqs(&mut self) -> &mut [f32] {
+        &mut self.freqs[..self.turning / 2]
+    }
+
+    /// The frequencies hold for `original` positions alone, as `why` says, which the user is told where there would be more.
+    pub(crate) fn keep_within(&mut self, original: f64, why: &str, notes: &mut Vec<String>) {
+        let context = self.context_length;
+        if original < context as f64 {
+            self.context_length = original as usize;
+            notes.push(format!("the model is made for {original} positions, within which {why}, not for {context}"));
+        }
+    }
+}
+
+/// `theta^(-2i / dim)` for the pairs i of `dim` elements.
+pub(crate) fn frequencies(dim: usize, theta: f64) -> Vec<f32> {
     let theta = f64::from(theta as f32);
-    let exponent = |i: usize| (2 * i) as f32 / head_dim as f32;
-    (0..head_dim / 2).map(|i| 1.0 / theta.powf(f64::from(exponent(i))) as f32).collect()
+    let exponent = |i: usize| (2 * i) as f32 / dim as f32;
+    (0..dim.div_ceil(2)).map(|i| 1.0 / theta.powf(f64::from(exponent(i))) as f32).collect()
 }
 
 /// Positions are divided by `factor`.
@@ -80,6 +117,11 @@ pub(crate) fn yarn_attention(scale: f64, mscale: f64) -> f64 {
 /// LongRoPE (Ding et al. 2024): each frequency is divided by a factor of its own.
 pub(crate) fn scale_each(freqs: &mut [f32], factors: &[f64]) {
     freqs.iter_mut().zip(factors).for_each(|(f, factor)| *f /= *factor as f32);
+}
+
+/// LongRoPE's factor of attention for a context that is `scale` times the `original`.
+pub(crate) fn longrope_attention(scale: f64, original: f64) -> f64 {
+    if scale <= 1.0 { 1.0 } else { (1.0 + scale.ln() / original.ln()).sqrt() }
 }
 
 #[cfg(test)]

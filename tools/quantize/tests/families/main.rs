@@ -2,6 +2,7 @@
 //!
 //! `WHIT_FAMILY=gemma3 cargo test -p quantize --test families` tests one family, be it in `NOT_YET` or not.
 
+mod bits;
 mod fixture;
 #[path = "../support/mod.rs"]
 mod support;

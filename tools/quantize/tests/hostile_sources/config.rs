@@ -244,16 +244,16 @@ fn convolutions() {
     };
     let row = |name, field: &str, expected, at| row(name, lfm2(field), expected, at);
     run(vec![
-        row("C-20 another type", "\"layer_types\": [\"mamba\"]", "supported: full_attention, conv", "layer_types"),
-        row("C-20 two types", "\"layer_types\": [\"conv\", \"conv\"]", "2 elements", "layer_types"),
-        row("C-20 a type that is a number", "\"layer_types\": [1]", "a string", "layer_types"),
-        row("C-20 a kernel of 0", "\"conv_L_cache\": 0", "0 positions, expected 1 to 32", "conv_L_cache"),
-        row("C-20 a kernel of 33", "\"conv_L_cache\": 33", "33 positions", "conv_L_cache"),
-        row("C-20 multiples of 0", "\"block_multiple_of\": 0", "0, expected 1 or more", "block_multiple_of"),
-        row("C-20 a negative factor", "\"block_ffn_dim_multiplier\": -1", "outside", "hidden_dim").nowhere(),
-        row("C-20 an endless factor", "\"block_ffn_dim_multiplier\": 1e300", "outside", "hidden_dim").nowhere(),
-        row("C-20 places as text", "\"full_attn_idxs\": \"1\"", "an array", "full_attn_idxs"),
-        row("C-20 places below 0", "\"full_attn_idxs\": [-1]", "a whole number", "full_attn_idxs"),
+        row("C-23 another type", "\"layer_types\": [\"mamba\"]", "supported: full_attention, conv", "layer_types"),
+        row("C-23 two types", "\"layer_types\": [\"conv\", \"conv\"]", "2 elements", "layer_types"),
+        row("C-23 a type that is a number", "\"layer_types\": [1]", "a string", "layer_types"),
+        row("C-23 a kernel of 0", "\"conv_L_cache\": 0", "0 positions, expected 1 to 32", "conv_L_cache"),
+        row("C-23 a kernel of 33", "\"conv_L_cache\": 33", "33 positions", "conv_L_cache"),
+        row("C-23 multiples of 0", "\"block_multiple_of\": 0", "0, expected 1 or more", "block_multiple_of"),
+        row("C-23 a negative factor", "\"block_ffn_dim_multiplier\": -1", "outside", "hidden_dim").nowhere(),
+        row("C-23 an endless factor", "\"block_ffn_dim_multiplier\": 1e300", "outside", "hidden_dim").nowhere(),
+        row("C-23 places as text", "\"full_attn_idxs\": \"1\"", "an array", "full_attn_idxs"),
+        row("C-23 places below 0", "\"full_attn_idxs\": [-1]", "a whole number", "full_attn_idxs"),
     ]);
     let config = |field: &str| read(&lfm2(field)).config;
     let attends = |field| config(field).attentions().count() == 1;

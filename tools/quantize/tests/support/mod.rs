@@ -162,7 +162,7 @@ pub fn write_hugging_face(model: &Converted, folder: &Path) {
     });
     std::fs::write(folder.join("config.json"), config.to_string()).expect("written");
     let family = Family::named("llama").expect("a family");
-    let layout = Layout { naming: Naming::HuggingFace, interleaved_rotary: false };
+    let layout = Layout { naming: Naming::HuggingFace, interleaved_rotary: false, turning: None };
     let specs = whit::model::tensors(plan);
     let tensors: Vec<_> = specs
         .iter()

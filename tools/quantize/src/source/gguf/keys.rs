@@ -3,38 +3,67 @@
 
 use whit::error::{Error, Result};
 use whit::model::spec::Part;
-use whit::model::{Family, Uniform};
+use whit::model::{Config, Family, Uniform};
 
-use super::meta::{Metadata, shown};
-use crate::families::Factors;
-use crate::source::rope;
+use super::meta::Metadata;
+use super::rope::Divisors;
+use crate::families::{Factors, Multipliers};
+use crate::source::rope::Rotary;
 use crate::source::tensor::SourceTensor;
 
 /// Reads keys of one architecture, and remembers those that are missing.
 pub(crate) struct Keys<'m, 'a> {
-    metadata: &'m Metadata<'a>,
+    pub(super) metadata: &'m Metadata<'a>,
     architecture: &'static str,
     tensors: &'m [SourceTensor],
-    /// What the rotary frequencies are divided by.
-    rope_divisors: Option<Vec<f32>>,
+    pub(super) divisors: Divisors,
     factors: Factors,
+    pub(super) notes: Vec<String>,
     missing: Vec<String>,
 }
 
 impl<'m, 'a> Keys<'m, 'a> {
-    /// Of a file with these `tensors`; `rope_divisors` divide the rotary frequencies.
+    /// Of a file with these `tensors`; `divisors` divide the rotary frequencies.
     pub(in crate::source) fn new(
         metadata: &'m Metadata<'a>,
         architecture: &'static str,
         tensors: &'m [SourceTensor],
-        rope_divisors: Option<Vec<f32>>,
+        divisors: Divisors,
     ) -> Self {
-        Keys { metadata, architecture, tensors, rope_divisors, factors: Factors::default(), missing: Vec::new() }
+        let (factors, notes, missing) = Default::default();
+        Keys { metadata, architecture, tensors, divisors, factors, notes, missing }
     }
 
-    /// What [`Keys::scale`] was given.
-    pub(in crate::source) fn into_factors(self) -> Factors {
-        self.factors
+    /// What the user is told, and what [`Keys::scale`] and its like were given.
+    pub(in crate::source) fn into_told(self) -> (Vec<String>, Factors) {
+        (self.notes, self.factors)
+    }
+
+    /// Rotary positions of heads of `head_dim`, in a context of so many positions, in each of `n_layers`.
+    pub(crate) fn rotary(&mut self, (head_dim, context): (usize, usize), n_layers: usize) -> Result<Rotary> {
+        let rotary = self.read_rotary(head_dim, context)?;
+        self.factors.turn(&rotary, n_layers);
+        Ok(rotary)
+    }
+
+    /// The network `config` is to be multiplied, see [`Factors::multiply`].
+    pub(crate) fn multiply(&mut self, config: &Config, multipliers: Multipliers) {
+        self.factors.multiply(config, multipliers);
+    }
+
+    /// A positive number; `None` where there is none.
+    pub(crate) fn positive(&self, key: &str) -> Result<Option<f64>> {
+        match self.float(key)? {
+            Some(number) if !(number as f32 > 0.0 && (number as f32).is_finite()) => {
+                Err(self.error(key, format!("{number}, expected a positive number")))
+            }
+            number => Ok(number),
+        }
+    }
+
+    /// A positive number that must be there.
+    pub(crate) fn positive_required(&self, key: &str) -> Result<f64> {
+        self.positive(key)?.ok_or_else(|| self.error(key, "missing"))
     }
 
     /// A part is to be multiplied, see [`Factors::scale`].
@@ -42,7 +71,7 @@ impl<'m, 'a> Keys<'m, 'a> {
         self.factors.scale(part, factors);
     }
 
-    fn key(&self, key: &str) -> String {
+    pub(super) fn key(&self, key: &str) -> String {
         format!("{}.{key}", self.architecture)
     }
 
@@ -54,7 +83,7 @@ impl<'m, 'a> Keys<'m, 'a> {
     }
 
     /// A dimension, as an integer that may be given per layer.
-    fn dimension(&self, key: &str, n_layers: usize) -> Result<Option<usize>> {
+    pub(super) fn dimension(&self, key: &str, n_layers: usize) -> Result<Option<usize>> {
         let key = self.key(key);
         match self.metadata.per_layer(&key, n_layers)? {
             Some(n) if n > 1 << 31 => Err(self.metadata.error(&key, format!("{n} is beyond every limit"))),
@@ -79,7 +108,7 @@ impl<'m, 'a> Keys<'m, 'a> {
         self.metadata.each_layer(&key, n_layers)?.into_iter().map(dimension).collect()
     }
 
-    fn float(&self, key: &str) -> Result<Option<f64>> {
+    pub(super) fn float(&self, key: &str) -> Result<Option<f64>> {
         self.metadata.float(&self.key(key))
     }
 
@@ -197,43 +226,5 @@ impl<'m, 'a> Keys<'m, 'a> {
             Some(n) if n != rows => Err(self.error("vocab_size", format!("{n} tokens, {name} has {rows} rows"))),
             _ => Ok(rows),
         }
-    }
-
-    /// Rotary frequencies of heads of `head_dim`, scaled as the file says.
-    pub(crate) fn rope_freqs(&self, head_dim: usize) -> Result<Vec<f32>> {
-        let rotated = self.dimension("rope.dimension_count", 0)?.unwrap_or(head_dim);
-        if rotated != head_dim || !head_dim.is_multiple_of(2) || !(2..=4096).contains(&head_dim) {
-            let message = format!("{rotated} rotated dimensions of heads of {head_dim}: expected all, an even number");
-            return Err(self.error("rope.dimension_count", message));
-        }
-        let theta = self.float("rope.freq_base")?.unwrap_or(10_000.0);
-        if !(theta.is_finite() && theta > 0.0) {
-            return Err(self.error("rope.freq_base", format!("{theta}, expected a positive number")));
-        }
-        let mut freqs = rope::frequencies(head_dim, theta);
-        let kind = self.metadata.str(&self.key("rope.scaling.type"))?;
-        match kind {
-            None | Some("linear") => {
-                let new = self.float("rope.scaling.factor")?.map(|factor| ("rope.scaling.factor", factor));
-                let old = self.float("rope.scale_linear")?.map(|factor| ("rope.scale_linear", factor));
-                match new.or(old) {
-                    Some((_, factor)) if factor.is_finite() && factor > 0.0 => rope::scale_linear(&mut freqs, factor),
-                    Some((key, factor)) => return Err(self.error(key, format!("{factor}, expected a positive number"))),
-                    None => {}
-                }
-            }
-            Some("none") => {}
-            Some(other) => {
-                let error = self.error("rope.scaling.type", format!("scaling \"{}\" is not supported", shown(other)));
-                return Err(error.hint("supported: none, linear, and the factors of Llama 3"));
-            }
-        }
-        let Some(divisors) = &self.rope_divisors else { return Ok(freqs) };
-        if divisors.len() != freqs.len() {
-            let message = format!("{} elements, heads of {head_dim} need {}", divisors.len(), freqs.len());
-            return Err(Error::data(message).field("tensor \"rope_freqs.weight\""));
-        }
-        freqs.iter_mut().zip(divisors).for_each(|(f, divisor)| *f /= divisor);
-        Ok(freqs)
     }
 }

@@ -6,6 +6,7 @@ pub(in crate::source) mod header;
 pub(crate) mod keys;
 pub(in crate::source) mod meta;
 pub(in crate::source) mod patterns;
+pub(in crate::source) mod rope;
 pub(in crate::source) mod split;
 pub(in crate::source) mod tensors;
 pub(in crate::source) mod vocabulary;
@@ -14,11 +15,11 @@ use whit::error::{Error, Result};
 use whit::format::cursor::Cursor;
 
 use crate::source::checkpoint::{Checkpoint, OpenOptions, SourceFormat};
-use crate::source::encoding::Encoding;
 use crate::source::source_file::SourceFile;
 use crate::source::tensor::{Location, SourceTensor};
 use header::header;
 use keys::Keys;
+use rope::Divisors;
 
 use crate::families::{Factors, Family, Layout, Naming};
 
@@ -91,12 +92,11 @@ fn read(files: &[SourceFile]) -> Result<Parts> {
         locations.extend(places);
     }
     split::check(&metadata, files, &tensors, &locations)?;
-    let mut notes = Vec::new();
-    let divisors = rope_factors(files, &tensors, &locations)?;
+    let divisors = Divisors::read(files, &tensors, &locations)?;
     let mut keys = Keys::new(&metadata, gguf.architecture, &tensors, divisors);
     let config = (gguf.config)(&mut keys)?;
-    let factors = keys.into_factors();
-    let keep = |t: &SourceTensor| t.name != "rope_freqs.weight" && !t.name.ends_with(".attn_rot_embd.weight");
+    let (mut notes, factors) = keys.into_told();
+    let keep = |t: &SourceTensor| !Divisors::has(&t.name) && !t.name.ends_with(".attn_rot_embd.weight");
     let dropped = tensors.iter().filter(|t| t.name.ends_with(".attn_rot_embd.weight")).count();
     if dropped > 0 {
         notes.push(format!("{dropped} tensors of rotary tables are ignored: they follow from the configuration"));
@@ -109,7 +109,8 @@ fn read(files: &[SourceFile]) -> Result<Parts> {
     let vocabulary = vocabulary::read(&metadata)?;
     notes.extend(vocabulary::guessed(&metadata)?);
     let licence = metadata.str("general.license")?.map(str::to_string);
-    let layout = Layout { naming: Naming::Gguf, interleaved_rotary: gguf.interleaved_rotary };
+    let layout =
+        Layout { naming: Naming::Gguf, interleaved_rotary: gguf.interleaved_rotary, turning: factors.turning() };
     Ok(Parts {
         config,
         name,
@@ -138,25 +139,4 @@ fn of_file(number: usize, file: &SourceFile) -> Result<(Vec<SourceTensor>, Vec<L
 pub(in crate::source) fn vocabulary(file: &SourceFile) -> Result<whit::tokenizer::Vocabulary> {
     let (_, metadata) = header(&mut Cursor::new(&file.map, "GGUF"))?;
     vocabulary::read(&metadata)?.ok_or_else(|| metadata.error("tokenizer.ggml.model", "missing"))
-}
-
-/// The divisors of the rotary frequencies that Llama 3 files carry.
-fn rope_factors(files: &[SourceFile], tensors: &[SourceTensor], locations: &[Location]) -> Result<Option<Vec<f32>>> {
-    let name = "rope_freqs.weight";
-    let Some(at) = tensors.iter().position(|t| t.name == name) else { return Ok(None) };
-    let n = tensors[at].elements();
-    let Location { file, offset, bytes, encoding, .. } = locations[at];
-    if n > 4096 || encoding != Encoding::F32 {
-        let message = format!("{n} x {}, expected F32, half a head's width of them", encoding.name());
-        return Err(Error::data(message).field(format!("tensor \"{name}\"")).at(offset));
-    }
-    let mut out = vec![0.0; n as usize];
-    encoding.decode(&files[file].map[offset as usize..(offset + bytes) as usize], 0, &mut out);
-    match out.iter().position(|f| !(f.is_finite() && *f > 0.0)) {
-        Some(i) => {
-            let message = format!("element {i} is {}, expected a positive divisor", out[i]);
-            Err(Error::data(message).field(format!("tensor \"{name}\"")).at(offset + 4 * i as u64))
-        }
-        None => Ok(Some(out)),
-    }
 }

@@ -5,7 +5,7 @@ use whit::error::{Result, printable};
 use whit::model::{Config, GenerationDefaults};
 
 use super::fields::Fields;
-use crate::families::{FAMILIES, Factors, Family};
+use crate::families::{FAMILIES, Factors, Family, Wrapper};
 use crate::source::json::{Type, Value};
 
 /// What config.json says.
@@ -21,31 +21,67 @@ pub(in crate::source) struct HfConfig {
     pub(in crate::source) notes: Vec<String>,
     /// What parts of the network are multiplied by on the way.
     pub(in crate::source) factors: Factors,
+    /// Modules whose tensors are left out.
+    pub(in crate::source) left_out: &'static [&'static str],
 }
 
 /// Reads config.json.
-pub(in crate::source) fn parse(object: Value<'_>) -> Result<HfConfig> {
-    if let Some(value) = object.set("quantization_config") {
-        let method = value.get("quant_method").and_then(|m| m.str("").ok());
-        let method = method.map_or("".into(), |m| format!(" ({})", printable(&m)));
-        let error = value.error(format!("already quantized{method}: not supported"), "quantization_config");
-        return Err(error.hint("convert the original f32, f16 or bf16 checkpoint"));
-    }
+pub(in crate::source) fn parse(whole: Value<'_>) -> Result<HfConfig> {
+    check_not_quantized(whole)?;
+    let wrapper = wrapper(whole)?;
+    let object = match wrapper {
+        Some(_) => whole.set(TEXT).ok_or_else(|| {
+            let error = whole.error(format!("missing: {TEXT}"), TEXT);
+            error.hint("the language model of such a model is described there: copy config.json again")
+        })?,
+        None => whole,
+    };
+    check_not_quantized(object)?;
     let family = family(object)?;
-    let mut fields = Fields::new(object);
+    let mut fields = Fields::new(object, wrapper.map(|_| whole));
     let config = (family.config)(&mut fields)?;
     let (mut notes, factors) = fields.into_told();
-    let bos = ids(object, "bos_token_id", config.vocab_size, &mut notes)?.and_then(|ids| ids.first().copied());
-    let eos = ids(object, "eos_token_id", config.vocab_size, &mut notes)?;
-    let dtype = object.get("dtype").or_else(|| object.get("torch_dtype"));
-    let dtype = dtype.and_then(|dtype| Some(dtype.str("dtype").ok()?.into_owned()));
-    Ok(HfConfig { family, config, bos, eos, dtype, notes, factors })
+    let left_out = wrapper.map_or(&[][..], |wrapper| wrapper.left_out);
+    if !left_out.is_empty() {
+        notes.push(format!("the language model alone is read, without {}", left_out.join(" and ")));
+    }
+    let mut ids = |key: &str| -> Result<Option<Vec<u32>>> {
+        let of = |object, notes: &mut _| ids(object, key, config.vocab_size, notes);
+        Ok(of(object, &mut notes)?.or(of(whole, &mut notes)?))
+    };
+    let bos = ids("bos_token_id")?.and_then(|ids| ids.first().copied());
+    let eos = ids("eos_token_id")?;
+    let named =
+        [object, whole].into_iter().find_map(|object| object.get("dtype").or_else(|| object.get("torch_dtype")));
+    let dtype = named.and_then(|dtype| Some(dtype.str("dtype").ok()?.into_owned()));
+    Ok(HfConfig { family, config, bos, eos, dtype, notes, factors, left_out })
+}
+
+/// The field that describes the language model of something larger.
+const TEXT: &str = "text_config";
+
+fn check_not_quantized(object: Value<'_>) -> Result<()> {
+    let Some(value) = object.set("quantization_config") else { return Ok(()) };
+    let method = value.get("quant_method").and_then(|m| m.str("").ok());
+    let method = method.map_or("".into(), |m| format!(" ({})", printable(&m)));
+    let error = value.error(format!("already quantized{method}: not supported"), "quantization_config");
+    Err(error.hint("convert the original f32, f16 or bf16 checkpoint"))
+}
+
+/// What the language model is a part of.
+fn wrapper(object: Value<'_>) -> Result<Option<&'static Wrapper>> {
+    if let Some(value) = object.get("model_type") {
+        return Ok(Wrapper::named(&value.str("model_type")?));
+    }
+    let first = object.set("architectures").and_then(|list| list.items("architectures").ok()?.next());
+    Ok(first.and_then(|value| Wrapper::named(&value.str("architectures").ok()?)))
 }
 
 /// The family that `architectures` and `model_type` name.
 fn family(object: Value<'_>) -> Result<&'static Family> {
     let supported = || {
-        let names: Vec<_> = FAMILIES.iter().map(|family| family.model_type).collect();
+        let names = FAMILIES.iter().map(|family| family.model_type).chain(Wrapper::model_types());
+        let names: Vec<_> = names.collect();
         format!("supported: {}, as language models", names.join(", "))
     };
     let unsupported = |value: Value<'_>, name: &str, key: &str| {
@@ -59,16 +95,18 @@ fn family(object: Value<'_>) -> Result<&'static Family> {
             return Err(list.error("expected one architecture", key).hint(supported()));
         };
         let name = value.str(key)?;
-        of_architecture = Some(Family::with_architecture(&name).ok_or_else(|| unsupported(value, &name, key))?);
+        let family = Family::with_architecture(&name).ok_or_else(|| unsupported(value, &name, key))?;
+        of_architecture = Some((family, name));
     }
     let Some(value) = object.get("model_type") else {
         return of_architecture
+            .map(|(family, _)| family)
             .ok_or_else(|| object.error("missing: model_type, architectures", "model_type").hint(supported()));
     };
     let name = value.str("model_type")?;
     let family = Family::named(&name).ok_or_else(|| unsupported(value, &name, "model_type"))?;
     match of_architecture {
-        Some(other) if other.model_type != family.model_type => {
+        Some((_, class)) if !family.architectures.contains(&&*class) => {
             let message = format!("\"{name}\" is not of the architecture that \"architectures\" names");
             Err(value.error(message, "model_type").hint("remove the one that is wrong"))
         }

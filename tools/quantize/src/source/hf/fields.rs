@@ -1,25 +1,30 @@
 //! The fields of config.json, as the families read them.
 
 use whit::error::{Error, Result, printable};
-use whit::model::MlpKind;
 use whit::model::spec::Part;
+use whit::model::{Config, MlpKind};
 
-use super::rope::{self, Rotary};
-use crate::families::Factors;
+use super::rope::{self, RotaryKind};
+use crate::families::{Factors, Multipliers};
 use crate::source::json::Value;
+use crate::source::rope::Rotary;
 
 /// Reads fields of the object and remembers those that are missing.
 pub(crate) struct Fields<'j> {
     object: Value<'j>,
+    /// What `object` is a field of, where it is the language model of something larger.
+    whole: Option<Value<'j>>,
+    /// Names of fields, and others that go first.
+    also_called: &'static [(&'static str, &'static str)],
     missing: Vec<&'static str>,
     notes: Vec<String>,
     factors: Factors,
 }
 
 impl<'j> Fields<'j> {
-    /// Of the file's `object`.
-    pub(in crate::source) fn new(object: Value<'j>) -> Self {
-        Fields { object, missing: Vec::new(), notes: Vec::new(), factors: Factors::default() }
+    /// Of the `object` that describes a language model, and of the `whole` that it may be a field of.
+    pub(in crate::source) fn new(object: Value<'j>, whole: Option<Value<'j>>) -> Self {
+        Fields { object, whole, also_called: &[], missing: Vec::new(), notes: Vec::new(), factors: Factors::default() }
     }
 
     /// What [`Fields::note`] and [`Fields::scale`] were given.
@@ -27,8 +32,20 @@ impl<'j> Fields<'j> {
         (self.notes, self.factors)
     }
 
+    /// Fields have other names, too: where the second of a pair is there, it is read for the first.
+    pub(crate) fn also_called(&mut self, names: &'static [(&'static str, &'static str)]) {
+        self.also_called = names;
+    }
+
+    /// The name of the field `key` in this file.
+    fn name<'k>(&self, key: &'k str) -> &'k str {
+        let others = self.also_called.iter().filter(|(known, _)| *known == key).map(|(_, other)| *other);
+        others.into_iter().find(|other| self.object.get(other).is_some()).unwrap_or(key)
+    }
+
     /// A number, unless it is absent or null.
     fn number(&self, key: &str) -> Result<Option<usize>> {
+        let key = self.name(key);
         let Some(value) = self.object.get(key) else { return Ok(None) };
         let number = value.u64(key)?;
         if number > 1 << 31 {
@@ -39,6 +56,7 @@ impl<'j> Fields<'j> {
 
     /// A number; `None` where it is off, `default` where it is absent, which the user is told.
     pub(crate) fn usize(&mut self, key: &str, default: Option<usize>) -> Result<Option<usize>> {
+        let key = self.name(key);
         match (self.object.entry(key), default) {
             (Some(value), _) if value.is_off() && value.u64(key).is_err() => Ok(None),
             (Some(_), _) => self.number(key),
@@ -64,6 +82,7 @@ impl<'j> Fields<'j> {
 
     /// A number, or `default` where it is absent or null, which the user is told.
     pub(crate) fn float(&mut self, key: &str, default: f64) -> Result<f64> {
+        let key = self.name(key);
         let Some(value) = self.object.get(key) else {
             self.notes.push(absent(key, default));
             return Ok(default);
@@ -71,13 +90,50 @@ impl<'j> Fields<'j> {
         value.f64(key)
     }
 
+    /// A positive number, or `default` where it is absent or null.
+    pub(crate) fn positive(&self, key: &str, default: f64) -> Result<f64> {
+        let Some(value) = self.object.get(key) else { return Ok(default) };
+        let number = value.f64(key)?;
+        if number as f32 > 0.0 && (number as f32).is_finite() {
+            return Ok(number);
+        }
+        Err(value.expected("a positive number", key).hint("name the number that the model was trained with"))
+    }
+
     /// A truth value, or `default` where there is none.
     pub(crate) fn bool(&self, key: &str, default: bool) -> Result<bool> {
+        let key = self.name(key);
         match self.object.get(key) {
             None => Ok(default),
             Some(value) if value.is_off() => Ok(false),
             Some(value) => value.bool(key),
         }
+    }
+
+    /// Whether the field `key` is `word`; it may be absent or null.
+    pub(crate) fn is(&self, key: &str, word: &str) -> Result<bool> {
+        self.object.get(key).map_or(Ok(false), |value| Ok(value.str(key)? == word))
+    }
+
+    /// Whether the unembedding is the embedding; `default` where nothing says so.
+    pub(crate) fn tied(&self, default: bool) -> Result<bool> {
+        let key = "tie_word_embeddings";
+        let said = self.whole.and_then(|whole| whole.get(key)).filter(|value| !value.is_off());
+        said.map_or_else(|| self.bool(key, default), |value| value.bool(key))
+    }
+
+    /// The field `key` says something.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.object.set(key).is_some()
+    }
+
+    /// Refuses a configuration that has none of the fields.
+    pub(crate) fn one_of(&self, keys: &[&str]) -> Result<()> {
+        if keys.iter().any(|key| self.has(key)) {
+            return Ok(());
+        }
+        let error = self.object.error(format!("missing: {}", keys[0]), keys[0]);
+        Err(error.hint("write it as the authors give it: config.json may be an incomplete copy"))
     }
 
     /// An error in the field `key`.
@@ -97,6 +153,7 @@ impl<'j> Fields<'j> {
 
     /// What the activation of the MLP means, by its name: the first of `known` where the field names none.
     pub(crate) fn activation(&self, key: &str, known: &[(&str, MlpKind)]) -> Result<MlpKind> {
+        let key = self.name(key);
         let Some(value) = self.object.get(key) else { return Ok(known[0].1) };
         let name = value.str(key)?;
         if let Some((_, kind)) = known.iter().find(|(known, _)| *known == name) {
@@ -147,14 +204,38 @@ impl<'j> Fields<'j> {
         list.items(key)?.map(|value| value.u64(key)).collect::<Result<_>>().map(Some)
     }
 
-    /// Rotary positions of heads of `head_dim`, in a context of so many positions.
-    pub(crate) fn rotary(&mut self, head_dim: usize, context: usize) -> Result<Rotary> {
-        self.rotary_of(head_dim, context, rope::DEFAULT_THETA)
+    /// Refuses a list of words that has others than these, or is not there.
+    pub(crate) fn only(&self, key: &str, words: &[&str]) -> Result<()> {
+        let hint = format!("supported here: {}", words.join(", "));
+        let key = self.name(key);
+        let Some(list) = self.object.set(key) else {
+            return Err(self.object.error(format!("missing: {key}"), key).hint(hint));
+        };
+        for value in list.items(key)? {
+            let word = value.str(key)?;
+            if !words.contains(&&*word) {
+                return Err(value.error(format!("\"{}\" is not supported", printable(&word)), key).hint(hint));
+            }
+        }
+        Ok(())
     }
 
-    /// The same, of a family that has another base where none is named.
-    pub(crate) fn rotary_of(&mut self, head_dim: usize, context: usize, theta: f64) -> Result<Rotary> {
-        rope::read(self.object, head_dim, context, theta, &mut self.notes)
+    /// Rotary positions of heads of `head_dim`, in a context of so many positions, in each of `n_layers`, of a family of this
+    /// `kind`.
+    pub(crate) fn rotary(
+        &mut self,
+        kind: RotaryKind,
+        (head_dim, context): (usize, usize),
+        n_layers: usize,
+    ) -> Result<Rotary> {
+        let rotary = rope::read(self.object, kind, (head_dim, context), &mut self.notes)?;
+        self.factors.turn(&rotary, n_layers);
+        Ok(rotary)
+    }
+
+    /// The network `config` is to be multiplied, see [`Factors::multiply`].
+    pub(crate) fn multiply(&mut self, config: &Config, multipliers: Multipliers) {
+        self.factors.multiply(config, multipliers);
     }
 
     /// A part is to be multiplied, see [`Factors::scale`].

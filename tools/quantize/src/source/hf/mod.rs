@@ -4,7 +4,7 @@ pub(in crate::source) mod config;
 pub(in crate::source) mod consolidated;
 pub(crate) mod fields;
 pub(in crate::source) mod files;
-pub(in crate::source) mod rope;
+pub(crate) mod rope;
 pub(in crate::source) mod weights;
 
 use std::path::Path;
@@ -37,11 +37,16 @@ pub(in crate::source) fn open(dir: &Path, options: &OpenOptions) -> Result<Check
     let mut settings = with_object(&config_file, config::parse)?;
     let mut files = vec![config_file];
     let generation = generation(dir, &mut settings, &mut files)?;
-    let weights = weights::read(dir, settings.family, &weights::OF_TRANSFORMERS, &mut files, &mut settings.notes)?;
+    let model = (settings.family, settings.left_out);
+    let weights = weights::read(dir, model, &weights::OF_TRANSFORMERS, &mut files, &mut settings.notes)?;
     if let Some(note) = settings.dtype.take().and_then(|dtype| differing_dtype(&dtype, &weights.0)) {
         settings.notes.push(note);
     }
-    let layout = Layout { naming: Naming::HuggingFace, interleaved_rotary: false };
+    let layout = Layout {
+        naming: Naming::HuggingFace,
+        interleaved_rotary: settings.family.interleaved_rotary,
+        turning: settings.factors.turning(),
+    };
     finish(dir, options, (SourceFormat::HuggingFace, layout), settings, generation, files, weights)
 }
 

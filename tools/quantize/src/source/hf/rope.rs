@@ -4,17 +4,27 @@
 use whit::error::{Error, Result, printable};
 
 use crate::source::json::{Type, Value};
-use crate::source::rope;
+use crate::source::rope::{self, Rotary};
 
-/// Rotary positions of heads.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Rotary {
-    /// Radians per position of each pair.
-    pub(crate) freqs: Vec<f32>,
-    /// Positions for which these frequencies hold.
-    pub(crate) context_length: usize,
-    /// What the turned queries and the turned keys are multiplied by.
-    pub(crate) attention_factor: f64,
+/// What families have differently.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RotaryKind {
+    /// The base of the frequencies where config.json names none.
+    pub(crate) theta: f64,
+    /// The part of each head that turns where config.json does not say; `None`: whole heads turn, whatever it says.
+    pub(crate) part: Option<f64>,
+    /// Names of types, and what they mean.
+    pub(crate) also_called: &'static [(&'static str, &'static str)],
+    /// Positions before the scaling, where config.json does not say beside its other dimensions.
+    pub(crate) original_context: Option<f64>,
+    /// Beyond the positions before the scaling queries grow with their position.
+    pub(crate) grows: bool,
+}
+
+impl RotaryKind {
+    /// As Llama has it.
+    pub(crate) const WHOLE: RotaryKind =
+        RotaryKind { theta: 10_000.0, part: None, also_called: &[], original_context: None, grows: false };
 }
 
 /// The types that are read, for messages.
@@ -28,27 +38,27 @@ struct Parameters<'j> {
     path: &'static str,
     /// The whole configuration.
     config: Value<'j>,
+    kind: RotaryKind,
 }
 
-/// Reads the rotary positions of heads of `head_dim` in a `context` out of the configuration; their base is `default` where none is
-/// named.
+/// Reads the rotary positions of heads of `head_dim` in a `context` out of the configuration of a family of this `kind`.
 pub(in crate::source) fn read(
     config: Value<'_>,
-    head_dim: usize,
-    context: usize,
-    default: f64,
+    kind: RotaryKind,
+    (head_dim, context): (usize, usize),
     notes: &mut Vec<String>,
 ) -> Result<Rotary> {
-    let named = |path: &'static str| Some(Parameters { object: config.set(path)?, path, config });
-    let theta = positive(config, "rope_theta", "")?;
+    let named = |path: &'static str| Some(Parameters { object: config.set(path)?, path, config, kind });
+    let theta = positive(config, "rope_theta", "")?.unwrap_or(kind.theta);
     let Some(parameters) = named("rope_scaling").or_else(|| named("rope_parameters")) else {
-        let freqs = rope::frequencies(head_dim, theta.unwrap_or(default));
-        return Ok(Rotary { freqs, context_length: context, attention_factor: 1.0 });
+        let alone = Parameters { object: config, path: "", config, kind };
+        let dim = alone.dim(head_dim)?;
+        return Ok(Rotary::of_part(dim, head_dim, theta, context));
     };
     if parameters.object.kind() != Type::Object {
         return Err(parameters.object.expected("an object", parameters.path));
     }
-    let theta = positive(parameters.object, "rope_theta", parameters.path)?.or(theta).unwrap_or(default);
+    let theta = positive(parameters.object, "rope_theta", parameters.path)?.unwrap_or(theta);
     let rotary = parameters.rotary(theta, head_dim, context, notes)?;
     let factor = rotary.attention_factor;
     if factor.is_finite() && factor > 0.0 {
@@ -58,31 +68,34 @@ pub(in crate::source) fn read(
     Err(parameters.object.error(format!("these settings make it {factor}, expected a positive number"), &field))
 }
 
-/// Of most families, where nothing is said.
-pub(super) const DEFAULT_THETA: f64 = 10_000.0;
-
 impl<'j> Parameters<'j> {
     /// Rotary positions of the type that is named.
     fn rotary(self, theta: f64, head_dim: usize, context: usize, notes: &mut Vec<String>) -> Result<Rotary> {
         let kind = self.kind()?;
-        let mut out =
-            Rotary { freqs: rope::frequencies(head_dim, theta), context_length: context, attention_factor: 1.0 };
+        let whole = self.kind.part.is_none() || kind == "proportional";
         match &*kind {
             "proportional" => {}
-            "default" => notes.extend(
-                self.partial()?.map(|part| format!("partial_rotary_factor {part} is ignored: whole heads turn")),
-            ),
-            _ => self.check_whole()?,
+            "default" if whole => notes
+                .extend(self.part()?.map(|part| format!("partial_rotary_factor {part} is ignored: whole heads turn"))),
+            _ if whole => self.check_whole()?,
+            _ => {}
         }
+        let dim = if whole { head_dim } else { self.dim(head_dim)? };
+        let mut out = Rotary::of_part(dim, head_dim, theta, context);
         match &*kind {
             "default" => {}
-            "linear" => rope::scale_linear(&mut out.freqs, self.required("factor")?),
+            _ if !dim.is_multiple_of(2) => {
+                let error =
+                    self.object.error(format!("{dim} elements of each head would turn"), "partial_rotary_factor");
+                return Err(error.hint("an even number of them can turn beside a scaling"));
+            }
+            "linear" => rope::scale_linear(out.turning_freqs(), self.required("factor")?),
             // Frequencies change beyond the context only.
             "dynamic" => {
                 self.required("factor")?;
             }
-            "llama3" => rope::scale_llama3(&mut out.freqs, self.llama3(context)?),
-            "yarn" => out.attention_factor = self.yarn(theta, context, &mut out.freqs)?,
+            "llama3" => rope::scale_llama3(out.turning_freqs(), self.llama3(context)?),
+            "yarn" => out.attention_factor = self.yarn(theta, context, out.turning_freqs())?,
             "longrope" => self.longrope(&mut out, notes)?,
             "proportional" => self.proportional(&mut out.freqs)?,
             other => {
@@ -90,6 +103,10 @@ impl<'j> Parameters<'j> {
                 let error = value.error(format!("\"{}\" is not supported", printable(other)), &field);
                 return Err(error.hint(SUPPORTED));
             }
+        }
+        if self.kind.grows && self.number("llama_4_scaling_beta")?.is_some() {
+            let original = self.original_context()?.unwrap_or(context as f64);
+            out.keep_within(original, "llama_4_scaling_beta does not count", notes);
         }
         Ok(out)
     }
@@ -113,7 +130,9 @@ impl<'j> Parameters<'j> {
             return Ok("default".into());
         }
         if !value.is_off() {
-            return Ok(value.str(&field)?.into_owned());
+            let name = value.str(&field)?;
+            let meant = self.kind.also_called.iter().find(|(other, _)| *other == name);
+            return Ok(meant.map_or(name.into_owned(), |(_, meant)| meant.to_string()));
         }
         let scales = |(key, value): (_, Value<'_>)| key != "rope_theta" && !value.is_off();
         if self.object.entries(self.path)?.any(scales) {
@@ -123,16 +142,30 @@ impl<'j> Parameters<'j> {
         Ok("default".into())
     }
 
-    /// The part of each head that turns, where it is not all of it.
-    fn partial(self) -> Result<Option<f64>> {
+    /// The part of each head that turns, where one is named that is not all of it.
+    fn part(self) -> Result<Option<f64>> {
         let key = "partial_rotary_factor";
         let value = self.object.get(key).or_else(|| self.config.get(key));
         Ok(value.map(|value| value.f64(key)).transpose()?.filter(|part| *part != 1.0))
     }
 
-    /// Refuses a rotation of a part of each head, which these families do not have.
+    /// How many elements of heads of `head_dim` turn.
+    fn dim(self, head_dim: usize) -> Result<usize> {
+        let Some(default) = self.kind.part else { return Ok(head_dim) };
+        let key = "partial_rotary_factor";
+        let value = self.object.get(key).or_else(|| self.config.get(key));
+        let part = value.map_or(Ok(default), |value| value.f64(key))?;
+        let dim = (part * head_dim as f64) as usize;
+        if (0.0..=1.0).contains(&part) && dim > 0 {
+            return Ok(dim);
+        }
+        let error = value.unwrap_or(self.object).error(format!("{part} of heads of {head_dim} turns"), key);
+        Err(error.hint("name the part of each head that turns, more than 0 and at most 1"))
+    }
+
+    /// Refuses a rotation of a part of each head where the family has none.
     fn check_whole(self) -> Result<()> {
-        let Some(part) = self.partial()? else { return Ok(()) };
+        let Some(part) = self.part()? else { return Ok(()) };
         let error = self.object.error(format!("{part} beside a scaling is not supported"), "partial_rotary_factor");
         Err(error.hint("remove it if whole heads turn"))
     }
@@ -183,25 +216,19 @@ impl<'j> Parameters<'j> {
     fn longrope(self, out: &mut Rotary, notes: &mut Vec<String>) -> Result<()> {
         let context = out.context_length as f64;
         let original = self.original_context()?.unwrap_or(context);
-        let factors = self.factors("short_factor", out.freqs.len())?;
-        self.factors("long_factor", out.freqs.len())?;
-        rope::scale_each(&mut out.freqs, &factors);
+        let factors = self.factors("short_factor", out.turning / 2)?;
+        self.factors("long_factor", out.turning / 2)?;
+        rope::scale_each(out.turning_freqs(), &factors);
         let factor = self.number("factor")?.unwrap_or(context / original);
-        let default = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
-        out.attention_factor = positive(self.object, "attention_factor", self.path)?.unwrap_or(default);
-        if original < context {
-            out.context_length = original as usize;
-            notes.push(format!(
-                "{}: the model is made for {original} positions, within which short_factor counts, not for {context}",
-                self.path
-            ));
-        }
+        out.attention_factor = positive(self.object, "attention_factor", self.path)?
+            .unwrap_or_else(|| rope::longrope_attention(factor, original));
+        out.keep_within(original, &format!("{}.short_factor counts", self.path), notes);
         Ok(())
     }
 
     /// The first part of the pairs turns, by the frequencies of whole heads; the others stand still.
     fn proportional(self, freqs: &mut [f32]) -> Result<()> {
-        let part = self.partial()?.unwrap_or(1.0);
+        let part = self.part()?.unwrap_or(1.0);
         if !(0.0..=1.0).contains(&part) {
             return Err(self.object.error(format!("{part} is outside 0 to 1"), &self.field("partial_rotary_factor")));
         }
@@ -214,7 +241,7 @@ impl<'j> Parameters<'j> {
     /// Positions of the training before the scaling: the whole configuration goes first.
     fn original_context(self) -> Result<Option<f64>> {
         let key = "original_max_position_embeddings";
-        Ok(positive(self.config, key, "")?.or(self.number(key)?))
+        Ok(positive(self.config, key, "")?.or(self.kind.original_context).or(self.number(key)?))
     }
 
     /// A positive factor for each of `n` pairs.
@@ -266,7 +293,7 @@ mod tests {
     fn read_of(config: &str) -> Result<(Rotary, Vec<String>)> {
         let json = Json::parse(config.as_bytes(), 0).expect("valid");
         let mut notes = Vec::new();
-        Ok((read(json.root(), 8, 64, DEFAULT_THETA, &mut notes)?, notes))
+        Ok((read(json.root(), RotaryKind::WHOLE, (8, 64), &mut notes)?, notes))
     }
 
     fn rotary(config: &str) -> Rotary {
@@ -320,6 +347,7 @@ mod tests {
         let config = r#"{"rope_parameters": {"rope_type": "proportional", "partial_rotary_factor": 0.5, "factor": 2}}"#;
         let freqs = rope::frequencies(8, 10_000.0);
         assert_eq!(rotary(config).freqs, [freqs[0] / 2.0, freqs[1] / 2.0, 0.0, 0.0]);
+        assert_eq!(rotary(config).turning, 8, "the pairs lie as those of whole heads");
         let (plain, notes) =
             read_of(r#"{"partial_rotary_factor": 0.5, "rope_scaling": {"type": "default"}}"#).expect("valid");
         assert_eq!((plain.freqs, notes.len()), (freqs, 1));

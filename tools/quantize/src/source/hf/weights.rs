@@ -57,6 +57,8 @@ pub(in crate::source) type Weights = (Vec<SourceTensor>, Vec<Location>);
 /// What is read of the weights so far.
 struct Reading<'r> {
     family: &'r Family,
+    /// Modules whose tensors are left out.
+    left_out: &'r [&'r str],
     rename: fn(&str) -> String,
     files: &'r mut Vec<SourceFile>,
     notes: &'r mut Vec<String>,
@@ -66,7 +68,8 @@ struct Reading<'r> {
 impl Reading<'_> {
     /// Adds all tensors of a file; returns their names as they are in the file.
     fn add(&mut self, file: SourceFile) -> Result<Vec<String>> {
-        let ignored = |name: &str| self.family.ignores(&(self.rename)(name));
+        let (family, left_out, rename) = (self.family, self.left_out, self.rename);
+        let ignored = |name: &str| ignores(family, left_out, &rename(name));
         let parsed = if torch::is_torch(&file.map) {
             torch::parse(&file.map, ignored, self.notes)
         } else {
@@ -84,16 +87,17 @@ impl Reading<'_> {
     }
 }
 
-/// Reads where the tensors of the directory lie, and gives them the names of the family's table.
+/// Reads where the tensors of the directory lie, and gives them the names of the family's table. Those of modules that are left
+/// out are not read.
 pub(in crate::source) fn read(
     dir: &Path,
-    family: &Family,
+    (family, left_out): (&Family, &[&str]),
     forms: &Forms,
     files: &mut Vec<SourceFile>,
     notes: &mut Vec<String>,
 ) -> Result<Weights> {
     let rename = forms.rename;
-    let mut reading = Reading { family, rename, files, notes, weights: Default::default() };
+    let mut reading = Reading { family, left_out, rename, files, notes, weights: Default::default() };
     find(dir, forms, &mut reading)?;
     let mut weights = reading.weights;
     let names = weights.0.iter().map(|t: &SourceTensor| rename(&t.name)).collect();
@@ -194,7 +198,10 @@ fn shards(dir: &Path, index: SourceFile, form: &Form, out: &mut Reading<'_>) -> 
         check_link(dir, &path)?;
         let present = out.add(SourceFile::open(&path)?)?;
         let present: BTreeSet<String> = present.into_iter().collect();
-        for name in tensors.iter().filter(|name| !present.contains(*name) && !out.family.ignores(&(out.rename)(name))) {
+        for name in tensors
+            .iter()
+            .filter(|name| !present.contains(*name) && !ignores(out.family, out.left_out, &(out.rename)(name)))
+        {
             problems.push(format!("tensor \"{}\" is not in {shard}", printable(name)));
         }
         for name in present {
@@ -212,6 +219,11 @@ fn shards(dir: &Path, index: SourceFile, form: &Form, out: &mut Reading<'_>) -> 
     }
     out.files.push(index);
     Ok(())
+}
+
+/// Nothing of the plan comes from the tensor.
+fn ignores(family: &Family, left_out: &[&str], name: &str) -> bool {
+    family.ignores(name) || name.split('.').any(|module| left_out.contains(&module))
 }
 
 /// The tensors of each shard.

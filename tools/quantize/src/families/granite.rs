@@ -1,0 +1,87 @@
+//! Granite 3 and 4 (IBM): Llama with multipliers of the embedding, the branches, the scores and the logits. Of Granite 4 those models
+//! without experts all of whose layers are attention.
+
+use whit::error::Result;
+use whit::model::Config;
+use whit::model::spec::Part;
+
+use super::factors::Multipliers;
+use super::family::{Family, Gguf};
+use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES, Variant};
+use crate::source::gguf::keys::Keys;
+use crate::source::hf::fields::Fields;
+
+pub(super) static GRANITE: Family = Family {
+    model_type: "granite",
+    architectures: &["GraniteForCausalLM", "GraniteModel"],
+    config: |fields| config(fields, &Variant::LLAMA),
+    gguf: Some(Gguf {
+        architecture: "granite",
+        label: "granite",
+        interleaved_rotary: true,
+        config: gguf_config,
+        names: SHARED_GGUF_NAMES,
+    }),
+    ..SHARED
+};
+
+pub(super) static GRANITE4: Family = Family {
+    model_type: "granitemoehybrid",
+    architectures: &["GraniteMoeHybridForCausalLM", "GraniteMoeHybridModel"],
+    config: |fields| {
+        check_attention_alone(fields)?;
+        config(fields, &GRANITE4_VARIANT)
+    },
+    names: &[SHARED_MLP, NAMES],
+    ..SHARED
+};
+
+const GRANITE4_VARIANT: Variant = Variant {
+    also_called: &[("layer_types", "layers_block_type")],
+    hidden_dim_field: "shared_intermediate_size",
+    mlp_bias_field: None,
+    positions_field: Some("position_embedding_type"),
+    ..Variant::LLAMA
+};
+
+/// The MLP, which is the shared expert where there are others.
+const SHARED_MLP: &[(Part, &str)] = &[
+    (Part::Gate, "model.layers.{}.shared_mlp.input_linear"),
+    (Part::Up, "model.layers.{}.shared_mlp.input_linear"),
+    (Part::Down, "model.layers.{}.shared_mlp.output_linear"),
+];
+
+/// Refuses experts and Mamba.
+fn check_attention_alone(fields: &mut Fields<'_>) -> Result<()> {
+    fields.also_called(GRANITE4_VARIANT.also_called);
+    let experts = fields.usize("num_local_experts", Some(8))?.unwrap_or(0);
+    if experts > 0 {
+        let error = fields.error("num_local_experts", format!("{experts} experts are not supported"));
+        return Err(error.hint("of Granite 4 those models are read that have no experts and no Mamba"));
+    }
+    fields.only("layer_types", &["attention", "full_attention"])
+}
+
+fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Config> {
+    let multipliers = Multipliers {
+        embedding: fields.positive("embedding_multiplier", 1.0)?,
+        residual: fields.positive("residual_multiplier", 1.0)?,
+        attention: Some(fields.positive("attention_multiplier", 1.0)?),
+        logits: fields.positive("logits_scaling", 1.0)?,
+    };
+    let config = llama::config(fields, variant)?;
+    fields.multiply(&config, multipliers);
+    Ok(config)
+}
+
+fn gguf_config(keys: &mut Keys<'_, '_>) -> Result<Config> {
+    let multipliers = Multipliers {
+        embedding: keys.positive("embedding_scale")?.unwrap_or(1.0),
+        residual: keys.positive("residual_scale")?.unwrap_or(1.0),
+        attention: keys.positive("attention.scale")?,
+        logits: keys.positive("logit_scale")?.unwrap_or(1.0),
+    };
+    let config = llama::gguf_config(keys, &Variant::LLAMA)?;
+    keys.multiply(&config, multipliers);
+    Ok(config)
+}
