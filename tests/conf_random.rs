@@ -8,7 +8,9 @@ use random::Random;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
-use whit::model::{Attention, BranchNorms, Config, Gate, Layer, Mixer, Mlp, MlpKind, NormKind, QkNorm, ShortConv};
+use whit::model::{
+    Attention, BranchNorms, Config, DeltaNet, Gate, Layer, Mixer, Mlp, MlpKind, NormKind, QkNorm, ShortConv,
+};
 
 struct Counting;
 
@@ -95,8 +97,20 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
         width: random.pick(&[1, 3, 32]),
         bias: random.below(2) == 0,
     };
+    let n_key_heads = random.pick(&[1, 3, 512]);
+    let delta = DeltaNet {
+        n_key_heads,
+        n_heads: n_key_heads * random.pick(&[1, 2]),
+        key_dim: random.pick(&[1, 128, 1024]),
+        value_dim: random.pick(&[1, 100, 1024]),
+        width: random.pick(&[1, 4, 32]),
+    };
     Layer {
-        mixer: if random.below(3) == 0 { Mixer::ShortConv(conv) } else { Mixer::Attention(attention) },
+        mixer: match random.below(4) {
+            0 => Mixer::ShortConv(conv),
+            1 => Mixer::DeltaNet(delta),
+            _ => Mixer::Attention(attention),
+        },
         mixer_norms: norms(random.below(4)),
         mlp: Mlp {
             hidden_dim: random.pick(&[1, 7, 1 << 20]),
@@ -182,9 +196,9 @@ fn every_flipped_bit_ends_in_a_valid_plan_or_an_error() {
 
 /// A list of fields whose counts and lengths are right most of the time.
 fn list(depth: usize, random: &mut Random) -> Vec<u8> {
-    const TAGS: [u16; 29] = [
-        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 19, 20, 21, 22, 23, 64, 65, 66, 256, 257, 258, 0, 11, 24, 300,
-        0xffff,
+    const TAGS: [u16; 34] = [
+        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 19, 20, 21, 22, 23, 64, 65, 66, 80, 81, 82, 83, 84, 256, 257, 258,
+        0, 11, 24, 300, 0xffff,
     ];
     let mut tags: Vec<u16> = TAGS.into_iter().filter(|_| random.below(4) > 0).collect();
     tags.sort_unstable();

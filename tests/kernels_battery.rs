@@ -519,3 +519,37 @@ fn conv() {
         }
     });
 }
+
+#[test]
+fn delta() {
+    cases(14, &[1, 2, 3, 16, 33, 64], |random, value_dim, key_dim, _| {
+        let (q, k, v) = (random.units(key_dim), random.units(key_dim), random.units(value_dim));
+        let state = random.units((key_dim + 1) * value_dim);
+        let [decay, strength] = [0, 1].map(|_| random.unit().abs());
+        let mut want = state.clone();
+        scalar::delta(&mut want, &q, &k, &v, decay, strength);
+        for j in 0..value_dim {
+            let column = |all: &[f32]| -> Vec<f32> { (0..key_dim).map(|i| all[i * value_dim + j]).collect() };
+            let before: Vec<f32> = column(&state).iter().map(|s| s * decay).collect();
+            let found = before.iter().zip(&k).fold(0.0, |sum, (s, k)| sum + s * k);
+            let c = (v[j] - found) * strength;
+            let after: Vec<f32> = before.iter().zip(&k).map(|(s, k)| s + k * c).collect();
+            assert_same(&column(&want), &after, || format!("the formula, {j}"));
+            let out = after.iter().zip(&q).fold(0.0, |sum, (s, q)| sum + s * q);
+            assert_same(&[want[key_dim * value_dim + j]], &[out], || format!("what is given, {j}"));
+        }
+        let mut unit = v.clone();
+        scalar::unit_length(&mut unit, value_dim, 0.25);
+        for backend in backends() {
+            for edge in EDGES {
+                let [q, k, v] = [&q, &k, &v].map(|x| Guarded::new(x, edge));
+                let mut got = Guarded::new(&state, edge);
+                (backend.delta)(&mut got, &q, &k, &v, decay, strength);
+                assert_same(&got, &want, || format!("{} delta of {key_dim} x {value_dim}", backend.name));
+                let mut got = Guarded::new(&v, edge);
+                (backend.unit_length)(&mut got, value_dim, 0.25);
+                assert_same(&got, &unit, || format!("{} unit length of {value_dim}", backend.name));
+            }
+        }
+    });
+}

@@ -463,7 +463,7 @@ fn layers_without_attention_are_told_as_what_they_are() {
         let inspected = json(&on(&["inspect"], model));
         let config = &inspected[0]["config"];
         assert!(config["mixers"][0] == "short convolution" && config["conv_width"] == 3, "{config}");
-        assert!(told(&["plan", "--ctx", "64"], model).contains("keys, values and what convolutions remember of 64"));
+        assert!(told(&["plan", "--ctx", "64"], model).contains("keys, values and other states of 64"));
         let trace = json(&on(&["trace", "-q", "--depth", "3", "--prompt-tokens", "5", "--limit-seconds", "0"], model));
         let ops = list(&trace[0]["token"]["ops"]);
         let op = ops.iter().find(|op| op["op"] == "convolution" && op["layer"] == 2).expect("an op");

@@ -148,7 +148,7 @@ fn page(name: &str, wanted: &Wanted<'_>, plan: &MemoryPlan, places: &[Place]) ->
     let file = "the model file; its pages are given back when memory is short";
     out += &line("mapped", plan.mapped, file.into());
     let attends = wanted.model.config().layers.iter().all(|layer| layer.attention().is_some());
-    let held = if attends { "keys and values" } else { "keys, values and what convolutions remember" };
+    let held = if attends { "keys and values" } else { "keys, values and other states" };
     out += &line("kv", plan.kv, format!("{held} of {n} positions, {each} each"));
     out += &line("scratch", plan.scratch, format!("a prefill step of {} tokens, logits, sampler", batch.min(n)));
     out += &line("stacks", plan.stacks, format!("of {threads} thread{ending}"));

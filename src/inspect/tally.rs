@@ -28,6 +28,8 @@ pub enum Category {
     Gate,
     /// Matrices and kernels of short convolutions, where they stand in the place of attention.
     Convolution,
+    /// Matrices and rates of delta nets, where they stand in the place of attention.
+    DeltaNet,
     /// Vectors of positions.
     Position,
     /// Weights and biases of norms.
@@ -38,7 +40,7 @@ pub enum Category {
 
 impl Category {
     /// All categories, the film's eight first.
-    pub const ALL: [Category; 13] = [
+    pub const ALL: [Category; 14] = [
         Category::Embedding,
         Category::Key,
         Category::Query,
@@ -49,6 +51,7 @@ impl Category {
         Category::Unembedding,
         Category::Gate,
         Category::Convolution,
+        Category::DeltaNet,
         Category::Position,
         Category::Norm,
         Category::Bias,
@@ -67,6 +70,7 @@ impl Category {
             Category::Unembedding => "unembedding",
             Category::Gate => "gate",
             Category::Convolution => "convolution",
+            Category::DeltaNet => "delta net",
             Category::Position => "positions",
             Category::Norm => "norms",
             Category::Bias => "biases",
@@ -89,6 +93,7 @@ impl Category {
             Role::Value => Category::Value,
             Role::Output => Category::Output,
             Role::ConvInput | Role::ConvKernel | Role::ConvOutput => Category::Convolution,
+            Role::DeltaInput | Role::DeltaRate | Role::DeltaOutput => Category::DeltaNet,
             Role::Gate => Category::Gate,
             Role::Up => Category::Up,
             Role::Down => Category::Down,
@@ -341,8 +346,8 @@ mod tests {
             assert!(Op::ALL.iter().all(|op| tally.is_read_by(*op) == read.contains(op)));
             (read.len(), tally.part(Op::Qkv, Category::Query), tally.part(Op::DownNorm, Category::Norm))
         };
-        // Attention has three ops that read no parameters, and none of a convolution.
-        let all_but_caches = Op::ALL.len() - 3 - 3;
+        // Attention has three ops that read no parameters, and none of a convolution or a delta net.
+        let all_but_caches = Op::ALL.len() - 3 - 6;
         assert_eq!(parts(&config), (all_but_caches - 2, 1.0 / 3.0, 0.0));
         config.layers[1].mixer_norms.output = true;
         config.layers[1].mlp_norms.output = true;

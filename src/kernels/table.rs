@@ -52,6 +52,8 @@ pub(super) static SCALAR: Kernels = Kernels {
     soft_cap: scalar::soft_cap,
     add: scalar::add,
     conv: scalar::conv,
+    unit_length: scalar::unit_length,
+    delta: scalar::delta,
     rope: scalar::rope,
     peaks: &SCALAR_PEAKS,
 };
@@ -129,6 +131,8 @@ static AVX2: Kernels = Kernels {
     soft_cap: entry!(avx2::soft_cap(x, cap)),
     add: entry!(avx2::add(x, y)),
     conv: entry!(avx2::conv(panels, width, inputs, out)),
+    unit_length: entry!(avx2::unit_length(x, dim, factor)),
+    delta: entry!(avx2::delta(state, q, k, v, decay, strength)),
     rope: entry!(avx2::rope(x, angles, head_dim)),
     peaks: &AVX2_PEAKS,
 };

@@ -9,8 +9,8 @@ use super::state::{Memory, Span, StateKind, StateOptions};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::ops::{
-    HeadScoring, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear, rms_norm_in_place, rope,
-    sigmoid_gate,
+    Activation, HeadScoring, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, gated, linear,
+    rms_norm_in_place, rope,
 };
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -391,7 +391,7 @@ impl Attention {
                         &mut spread[..n_tokens * self.width()]
                     }
                 };
-                sigmoid_gate(c, gates, attended);
+                gated(c, Activation::Sigmoid, gates, attended);
                 gates
             }),
         };

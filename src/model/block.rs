@@ -2,9 +2,10 @@
 
 use super::attention::{Attention, AttentionWeights};
 use super::conv::{ShortConv, ShortConvWeights};
+use super::delta_net::{DeltaNet, DeltaNetWeights};
 use super::fields::{FieldWriter, Fields};
 use super::mlp::{Mlp, MlpWeights};
-use super::op::Observer;
+use super::op::{Observer, Op};
 use super::place::Place;
 use super::spec::{BranchNorms, Table};
 use super::stage::{Branch, Stage};
@@ -37,6 +38,8 @@ pub enum Mixer {
     Attention(Attention),
     /// A gated convolution over the last few positions.
     ShortConv(ShortConv),
+    /// Heads that remember keys and values in matrices.
+    DeltaNet(DeltaNet),
 }
 
 /// Tags of the fields of a layer that its branches do not describe.
@@ -50,6 +53,7 @@ mod tag {
 /// The values of the field of a mixer.
 const ATTENTION: usize = 0;
 const SHORT_CONV: usize = 1;
+const DELTA_NET: usize = 2;
 
 /// The weights of a block.
 pub(super) struct Block<'a> {
@@ -61,6 +65,18 @@ pub(super) struct Block<'a> {
 enum MixerWeights<'a> {
     Attention(AttentionWeights<'a>),
     ShortConv(ShortConvWeights<'a>),
+    DeltaNet(DeltaNetWeights<'a>),
+}
+
+impl Mixer {
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Mixer::Attention(_) => "attention",
+            Mixer::ShortConv(_) => "short convolution",
+            Mixer::DeltaNet(_) => "delta net",
+        }
+    }
 }
 
 impl Layer {
@@ -68,7 +84,7 @@ impl Layer {
     pub fn attention(&self) -> Option<&Attention> {
         match &self.mixer {
             Mixer::Attention(attention) => Some(attention),
-            Mixer::ShortConv(_) => None,
+            Mixer::ShortConv(_) | Mixer::DeltaNet(_) => None,
         }
     }
 
@@ -76,7 +92,24 @@ impl Layer {
     pub fn short_conv(&self) -> Option<&ShortConv> {
         match &self.mixer {
             Mixer::ShortConv(conv) => Some(conv),
-            Mixer::Attention(_) => None,
+            Mixer::Attention(_) | Mixer::DeltaNet(_) => None,
+        }
+    }
+
+    /// The gated delta net of a block that mixes by it.
+    pub fn delta_net(&self) -> Option<&DeltaNet> {
+        match &self.mixer {
+            Mixer::DeltaNet(delta) => Some(delta),
+            Mixer::Attention(_) | Mixer::ShortConv(_) => None,
+        }
+    }
+
+    /// The op that reads what the block remembers of a text.
+    pub fn state_op(&self) -> Op {
+        match &self.mixer {
+            Mixer::Attention(_) => Op::Attention,
+            Mixer::ShortConv(_) => Op::Conv,
+            Mixer::DeltaNet(_) => Op::Delta,
         }
     }
 
@@ -85,6 +118,7 @@ impl Layer {
         let mixer = match &self.mixer {
             Mixer::Attention(attention) => attention.inner_width(),
             Mixer::ShortConv(conv) => conv.inner_width(),
+            Mixer::DeltaNet(delta) => delta.inner_width(),
         };
         mixer.max(self.mlp.hidden_dim)
     }
@@ -94,6 +128,7 @@ impl Layer {
         let mixer = match &self.mixer {
             Mixer::Attention(attention) => attention.width(),
             Mixer::ShortConv(conv) => conv.channels,
+            Mixer::DeltaNet(delta) => delta.width_of_values(),
         };
         mixer.max(self.mlp.hidden_dim)
     }
@@ -102,7 +137,7 @@ impl Layer {
     pub fn attention_mut(&mut self) -> Option<&mut Attention> {
         match &mut self.mixer {
             Mixer::Attention(attention) => Some(attention),
-            Mixer::ShortConv(_) => None,
+            Mixer::ShortConv(_) | Mixer::DeltaNet(_) => None,
         }
     }
 
@@ -111,6 +146,7 @@ impl Layer {
         match &self.mixer {
             Mixer::Attention(attention) => attention.check(rotary_tables)?,
             Mixer::ShortConv(conv) => conv.check()?,
+            Mixer::DeltaNet(delta) => delta.check()?,
         }
         self.mlp.check()
     }
@@ -120,6 +156,7 @@ impl Layer {
         let mixer = match &self.mixer {
             Mixer::Attention(_) => ATTENTION,
             Mixer::ShortConv(_) => SHORT_CONV,
+            Mixer::DeltaNet(_) => DELTA_NET,
         };
         fields.number(tag::MIXER, mixer);
         fields.number(tag::MIXER_NORMS, self.mixer_norms.encode());
@@ -128,14 +165,16 @@ impl Layer {
         match &self.mixer {
             Mixer::Attention(attention) => attention.encode(&mut fields),
             Mixer::ShortConv(conv) => conv.encode(&mut fields),
+            Mixer::DeltaNet(delta) => delta.encode(&mut fields),
         }
         self.mlp.encode(&mut fields);
         fields
     }
 
     pub(super) fn decode(mut fields: Fields<'_>) -> Result<Self> {
-        let mixer = match fields.value(tag::MIXER, "mixer", |value| (value <= SHORT_CONV).then_some(value))? {
+        let mixer = match fields.value(tag::MIXER, "mixer", |value| (value <= DELTA_NET).then_some(value))? {
             SHORT_CONV => Mixer::ShortConv(ShortConv::decode(&mut fields)?),
+            DELTA_NET => Mixer::DeltaNet(DeltaNet::decode(&mut fields)?),
             _ => Mixer::Attention(Attention::decode(&mut fields)?),
         };
         let mixer_norms = fields.value(tag::MIXER_NORMS, "mixer_norms", BranchNorms::decode)?;
@@ -150,6 +189,7 @@ impl Layer {
         match &self.mixer {
             Mixer::Attention(attention) => attention.tensors(table, self.mixer_norms),
             Mixer::ShortConv(conv) => conv.tensors(table, self.mixer_norms),
+            Mixer::DeltaNet(delta) => delta.tensors(table, self.mixer_norms),
         }
         self.mlp.tensors(table, self.mlp_norms);
     }
@@ -159,6 +199,7 @@ impl Layer {
         let mixer = match &self.mixer {
             Mixer::Attention(attention) => MixerWeights::Attention(attention.open(place)?),
             Mixer::ShortConv(conv) => MixerWeights::ShortConv(conv.open(place)?),
+            Mixer::DeltaNet(delta) => MixerWeights::DeltaNet(delta.open(place)?),
         };
         Ok(Block { mixer, mlp: self.mlp.open(place)? })
     }
@@ -168,6 +209,7 @@ impl Layer {
         let memory: Box<dyn Memory> = match &self.mixer {
             Mixer::Attention(attention) => Box::new(KvCache::new(attention.kv_shape(options))?),
             Mixer::ShortConv(conv) => Box::new(conv.state(options)?),
+            Mixer::DeltaNet(delta) => Box::new(delta.state(options)?),
         };
         Ok(LayerState { kind: self.state_kind(options.kv), memory })
     }
@@ -177,6 +219,7 @@ impl Layer {
         match &self.mixer {
             Mixer::Attention(attention) => attention.kv_shape(options).bytes(),
             Mixer::ShortConv(conv) => conv.state_bytes(options),
+            Mixer::DeltaNet(delta) => delta.state_bytes(options),
         }
     }
 
@@ -185,6 +228,7 @@ impl Layer {
         match &self.mixer {
             Mixer::Attention(attention) => attention.state_kind(kv),
             Mixer::ShortConv(conv) => conv.state_kind(),
+            Mixer::DeltaNet(delta) => delta.state_kind(),
         }
     }
 
@@ -193,6 +237,7 @@ impl Layer {
         match &self.mixer {
             Mixer::Attention(attention) => attention.read_bytes(kv, position),
             Mixer::ShortConv(conv) => conv.read_bytes(position),
+            Mixer::DeltaNet(delta) => delta.read_bytes(),
         }
     }
 
@@ -201,6 +246,7 @@ impl Layer {
         match &self.mixer {
             Mixer::Attention(attention) => attention.macs(position),
             Mixer::ShortConv(conv) => conv.macs(),
+            Mixer::DeltaNet(delta) => delta.macs(),
         }
     }
 
@@ -216,7 +262,10 @@ impl Layer {
         match (&self.mixer, &w.mixer) {
             (Mixer::Attention(attention), MixerWeights::Attention(w)) => attention.forward(w, stage, spans, x, b),
             (Mixer::ShortConv(conv), MixerWeights::ShortConv(w)) => conv.forward(w, stage, spans, x, b),
-            (Mixer::Attention(_) | Mixer::ShortConv(_), _) => unreachable!("weights of another plan"),
+            (Mixer::DeltaNet(delta), MixerWeights::DeltaNet(w)) => delta.forward(w, stage, spans, x, b),
+            (Mixer::Attention(_) | Mixer::ShortConv(_) | Mixer::DeltaNet(_), _) => {
+                unreachable!("weights of another plan")
+            }
         }
     }
 

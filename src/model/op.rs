@@ -17,10 +17,16 @@ pub enum Op {
     Attention,
     /// The attention's output projection.
     Output,
+    /// Queries, keys, values, gates, strengths and decays of a delta net.
+    DeltaInput,
     /// Gates and input of a short convolution.
     ConvInput,
-    /// A short convolution over what it remembers, with its gates.
+    /// A convolution over what it remembers: a short convolution with its gates, or that of a delta net.
     Conv,
+    /// What the heads of a delta net remember, corrected and asked.
+    Delta,
+    /// The output projection of a delta net.
+    DeltaOutput,
     /// The output projection of a short convolution.
     ConvOutput,
     /// The norm of what the mixer adds.
@@ -41,7 +47,7 @@ pub enum Op {
 
 impl Op {
     /// Every op, in order.
-    pub const ALL: [Op; 17] = [
+    pub const ALL: [Op; 20] = [
         Op::Embedding,
         Op::AttentionNorm,
         Op::Qkv,
@@ -49,8 +55,11 @@ impl Op {
         Op::Store,
         Op::Attention,
         Op::Output,
+        Op::DeltaInput,
         Op::ConvInput,
         Op::Conv,
+        Op::Delta,
+        Op::DeltaOutput,
         Op::ConvOutput,
         Op::OutputNorm,
         Op::MlpNorm,
@@ -71,8 +80,11 @@ impl Op {
             Op::Store => "kv store",
             Op::Attention => "attention",
             Op::Output => "output",
+            Op::DeltaInput => "delta input",
             Op::ConvInput => "conv input",
             Op::Conv => "convolution",
+            Op::Delta => "delta rule",
+            Op::DeltaOutput => "delta output",
             Op::ConvOutput => "conv output",
             Op::OutputNorm => "output norm",
             Op::MlpNorm => "mlp norm",

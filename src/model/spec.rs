@@ -31,6 +31,12 @@ pub enum Role {
     ConvKernel,
     /// Output projection of a short convolution, (dim, channels).
     ConvOutput,
+    /// Queries, keys and values, gates, strengths and decays of a delta net, each (rows, dim).
+    DeltaInput,
+    /// Logarithms of the rates of a delta net, a vector.
+    DeltaRate,
+    /// Output projection of a delta net, (dim, n_heads * value_dim).
+    DeltaOutput,
     /// Gate of the MLP, (hidden_dim, dim).
     Gate,
     /// Up-projection of the MLP, (hidden_dim, dim).
@@ -43,7 +49,7 @@ pub enum Role {
 
 impl Role {
     /// The roles that are matrices, whose dtype can be chosen.
-    pub const MATRICES: [Role; 12] = [
+    pub const MATRICES: [Role; 14] = [
         Role::Embedding,
         Role::Position,
         Role::Query,
@@ -52,6 +58,8 @@ impl Role {
         Role::Output,
         Role::ConvInput,
         Role::ConvOutput,
+        Role::DeltaInput,
+        Role::DeltaOutput,
         Role::Gate,
         Role::Up,
         Role::Down,
@@ -72,6 +80,9 @@ impl Role {
             Role::ConvInput => "conv-input",
             Role::ConvKernel => "conv-kernel",
             Role::ConvOutput => "conv-output",
+            Role::DeltaInput => "delta-input",
+            Role::DeltaRate => "delta-rate",
+            Role::DeltaOutput => "delta-output",
             Role::Gate => "gate",
             Role::Up => "up",
             Role::Down => "down",
@@ -83,7 +94,7 @@ impl Role {
     /// multiplied) at least fp16.
     fn min_bits(self) -> u32 {
         match self {
-            Role::Norm | Role::Bias | Role::ConvKernel => 32,
+            Role::Norm | Role::Bias | Role::ConvKernel | Role::DeltaRate => 32,
             Role::Position => 16,
             _ => 0,
         }
@@ -156,6 +167,20 @@ pub enum Part {
     ConvKernel,
     /// Output projection of a short convolution.
     ConvOutput,
+    /// Query, key and value projection of a delta net.
+    DeltaQkv,
+    /// Gate of what the heads of a delta net give.
+    DeltaGate,
+    /// How much a token corrects what a head of a delta net remembers.
+    DeltaStrength,
+    /// How fast a head of a delta net forgets.
+    DeltaDecay,
+    /// The logarithm of the rate at which a head forgets.
+    DeltaRate,
+    /// The norm of what each head of a delta net gives.
+    DeltaNorm,
+    /// Output projection of a delta net.
+    DeltaOutput,
     /// The norm of what the mixer adds.
     OutputNorm,
     /// The norm of what the MLP reads.
@@ -205,6 +230,13 @@ impl Part {
             Part::ConvInput => ("conv_in", &[(Op::ConvInput, Whole)], Role::ConvInput),
             Part::ConvKernel => ("conv", &[(Op::Conv, Whole)], Role::ConvKernel),
             Part::ConvOutput => ("conv_out", &[(Op::ConvOutput, Whole)], Role::ConvOutput),
+            Part::DeltaQkv => ("delta_qkv", &[(Op::DeltaInput, Whole)], Role::DeltaInput),
+            Part::DeltaGate => ("delta_gate", &[(Op::DeltaInput, Whole)], Role::DeltaInput),
+            Part::DeltaStrength => ("delta_strength", &[(Op::DeltaInput, Whole)], Role::DeltaInput),
+            Part::DeltaDecay => ("delta_decay", &[(Op::DeltaInput, Whole)], Role::DeltaInput),
+            Part::DeltaRate => ("delta_rate", &[(Op::Delta, Whole)], Role::DeltaRate),
+            Part::DeltaNorm => ("delta_norm", &[(Op::Delta, Whole)], Role::Norm),
+            Part::DeltaOutput => ("delta_out", &[(Op::DeltaOutput, Whole)], Role::DeltaOutput),
             Part::OutputNorm => ("o_norm", &[(Op::OutputNorm, Whole)], Role::Norm),
             Part::MlpNorm => ("mlp_norm", &[(Op::MlpNorm, Whole)], Role::Norm),
             Part::Gate => ("gate", &[(Op::GateUp, Whole)], Role::Gate),

@@ -33,6 +33,32 @@ pub struct ConvSpan<'a> {
     pub n_tokens: usize,
 }
 
+/// Some consecutive positions of one text, and what a convolution meets there and before.
+pub trait ConvInputs<'a>: Copy {
+    /// Number of channels.
+    fn channels(&self) -> usize;
+
+    /// The positions.
+    fn positions(&self) -> Range<usize>;
+
+    /// What was met at `position`, one of them or a little before: (channels).
+    fn row(&self, position: usize) -> &'a [f32];
+}
+
+impl<'a> ConvInputs<'a> for ConvSpan<'a> {
+    fn channels(&self) -> usize {
+        self.cache.channels
+    }
+
+    fn positions(&self) -> Range<usize> {
+        self.start..self.start + self.n_tokens
+    }
+
+    fn row(&self, position: usize) -> &'a [f32] {
+        self.cache.row(position)
+    }
+}
+
 impl ConvCache {
     /// A cache of zeros; fails where its memory cannot be allocated.
     pub fn new(channels: usize, n_blocks: usize) -> Result<Self> {
@@ -85,23 +111,23 @@ impl ConvCache {
     }
 }
 
-/// The values of `kernel` (channels, width), of f32, over what the caches of `spans` hold, for their tokens, one span after the other:
-/// `out` (T, channels).
+/// The values of `kernel` (channels, width), of f32, over what `spans` meet, at their positions, one span after the other: `out`
+/// (T, channels).
 ///
 /// The token at position p meets the positions `p + 1 - width..=p`, those before the text left out; the last column of the kernel
 /// is that of p.
 pub fn conv<'a>(
     compute: &Compute,
     kernel: &Linear<'_>,
-    spans: impl Iterator<Item = ConvSpan<'a>> + Clone + Sync,
+    spans: impl Iterator<Item = impl ConvInputs<'a>> + Clone + Sync,
     out: &mut [f32],
 ) {
     let (channels, width) = (kernel.weight.rows(), kernel.weight.cols());
     assert!(kernel.weight.dtype() == Dtype::F32, "a kernel of a convolution is f32");
     assert!((1..=MAX_CONV_WIDTH).contains(&width), "a kernel over {width} positions");
-    let n_tokens: usize = spans.clone().map(|span| span.n_tokens).sum();
+    let n_tokens: usize = spans.clone().map(|span| span.positions().len()).sum();
     assert!(out.len() == n_tokens * channels, "{} outputs of {n_tokens} tokens", out.len());
-    assert!(spans.clone().all(|span| span.cache.channels == channels), "caches of other channels");
+    assert!(spans.clone().all(|span| span.channels() == channels), "inputs of other channels");
     if n_tokens == 0 {
         return;
     }
@@ -110,13 +136,13 @@ pub fn conv<'a>(
     compute.threads.run_columns(out, channels, PANEL_ROWS, min_panels, &|units, mut out| {
         let columns = units.start * PANEL_ROWS..(units.end * PANEL_ROWS).min(channels);
         let panels = &panels[units.start * PANEL_ROWS * width..units.end * PANEL_ROWS * width];
-        let positions = spans.clone().flat_map(|span| (span.start..span.start + span.n_tokens).map(move |p| (span, p)));
+        let positions = spans.clone().flat_map(|span| span.positions().map(move |position| (span, position)));
         for (t, (span, position)) in positions.enumerate() {
             let mut inputs: [&[f32]; MAX_CONV_WIDTH] = [&[]; MAX_CONV_WIDTH];
             let seen = (position + 1).saturating_sub(width)..position + 1;
             let n = seen.len();
             for (input, position) in inputs.iter_mut().zip(seen) {
-                *input = &span.cache.row(position)[columns.clone()];
+                *input = &span.row(position)[columns.clone()];
             }
             let out = out.row(t);
             (compute.kernels.conv)(panels, width, &inputs[..n], out);

@@ -89,11 +89,14 @@ fn on_text(args: &Look, quiet: bool, look: &mut dyn FnMut(Looked<'_>) -> Outcome
 /// Which layers of a network have something else in the place of attention, in words; `None` where all attend.
 fn without_attention(config: &Config) -> Option<String> {
     let others = config.layers.iter().enumerate().filter(|(_, layer)| layer.attention().is_none());
+    let mut kinds: Vec<&str> = others.clone().map(|(_, layer)| layer.mixer.name()).collect();
     let others: Vec<String> = others.map(|(layer, _)| layer.to_string()).collect();
     let (last, first) = others.split_last()?;
+    kinds.sort_unstable();
+    kinds.dedup();
     Some(match first {
-        [] => format!("layer {last} has a short convolution in the place of attention"),
-        _ => format!("layers {} and {last} have short convolutions in the place of attention", first.join(", ")),
+        [] => format!("layer {last} has a {} in the place of attention", kinds.join("")),
+        _ => format!("layers {} and {last} have {}s in the place of attention", first.join(", "), kinds.join("s and ")),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use quantize::families::{self, Layout};
 use whit::model::{
-    BranchNorms, Config, Family, Gate, Mixer, MlpKind, NormKind, QkNorm, ShortConv, Uniform, tensors as table,
+    BranchNorms, Config, DeltaNet, Family, Gate, Mixer, MlpKind, NormKind, QkNorm, ShortConv, Uniform, tensors as table,
 };
 
 use crate::random::Random;
@@ -71,7 +71,7 @@ pub(crate) fn config(style: Style, vocab_size: usize, extras: bool, random: &mut
     }
 }
 
-/// A network whose layers differ: attention or a short convolution, heads, windows, rotary tables or none, norms, MLPs and biases.
+/// A network whose layers differ: attention, a short convolution or a delta net, heads, windows, rotary tables or none, norms, MLPs and biases.
 pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
     let style = random.pick(&[Style::Gpt2, Style::Llama]);
     let mut config = Uniform { n_layers: random.within(1, 4), ..config(style, vocab_size, true, random) }.config();
@@ -89,6 +89,16 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
         if random.once_in(3) {
             let (channels, width) = (random.within(1, 40), random.within(1, 5));
             layer.mixer = Mixer::ShortConv(ShortConv { channels, width, bias: random.once_in(2) });
+        }
+        if random.once_in(4) {
+            let n_key_heads = random.within(1, 2);
+            layer.mixer = Mixer::DeltaNet(DeltaNet {
+                n_key_heads,
+                n_heads: n_key_heads * random.within(1, 2),
+                key_dim: random.within(1, 9),
+                value_dim: random.within(1, 9),
+                width: random.within(1, 4),
+            });
         }
         let Some(a) = layer.attention_mut() else { continue };
         a.n_kv_heads = random.within(1, 3);

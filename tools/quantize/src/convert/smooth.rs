@@ -48,6 +48,9 @@ fn block_folds(number: usize, layer: &Layer) -> impl Iterator<Item = Fold> {
     let (op, mixer): (Op, &[Part]) = match layer.mixer {
         Mixer::Attention(_) => (Op::Qkv, &[Part::Query, Part::Key, Part::Value, Part::OutputGate]),
         Mixer::ShortConv(_) => (Op::ConvInput, &[Part::ConvInput]),
+        Mixer::DeltaNet(_) => {
+            (Op::DeltaInput, &[Part::DeltaQkv, Part::DeltaGate, Part::DeltaStrength, Part::DeltaDecay])
+        }
     };
     let gated = layer.mlp.kind.gated;
     let first: &[Part] = if gated { &[Part::Gate, Part::Up] } else { &[Part::Up] };
