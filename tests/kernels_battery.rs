@@ -539,7 +539,7 @@ fn delta() {
             assert_same(&[want[key_dim * value_dim + j]], &[out], || format!("what is given, {j}"));
         }
         let mut unit = v.clone();
-        scalar::unit_length(&mut unit, value_dim, 0.25);
+        scalar::unit_length(&mut unit, value_dim, 24.0);
         for backend in backends() {
             for edge in EDGES {
                 let [q, k, v] = [&q, &k, &v].map(|x| Guarded::new(x, edge));
@@ -547,7 +547,7 @@ fn delta() {
                 (backend.delta)(&mut got, &q, &k, &v, decay, strength);
                 assert_same(&got, &want, || format!("{} delta of {key_dim} x {value_dim}", backend.name));
                 let mut got = Guarded::new(&v, edge);
-                (backend.unit_length)(&mut got, value_dim, 0.25);
+                (backend.unit_length)(&mut got, value_dim, 24.0);
                 assert_same(&got, &unit, || format!("{} unit length of {value_dim}", backend.name));
             }
         }

@@ -9,7 +9,7 @@ use program::whit;
 use serde_json::Value;
 use std::process::Output;
 use support::{Folder, TinyModel};
-use whit::model::{Config, Mixer, ShortConv};
+use whit::model::{Config, DeltaNet, Mixer, ShortConv};
 
 const TEXT: &str = "Once upon a time there was a cat and a cat";
 
@@ -470,4 +470,40 @@ fn layers_without_attention_are_told_as_what_they_are() {
         // The kernel in panels of 16 rows, and what is remembered of three positions.
         assert_eq!((number(&op["bytes"]), number(&op["macs"])), ((48 * 3 + 3 * 40) as f64 * 4.0, (40 * 3 + 80) as f64));
     }
+}
+
+fn delta_nets(config: &mut Config) {
+    config.family = "delta nets".into();
+    for layer in [0, 2] {
+        let delta = DeltaNet { n_key_heads: 2, n_heads: 4, key_dim: 8, value_dim: 10, width: 4 };
+        config.layers[layer].mixer = Mixer::DeltaNet(delta);
+    }
+}
+
+#[test]
+fn delta_nets_are_told_as_what_they_are() {
+    let folder = Folder::new("views-delta-nets");
+    let mut tiny = TinyModel { change: delta_nets, ..TinyModel::llama() };
+    tiny.config.n_layers = 3;
+    tiny.write(&folder.path("m.whit"));
+    let path = folder.path("m.whit");
+    let model = ["-m", path.to_str().expect("UTF-8")];
+    for args in [&["attend", "hello there"][..], &["lens", "hello there"], &["explain", "hello there"]] {
+        let text = stdout(&[args, &model[..]].concat()).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("layers 0 and 2 have delta nets in the place of attention"), "{args:?}: {text}");
+    }
+    let lines = json(&[&["tally", "-q"], &model[..]].concat());
+    let row = lines.iter().find(|row| row["category"] == "delta net").expect("a row");
+    let (channels, values) = (2 * 2 * 8 + 4 * 10, 4 * 10);
+    let parameters = 2 * ((channels + values + 4 + 4) * 40 + 4 + 40 * values);
+    assert_eq!((number(&row["layers"]), number(&row["parameters"])), (2.0, parameters as f64));
+    let config = &json(&[&["inspect"], &model[..]].concat())[0]["config"];
+    assert!(config["mixers"][2] == "delta net" && config["key_dim"] == 8 && config["n_value_heads"] == 4, "{config}");
+    let args = ["trace", "-q", "--depth", "3", "--prompt-tokens", "5", "--limit-seconds", "0"];
+    let trace = json(&[&args[..], &model[..]].concat());
+    let ops = list(&trace[0]["token"]["ops"]);
+    let op = ops.iter().find(|op| op["op"] == "delta rule" && op["layer"] == 2).expect("an op");
+    // Rates and norm, then states with their last outputs, and three inputs of the convolution.
+    let bytes = 4 + 10 + 4 * 9 * 10 + 3 * channels;
+    assert_eq!((number(&op["bytes"]), number(&op["macs"])), (4.0 * f64::from(bytes), 3.0 * 4.0 * 80.0));
 }

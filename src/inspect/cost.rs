@@ -37,11 +37,11 @@ impl Costs {
         };
         for spec in tensors(config) {
             costs.parameters += spec.shape.elements();
-            let bytes = file.tensor(&spec.name).map_or(0, |entry| entry.bytes);
+            let bytes = file.tensor(&spec.name).map_or(0, |entry| spec.used(entry.bytes));
             for (op, reading) in spec.reads {
                 let cost = match (reading, spec.shape) {
                     (Reading::Row, Shape::Matrix(rows, _)) => Cost { bytes: bytes / rows as u64, macs: 0 },
-                    (Reading::Whole, Shape::Matrix(..)) => Cost { bytes, macs: spec.shape.elements() },
+                    (Reading::Whole, Shape::Matrix(..)) => Cost { bytes, macs: spec.used(spec.shape.elements()) },
                     (_, Shape::Vector(_)) => Cost { bytes, macs: 0 },
                 };
                 let sum = &mut costs.ops[spec.layer.unwrap_or(config.n_layers())][*op as usize];

@@ -94,7 +94,7 @@ impl Category {
             Role::Output => Category::Output,
             Role::ConvInput | Role::ConvKernel | Role::ConvOutput => Category::Convolution,
             Role::DeltaInput | Role::DeltaRate | Role::DeltaOutput => Category::DeltaNet,
-            Role::Gate => Category::Gate,
+            Role::Gate | Role::Router => Category::Gate,
             Role::Up => Category::Up,
             Role::Down => Category::Down,
             Role::Unembedding => Category::Unembedding,

@@ -48,8 +48,8 @@ pub struct Kernels {
     /// and in order; `inputs` (n, channels), the oldest first, n being 1 to `width`; `out` (channels); `panels` (channels, width) in
     /// panels of f32.
     pub conv: Conv,
-    /// `x / sqrt(sum of x * x + 1e-6) * factor` in the place of each row `x` (n, dim).
-    pub unit_length: fn(x: &mut [f32], dim: usize, factor: f32),
+    /// `x / sqrt((sum of x * x + 1e-6) * divisor)` in the place of each row `x` (n, dim).
+    pub unit_length: fn(x: &mut [f32], dim: usize, divisor: f32),
     /// The gated delta rule of a head at one token. `state` is a matrix S (key_dim, value_dim), then a row for what the head gives;
     /// `q`, `k` (key_dim), `v` (value_dim): `S = S * decay; c = (v - S^T k) * strength; S = S + k c^T;` then the row is `S^T q`.
     pub delta: Delta,

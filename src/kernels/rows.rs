@@ -151,9 +151,9 @@ fn add_products(sums: &mut [f32; PANEL_ROWS], weights: &[f32; PANEL_ROWS], x: &[
 
 /// See [`Kernels::unit_length`](super::Kernels::unit_length).
 #[inline(always)]
-pub(super) fn unit_length(x: &mut [f32], dim: usize, factor: f32) {
+pub(super) fn unit_length(x: &mut [f32], dim: usize, divisor: f32) {
     for x in x.chunks_exact_mut(dim) {
-        let scale = 1.0 / (sum_of_squares(x) + LENGTH_EPS).sqrt() * factor;
+        let scale = 1.0 / ((sum_of_squares(x) + LENGTH_EPS) * divisor).sqrt();
         for x in x {
             *x *= scale;
         }

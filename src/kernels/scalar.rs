@@ -402,8 +402,8 @@ pub fn conv(panels: &[f32], width: usize, inputs: &[&[f32]], out: &mut [f32]) {
 }
 
 /// See [`Kernels::unit_length`](super::Kernels::unit_length).
-pub fn unit_length(x: &mut [f32], dim: usize, factor: f32) {
-    rows::unit_length(x, dim, factor);
+pub fn unit_length(x: &mut [f32], dim: usize, divisor: f32) {
+    rows::unit_length(x, dim, divisor);
 }
 
 /// See [`Kernels::delta`](super::Kernels::delta).

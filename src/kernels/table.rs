@@ -131,7 +131,7 @@ static AVX2: Kernels = Kernels {
     soft_cap: entry!(avx2::soft_cap(x, cap)),
     add: entry!(avx2::add(x, y)),
     conv: entry!(avx2::conv(panels, width, inputs, out)),
-    unit_length: entry!(avx2::unit_length(x, dim, factor)),
+    unit_length: entry!(avx2::unit_length(x, dim, divisor)),
     delta: entry!(avx2::delta(state, q, k, v, decay, strength)),
     rope: entry!(avx2::rope(x, angles, head_dim)),
     peaks: &AVX2_PEAKS,

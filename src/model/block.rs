@@ -114,13 +114,13 @@ impl Layer {
     }
 
     /// Elements of a token that the wider branch computes between its first and its last matrix.
-    pub(super) fn inner_width(&self) -> usize {
+    pub(super) fn inner_width(&self, dim: usize) -> usize {
         let mixer = match &self.mixer {
             Mixer::Attention(attention) => attention.inner_width(),
             Mixer::ShortConv(conv) => conv.inner_width(),
             Mixer::DeltaNet(delta) => delta.inner_width(),
         };
-        mixer.max(self.mlp.hidden_dim)
+        mixer.max(self.mlp.inner_width(dim))
     }
 
     /// Columns of the widest matrix whose input is not the residual stream.
@@ -130,7 +130,7 @@ impl Layer {
             Mixer::ShortConv(conv) => conv.channels,
             Mixer::DeltaNet(delta) => delta.width_of_values(),
         };
-        mixer.max(self.mlp.hidden_dim)
+        mixer.max(self.mlp.max_cols())
     }
 
     /// The attention of a block that mixes by it, to be changed.

@@ -30,7 +30,7 @@ fn widths(config: &Config) -> [usize; 6] {
     let output = if config.layers.iter().any(norms_outputs) { config.dim } else { 0 };
     let before = if config.layers.iter().any(|layer| layer.parallel) { config.dim } else { 0 };
     let angles = config.rotary_tables.iter().map(|freqs| 2 * freqs.len()).sum();
-    [config.dim, config.dim, output, before, config.widest(Layer::inner_width), angles]
+    [config.dim, config.dim, output, before, config.widest(|layer| layer.inner_width(config.dim)), angles]
 }
 
 /// Columns of the widest weight.

@@ -237,7 +237,7 @@ impl DeltaNet {
             activate(c, Activation::Silu, mixed);
             let keys = self.n_key_heads * self.key_dim;
             for row in mixed.chunks_exact_mut(channels) {
-                unit_length(c, &mut row[..keys], self.key_dim, 1.0 / (self.key_dim as f32).sqrt());
+                unit_length(c, &mut row[..keys], self.key_dim, self.key_dim as f32);
                 unit_length(c, &mut row[keys..2 * keys], self.key_dim, 1.0);
             }
         });

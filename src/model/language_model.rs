@@ -181,7 +181,7 @@ impl Parts {
             return Err(Error::data(message).field("generation defaults eos"));
         }
         let read_whole = table.iter().filter(|spec| spec.reads.iter().any(|(_, reading)| *reading == Reading::Whole));
-        let bytes_per_token = read_whole.filter_map(|spec| file.tensor(&spec.name)).map(|entry| entry.bytes).sum();
+        let bytes_per_token = read_whole.filter_map(|spec| Some(spec.used(file.tensor(&spec.name)?.bytes))).sum();
         let weight_bytes = file.tensors().iter().map(|entry| entry.bytes).sum();
         let weight_uses = WeightUse::all(file, &table)?;
         Ok((Parts { config, generation, weight_uses, weight_bytes, bytes_per_token }, weights))

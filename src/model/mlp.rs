@@ -1,5 +1,6 @@
 //! The MLP of a block, which works on each position by itself: its row of the plan, its tensors, its pass.
 
+use super::experts::{Experts, ExpertsWeights};
 use super::fields::{FieldWriter, Fields, in_limit, place_of};
 use super::op::{Observer, Op};
 use super::place::{Norms, Place};
@@ -17,6 +18,8 @@ pub struct Mlp {
     pub kind: MlpKind,
     /// Its matrices have biases.
     pub bias: bool,
+    /// There are several, of which each token uses a few; `None`: there is one.
+    pub experts: Option<Experts>,
 }
 
 /// What stands between the matrices of an MLP.
@@ -65,8 +68,14 @@ mod tag {
     pub(super) const BIAS: u16 = 258;
 }
 
+/// The weights of an MLP or of several.
+pub(super) enum MlpWeights<'a> {
+    One(OneWeights<'a>),
+    Experts(ExpertsWeights<'a>),
+}
+
 /// The weights of an MLP.
-pub(super) struct MlpWeights<'a> {
+pub(super) struct OneWeights<'a> {
     norms: Norms<'a>,
     gate: Option<Linear<'a>>,
     up: Linear<'a>,
@@ -75,13 +84,27 @@ pub(super) struct MlpWeights<'a> {
 
 impl Mlp {
     pub(super) fn check(&self) -> Result<()> {
-        in_limit("hidden_dim", self.hidden_dim, 1 << 20)
+        in_limit("hidden_dim", self.hidden_dim, 1 << 20)?;
+        self.experts.as_ref().map_or(Ok(()), |experts| experts.check(self))
+    }
+
+    /// Elements of a token that are computed between the first and the last matrix, the residual stream having `dim`.
+    pub(super) fn inner_width(&self, dim: usize) -> usize {
+        self.experts.as_ref().map_or(self.hidden_dim, |experts| experts.inner_width(self, dim))
+    }
+
+    /// Columns of the widest matrix whose input is not the residual stream.
+    pub(super) fn max_cols(&self) -> usize {
+        self.experts.as_ref().map_or(self.hidden_dim, |experts| experts.hidden_dim(self))
     }
 
     pub(super) fn encode(&self, fields: &mut FieldWriter) {
         fields.number(tag::KIND, place_of(&MlpKind::ALL, self.kind));
         fields.number(tag::HIDDEN_DIM, self.hidden_dim);
         fields.flag(tag::BIAS, self.bias);
+        if let Some(experts) = &self.experts {
+            experts.encode(fields);
+        }
     }
 
     pub(super) fn decode(fields: &mut Fields<'_>) -> Result<Self> {
@@ -89,11 +112,15 @@ impl Mlp {
             kind: fields.value(tag::KIND, "mlp", |value| MlpKind::ALL.get(value).copied())?,
             hidden_dim: fields.number(tag::HIDDEN_DIM, "hidden_dim")?,
             bias: fields.flag(tag::BIAS, "mlp_bias")?,
+            experts: Experts::decode(fields)?,
         })
     }
 
     /// Adds the tensors of the branch to `table`, in order of use.
     pub(super) fn tensors(&self, table: &mut Table, norms: BranchNorms) {
+        if let Some(experts) = &self.experts {
+            return experts.tensors(self, table, norms);
+        }
         if norms.input {
             table.norm(Part::MlpNorm);
         }
@@ -109,12 +136,15 @@ impl Mlp {
 
     /// The weights of the branch at `place`.
     pub(super) fn open<'a>(&self, place: &Place<'_, 'a>) -> Result<MlpWeights<'a>> {
-        Ok(MlpWeights {
+        if let Some(experts) = &self.experts {
+            return experts.open(place).map(MlpWeights::Experts);
+        }
+        Ok(MlpWeights::One(OneWeights {
             norms: place.norms(Part::MlpNorm, Part::DownNorm)?,
             gate: self.kind.gated.then(|| place.linear(Part::Gate)).transpose()?,
             up: place.linear(Part::Up)?,
             down: place.linear(Part::Down)?,
-        })
+        }))
     }
 
     /// `x += down(inner(norm(x)))` for each row of `x` (T, dim); where they are given, the rows `before` (T, dim) are read in its place.
@@ -126,9 +156,14 @@ impl Mlp {
         x: &mut [f32],
         b: &mut Branch<'_>,
     ) {
+        let w = match (w, &self.experts) {
+            (MlpWeights::One(w), _) => w,
+            (MlpWeights::Experts(w), Some(experts)) => return experts.forward(self, w, stage, before, x, b),
+            (MlpWeights::Experts(_), None) => return,
+        };
         let n_tokens = x.len() / w.down.weight.rows();
         let hidden = &mut b.inner[..n_tokens * self.hidden_dim];
-        let (MlpWeights { norms, gate, up, down }, activation) = (w, self.kind.activation);
+        let (OneWeights { norms, gate, up, down }, activation) = (w, self.kind.activation);
         let layers = [gate.as_ref().unwrap_or(up), up];
         let ops = [Op::MlpNorm, Op::GateUp];
         let input = stage.read(ops, before.unwrap_or(x), norms, b.scratch.normed, b.scratch.activations, layers);

@@ -16,7 +16,7 @@ const MAX_OUTSIDE: usize = 8;
 
 /// Number of tensors of all blocks together, counted without a table of them: a file may say more than it holds.
 pub(super) fn n_of_blocks(config: &Config) -> usize {
-    let mut table = Table { rows: Vec::new(), layer: Some(0), dim: config.dim, norm: config.norm };
+    let mut table = Table { rows: Vec::new(), layer: Some(0), expert: None, dim: config.dim, norm: config.norm };
     let of_block = |layer: &Layer| {
         table.rows.clear();
         layer.tensors(&mut table);
@@ -28,7 +28,7 @@ pub(super) fn n_of_blocks(config: &Config) -> usize {
 /// The tensors of a network, in order of use.
 pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     let rows = Vec::with_capacity(MAX_OUTSIDE + n_of_blocks(config));
-    let mut table = Table { rows, layer: None, dim: config.dim, norm: config.norm };
+    let mut table = Table { rows, layer: None, expert: None, dim: config.dim, norm: config.norm };
     table.linear(Part::Embedding, config.vocab_size, config.dim, false);
     if config.tied {
         table.rows.iter_mut().for_each(|embedding| embedding.reads = TIED);
@@ -76,9 +76,9 @@ impl<'a> Weights<'a> {
             let n = rest.iter().take_while(|spec| spec.layer == Some(i)).count();
             let rows;
             (rows, rest) = rest.split_at(n);
-            blocks.push(layer.open(&Place { file, rows, layer: Some(i), norm_eps })?);
+            blocks.push(layer.open(&Place { file, rows, layer: Some(i), expert: None, norm_eps })?);
         }
-        let outside = Place { file, rows: table, layer: None, norm_eps };
+        let outside = Place { file, rows: table, layer: None, expert: None, norm_eps };
         let embedding = outside.matrix(Part::Embedding)?;
         Ok(Weights {
             embedding,

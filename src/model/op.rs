@@ -33,6 +33,8 @@ pub enum Op {
     OutputNorm,
     /// The norm before the MLP.
     MlpNorm,
+    /// Which experts each token uses.
+    Router,
     /// The MLP's first layer with its activation.
     GateUp,
     /// The MLP's second layer.
@@ -47,7 +49,7 @@ pub enum Op {
 
 impl Op {
     /// Every op, in order.
-    pub const ALL: [Op; 20] = [
+    pub const ALL: [Op; 21] = [
         Op::Embedding,
         Op::AttentionNorm,
         Op::Qkv,
@@ -63,6 +65,7 @@ impl Op {
         Op::ConvOutput,
         Op::OutputNorm,
         Op::MlpNorm,
+        Op::Router,
         Op::GateUp,
         Op::Down,
         Op::DownNorm,
@@ -88,6 +91,7 @@ impl Op {
             Op::ConvOutput => "conv output",
             Op::OutputNorm => "output norm",
             Op::MlpNorm => "mlp norm",
+            Op::Router => "router",
             Op::GateUp => "gate/up",
             Op::Down => "down",
             Op::DownNorm => "down norm",

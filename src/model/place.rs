@@ -12,6 +12,8 @@ pub(super) struct Place<'t, 'a> {
     /// Rows of the table, those of this place among them.
     pub(super) rows: &'t [TensorSpec],
     pub(super) layer: Option<usize>,
+    /// The number of the expert; `None` of what belongs to none.
+    pub(super) expert: Option<usize>,
     /// Of every norm.
     pub(super) norm_eps: f32,
 }
@@ -24,9 +26,20 @@ pub(super) struct Norms<'a> {
     pub(super) output: Option<Norm<'a>>,
 }
 
-impl<'a> Place<'_, 'a> {
+impl<'t, 'a> Place<'t, 'a> {
     fn find(&self, part: Part, is_bias: bool) -> Option<&TensorSpec> {
-        self.rows.iter().find(|spec| (spec.layer, spec.part, spec.is_bias) == (self.layer, part, is_bias))
+        let of = (self.layer, self.expert, part, is_bias);
+        let number = |spec: &TensorSpec| spec.expert.map(|expert| expert.number);
+        self.rows.iter().find(|spec| (spec.layer, number(spec), spec.part, spec.is_bias) == of)
+    }
+
+    /// The tensors of one of the experts of this block.
+    pub(super) fn of_expert(&self, number: usize) -> Place<'t, 'a> {
+        let of =
+            |spec: &TensorSpec| spec.layer == self.layer && spec.expert.is_some_and(|expert| expert.number == number);
+        let start = self.rows.iter().position(of).unwrap_or(self.rows.len());
+        let rows = &self.rows[start..];
+        Place { rows, expert: Some(number), ..*self }
     }
 
     fn require(&self, part: Part) -> Result<&TensorSpec> {

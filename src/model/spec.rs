@@ -39,6 +39,8 @@ pub enum Role {
     DeltaOutput,
     /// Gate of the MLP, (hidden_dim, dim).
     Gate,
+    /// What a token chooses experts by, (n_experts, dim).
+    Router,
     /// Up-projection of the MLP, (hidden_dim, dim).
     Up,
     /// Down-projection of the MLP, (dim, hidden_dim).
@@ -49,7 +51,7 @@ pub enum Role {
 
 impl Role {
     /// The roles that are matrices, whose dtype can be chosen.
-    pub const MATRICES: [Role; 14] = [
+    pub const MATRICES: [Role; 15] = [
         Role::Embedding,
         Role::Position,
         Role::Query,
@@ -61,6 +63,7 @@ impl Role {
         Role::DeltaInput,
         Role::DeltaOutput,
         Role::Gate,
+        Role::Router,
         Role::Up,
         Role::Down,
         Role::Unembedding,
@@ -84,6 +87,7 @@ impl Role {
             Role::DeltaRate => "delta-rate",
             Role::DeltaOutput => "delta-output",
             Role::Gate => "gate",
+            Role::Router => "router",
             Role::Up => "up",
             Role::Down => "down",
             Role::Unembedding => "unembedding",
@@ -95,7 +99,7 @@ impl Role {
     fn min_bits(self) -> u32 {
         match self {
             Role::Norm | Role::Bias | Role::ConvKernel | Role::DeltaRate => 32,
-            Role::Position => 16,
+            Role::Position | Role::Router => 16,
             _ => 0,
         }
     }
@@ -191,6 +195,18 @@ pub enum Part {
     Up,
     /// Down-projection of the MLP.
     Down,
+    /// What a token chooses its experts by.
+    Router,
+    /// What is added to the scores that it chooses by.
+    RouterBias,
+    /// Gate of the expert that every token uses.
+    SharedGate,
+    /// Its up-projection.
+    SharedUp,
+    /// Its down-projection.
+    SharedDown,
+    /// What it is multiplied by the sigmoid of.
+    SharedRouter,
     /// The norm of what the MLP adds.
     DownNorm,
     /// The norm after the last block.
@@ -242,6 +258,12 @@ impl Part {
             Part::Gate => ("gate", &[(Op::GateUp, Whole)], Role::Gate),
             Part::Up => ("up", &[(Op::GateUp, Whole)], Role::Up),
             Part::Down => ("down", &[(Op::Down, Whole)], Role::Down),
+            Part::Router => ("router", &[(Op::Router, Whole)], Role::Router),
+            Part::RouterBias => ("router_bias", &[(Op::Router, Whole)], Role::Bias),
+            Part::SharedGate => ("shared_gate", &[(Op::GateUp, Whole)], Role::Gate),
+            Part::SharedUp => ("shared_up", &[(Op::GateUp, Whole)], Role::Up),
+            Part::SharedDown => ("shared_down", &[(Op::Down, Whole)], Role::Down),
+            Part::SharedRouter => ("shared_router", &[(Op::GateUp, Whole)], Role::Router),
             Part::DownNorm => ("down_norm", &[(Op::DownNorm, Whole)], Role::Norm),
             Part::FinalNorm => ("final_norm", &[(Op::FinalNorm, Whole)], Role::Norm),
             Part::Unembedding => ("unembedding", &[(Op::Unembedding, Whole)], Role::Unembedding),
@@ -252,6 +274,17 @@ impl Part {
 /// Who reads token vectors that are the directions of the logits, too.
 pub(super) const TIED: Reads = &[(Op::Embedding, Reading::Row), (Op::Unembedding, Reading::Whole)];
 
+/// One of the experts of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expert {
+    /// Its number.
+    pub number: usize,
+    /// Experts that a token uses.
+    pub n_active: usize,
+    /// Experts of the block.
+    pub n_experts: usize,
+}
+
 /// A tensor of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorSpec {
@@ -259,6 +292,8 @@ pub struct TensorSpec {
     pub name: String,
     /// The block that it belongs to; `None` outside of the blocks.
     pub layer: Option<usize>,
+    /// The expert that it belongs to; `None` of what every token uses.
+    pub expert: Option<Expert>,
     /// What it is a weight or bias of.
     pub part: Part,
     /// It is the bias, a vector.
@@ -269,6 +304,13 @@ pub struct TensorSpec {
     pub shape: Shape,
     /// The ops that read it, in the order of the pass, and how.
     pub reads: Reads,
+}
+
+impl TensorSpec {
+    /// What a token uses of an `amount` of the tensor, be it bytes or weights, on average over the experts of its block.
+    pub fn used(&self, amount: u64) -> u64 {
+        self.expert.map_or(amount, |expert| amount * expert.n_active as u64 / expert.n_experts as u64)
+    }
 }
 
 /// What a norm of the residual stream does.
@@ -309,6 +351,8 @@ pub(super) struct Table {
     pub(super) rows: Vec<TensorSpec>,
     /// The block whose tensors come next; `None` outside of the blocks.
     pub(super) layer: Option<usize>,
+    /// The expert whose tensors come next.
+    pub(super) expert: Option<Expert>,
     /// Width of the residual stream.
     pub(super) dim: usize,
     /// What the norms of the residual stream are.
@@ -342,8 +386,9 @@ impl Table {
         let block = self.layer.map_or(String::new(), |layer| format!("blocks.{layer}."));
         let suffix = if is_bias { ".bias" } else { "" };
         let role = if is_bias && role != Role::Norm { Role::Bias } else { role };
-        let name = format!("{block}{name}{suffix}");
-        self.rows.push(TensorSpec { name, layer: self.layer, part, is_bias, role, shape, reads });
+        let expert = self.expert.map_or(String::new(), |expert| format!("experts.{}.", expert.number));
+        let name = format!("{block}{expert}{name}{suffix}");
+        self.rows.push(TensorSpec { name, layer: self.layer, expert: self.expert, part, is_bias, role, shape, reads });
     }
 }
 

@@ -7,7 +7,8 @@ use crate::format::File;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// The weights that one op multiplies with. Vectors, and tables of which rows are looked up, are nobody's.
+/// The weights that one op multiplies with. Vectors, tables of which rows are looked up, and experts, of which a token uses a few, are
+/// nobody's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeightUse {
     /// The block; `None` for the unembedding.
@@ -32,7 +33,7 @@ impl WeightUse {
     /// Those of the network whose tensors are `table` in `file`, in the order of use.
     pub(super) fn all(file: &File<'_>, table: &[TensorSpec]) -> Result<Vec<WeightUse>> {
         let mut uses: Vec<WeightUse> = Vec::new();
-        for spec in table.iter().filter(|spec| matches!(spec.shape, Shape::Matrix(..))) {
+        for spec in table.iter().filter(|spec| matches!(spec.shape, Shape::Matrix(..)) && spec.expert.is_none()) {
             let Some(entry) = file.tensor(&spec.name) else { continue };
             let bytes = file.span(entry)?;
             for (op, _) in spec.reads.iter().filter(|(_, reading)| *reading == Reading::Whole) {

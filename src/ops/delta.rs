@@ -143,10 +143,10 @@ impl<'a> ConvInputs<'a> for DeltaSpan<'a> {
     }
 }
 
-/// Makes each head of `heads` (.., key_dim) as long as `factor`: `x / sqrt(sum(x^2) + 1e-6) * factor`.
-pub fn unit_length(compute: &Compute, heads: &mut [f32], key_dim: usize, factor: f32) {
+/// Makes the square of the length of each head of `heads` (.., key_dim) that part of one: `x / sqrt((sum(x^2) + 1e-6) * divisor)`.
+pub fn unit_length(compute: &Compute, heads: &mut [f32], key_dim: usize, divisor: f32) {
     assert!(key_dim > 0 && heads.len().is_multiple_of(key_dim), "{} elements in heads of {key_dim}", heads.len());
-    (compute.kernels.unit_length)(heads, key_dim, factor);
+    (compute.kernels.unit_length)(heads, key_dim, divisor);
 }
 
 /// How much of its matrix a head keeps, for each of `x` (T, n_heads) in its place: `exp(-exp(rate) * ln(1 + exp(x)))`; `rates`

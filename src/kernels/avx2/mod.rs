@@ -124,8 +124,8 @@ pub(super) fn conv(panels: &[f32], width: usize, inputs: &[&[f32]], out: &mut [f
 
 /// Same as [`scalar::unit_length`](super::scalar::unit_length).
 #[target_feature(enable = "avx2")]
-pub(super) fn unit_length(x: &mut [f32], dim: usize, factor: f32) {
-    rows::unit_length(x, dim, factor);
+pub(super) fn unit_length(x: &mut [f32], dim: usize, divisor: f32) {
+    rows::unit_length(x, dim, divisor);
 }
 
 /// Same as [`scalar::delta`](super::scalar::delta).

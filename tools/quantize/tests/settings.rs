@@ -18,11 +18,9 @@ use whit::os::Mapping;
 use whit::quant::Dtype;
 
 /// What transformers runs and this program does not, by the beginning of the variant's name, with words of the refusal.
-const REFUSED: [(&str, &str); 8] = [
+const REFUSED: [(&str, &str); 6] = [
     ("activation_function \"mish\"", "cannot be converted yet"),
     ("activation_function \"sigmoid\"", "cannot be converted yet"),
-    ("hidden_act \"gelu", "cannot be converted yet"),
-    ("hidden_act \"relu", "cannot be converted yet"),
     ("sliding_window 0", "write null where layers have no window"),
     ("rope_parameters: by type of layer", "write them into rope_parameters itself"),
     ("rope_scaling: by type of layer", "write them into rope_scaling itself"),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use whit::error::{Error, Result, listed, printable};
 use whit::model::spec::{Part, TensorSpec};
-use whit::model::tensors;
+use whit::model::{Config, tensors};
 use whit::quant::Dtype;
 
 use super::dtypes::Dtypes;
@@ -45,7 +45,13 @@ pub(super) fn plan(source: &Checkpoint, dtypes: &Dtypes) -> Result<Vec<Planned>>
     let mut used = HashSet::new();
     let mut problems = Vec::new();
     for spec in tensors(config) {
-        let Some(Origin { name, transform }) = source.family.origin(config, &spec, source.layout) else {
+        let origin = |spec: &TensorSpec| source.family.origin(config, spec, source.layout);
+        let is_there = |origin: &Origin| by_name.contains_key(origin.name.as_str());
+        // Where the branches of a block have one norm, it has the name of the first.
+        let first = || shared_norm(config, &spec).and_then(|norm| origin(&norm)).filter(is_there);
+        let own = origin(&spec);
+        let found = if own.as_ref().is_some_and(is_there) { own } else { first().or(own) };
+        let Some(Origin { name, transform }) = found else {
             problems.push(format!("{} has no name in {} checkpoints", spec.name, source.family.model_type));
             continue;
         };
@@ -76,4 +82,10 @@ pub(super) fn plan(source: &Checkpoint, dtypes: &Dtypes) -> Result<Vec<Planned>>
     }
     let hint = "the checkpoint does not fit its own configuration: take weights and configuration from one place";
     Err(Error::data(listed(&problems)).field("tensors").hint(hint))
+}
+
+/// The norm of what the mixer reads, where the MLP reads the same and `spec` is of its norm.
+fn shared_norm(config: &Config, spec: &TensorSpec) -> Option<TensorSpec> {
+    let parallel = spec.part == Part::MlpNorm && config.layers[spec.layer?].parallel;
+    parallel.then(|| TensorSpec { part: Part::AttentionNorm, ..spec.clone() })
 }

@@ -26,7 +26,7 @@ const VARIANT: Variant = Variant {
     eps_default: 1e-5,
     tied_default: true,
     attention_bias_field: Some(("use_bias", false)),
-    mlp_bias_field: Some("use_bias"),
+    mlp_bias_field: Some(("use_bias", false)),
     rotary: RotaryKind { theta: 500_000.0, ..RotaryKind::WHOLE },
     ..Variant::LLAMA
 };

@@ -3,7 +3,7 @@
 use whit::model::spec::{Part, TensorSpec};
 use whit::model::{Config, Layer};
 
-use super::family::Turning;
+use super::transform::Turning;
 use crate::source::rope::Rotary;
 
 /// Factors of parts, in every block or outside of the blocks.
@@ -32,8 +32,10 @@ impl Factors {
         let n_layers = config.n_layers();
         self.scale(Part::Embedding, vec![multipliers.embedding as f32]);
         self.scale(Part::FinalNorm, vec![(1.0 / multipliers.logits) as f32]);
-        self.scale(Part::Output, vec![multipliers.residual as f32; n_layers]);
-        self.scale(Part::Down, vec![multipliers.residual as f32; n_layers]);
+        // What is normed keeps its length, whatever it is multiplied by before.
+        let normed = config.layers.iter().any(|layer| layer.mixer_norms.output);
+        let ends = if normed { [Part::OutputNorm, Part::DownNorm] } else { [Part::Output, Part::Down] };
+        ends.into_iter().for_each(|part| self.scale(part, vec![multipliers.residual as f32; n_layers]));
         if let Some(attention) = multipliers.attention {
             let root = |layer: &Layer| layer.attention().map_or(1.0, |attention| (attention.head_dim as f64).sqrt());
             let queries = config.layers.iter().map(|layer| (attention * root(layer)) as f32);
@@ -41,12 +43,12 @@ impl Factors {
         }
     }
 
-    /// Queries and keys of each of `n_layers` turn as `rotary` says. Both are multiplied by its factor: their product by its
+    /// Queries and keys of those layers that `turn` turn as `rotary` says. Both are multiplied by its factor: their product by its
     /// square.
-    pub(crate) fn turn(&mut self, rotary: &Rotary, n_layers: usize) {
+    pub(crate) fn turn(&mut self, rotary: &Rotary, turn: &[bool]) {
         let factor = rotary.attention_factor.powi(2) as f32;
         if rotary.turning == 2 * rotary.freqs.len() {
-            self.scale(Part::Query, vec![factor; n_layers]);
+            self.scale(Part::Query, turn.iter().map(|turns| if *turns { factor } else { 1.0 }).collect());
         } else {
             self.turning = Some(Turning { rows: rotary.turning, factor });
         }
@@ -131,6 +133,31 @@ mod tests {
         let both = [("blocks.1.q".to_string(), 6.0), ("blocks.1.q.bias".to_string(), 6.0)];
         assert_eq!(names(&config(false, false)), both);
         assert_eq!(names(&config(true, false)), [("blocks.1.q_norm".to_string(), 6.0)]);
+    }
+
+    #[test]
+    fn multipliers_are_those_of_parts() {
+        let mut factors = Factors::default();
+        let multipliers = Multipliers { embedding: 12.0, residual: 0.25, attention: Some(0.25), logits: 8.0 };
+        factors.multiply(&config(false, false), multipliers);
+        let scaled = scaled(&factors, &config(false, false));
+        let of = |name: &str| scaled.iter().find(|(scaled, _)| scaled == name).map(|(_, factor)| *factor);
+        assert_eq!((of("embedding"), of("final_norm"), of("unembedding")), (Some(12.0), Some(0.125), None));
+        assert_eq!((of("blocks.1.o"), of("blocks.1.down"), of("blocks.1.up")), (Some(0.25), Some(0.25), None));
+        assert_eq!((of("blocks.0.q"), of("blocks.0.q.bias"), of("blocks.0.k")), (Some(0.5), Some(0.5), None));
+    }
+
+    #[test]
+    fn a_part_that_turns_has_a_factor_of_its_own() {
+        let mut rotary = Rotary::of_part(2, 4, 100.0, 8);
+        rotary.attention_factor = 3.0;
+        let mut factors = Factors::default();
+        factors.turn(&rotary, &[true; 2]);
+        assert_eq!(factors.turning(), Some(Turning { rows: 2, factor: 9.0 }));
+        assert_eq!(scaled(&factors, &config(false, false)), []);
+        let mut factors = Factors::default();
+        factors.turn(&Rotary { turning: 4, ..rotary }, &[true; 2]);
+        assert_eq!((factors.turning(), scaled(&factors, &config(false, false)).len()), (None, 4));
     }
 
     #[test]

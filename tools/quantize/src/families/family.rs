@@ -4,7 +4,7 @@ use whit::error::Result;
 use whit::model::Config;
 use whit::model::spec::{Part, TensorSpec};
 
-use super::transform::{RotaryRows, Slice, Transform};
+use super::transform::{Heads, RotaryRows, Slice, Transform, Turning};
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
 
@@ -27,6 +27,10 @@ pub struct Family {
     pub(crate) renamed: &'static [(&'static str, &'static str)],
     /// Rows of q and k pair neighbours for the rotation in Hugging Face checkpoints.
     pub(crate) interleaved_rotary: bool,
+    /// Pairs turn the other way than in other families.
+    pub(crate) backwards: bool,
+    /// Where q, k and v are one tensor in Hugging Face checkpoints, all rows of a head follow one another there.
+    pub(crate) fused_by_head: bool,
     /// Tensors that its checkpoints do not have: their elements are 0 before they are transformed.
     pub(crate) zeros: fn(&TensorSpec) -> bool,
     /// What it is in GGUF files; `None` where such files are of another family's architecture.
@@ -75,15 +79,6 @@ pub struct Layout {
     pub turning: Option<Turning>,
 }
 
-/// The rows of each head of q and k that turn.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Turning {
-    /// So many, at the beginning of the head.
-    pub rows: usize,
-    /// What those of queries are multiplied by.
-    pub factor: f32,
-}
-
 /// Where a tensor of a plan comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Origin {
@@ -96,6 +91,7 @@ pub struct Origin {
 /// Names of tensors that all architectures of GGUF share.
 pub(crate) const GGUF_NAMES: &[(Part, &str)] = &[
     (Part::Embedding, "token_embd"),
+    (Part::EmbeddingNorm, "token_embd_norm"),
     (Part::Positions, "position_embd"),
     (Part::AttentionNorm, "blk.{}.attn_norm"),
     (Part::Query, "blk.{}.attn_q"),
@@ -120,8 +116,9 @@ impl Family {
     pub fn origin(&self, config: &Config, spec: &TensorSpec, layout: Layout) -> Option<Origin> {
         let name = self.tensor_name(spec.part, spec.layer, spec.is_bias, layout.naming)?;
         let mut transform = (self.transform)(config, spec, layout.naming);
-        transform.slice = self.slice(config, spec, layout.naming);
-        transform.rotary = layout.rows(config, spec).filter(|rows| !rows.are_halves());
+        transform.slice = transform.slice.or(self.slice(config, spec, layout.naming));
+        let rows = layout.rows(config, spec).map(|rows| RotaryRows { backwards: self.backwards, ..rows });
+        transform.rotary = rows.filter(|rows| !rows.are_halves());
         Some(Origin { name, transform })
     }
 
@@ -137,8 +134,16 @@ impl Family {
             (Part::Key | Part::Value, Some(attention)) => attention.kv_width(),
             _ => layer.mlp.hidden_dim,
         };
-        let first = fused().take_while(|part| *part != spec.part).map(rows).sum();
-        (fused().count() > 1).then(|| Slice { first, total: fused().map(rows).sum() })
+        let (first, total) = (fused().take_while(|part| *part != spec.part).map(rows).sum(), fused().map(rows).sum());
+        if fused().count() < 2 {
+            return None;
+        }
+        if !self.fused_by_head || naming == Naming::Gguf {
+            return Some(Slice { first, total, heads: None });
+        }
+        let n = layer.attention()?.n_kv_heads;
+        let heads = Heads { rows: rows(spec.part) / n, period: total / n };
+        Some(Slice { first: first / n, total, heads: Some(heads) })
     }
 
     /// The name of the weight or bias of a part, in the block `layer` or outside of the blocks.
@@ -218,7 +223,13 @@ impl Layout {
             Part::Query if attention.qk_norm.is_none() => turning.factor,
             _ => 1.0,
         };
-        Some(RotaryRows { head_dim, turning: turning.rows, interleaved: self.interleaved_rotary, factor })
+        Some(RotaryRows {
+            head_dim,
+            turning: turning.rows,
+            interleaved: self.interleaved_rotary,
+            backwards: false,
+            factor,
+        })
     }
 }
 

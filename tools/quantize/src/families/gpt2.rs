@@ -12,12 +12,14 @@ use crate::source::hf::fields::Fields;
 pub(super) const GPT2: Family = Family {
     model_type: "gpt2",
     architectures: &["GPT2LMHeadModel", "GPT2Model"],
-    config,
+    config: |fields| config(fields, Variant::GPT2),
     prefix: "",
     ignored: &[".attn.bias", ".attn.masked_bias"],
     names: &[NAMES],
     renamed: &[],
     interleaved_rotary: false,
+    backwards: false,
+    fused_by_head: false,
     zeros: |_| false,
     gguf: Some(Gguf {
         architecture: "gpt2",
@@ -55,33 +57,35 @@ fn transform(_: &Config, spec: &TensorSpec, naming: Naming) -> Transform {
     Transform { transposed: conv1d && matches!(spec.shape, Shape::Matrix(..)), ..Transform::default() }
 }
 
-/// What stands between the matrices of the MLP, by its names in transformers.
-const ACTIVATIONS: &[(&str, MlpKind)] = &[
-    ("gelu_new", MlpKind::plain(Activation::GeluTanh)),
-    ("gelu_pytorch_tanh", MlpKind::plain(Activation::GeluTanh)),
-    ("gelu_python_tanh", MlpKind::plain(Activation::GeluTanh)),
-    ("gelu_fast", MlpKind::plain(Activation::GeluTanh)),
-    ("gelu_accurate", MlpKind::plain(Activation::GeluTanh)),
-    ("gelu", MlpKind::plain(Activation::Gelu)),
-    ("gelu_python", MlpKind::plain(Activation::Gelu)),
-    ("quick_gelu", MlpKind::plain(Activation::QuickGelu)),
-    ("relu", MlpKind::plain(Activation::Relu)),
-    ("relu2", MlpKind::plain(Activation::ReluSquared)),
-    ("silu", MlpKind::plain(Activation::Silu)),
-    ("swish", MlpKind::plain(Activation::Silu)),
-    ("tanh", MlpKind::plain(Activation::Tanh)),
-];
+/// What relatives have differently.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Variant {
+    /// The epsilon of the norms, whatever config.json says.
+    pub(super) eps: Option<f64>,
+    /// What stands between the matrices of the MLP where config.json does not say.
+    pub(super) mlp: MlpKind,
+    /// The number of positions, whatever config.json says.
+    pub(super) context: Option<usize>,
+}
 
-pub(super) fn config(fields: &mut Fields<'_>) -> Result<Config> {
+impl Variant {
+    pub(super) const GPT2: Variant = Variant { eps: None, mlp: MlpKind::plain(Activation::GeluTanh), context: None };
+}
+
+/// The plan of a network like GPT-2, of this `variant`.
+pub(super) fn config(fields: &mut Fields<'_>, variant: Variant) -> Result<Config> {
     // transformers takes the names of other families, too, and those go first.
     let dim = fields.required(&["hidden_size", "n_embd"])?;
     let n_layers = fields.required(&["num_hidden_layers", "n_layer"])?;
     let n_heads = fields.required(&["num_attention_heads", "n_head"])?;
     let vocab_size = fields.required(&["vocab_size"])?;
-    let context_length = fields.required(&["max_position_embeddings", "n_positions"])?;
+    let context_length = match variant.context {
+        Some(context) => context,
+        None => fields.required(&["max_position_embeddings", "n_positions"])?,
+    };
     fields.check()?;
-    let norm_eps = fields.float("layer_norm_epsilon", 1e-5)? as f32;
-    let kind = fields.activation("activation_function", ACTIVATIONS)?;
+    let norm_eps = variant.eps.map_or_else(|| fields.float("layer_norm_epsilon", 1e-5), Ok)? as f32;
+    let kind = fields.activation("activation_function", variant.mlp)?;
     if fields.bool("add_cross_attention", false)? {
         let error = fields.error("add_cross_attention", "true is not supported");
         return Err(error.hint("whit runs models that read text alone, not the output of an encoder"));

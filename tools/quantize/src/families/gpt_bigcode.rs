@@ -28,5 +28,5 @@ fn config(fields: &mut Fields<'_>) -> Result<Config> {
         let error = fields.error("multi_query", "false is not supported");
         return Err(error.hint("models are read that have one head of keys and values, as StarCoder has"));
     }
-    gpt2::with_kv_heads(gpt2::config(fields)?, 1)
+    gpt2::with_kv_heads(gpt2::config(fields, gpt2::Variant::GPT2)?, 1)
 }

@@ -5,6 +5,7 @@ use whit::model::spec::Part;
 use whit::model::{self, Config, Mixer, ShortConv, Uniform};
 
 use super::family::{Family, GGUF_NAMES, Gguf, Naming};
+use super::llama::SHARED;
 use super::transform::Transform;
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
@@ -14,12 +15,8 @@ pub(super) static LFM2: Family = Family {
     model_type: "lfm2",
     architectures: &["Lfm2ForCausalLM", "Lfm2Model"],
     config,
-    prefix: "model.",
     ignored: &["rotary_emb.inv_freq", "pos_emb.inv_freq"],
     names: &[NAMES],
-    renamed: &[],
-    interleaved_rotary: false,
-    zeros: |_| false,
     gguf: Some(Gguf {
         architecture: "lfm2",
         label: "lfm2",
@@ -31,6 +28,7 @@ pub(super) static LFM2: Family = Family {
         depthwise: naming == Naming::HuggingFace && spec.part == Part::ConvKernel && !spec.is_bias,
         ..Transform::default()
     },
+    ..SHARED
 };
 
 const NAMES: &[(Part, &str)] = &[
@@ -85,7 +83,7 @@ fn config(fields: &mut Fields<'_>) -> Result<Config> {
         let error = fields.error("head_dim", format!("{head_dim}, expected an even number from 2 to 4096"));
         return Err(error.hint("name the width that the matrices of this model have"));
     }
-    let rotary = fields.rotary(RotaryKind { theta: 1e6, ..RotaryKind::WHOLE }, (head_dim, context_length), n_layers)?;
+    let rotary = fields.rotary(RotaryKind { theta: 1e6, ..RotaryKind::WHOLE }, (head_dim, context_length))?;
     let network = Uniform {
         family: model::Family::Llama,
         dim,
@@ -103,10 +101,11 @@ fn config(fields: &mut Fields<'_>) -> Result<Config> {
         output_bias: false,
         mlp_bias: false,
         qk_norm: true,
-        rope_freqs: rotary.freqs,
+        rope_freqs: rotary.freqs.clone(),
     };
     network.check()?;
     let attends = attends(fields, n_layers)?;
+    fields.turn(&rotary, &attends);
     let width = fields.usize("conv_L_cache", Some(3))?.unwrap_or(3);
     if !(1..=ShortConv::MAX_WIDTH).contains(&width) {
         let error = fields.error("conv_L_cache", format!("{width} positions, expected 1 to {}", ShortConv::MAX_WIDTH));

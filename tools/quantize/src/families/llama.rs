@@ -1,15 +1,15 @@
 //! Llama (Touvron et al. 2023) and what differs from it in little: Mistral, Qwen2, Qwen3.
 
 use whit::error::Result;
-use whit::model::spec::Part;
-use whit::model::{self, Config, MlpKind, Uniform};
+use whit::model::spec::{NormKind, Part};
+use whit::model::{self, BranchNorms, Config, Layer, MlpKind, QkNorm, Uniform};
 
 use super::family::{Family, GGUF_NAMES, Gguf, Names};
 use super::transform::Transform;
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
 use crate::source::hf::rope::RotaryKind;
-use crate::source::rope::Rotary;
+use crate::source::rope::{self, Rotary};
 
 /// What families share whose blocks are those of Llama.
 pub(super) const SHARED: Family = Family {
@@ -21,6 +21,8 @@ pub(super) const SHARED: Family = Family {
     names: &[NAMES],
     renamed: &[],
     interleaved_rotary: false,
+    backwards: false,
+    fused_by_head: false,
     zeros: |_| false,
     gguf: None,
     transform: |_, _, _| Transform::default(),
@@ -99,12 +101,16 @@ pub(super) struct Variant {
     pub(super) also_called: &'static [(&'static str, &'static str)],
     /// The field that has the width of the MLP.
     pub(super) hidden_dim_field: &'static str,
+    /// How many times as wide the MLP is as the residual stream where that field is left out; `None`: it has to be there.
+    pub(super) hidden_dim_times: Option<usize>,
     /// The number of key and value heads where config.json leaves it out; `None`: as many as query heads.
     pub(super) kv_heads_default: Option<usize>,
     /// The width of heads where config.json leaves it out; `None`: the heads share the width of the residual stream.
     pub(super) head_dim_default: Option<usize>,
     /// The number of positions where config.json leaves it out.
     pub(super) context_default: usize,
+    /// The field of the epsilon of the norms; `None`: it is always the default.
+    pub(super) eps_field: Option<&'static str>,
     /// The epsilon of the norms where config.json leaves it out.
     pub(super) eps_default: f64,
     /// The unembedding is the embedding where config.json does not say.
@@ -115,13 +121,42 @@ pub(super) struct Variant {
     pub(super) output_bias: bool,
     /// q, k and v have biases, whatever else is said.
     pub(super) qkv_bias: bool,
-    /// The field that says whether the MLP has biases.
-    pub(super) mlp_bias_field: Option<&'static str>,
-    pub(super) qk_norm: bool,
+    /// The output has a bias, whatever else is said.
+    pub(super) o_bias: bool,
+    /// The field that says whether the MLP has biases, and what holds where it is left out.
+    pub(super) mlp_bias_field: Option<(&'static str, bool)>,
+    /// The MLP has biases, whatever else is said.
+    pub(super) mlp_bias: bool,
+    /// The field that names what stands between the matrices of the MLP.
+    pub(super) mlp_field: &'static str,
+    /// What stands between the matrices of the MLP where config.json does not say.
+    pub(super) mlp: MlpKind,
+    /// What the norms of the residual stream are.
+    pub(super) norm: NormKind,
+    /// Both branches of a block read what the block reads.
+    pub(super) parallel: bool,
+    /// The logits have a bias.
+    pub(super) unembedding_bias: bool,
+    /// The norms of attention and those of the MLP.
+    pub(super) norms: [BranchNorms; 2],
+    pub(super) qk_norm: Option<QkNorm>,
     pub(super) window: Window,
     pub(super) rotary: RotaryKind,
+    /// Layers with a window turn by a table of their own.
+    pub(super) local_rotary: Option<LocalRotary>,
+    /// Layers without a window turn, too, where others have one.
+    pub(super) full_turns: bool,
     /// The field that has to be "rope": else nothing tells positions apart but the order that causal attention makes.
     pub(super) positions_field: Option<&'static str>,
+}
+
+/// The rotary positions of layers with a window, where they are not those of the others: without a scaling, by this base.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LocalRotary {
+    /// The field of config.json that names the base, where settings are not by type of layer.
+    pub(super) field: Option<&'static str>,
+    /// The base where nothing is said.
+    pub(super) theta: f64,
 }
 
 /// What config.json says of windows.
@@ -133,24 +168,41 @@ pub(super) enum Window {
     Always(Option<usize>),
     /// `sliding_window` counts where `use_sliding_window` is true, from layer `max_window_layers` on.
     Asked,
+    /// `sliding_window` counts where `use_sliding_window` is true, in the layers that `layer_types` names.
+    Listed,
+    /// `sliding_window` counts, 4096 where it is left out, but for the last of each so many layers, where `layer_types` does not say
+    /// which.
+    AllBut(usize),
 }
 
 impl Variant {
     pub(super) const LLAMA: Variant = Variant {
         also_called: &[],
         hidden_dim_field: "intermediate_size",
+        hidden_dim_times: None,
         kv_heads_default: None,
         head_dim_default: None,
         context_default: 2048,
+        eps_field: Some("rms_norm_eps"),
         eps_default: 1e-6,
         tied_default: false,
         attention_bias_field: Some(("attention_bias", false)),
         output_bias: true,
         qkv_bias: false,
-        mlp_bias_field: Some("mlp_bias"),
-        qk_norm: false,
+        o_bias: false,
+        mlp_bias_field: Some(("mlp_bias", false)),
+        mlp_bias: false,
+        mlp_field: "hidden_act",
+        mlp: MlpKind::SWIGLU,
+        norm: NormKind::Rms,
+        parallel: false,
+        unembedding_bias: false,
+        norms: [BranchNorms::PRE; 2],
+        qk_norm: None,
         window: Window::Never,
         rotary: RotaryKind::WHOLE,
+        local_rotary: None,
+        full_turns: true,
         positions_field: None,
     };
     pub(super) const MISTRAL: Variant = Variant {
@@ -172,7 +224,7 @@ impl Variant {
         head_dim_default: Some(128),
         attention_bias_field: Some(("attention_bias", false)),
         qkv_bias: false,
-        qk_norm: true,
+        qk_norm: Some(QkNorm::HEADS),
         ..Variant::QWEN2
     };
 }
@@ -181,15 +233,19 @@ impl Variant {
 pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Config> {
     fields.also_called(variant.also_called);
     let dim = fields.required(&["hidden_size"])?;
-    let hidden_dim = fields.required(&[variant.hidden_dim_field])?;
+    let hidden_dim = match variant.hidden_dim_times {
+        Some(times) => fields.usize(variant.hidden_dim_field, None)?.unwrap_or(dim.saturating_mul(times)),
+        None => fields.required(&[variant.hidden_dim_field])?,
+    };
     let n_layers = fields.required(&["num_hidden_layers"])?;
     let n_heads = fields.required(&["num_attention_heads"])?;
     let vocab_size = fields.required(&["vocab_size"])?;
     fields.check()?;
     let context_default = variant.context_default;
     let context_length = fields.usize("max_position_embeddings", Some(context_default))?.unwrap_or(context_default);
-    let norm_eps = fields.float("rms_norm_eps", variant.eps_default)? as f32;
-    fields.activation("hidden_act", &[("silu", MlpKind::SWIGLU), ("swish", MlpKind::SWIGLU)])?;
+    let norm_eps =
+        variant.eps_field.map_or(Ok(variant.eps_default), |field| fields.float(field, variant.eps_default))?;
+    let kind = fields.activation(variant.mlp_field, variant.mlp)?;
     let n_kv_heads = fields.usize("num_key_value_heads", variant.kv_heads_default)?.unwrap_or(n_heads);
     if n_heads == 0 || n_kv_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) {
         let message = format!("{n_kv_heads} does not divide num_attention_heads {n_heads}");
@@ -203,7 +259,7 @@ pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Confi
     };
     let turns = variant.positions_field.map_or(Ok(true), |field| fields.is(field, "rope"))?;
     let rotary = match turns {
-        true => fields.rotary(variant.rotary, (head_dim, context_length), n_layers)?,
+        true => fields.rotary(variant.rotary, (head_dim, context_length))?,
         false => Rotary::of_part(head_dim, head_dim, variant.rotary.theta, context_length),
     };
     let network = Uniform {
@@ -216,26 +272,79 @@ pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Confi
         head_dim,
         vocab_size,
         context_length: rotary.context_length,
-        norm_eps,
+        norm_eps: norm_eps as f32,
         sliding_window: None,
         tied: fields.tied(variant.tied_default)?,
         qkv_bias: attention_bias || variant.qkv_bias,
-        output_bias: attention_bias && variant.output_bias,
-        mlp_bias: variant.mlp_bias_field.map_or(Ok(false), |field| fields.bool(field, false))?,
-        qk_norm: variant.qk_norm,
-        rope_freqs: rotary.freqs,
+        output_bias: (attention_bias && variant.output_bias) || variant.o_bias,
+        mlp_bias: variant.mlp_bias
+            || variant.mlp_bias_field.map_or(Ok(false), |(field, default)| fields.bool(field, default))?,
+        qk_norm: false,
+        rope_freqs: rotary.freqs.clone(),
     };
     network.check()?;
     let mut config = network.config();
-    let windows = windows(fields, variant.window, n_layers, config.context_length)?;
-    for (layer, window) in config.layers.iter_mut().zip(windows) {
-        if let Some(attention) = layer.attention_mut() {
-            attention.window = window;
-            attention.rotary = attention.rotary.filter(|_| turns);
+    variant.shape(&mut config, kind);
+    let (slides, window) = windows(fields, variant.window, n_layers, config.context_length)?;
+    if let Some(local) = variant.local_rotary {
+        config.rotary_tables.push(fields.local_rotary((local.field, local.theta), head_dim, variant.rotary)?);
+    }
+    let table = |slides: bool| match (slides, variant.local_rotary) {
+        _ if !turns => None,
+        (true, Some(_)) => Some(1),
+        (false, _) if window.is_some() && !variant.full_turns => None,
+        _ => Some(0),
+    };
+    let by_first: Vec<bool> = slides.iter().map(|slides| table(*slides) == Some(0)).collect();
+    fields.turn(&rotary, &by_first);
+    slide(&mut config, &slides, window, table);
+    Ok(config)
+}
+
+impl Variant {
+    /// Gives the layers of a plan like Llama's what this variant has differently.
+    pub(super) fn shape(&self, config: &mut Config, mlp: MlpKind) {
+        config.norm = self.norm;
+        config.unembedding_bias = self.unembedding_bias && !config.tied;
+        for layer in &mut config.layers {
+            layer.parallel = self.parallel;
+            [layer.mixer_norms, layer.mlp_norms] = self.norms;
+            layer.mlp.kind = mlp;
+            if let Some(attention) = layer.attention_mut() {
+                attention.qk_norm = self.qk_norm;
+            }
         }
     }
-    config.rotary_tables.truncate(usize::from(turns));
-    Ok(config)
+}
+
+/// Gives the layers that slide the `window`, where it is shorter than the context, and each the rotary table that `rotary` names;
+/// tables that no layer has are left out.
+pub(super) fn slide(
+    config: &mut Config,
+    slides: &[bool],
+    window: Option<usize>,
+    rotary: impl Fn(bool) -> Option<usize>,
+) {
+    let window = window.filter(|window| *window < config.context_length);
+    for (layer, slides) in config.layers.iter_mut().zip(slides) {
+        if let Some(attention) = layer.attention_mut() {
+            attention.window = window.filter(|_| *slides);
+            attention.rotary = rotary(*slides);
+        }
+    }
+    keep_used_tables(config);
+}
+
+/// Leaves out the rotary tables that no layer has.
+pub(super) fn keep_used_tables(config: &mut Config) {
+    for table in (0..config.rotary_tables.len()).rev() {
+        if config.attentions().any(|attention| attention.rotary == Some(table)) {
+            continue;
+        }
+        config.rotary_tables.remove(table);
+        let attentions = config.layers.iter_mut().filter_map(Layer::attention_mut);
+        attentions.filter_map(|a| a.rotary.as_mut()).filter(|n| **n > table).for_each(|n| *n -= 1);
+    }
 }
 
 fn head_dim(fields: &mut Fields<'_>, variant: &Variant, dim: usize, n_heads: usize) -> Result<usize> {
@@ -254,51 +363,88 @@ fn head_dim(fields: &mut Fields<'_>, variant: &Variant, dim: usize, n_heads: usi
     Ok(head_dim)
 }
 
-/// The window of each layer.
-fn windows(fields: &mut Fields<'_>, rule: Window, n_layers: usize, context: usize) -> Result<Vec<Option<usize>>> {
+/// Which layers have the window, and the window.
+fn windows(
+    fields: &mut Fields<'_>,
+    rule: Window,
+    n_layers: usize,
+    context: usize,
+) -> Result<(Vec<bool>, Option<usize>)> {
     let key = "sliding_window";
+    let none = (vec![false; n_layers], None);
     if rule == Window::Never {
-        return Ok(vec![None; n_layers]);
+        return Ok(none);
     }
     let types = fields.layer_types(n_layers)?;
     let (asked, default) = match rule {
         Window::Always(default) => (true, default),
-        _ => (fields.bool("use_sliding_window", false)?, Some(4096)),
+        Window::Asked => (fields.bool("use_sliding_window", false)?, Some(4096)),
+        Window::Listed => (fields.bool("use_sliding_window", false)?, None),
+        _ => (true, Some(4096)),
     };
     let Some(window) = (if asked { fields.usize(key, default)? } else { None }) else {
         if types.is_some_and(|types| types.contains(&true)) {
             let error = fields.error("layer_types", "sliding_attention, but there is no sliding_window in use");
             return Err(error.hint("set use_sliding_window and sliding_window, or write full_attention"));
         }
-        return Ok(vec![None; n_layers]);
+        return Ok(none);
     };
     if window == 0 {
         return Err(fields.error(key, "0 positions").hint("write null where layers have no window"));
     }
-    let first = match rule {
-        Window::Asked => fields.usize("max_window_layers", Some(28))?.unwrap_or(28),
-        _ => 0,
+    let slides: Box<dyn Fn(usize) -> bool> = match rule {
+        Window::Asked => {
+            let first = fields.usize("max_window_layers", Some(28))?.unwrap_or(28);
+            Box::new(move |layer| layer >= first)
+        }
+        Window::AllBut(period) => {
+            let period = fields.number("sliding_window_pattern")?.unwrap_or(period);
+            Box::new(move |layer| !(layer + 1).is_multiple_of(period))
+        }
+        Window::Listed => Box::new(|_| false),
+        _ => Box::new(|_| true),
     };
-    let slides = types.unwrap_or_else(|| (0..n_layers).map(|layer| layer >= first).collect());
+    let slides = types.unwrap_or_else(|| (0..n_layers).map(slides).collect());
     if window >= context && slides.contains(&true) {
         fields.note(format!("sliding_window {window} spans the whole context of {context}: ignored"));
     }
-    Ok(slides.into_iter().map(|slides| Some(window).filter(|window| slides && *window < context)).collect())
+    Ok((slides, Some(window)))
 }
 
 /// As [`config`], of a GGUF file.
 pub(super) fn gguf_config(keys: &mut Keys<'_, '_>, variant: &Variant) -> Result<Config> {
-    let network = keys.network(model::Family::Llama, "attention.layer_norm_rms_epsilon")?;
-    let rotary = keys.rotary((network.head_dim, network.context_length), network.n_layers)?;
+    let eps = match variant.norm {
+        NormKind::Rms => "attention.layer_norm_rms_epsilon",
+        NormKind::Layer => "attention.layer_norm_epsilon",
+    };
+    let network = keys.network(model::Family::Llama, eps)?;
+    let (head_dim, n_layers, window) = (network.head_dim, network.n_layers, network.sliding_window);
+    let rotary = keys.rotary((head_dim, network.context_length), n_layers)?;
     let network = Uniform {
         context_length: rotary.context_length,
-        sliding_window: network.sliding_window.filter(|window| *window < rotary.context_length),
+        sliding_window: None,
         qkv_bias: variant.qkv_bias || keys.has("blk.0.attn_q.bias") || keys.has("blk.0.attn_qkv.bias"),
         output_bias: keys.has("blk.0.attn_output.bias"),
         mlp_bias: keys.has("blk.0.ffn_up.bias"),
-        qk_norm: variant.qk_norm,
         rope_freqs: rotary.freqs,
         ..network
     };
-    network.check().map(|()| network.config())
+    network.check()?;
+    let mut config = network.config();
+    variant.shape(&mut config, variant.mlp);
+    let slides = keys.slides(n_layers)?.unwrap_or_else(|| match variant.window {
+        Window::AllBut(period) => (1..=n_layers).map(|layer| !layer.is_multiple_of(period)).collect(),
+        _ => vec![true; n_layers],
+    });
+    let local = variant.local_rotary.filter(|_| window.is_some());
+    if let Some(local) = local {
+        let theta = keys.positive("rope.freq_base_swa")?.unwrap_or(local.theta);
+        config.rotary_tables.push(rope::frequencies(head_dim, theta));
+    }
+    slide(&mut config, &slides, window, |slides| match (slides, local) {
+        (true, Some(_)) => Some(1),
+        (false, _) if window.is_some() && !variant.full_turns => None,
+        _ => Some(0),
+    });
+    Ok(config)
 }

@@ -1,30 +1,49 @@
 //! The architecture families that are read. A file each says how a checkpoint of the family becomes a plan of layers, and where
 //! each tensor of that plan comes from. A new family is such a file and its rows in [`FAMILIES`].
 
+mod arcee;
+mod bloom;
+mod cohere;
 mod ernie4_5;
 mod exaone;
+mod exaone4;
 mod factors;
 mod family;
+mod gemma;
 mod glm;
 mod gpt2;
 mod gpt_bigcode;
+mod gpt_neo;
+mod gpt_neox;
+mod gptj;
 mod granite;
 mod helium;
+mod hunyuan;
+mod hyperclovax;
 mod internlm3;
 mod lfm2;
 mod llama;
 mod minicpm;
 mod ministral3;
+mod mobilellm;
+mod nanochat;
+mod nemotron;
+mod olmo;
+mod opt;
+mod phi2;
 mod phi3;
 mod qwen3_vl;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
 mod transform;
 mod wrapper;
 
 pub(crate) use factors::{Factors, Multipliers};
 pub(crate) use family::Gguf;
-pub use family::{Family, Layout, Naming, Origin, Turning};
+pub use family::{Family, Layout, Naming, Origin};
 pub(crate) use llama::LLAMA;
-pub use transform::{RotaryRows, Slice, Transform};
+pub use transform::{Heads, RotaryRows, Slice, Transform, Turning};
 pub(crate) use wrapper::Wrapper;
 
 /// All families, in the order in which messages list them.
@@ -46,6 +65,30 @@ pub static FAMILIES: &[&Family] = &[
     &exaone::EXAONE,
     &internlm3::INTERNLM3,
     &minicpm::MINICPM,
+    &gemma::GEMMA1,
+    &gemma::GEMMA2,
+    &gemma::GEMMA3,
+    &smollm3::SMOLLM3,
+    &olmo::OLMO1,
+    &olmo::OLMO2,
+    &olmo::OLMO3,
+    &exaone4::EXAONE4,
+    &hunyuan::HUNYUAN,
+    &hyperclovax::HYPERCLOVAX,
+    &arcee::ARCEE,
+    &mobilellm::MOBILELLM,
+    &stablelm::STABLELM,
+    &starcoder2::STARCODER2,
+    &nemotron::NEMOTRON,
+    &nanochat::NANOCHAT,
+    &phi2::PHI2,
+    &gpt_neox::GPT_NEOX,
+    &gptj::GPTJ,
+    &cohere::COHERE1,
+    &cohere::COHERE2,
+    &gpt_neo::GPT_NEO,
+    &opt::OPT,
+    &bloom::BLOOM,
     &lfm2::LFM2,
 ];
 
@@ -99,7 +142,8 @@ mod tests {
     #[test]
     fn every_tensor_of_a_plan_has_a_name_wherever_the_family_is_found() {
         for family in FAMILIES {
-            let gpt2 = family.names.iter().copied().flatten().any(|(part, _)| *part == Part::Positions);
+            let names = |part: Part| family.names.iter().copied().flatten().any(|(named, _)| *named == part);
+            let gpt2 = names(Part::Positions);
             let network = Uniform {
                 family: if gpt2 { model::Family::Gpt2 } else { model::Family::Llama },
                 dim: 16,
@@ -116,15 +160,18 @@ mod tests {
                 qkv_bias: true,
                 output_bias: true,
                 mlp_bias: true,
-                qk_norm: !gpt2,
+                qk_norm: names(Part::QueryNorm),
                 rope_freqs: if gpt2 { vec![] } else { vec![1.0, 0.1] },
             };
-            let config = network.config();
+            let mut config = network.config();
+            config.layers.iter_mut().for_each(|layer| layer.mlp.kind.gated = names(Part::Gate));
             let namings = [Some(Naming::HuggingFace), family.gguf.as_ref().map(|_| Naming::Gguf)];
             for naming in namings.into_iter().flatten() {
                 let layout = Layout { naming, interleaved_rotary: true, turning: None };
                 let origin = |spec| family.origin(&config, spec, layout).expect("a name");
-                let specs = model::tensors(&config);
+                let mut specs = model::tensors(&config);
+                // Positions are counted from another row in some.
+                specs.retain(|spec| spec.part != Part::Positions);
                 for spec in &specs {
                     let Origin { name, transform } = origin(spec);
                     let turns = [Part::Query, Part::Key, Part::QueryNorm, Part::KeyNorm].contains(&spec.part);
@@ -135,14 +182,16 @@ mod tests {
                     let rows: Vec<u64> = of_one.clone().map(|spec| spec.shape.dims()[0]).collect();
                     let before =
                         of_one.take_while(|other| *other != spec).map(|spec| spec.shape.dims()[0]).sum::<u64>();
-                    let slice = Slice { first: before as usize, total: rows.iter().sum::<u64>() as usize };
-                    assert_eq!(
-                        transform.slice,
-                        (rows.len() > 1).then_some(slice),
-                        "{} {}",
-                        family.model_type,
-                        spec.name
-                    );
+                    let (first, total) = (before as usize, rows.iter().sum::<u64>() as usize);
+                    let by_head = family.fused_by_head && naming == Naming::HuggingFace;
+                    let n = config.layers[0].attention().expect("attention").n_kv_heads;
+                    let heads = Heads { rows: spec.shape.dims()[0] as usize / n, period: total / n };
+                    let slice = match by_head {
+                        true => Slice { first: first / n, total, heads: Some(heads) },
+                        false => Slice { first, total, heads: None },
+                    };
+                    let fused = (rows.len() > 1).then_some(slice);
+                    assert_eq!(transform.slice, fused, "{} {}", family.model_type, spec.name);
                     let conv1d = family.model_type == "gpt2" && naming == Naming::HuggingFace;
                     let matrix = spec.layer.is_some() && spec.shape.dims().len() == 2;
                     assert_eq!(transform.transposed, conv1d && matrix, "{}", spec.name);
@@ -251,7 +300,8 @@ mod tests {
             let spec = model::tensors(&config).into_iter().find(|spec| spec.part == part).expect("a tensor");
             phi3.origin(&config, &spec, layout).expect("a name").transform.rotary
         };
-        let turned = |factor| Some(RotaryRows { head_dim: 8, turning: 6, interleaved: false, factor });
+        let turned =
+            |factor| Some(RotaryRows { head_dim: 8, turning: 6, interleaved: false, backwards: false, factor });
         assert_eq!((rows(Part::Query), rows(Part::Key), rows(Part::Value)), (turned(1.5), turned(1.0), None));
     }
 

@@ -29,6 +29,24 @@ pub struct Slice {
     pub first: usize,
     /// Rows of the tensor.
     pub total: usize,
+    /// They lie head by head; `None`: they follow one another.
+    pub heads: Option<Heads>,
+}
+
+/// Rows that lie head by head, with those of other tensors between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// Rows of a head that follow one another.
+    pub rows: usize,
+    /// Rows from those of a head to those of the next.
+    pub period: usize,
+}
+
+impl Slice {
+    /// The row of the tensor that row `r` is.
+    fn place(&self, r: usize) -> usize {
+        self.first + self.heads.map_or(r, |heads| r / heads.rows * heads.period + r % heads.rows)
+    }
 }
 
 /// How the rotary pairs of a head lie in its rows. The first `turning` rows turn; the others stand still, and are pairs
@@ -41,21 +59,32 @@ pub struct RotaryRows {
     pub turning: usize,
     /// Neighbours (2i, 2i + 1) are a pair, not halves (i, i + turning / 2).
     pub interleaved: bool,
+    /// Pairs turn the other way: the second element of each comes first.
+    pub backwards: bool,
     /// What rows that turn are multiplied by.
+    pub factor: f32,
+}
+
+/// The rows of each head of q and k that turn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turning {
+    /// So many, at the beginning of the head.
+    pub rows: usize,
+    /// What those of queries are multiplied by.
     pub factor: f32,
 }
 
 impl RotaryRows {
     /// Whether rows stay what and where they are.
     pub(crate) fn are_halves(&self) -> bool {
-        !self.interleaved && self.turning == self.head_dim && self.factor == 1.0
+        !self.interleaved && !self.backwards && self.turning == self.head_dim && self.factor == 1.0
     }
 
     /// The place in the source of row `r` of all heads.
     fn place(&self, r: usize) -> usize {
         let (head, row) = (r / self.head_dim, r % self.head_dim);
         let half = self.head_dim / 2;
-        let (pair, second) = (row % half, row / half);
+        let (pair, second) = (row % half, if self.backwards { 1 - row / half } else { row / half });
         let turning = self.turning / 2;
         let place = match pair.checked_sub(turning) {
             None if self.interleaved => 2 * pair + second,
@@ -152,7 +181,7 @@ impl Transform {
 
     /// Reads what rows from `row` on have in a line that holds an element of each row, from the line's `start` on.
     fn read_line(&self, start: usize, row: usize, out: &mut [f32], source: &Elements<'_>) -> Result<()> {
-        if self.rotary.is_none() {
+        if self.rotary.is_none() && self.slice.is_none_or(|slice| slice.heads.is_none()) {
             return source((start + self.source_row(row)) as u64, out);
         }
         let elements = out.iter_mut().enumerate();
@@ -164,7 +193,7 @@ impl Transform {
     /// The row of the source that row `r` comes from.
     fn source_row(&self, r: usize) -> usize {
         let row = self.rotary.map_or(r, |rotary| rotary.place(r));
-        self.slice.map_or(0, |slice| slice.first) + row
+        self.slice.map_or(row, |slice| slice.place(row))
     }
 }
 
@@ -179,10 +208,14 @@ mod tests {
         if let Some(rotary) = transform.rotary {
             out = matrix.chunks(rotary.head_dim).flat_map(|head| stored_head(&rotary, head)).collect();
         }
-        if let Some(Slice { first, total }) = transform.slice {
+        if let Some(Slice { first, total, heads }) = transform.slice {
             let cols = matrix[0].len();
+            let Heads { rows, period } = heads.unwrap_or(Heads { rows: out.len(), period: out.len() });
             let mut all = vec![vec![-1.0; cols]; first];
-            all.append(&mut out);
+            for head in out.chunks(rows) {
+                all.extend_from_slice(head);
+                all.resize(all.len() + period - rows, vec![-3.0; cols]);
+            }
             all.resize(total, vec![-2.0; cols]);
             out = all;
         }
@@ -197,6 +230,7 @@ mod tests {
         let (first, second) = head.split_at(head.len() / 2);
         let n = rotary.turning / 2;
         let mut out = Vec::new();
+        let (first, second) = if rotary.backwards { (second, first) } else { (first, second) };
         if rotary.interleaved {
             first[..n].iter().zip(second).for_each(|(a, b)| out.extend([a.clone(), b.clone()]));
         } else {
@@ -215,7 +249,7 @@ mod tests {
         let both = parts.flat_map(|part| [(part, false), (part, true)]);
         let order = |((head_dim, turning), interleaved)| {
             let factor = if head_dim == 4 { 1.5 } else { 1.0 };
-            RotaryRows { head_dim, turning, interleaved, factor }
+            RotaryRows { head_dim, turning, interleaved, backwards: head_dim == 8, factor }
         };
         both.map(order).collect()
     }
@@ -225,8 +259,10 @@ mod tests {
         let mut out = Vec::new();
         for transposed in [false, true] {
             for (before, after) in [(0, 0), (0, 5), (3, 0), (16, 7)] {
-                let slice = Slice { first: before, total: before + rows + after };
-                for slice in [None, Some(slice)] {
+                let slice = Slice { first: before, total: before + rows + after, heads: None };
+                let heads = Heads { rows: 2, period: 5 };
+                let by_head = Slice { first: before, total: before + rows / 2 * 5 + after, heads: Some(heads) };
+                for slice in [None, Some(slice), Some(by_head).filter(|_| rows.is_multiple_of(2))] {
                     let factor = slice.map(|slice| slice.first as f32);
                     let plus_one = factor.is_some();
                     let all = |rotary| Transform { transposed, slice, rotary, depthwise: false, plus_one, factor };

@@ -12,11 +12,16 @@ pub(crate) struct Wrapper {
 }
 
 /// All that are read.
-static WRAPPERS: [Wrapper; 2] = [
+static WRAPPERS: [Wrapper; 3] = [
     Wrapper { model_type: "qwen3_vl", architecture: "Qwen3VLForConditionalGeneration", left_out: &["visual"] },
     Wrapper {
         model_type: "mistral3",
         architecture: "Mistral3ForConditionalGeneration",
+        left_out: &["vision_tower", "multi_modal_projector"],
+    },
+    Wrapper {
+        model_type: "gemma3",
+        architecture: "Gemma3ForConditionalGeneration",
         left_out: &["vision_tower", "multi_modal_projector"],
     },
 ];

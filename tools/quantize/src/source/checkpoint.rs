@@ -184,7 +184,7 @@ impl Checkpoint {
         let (Some(unembedding), Some(embedding)) = (name(Part::Unembedding), name(Part::Embedding)) else { return };
         let find = |name: &str| self.tensors.iter().position(|t| t.name == name);
         match (find(&unembedding), find(&embedding)) {
-            (Some(output), Some(input)) if self.same(output, input) => {
+            (Some(output), Some(input)) if self.same(output, input) && !self.config.unembedding_bias => {
                 self.notes.push(format!("{unembedding} is a copy of {embedding}: stored once"));
                 self.config.tied = true;
                 self.tensors.remove(output);

@@ -59,6 +59,8 @@ pub(crate) struct Fixture {
     pub(crate) variants: Vec<Variant>,
     /// The logarithms of the probabilities of all tokens after the last of each text.
     pub(crate) log_probabilities: Vec<Vec<f32>>,
+    /// What the checkpoint is as a GGUF file.
+    pub(crate) gguf: Option<Value>,
 }
 
 impl Fixture {
@@ -82,6 +84,7 @@ impl Fixture {
             tensors: list("tensors").iter().map(Tensor::read).collect(),
             variants: list("variants").iter().map(variant).collect(),
             log_probabilities: list("log_probabilities").iter().map(floats).collect(),
+            gguf: record.get("gguf").cloned(),
         }
     }
 
@@ -90,6 +93,13 @@ impl Fixture {
         self.write_config(folder, None);
         let tensors: Vec<_> = self.tensors.iter().map(|t| (t.name.clone(), t.shape.clone(), t.values())).collect();
         write_safetensors(&folder.join("model.safetensors"), &tensors);
+    }
+
+    /// What the checkpoint gives after the second text as a GGUF file, which some settings cannot be said in.
+    pub(crate) fn of_gguf(&self) -> &[f32] {
+        let like = self.gguf.as_ref().and_then(|file| file["like"].as_str());
+        let variant = like.map(|name| self.variants.iter().find(|variant| variant.name == name).expect("a variant"));
+        variant.and_then(|variant| variant.log_probabilities.as_ref()).unwrap_or(&self.log_probabilities[1])
     }
 
     /// Writes config.json, as a variant has it.

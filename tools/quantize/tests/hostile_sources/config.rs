@@ -31,7 +31,7 @@ pub(crate) fn directory(replaced: &[(&'static str, &[u8])]) -> Files {
     files
 }
 
-fn row(name: &'static str, config: impl AsRef<[u8]>, expected: &'static str, field: &'static str) -> Case {
+pub(super) fn row(name: &'static str, config: impl AsRef<[u8]>, expected: &'static str, field: &'static str) -> Case {
     case(name, directory(&[("config.json", config.as_ref())]), expected, field)
 }
 
@@ -131,7 +131,7 @@ fn values() {
         row("C-07 epsilon -1", eps("-1e-5"), "outside", "norm_eps").nowhere(),
         row("C-07 epsilon 1", eps("1"), "outside", "norm_eps").nowhere(),
         row("C-07 epsilon 1e999", eps("1e999"), "finite", "rms_norm_eps"),
-        row("C-08 another activation", with("silu", "gelu"), "supported: silu", "hidden_act"),
+        row("C-08 another activation", with("silu", "mish"), "supported: silu", "hidden_act"),
         row("C-08 two architectures", types("[\"LlamaForCausalLM\", \"x\"]"), "one architecture", "architectures"),
         row("C-08 another architecture", types("[\"BertModel\"]"), "supported: gpt2", "architectures"),
         row("C-08 another type", with("\"llama\"", "\"mixtral\""), "supported: gpt2", "model_type"),

@@ -258,7 +258,7 @@ fn tensors() {
 fn hyperparameters() {
     let set = |key: &str, value| Gguf::tiny().set(key, value);
     let heads = "llama.attention.head_count_kv";
-    let base = "llama.rope.freq_base";
+    let (base, windows) = ("llama.rope.freq_base", "llama.attention.sliding_window_pattern");
     let layers = |n: usize| array(4, &vec![2_u32.to_le_bytes().to_vec(); n]);
     let factors = |n: u64, value: f32| {
         Gguf::tiny().with(|g| {
@@ -268,6 +268,14 @@ fn hyperparameters() {
             g.data += 32;
         })
     };
+    let yarn = |key: &str, value: f32| {
+        let scaled = set("llama.rope.scaling.type", str_value("yarn")).set("llama.rope.scaling.factor", f32_value(4.0));
+        scaled.set(&format!("llama.rope.scaling.{key}"), f32_value(value))
+    };
+    let short = Gguf::tiny().with(|g| {
+        g.tensors.push((b"rope_factors_short.weight".to_vec(), vec![2], 0, 320));
+        g.data += 32;
+    });
     let lfm2 = |kv_heads: (u32, Vec<u8>), width: u32| {
         let tiny = Gguf::tiny().with(|gguf| {
             for (key, ..) in &mut gguf.pairs {
@@ -307,12 +315,21 @@ fn hyperparameters() {
         row("G-29 more KV heads", set(heads, u32_value(4)), "divide", heads),
         row("G-29 heads of three layers", set("llama.attention.head_count", layers(3)), "3 elements", "head_count"),
         row("G-29 heads that do not fit", set("llama.embedding_length", u32_value(9)), "divide", "head_count"),
+        row("G-29 windows of two layers", set(windows, array(7, &[vec![1], vec![0]])), "2 elements", windows),
+        row("G-29 a window by 2", set(windows, array(7, &[vec![2]])), "expected 0 or 1", windows),
         row("G-31 odd rotation", set("llama.rope.dimension_count", u32_value(3)), "rotated", "dimension_count"),
         row("G-31 more than a head", set("llama.rope.dimension_count", u32_value(8)), "rotated", "dimension_count"),
         row("G-31 base 0", set(base, f32_value(0.0)), "positive", base),
         row("G-31 base NaN", set(base, f32_value(f32::NAN)), "positive", base),
         row("G-31 base -1", set(base, f32_value(-1.0)), "positive", base),
-        row("scaling yarn", set("llama.rope.scaling.type", str_value("yarn")), "yarn", "rope.scaling.type"),
+        row("scaling su", set("llama.rope.scaling.type", str_value("su")), "longrope", "rope.scaling.type"),
+        row("yarn alone", set("llama.rope.scaling.type", str_value("yarn")), "missing", "rope.scaling.factor")
+            .nowhere(),
+        row("G-37 part of YaRN", yarn("yarn_ext_factor", 0.5), "0.5 is not supported", "yarn_ext_factor"),
+        row("G-37 a factor beside YaRN", yarn("yarn_attn_factor", 2.0), "2 is not supported", "yarn_attn_factor"),
+        row("G-37 attention by less than 0", yarn("yarn_log_multiplier", -9.0), "would be", "yarn_log_multiplier"),
+        row("G-37 attention by 0", set("llama.rope.scaling.attn_factor", f32_value(0.0)), "positive", "attn_factor"),
+        row("G-37 short factors of 0", short, "positive", "rope_factors_short"),
         row("scaling by 0", set("llama.rope.scaling.factor", f32_value(0.0)), "positive", "scaling.factor"),
         row("factors of 0", factors(2, 0.0), "positive", "rope_freqs"),
         row("epsilon NaN", set("llama.attention.layer_norm_rms_epsilon", f32_value(f32::NAN)), "NaN", "norm_eps")

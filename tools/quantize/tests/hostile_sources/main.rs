@@ -2,6 +2,7 @@
 //! offset, and nothing may panic. Rows are named as in docs/bad-inputs.md.
 
 mod config;
+mod families;
 mod gguf;
 mod kinds;
 mod llama2c;

@@ -5,10 +5,9 @@ use whit::error::{Error, Result};
 use whit::model::spec::Part;
 use whit::model::{Config, Family, Uniform};
 
+use super::divisors::Divisors;
 use super::meta::Metadata;
-use super::rope::Divisors;
 use crate::families::{Factors, Multipliers};
-use crate::source::rope::Rotary;
 use crate::source::tensor::SourceTensor;
 
 /// Reads keys of one architecture, and remembers those that are missing.
@@ -17,7 +16,7 @@ pub(crate) struct Keys<'m, 'a> {
     architecture: &'static str,
     tensors: &'m [SourceTensor],
     pub(super) divisors: Divisors,
-    factors: Factors,
+    pub(super) factors: Factors,
     pub(super) notes: Vec<String>,
     missing: Vec<String>,
 }
@@ -39,13 +38,6 @@ impl<'m, 'a> Keys<'m, 'a> {
         (self.notes, self.factors)
     }
 
-    /// Rotary positions of heads of `head_dim`, in a context of so many positions, in each of `n_layers`.
-    pub(crate) fn rotary(&mut self, (head_dim, context): (usize, usize), n_layers: usize) -> Result<Rotary> {
-        let rotary = self.read_rotary(head_dim, context)?;
-        self.factors.turn(&rotary, n_layers);
-        Ok(rotary)
-    }
-
     /// The network `config` is to be multiplied, see [`Factors::multiply`].
     pub(crate) fn multiply(&mut self, config: &Config, multipliers: Multipliers) {
         self.factors.multiply(config, multipliers);
@@ -61,9 +53,29 @@ impl<'m, 'a> Keys<'m, 'a> {
         }
     }
 
+    /// A truth value; `None` where there is none.
+    pub(crate) fn bool(&self, key: &str) -> Result<Option<bool>> {
+        self.metadata.bool(&self.key(key))
+    }
+
     /// A positive number that must be there.
     pub(crate) fn positive_required(&self, key: &str) -> Result<f64> {
         self.positive(key)?.ok_or_else(|| self.error(key, "missing"))
+    }
+
+    /// Of each layer whether its attention has a window, where the file says so: for each layer, or the period of those without.
+    pub(crate) fn slides(&self, n_layers: usize) -> Result<Option<Vec<bool>>> {
+        let key = "attention.sliding_window_pattern";
+        if !self.metadata.is_array(&self.key(key)) {
+            let period = self.dimension(key, n_layers)?.filter(|period| *period > 0);
+            return Ok(period.map(|period| (1..=n_layers).map(|layer| !layer.is_multiple_of(period)).collect()));
+        }
+        match self.metadata.bools(&self.key(key))? {
+            Some(slides) if slides.len() != n_layers => {
+                Err(self.error(key, format!("{} elements for {n_layers} layers", slides.len())))
+            }
+            slides => Ok(slides),
+        }
     }
 
     /// A part is to be multiplied, see [`Factors::scale`].
@@ -112,6 +124,7 @@ impl<'m, 'a> Keys<'m, 'a> {
         self.metadata.float(&self.key(key))
     }
 
+    /// An error in the key `key` of the architecture.
     pub(crate) fn error(&self, key: &str, message: impl Into<String>) -> Error {
         self.metadata.error(&self.key(key), message)
     }

@@ -215,6 +215,21 @@ impl<'a> Metadata<'a> {
         Ok(Some(values.filter_map(|b| integer(array.kind, b)).map(|n| n as i64).collect()))
     }
 
+    /// An array of booleans.
+    pub(crate) fn bools(&self, key: &str) -> Result<Option<Vec<bool>>> {
+        let wanted = "an array of booleans (0 or 1)";
+        let Some(array) = self.array(key, wanted, |k| k == Kind::Bool)? else { return Ok(None) };
+        match array.bytes.iter().position(|byte| *byte > 1) {
+            Some(i) => Err(self.error(key, format!("element {i} is {}, expected 0 or 1", array.bytes[i]))),
+            None => Ok(Some(array.bytes.iter().map(|byte| *byte == 1).collect())),
+        }
+    }
+
+    /// A value is an array.
+    pub(crate) fn is_array(&self, key: &str) -> bool {
+        self.find(key).is_some_and(|value| value.elements.is_some())
+    }
+
     /// A number, or an array of `n` equal ones.
     pub(crate) fn per_layer(&self, key: &str, n: usize) -> Result<Option<u64>> {
         let values = self.each_layer(key, n)?;

@@ -2,6 +2,7 @@
 
 pub(in crate::source) mod blocks;
 pub(in crate::source) mod config;
+pub(in crate::source) mod divisors;
 pub(in crate::source) mod header;
 pub(crate) mod keys;
 pub(in crate::source) mod meta;
@@ -17,9 +18,9 @@ use whit::format::cursor::Cursor;
 use crate::source::checkpoint::{Checkpoint, OpenOptions, SourceFormat};
 use crate::source::source_file::SourceFile;
 use crate::source::tensor::{Location, SourceTensor};
+use divisors::Divisors;
 use header::header;
 use keys::Keys;
-use rope::Divisors;
 
 use crate::families::{Factors, Family, Layout, Naming};
 

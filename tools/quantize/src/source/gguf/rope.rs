@@ -1,73 +1,22 @@
-//! What a GGUF file says of rotary positions: keys under `rope`, and tensors that divide frequencies.
+//! What a GGUF file says of rotary positions: keys under `rope`.
 
 use whit::error::{Error, Result};
 
+use super::divisors::{ALWAYS, Divisors, LONG, SHORT};
 use super::keys::Keys;
 use super::meta::shown;
-use crate::source::encoding::Encoding;
 use crate::source::rope::{self, Rotary};
-use crate::source::source_file::SourceFile;
-use crate::source::tensor::{Location, SourceTensor};
-
-/// The divisors of Llama 3 for every position.
-const ALWAYS: &str = "rope_freqs.weight";
-/// Those of LongRoPE within the original context.
-const SHORT: &str = "rope_factors_short.weight";
-/// Those of LongRoPE beyond it.
-const LONG: &str = "rope_factors_long.weight";
-
-/// What rotary frequencies are divided by, as tensors of a file say.
-#[derive(Debug, Default)]
-pub(in crate::source) struct Divisors {
-    always: Option<Vec<f32>>,
-    short: Option<Vec<f32>>,
-    long: Option<Vec<f32>>,
-}
-
-impl Divisors {
-    /// Those of a file.
-    pub(in crate::source) fn read(
-        files: &[SourceFile],
-        tensors: &[SourceTensor],
-        locations: &[Location],
-    ) -> Result<Self> {
-        let of = |name| divisors(name, files, tensors, locations);
-        Ok(Divisors { always: of(ALWAYS)?, short: of(SHORT)?, long: of(LONG)? })
-    }
-
-    /// The tensor of the name is one of divisors.
-    pub(in crate::source) fn has(name: &str) -> bool {
-        [ALWAYS, SHORT, LONG].contains(&name)
-    }
-}
-
-fn divisors(
-    name: &str,
-    files: &[SourceFile],
-    tensors: &[SourceTensor],
-    locations: &[Location],
-) -> Result<Option<Vec<f32>>> {
-    let Some(at) = tensors.iter().position(|t| t.name == name) else { return Ok(None) };
-    let n = tensors[at].elements();
-    let Location { file, offset, bytes, encoding, .. } = locations[at];
-    if n > 4096 || encoding != Encoding::F32 {
-        let message = format!("{n} x {}, expected F32, half a head's width of them", encoding.name());
-        return Err(Error::data(message).field(format!("tensor \"{name}\"")).at(offset));
-    }
-    let mut out = vec![0.0; n as usize];
-    encoding.decode(&files[file].map[offset as usize..(offset + bytes) as usize], 0, &mut out);
-    match out.iter().position(|f| !(f.is_finite() && *f > 0.0)) {
-        Some(i) => {
-            let message = format!("element {i} is {}, expected a positive divisor", out[i]);
-            Err(Error::data(message).field(format!("tensor \"{name}\"")).at(offset + 4 * i as u64))
-        }
-        None => Ok(Some(out)),
-    }
-}
 
 impl Keys<'_, '_> {
+    /// Rotary positions of heads of `head_dim`, in a context of so many positions, in each of `n_layers`.
+    pub(crate) fn rotary(&mut self, (head_dim, context): (usize, usize), n_layers: usize) -> Result<Rotary> {
+        let rotary = self.read_rotary(head_dim, context)?;
+        self.factors.turn(&rotary, &vec![true; n_layers]);
+        Ok(rotary)
+    }
+
     /// Rotary positions of heads of `head_dim` in a `context`, scaled as the file says.
-    pub(super) fn read_rotary(&mut self, head_dim: usize, context: usize) -> Result<Rotary> {
+    fn read_rotary(&mut self, head_dim: usize, context: usize) -> Result<Rotary> {
         let turning = self.dimension("rope.dimension_count", 0)?.unwrap_or(head_dim);
         let even = |n: usize| n.is_multiple_of(2) && n >= 2;
         if turning > head_dim || !even(turning) || !even(head_dim) || head_dim > 4096 {

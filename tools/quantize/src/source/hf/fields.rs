@@ -2,7 +2,7 @@
 
 use whit::error::{Error, Result, printable};
 use whit::model::spec::Part;
-use whit::model::{Config, MlpKind};
+use whit::model::{Activation, Config, MlpKind};
 
 use super::rope::{self, RotaryKind};
 use crate::families::{Factors, Multipliers};
@@ -44,7 +44,7 @@ impl<'j> Fields<'j> {
     }
 
     /// A number, unless it is absent or null.
-    fn number(&self, key: &str) -> Result<Option<usize>> {
+    pub(crate) fn number(&self, key: &str) -> Result<Option<usize>> {
         let key = self.name(key);
         let Some(value) = self.object.get(key) else { return Ok(None) };
         let number = value.u64(key)?;
@@ -122,6 +122,11 @@ impl<'j> Fields<'j> {
         said.map_or_else(|| self.bool(key, default), |value| value.bool(key))
     }
 
+    /// The field `key` is there, null or not.
+    pub(crate) fn names(&self, key: &str) -> bool {
+        self.object.entry(key).is_some()
+    }
+
     /// The field `key` says something.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.object.set(key).is_some()
@@ -151,16 +156,21 @@ impl<'j> Fields<'j> {
         Err(error.hint("config.json names every dimension of a model: copy it again from where the weights are from"))
     }
 
-    /// What the activation of the MLP means, by its name: the first of `known` where the field names none.
-    pub(crate) fn activation(&self, key: &str, known: &[(&str, MlpKind)]) -> Result<MlpKind> {
+    /// What stands between the matrices of the MLP, by the name of its activation; `default` where the field names none.
+    pub(crate) fn activation(&self, key: &str, default: MlpKind) -> Result<MlpKind> {
         let key = self.name(key);
-        let Some(value) = self.object.get(key) else { return Ok(known[0].1) };
+        let Some(value) = self.object.get(key) else { return Ok(default) };
         let name = value.str(key)?;
-        if let Some((_, kind)) = known.iter().find(|(known, _)| *known == name) {
-            return Ok(*kind);
+        let known = || {
+            let kinds =
+                ACTIVATIONS.iter().map(|(name, activation)| (name, MlpKind { activation: *activation, ..default }));
+            kinds.filter(|(_, kind)| MlpKind::ALL.contains(kind))
+        };
+        if let Some((_, kind)) = known().find(|(known, _)| **known == name) {
+            return Ok(kind);
         }
         let error = value.error(format!("activation \"{}\" is not supported", printable(&name)), key);
-        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+        let names: Vec<_> = known().map(|(name, _)| *name).collect();
         Err(error.hint(format!(
             "supported: {}; a model works with its own only, so this one cannot be converted yet",
             names.join(", ")
@@ -204,6 +214,54 @@ impl<'j> Fields<'j> {
         list.items(key)?.map(|value| value.u64(key)).collect::<Result<_>>().map(Some)
     }
 
+    /// Whether the field `key` is a list without elements.
+    pub(crate) fn is_empty_list(&self, key: &str) -> Result<bool> {
+        self.object.get(key).map_or(Ok(false), |list| Ok(list.items(key)?.next().is_none()))
+    }
+
+    /// Of each layer whether it turns: `no_rope_layers` has a 1 where it does; where there is no list, all but the last of each
+    /// `no_rope_layer_interval` layers do.
+    pub(crate) fn turning_layers(&self, n_layers: usize) -> Result<Vec<bool>> {
+        let key = "no_rope_layers";
+        let Some(list) = self.object.set(key) else {
+            let interval = self.number("no_rope_layer_interval")?.unwrap_or(4);
+            return Ok((1..=n_layers).map(|layer| !layer.is_multiple_of(interval)).collect());
+        };
+        let turns = list.items(key)?.map(|value| Ok(value.u64(key)? != 0)).collect::<Result<Vec<_>>>()?;
+        if turns.len() != n_layers {
+            let error = list.error(format!("{} elements for {n_layers} layers", turns.len()), key);
+            return Err(error.hint("say of each layer whether it turns, or remove the list"));
+        }
+        Ok(turns)
+    }
+
+    /// The words of a list of pairs, each a list of words and how often it is repeated, by their places among those that are `known`.
+    pub(crate) fn repeated_words(&self, key: &str, known: &[&str]) -> Result<Option<Vec<usize>>> {
+        let Some(list) = self.object.set(key) else { return Ok(None) };
+        let mut out = Vec::new();
+        for pair in list.items(key)? {
+            let (words, times) = match pair.items(key)?.take(3).collect::<Vec<_>>()[..] {
+                [words, times] => (words, times.u64(key)?),
+                _ => return Err(pair.expected("a list of words and how often it is repeated", key)),
+            };
+            let mut places = Vec::new();
+            for value in words.items(key)? {
+                let word = value.str(key)?;
+                let place = known.iter().position(|known| *known == word);
+                let hint = format!("supported: {}", known.join(", "));
+                let unknown = || value.error(format!("unknown word \"{}\"", printable(&word)), key).hint(hint);
+                places.push(place.ok_or_else(unknown)?);
+            }
+            for _ in 0..times {
+                out.extend_from_slice(&places);
+                if out.len() > 1024 || places.is_empty() {
+                    return Err(pair.error("no word, or more than 1024 of them", key));
+                }
+            }
+        }
+        Ok(Some(out))
+    }
+
     /// Refuses a list of words that has others than these, or is not there.
     pub(crate) fn only(&self, key: &str, words: &[&str]) -> Result<()> {
         let hint = format!("supported here: {}", words.join(", "));
@@ -220,17 +278,32 @@ impl<'j> Fields<'j> {
         Ok(())
     }
 
-    /// Rotary positions of heads of `head_dim`, in a context of so many positions, in each of `n_layers`, of a family of this
-    /// `kind`.
-    pub(crate) fn rotary(
+    /// Rotary positions of heads of `head_dim`, in a context of so many positions, of a family of this `kind`.
+    pub(crate) fn rotary(&mut self, kind: RotaryKind, dims: (usize, usize)) -> Result<Rotary> {
+        rope::read(self.object, kind, dims, &mut self.notes)
+    }
+
+    /// The layers that `turn` turn by `rotary`, see [`Factors::turn`].
+    pub(crate) fn turn(&mut self, rotary: &Rotary, turn: &[bool]) {
+        self.factors.turn(rotary, turn);
+    }
+
+    /// The rotary frequencies of layers with a window, heads being of `head_dim`: by the settings of their type, or without a scaling
+    /// by the base that the `field` names, `theta` where it does not.
+    pub(crate) fn local_rotary(
         &mut self,
+        (field, theta): (Option<&str>, f64),
+        head_dim: usize,
         kind: RotaryKind,
-        (head_dim, context): (usize, usize),
-        n_layers: usize,
-    ) -> Result<Rotary> {
-        let rotary = rope::read(self.object, kind, (head_dim, context), &mut self.notes)?;
-        self.factors.turn(&rotary, n_layers);
-        Ok(rotary)
+    ) -> Result<Vec<f32>> {
+        let kind = RotaryKind { layer_type: Some("sliding_attention"), theta, ..kind };
+        match rope::read_of_type(self.object, kind, (head_dim, usize::MAX), &mut self.notes)? {
+            Some(rotary) => Ok(rotary.freqs),
+            None => {
+                let theta = field.map_or(Ok(theta), |field| self.positive(field, theta))?;
+                Ok(crate::source::rope::frequencies(head_dim, theta))
+            }
+        }
     }
 
     /// The network `config` is to be multiplied, see [`Factors::multiply`].
@@ -243,6 +316,23 @@ impl<'j> Fields<'j> {
         self.factors.scale(part, factors);
     }
 }
+
+/// Activations by their names in transformers.
+const ACTIVATIONS: &[(&str, Activation)] = &[
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("gelu_python_tanh", Activation::GeluTanh),
+    ("gelu_fast", Activation::GeluTanh),
+    ("gelu_accurate", Activation::GeluTanh),
+    ("gelu", Activation::Gelu),
+    ("gelu_python", Activation::Gelu),
+    ("quick_gelu", Activation::QuickGelu),
+    ("relu", Activation::Relu),
+    ("relu2", Activation::ReluSquared),
+    ("tanh", Activation::Tanh),
+];
 
 /// What the user is told of a field that is absent.
 fn absent(key: &str, default: impl std::fmt::Display) -> String {

@@ -11,20 +11,40 @@ use crate::source::rope::{self, Rotary};
 pub(crate) struct RotaryKind {
     /// The base of the frequencies where config.json names none.
     pub(crate) theta: f64,
+    /// The field of the base, beside those of the scaling.
+    pub(crate) theta_field: &'static str,
     /// The part of each head that turns where config.json does not say; `None`: whole heads turn, whatever it says.
     pub(crate) part: Option<f64>,
+    /// The field of the part, beside those of the scaling.
+    pub(crate) part_field: &'static str,
+    /// The field of the number of elements of each head that turn, in place of a part, and what it is where config.json does not say.
+    pub(crate) dim: Option<(&'static str, usize)>,
     /// Names of types, and what they mean.
     pub(crate) also_called: &'static [(&'static str, &'static str)],
     /// Positions before the scaling, where config.json does not say beside its other dimensions.
     pub(crate) original_context: Option<f64>,
+    /// Of the type "dynamic" a field `alpha` stretches the base, whatever the length of the text.
+    pub(crate) alpha: bool,
+    /// The type of layers whose settings are read where they are by type of layer.
+    pub(crate) layer_type: Option<&'static str>,
     /// Beyond the positions before the scaling queries grow with their position.
     pub(crate) grows: bool,
 }
 
 impl RotaryKind {
     /// As Llama has it.
-    pub(crate) const WHOLE: RotaryKind =
-        RotaryKind { theta: 10_000.0, part: None, also_called: &[], original_context: None, grows: false };
+    pub(crate) const WHOLE: RotaryKind = RotaryKind {
+        theta: 10_000.0,
+        theta_field: "rope_theta",
+        part: None,
+        part_field: "partial_rotary_factor",
+        dim: None,
+        also_called: &[],
+        original_context: None,
+        alpha: false,
+        layer_type: None,
+        grows: false,
+    };
 }
 
 /// The types that are read, for messages.
@@ -48,8 +68,11 @@ pub(in crate::source) fn read(
     (head_dim, context): (usize, usize),
     notes: &mut Vec<String>,
 ) -> Result<Rotary> {
+    if let Some(rotary) = read_of_type(config, kind, (head_dim, context), notes)? {
+        return Ok(rotary);
+    }
     let named = |path: &'static str| Some(Parameters { object: config.set(path)?, path, config, kind });
-    let theta = positive(config, "rope_theta", "")?.unwrap_or(kind.theta);
+    let theta = positive(config, kind.theta_field, "")?.unwrap_or(kind.theta);
     let Some(parameters) = named("rope_scaling").or_else(|| named("rope_parameters")) else {
         let alone = Parameters { object: config, path: "", config, kind };
         let dim = alone.dim(head_dim)?;
@@ -59,20 +82,42 @@ pub(in crate::source) fn read(
         return Err(parameters.object.expected("an object", parameters.path));
     }
     let theta = positive(parameters.object, "rope_theta", parameters.path)?.unwrap_or(theta);
-    let rotary = parameters.rotary(theta, head_dim, context, notes)?;
-    let factor = rotary.attention_factor;
-    if factor.is_finite() && factor > 0.0 {
-        return Ok(rotary);
+    parameters.checked(theta, (head_dim, context), notes)
+}
+
+/// As [`read`], where `rope_parameters` are by type of layer and have those of the type of this `kind`.
+pub(in crate::source) fn read_of_type(
+    config: Value<'_>,
+    kind: RotaryKind,
+    dims: (usize, usize),
+    notes: &mut Vec<String>,
+) -> Result<Option<Rotary>> {
+    let path = "rope_parameters";
+    let of_type = || config.set(path)?.set(kind.layer_type?).filter(|object| object.kind() == Type::Object);
+    let Some(object) = of_type() else { return Ok(None) };
+    let parameters = Parameters { object, path, config, kind };
+    let theta = positive(object, "rope_theta", path)?.unwrap_or(kind.theta);
+    parameters.checked(theta, dims, notes).map(Some)
+}
+
+impl Parameters<'_> {
+    /// Rotary positions whose attention has a factor above zero.
+    fn checked(self, theta: f64, (head_dim, context): (usize, usize), notes: &mut Vec<String>) -> Result<Rotary> {
+        let rotary = self.rotary(theta, head_dim, context, notes)?;
+        let factor = rotary.attention_factor;
+        if factor.is_finite() && factor > 0.0 {
+            return Ok(rotary);
+        }
+        let field = self.field("attention_factor");
+        Err(self.object.error(format!("these settings make it {factor}, expected a positive number"), &field))
     }
-    let field = parameters.field("attention_factor");
-    Err(parameters.object.error(format!("these settings make it {factor}, expected a positive number"), &field))
 }
 
 impl<'j> Parameters<'j> {
     /// Rotary positions of the type that is named.
     fn rotary(self, theta: f64, head_dim: usize, context: usize, notes: &mut Vec<String>) -> Result<Rotary> {
         let kind = self.kind()?;
-        let whole = self.kind.part.is_none() || kind == "proportional";
+        let whole = (self.kind.part.is_none() && self.kind.dim.is_none()) || kind == "proportional";
         match &*kind {
             "proportional" => {}
             "default" if whole => notes
@@ -81,6 +126,8 @@ impl<'j> Parameters<'j> {
             _ => {}
         }
         let dim = if whole { head_dim } else { self.dim(head_dim)? };
+        let alpha = if self.kind.alpha && kind == "dynamic" { self.number("alpha")? } else { None };
+        let theta = alpha.map_or(theta, |alpha| theta * alpha.powf(dim as f64 / (dim as f64 - 2.0)));
         let mut out = Rotary::of_part(dim, head_dim, theta, context);
         match &*kind {
             "default" => {}
@@ -91,6 +138,7 @@ impl<'j> Parameters<'j> {
             }
             "linear" => rope::scale_linear(out.turning_freqs(), self.required("factor")?),
             // Frequencies change beyond the context only.
+            "dynamic" if alpha.is_some() => {}
             "dynamic" => {
                 self.required("factor")?;
             }
@@ -151,9 +199,19 @@ impl<'j> Parameters<'j> {
 
     /// How many elements of heads of `head_dim` turn.
     fn dim(self, head_dim: usize) -> Result<usize> {
+        if let Some((field, default)) = self.kind.dim {
+            let value = self.config.entry(field);
+            let dim = value.map_or(Ok(default as u64), |value| value.u64(field))?;
+            if (1..=head_dim as u64).contains(&dim) {
+                return Ok(dim as usize);
+            }
+            let error =
+                value.unwrap_or(self.config).error(format!("{dim} elements of heads of {head_dim} turn"), field);
+            return Err(error.hint("name how many elements of each head turn"));
+        }
         let Some(default) = self.kind.part else { return Ok(head_dim) };
         let key = "partial_rotary_factor";
-        let value = self.object.get(key).or_else(|| self.config.get(key));
+        let value = self.object.get(key).or_else(|| self.config.get(self.kind.part_field));
         let part = value.map_or(Ok(default), |value| value.f64(key))?;
         let dim = (part * head_dim as f64) as usize;
         if (0.0..=1.0).contains(&part) && dim > 0 {
@@ -291,9 +349,13 @@ mod tests {
 
     /// What is read for heads of 8 in a context of 64, and what the user is told.
     fn read_of(config: &str) -> Result<(Rotary, Vec<String>)> {
+        read_as(RotaryKind::WHOLE, config)
+    }
+
+    fn read_as(kind: RotaryKind, config: &str) -> Result<(Rotary, Vec<String>)> {
         let json = Json::parse(config.as_bytes(), 0).expect("valid");
         let mut notes = Vec::new();
-        Ok((read(json.root(), RotaryKind::WHOLE, (8, 64), &mut notes)?, notes))
+        Ok((read(json.root(), kind, (8, 64), &mut notes)?, notes))
     }
 
     fn rotary(config: &str) -> Rotary {
@@ -340,6 +402,33 @@ mod tests {
         assert!(notes[0].contains("made for 16 positions"), "{notes:?}");
         let (whole, notes) = read_of(&config("")).expect("valid");
         assert_eq!((whole.context_length, whole.attention_factor, notes), (64, 1.0, vec![]));
+    }
+
+    #[test]
+    fn a_part_of_each_head_turns_by_frequencies_of_its_own() {
+        let half = RotaryKind { part: Some(0.5), theta: 100.0, ..RotaryKind::WHOLE };
+        let turning = |config: &str| read_as(half, config).expect(config).0;
+        let (two, whole) = (turning("{}"), turning(r#"{"partial_rotary_factor": 1}"#));
+        assert_eq!((two.turning, &two.freqs[..]), (4, &[1.0, 0.1, 0.0, 0.0][..]));
+        assert_eq!((whole.turning, whole.freqs), (8, rope::frequencies(8, 100.0)));
+        let scaled = r#"{"rope_parameters": {"type": "linear", "factor": 2, "partial_rotary_factor": 0.25}}"#;
+        assert_eq!((turning(scaled).turning, turning(scaled).freqs), (2, vec![0.5, 0.0, 0.0, 0.0]));
+        // 3 of 8 elements are the first of two pairs, as transformers counts them.
+        let odd = turning(r#"{"partial_rotary_factor": 0.4}"#);
+        assert_eq!((odd.turning, odd.freqs[1]), (4, rope::frequencies(3, 100.0)[1]));
+    }
+
+    #[test]
+    fn families_have_names_and_contexts_of_their_own() {
+        let also_called = &[("su", "longrope")];
+        let kind = RotaryKind { also_called, original_context: Some(16.0), grows: true, ..RotaryKind::WHOLE };
+        let settings = r#""type": "su", "short_factor": [1, 1, 1, 1], "long_factor": [2, 2, 2, 2]"#;
+        let (su, notes) = read_as(kind, &format!(r#"{{"rope_scaling": {{{settings}}}}}"#)).expect("valid");
+        assert_eq!((su.context_length, notes.len()), (16, 1));
+        let grows = r#"{"rope_scaling": {"type": "default", "llama_4_scaling_beta": 0.1}}"#;
+        let (grows, notes) = read_as(kind, grows).expect("valid");
+        assert_eq!(grows.context_length, 16);
+        assert!(notes[0].contains("within which llama_4_scaling_beta does not count"), "{notes:?}");
     }
 
     #[test]

@@ -1,0 +1,101 @@
+//! What families have in config.json that Llama has not: what of it is not supported, and what makes no sense.
+
+use super::config::{LLAMA, row};
+use super::run;
+
+/// A tiny model of a family with more fields.
+fn of(family: &str, more: &str) -> String {
+    let classless = LLAMA.replace("\"architectures\": [\"LlamaForCausalLM\"],", more);
+    classless.replace("\"llama\"", &format!("\"{family}\""))
+}
+
+/// C-20
+#[test]
+fn multipliers_are_positive() {
+    run(vec![
+        row("C-20 logits by 0", of("granite", "\"logits_scaling\": 0,"), "a positive number", "logits_scaling"),
+        row("C-20 a branch by -1", of("granite", "\"residual_multiplier\": -1,"), "positive", "residual_multiplier"),
+        row(
+            "C-20 scores by 1e300",
+            of("granite", "\"attention_multiplier\": 1e300,"),
+            "positive",
+            "attention_multiplier",
+        ),
+        row("C-20 vectors by 1e-300", of("granite", "\"embedding_multiplier\": 1e-300,"), "positive", "embedding_"),
+        row(
+            "C-20 vectors by text",
+            of("granite", "\"embedding_multiplier\": \"12\","),
+            "finite",
+            "embedding_multiplier",
+        ),
+        row("C-20 a depth of 0", of("minicpm", "\"scale_depth\": 0,"), "a positive number", "scale_depth"),
+        row("C-20 a base of -256", of("minicpm", "\"dim_model_base\": -256,"), "positive", "dim_model_base"),
+    ]);
+}
+
+/// C-21
+#[test]
+fn relatives_that_need_more_are_refused() {
+    let granite4 = |more: &str| of("granitemoehybrid", &format!("\"shared_intermediate_size\": 16, {more}"));
+    let bigcode = r#"{"model_type":"gpt_bigcode","n_embd":8,"n_layer":1,"n_head":2,"vocab_size":8,"n_positions":8,"multi_query":false}"#;
+    run(vec![
+        row("C-21 experts of Granite", granite4("\"num_local_experts\": 4,"), "4 experts are not", "num_local_experts"),
+        row("C-21 unnamed experts", granite4(""), "8 experts are not supported", "num_local_experts"),
+        row("C-21 unnamed layers", granite4("\"num_local_experts\": 0,"), "missing: layer_types", "layer_types"),
+        row(
+            "C-21 Mamba",
+            granite4("\"num_local_experts\": 0, \"layer_types\": [\"mamba\"],"),
+            "supported here: attention",
+            "layer_types",
+        ),
+        row(
+            "C-21 layers as text",
+            granite4("\"num_local_experts\": 0, \"layer_types\": \"mamba\","),
+            "",
+            "layer_types",
+        ),
+        row(
+            "C-21 experts of MiniCPM",
+            of("minicpm", "\"num_experts\": 8,"),
+            "experts are not supported",
+            "num_experts",
+        ),
+        row("C-21 sparse attention", of("minicpm", "\"sparse_config\": {\"topk\": 1},"), "sees all", "sparse_config"),
+        row("C-21 as many heads of keys", bigcode, "one head of keys and values", "multi_query"),
+        row("C-21 biases of some", of("internlm3", "\"qkv_bias\": true,"), "in all matrices or in none", "qkv_bias"),
+        row("C-21 no rotation", of("ministral3", ""), "missing: rope_parameters", "rope_parameters"),
+        row("C-21 no language model", r#"{"model_type": "qwen3_vl"}"#, "missing: text_config", "text_config"),
+        row(
+            "C-21 another language model",
+            r#"{"model_type": "qwen3_vl", "text_config": {"model_type": "bert"}}"#,
+            "\"bert\" is not supported",
+            "model_type",
+        ),
+        row("C-21 a number for one", r#"{"model_type": "qwen3_vl", "text_config": 7}"#, "", "model_type"),
+        row(
+            "C-21 a quantized one",
+            r#"{"model_type": "mistral3", "text_config": {"quantization_config": {"quant_method": "fp8"}}}"#,
+            "already quantized (fp8)",
+            "quantization_config",
+        ),
+    ]);
+}
+
+/// C-22
+#[test]
+fn parts_of_heads_are_parts() {
+    let part = |part: &str| of("glm", &format!("\"head_dim\": 4, \"partial_rotary_factor\": {part},"));
+    run(vec![
+        row("C-22 none of a head", part("0"), "more than 0 and at most 1", "partial_rotary_factor"),
+        row("C-22 less than an element", part("0.2"), "0.2 of heads of 4", "partial_rotary_factor"),
+        row("C-22 more than a head", part("1.5"), "at most 1", "partial_rotary_factor"),
+        row("C-22 less than nothing", part("-0.5"), "at most 1", "partial_rotary_factor"),
+        row("C-22 text", part("\"half\""), "finite", "partial_rotary_factor"),
+        row(
+            "C-22 an odd part beside a scaling",
+            of("phi3", "\"partial_rotary_factor\": 0.75, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2},"),
+            "an even number",
+            "partial_rotary_factor",
+        ),
+    ]);
+}
