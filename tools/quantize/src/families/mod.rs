@@ -32,6 +32,7 @@ mod olmo;
 mod opt;
 mod phi2;
 mod phi3;
+mod qwen3_5;
 mod qwen3_vl;
 mod smollm3;
 mod stablelm;
@@ -90,6 +91,7 @@ pub static FAMILIES: &[&Family] = &[
     &opt::OPT,
     &bloom::BLOOM,
     &lfm2::LFM2,
+    &qwen3_5::QWEN3_5,
 ];
 
 impl Family {

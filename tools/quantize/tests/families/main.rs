@@ -31,8 +31,6 @@ const NOT_YET: &[&str] = &[
     "mamba2_pure",
     "olmoe",
     "qwen2_moe",
-    "qwen3_5",
-    "qwen3_5_with_vision",
     "qwen3_moe",
     "stablelm_parallel",
 ];
