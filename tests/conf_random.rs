@@ -116,6 +116,7 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
             hidden_dim: random.pick(&[1, 7, 1 << 20]),
             kind: random.pick(&MlpKind::ALL),
             bias: random.below(2) == 0,
+            experts: None,
         },
         mlp_norms: norms(random.below(4)),
         parallel: random.below(3) == 0,

@@ -2,7 +2,7 @@
 
 use whit::error::Result;
 use whit::model::Config;
-use whit::model::spec::{Part, TensorSpec};
+use whit::model::spec::{Expert, Part, TensorSpec};
 
 use super::transform::{Heads, RotaryRows, Slice, Transform, Turning};
 use crate::source::gguf::keys::Keys;
@@ -24,6 +24,9 @@ pub struct Family {
     pub(crate) ignored: &'static [&'static str],
     /// Names in Hugging Face checkpoints.
     pub(crate) names: Names,
+    /// Names of the matrices of experts there, in which `{e}` is the number of the expert. Where it is not in a name, the tensor is that
+    /// of all experts of the block, one after the other.
+    pub(crate) expert_names: Names,
     /// What is replaced in the names of checkpoints that have others than the table's, in this order.
     pub(crate) renamed: &'static [(&'static str, &'static str)],
     /// Rows of q and k pair neighbours for the rotation in Hugging Face checkpoints.
@@ -106,16 +109,32 @@ pub(crate) const GGUF_NAMES: &[(Part, &str)] = &[
     (Part::Gate, "blk.{}.ffn_gate"),
     (Part::Up, "blk.{}.ffn_up"),
     (Part::Down, "blk.{}.ffn_down"),
+    (Part::Router, "blk.{}.ffn_gate_inp"),
+    (Part::SharedGate, "blk.{}.ffn_gate_shexp"),
+    (Part::SharedUp, "blk.{}.ffn_up_shexp"),
+    (Part::SharedDown, "blk.{}.ffn_down_shexp"),
+    (Part::SharedRouter, "blk.{}.ffn_gate_inp_shexp"),
     (Part::DownNorm, "blk.{}.post_ffw_norm"),
     (Part::FinalNorm, "output_norm"),
     (Part::Unembedding, "output"),
 ];
 
+/// Names of the matrices of experts that all architectures of GGUF share.
+const GGUF_EXPERT_NAMES: Names =
+    &[&[(Part::Gate, "blk.{}.ffn_gate_exps"), (Part::Up, "blk.{}.ffn_up_exps"), (Part::Down, "blk.{}.ffn_down_exps")]];
+
 impl Family {
     /// Where the tensor `spec` of the plan `config` comes from, in a checkpoint of this `layout`. `None` where the family has no
     /// name for it there.
     pub fn origin(&self, config: &Config, spec: &TensorSpec, layout: Layout) -> Option<Origin> {
-        let name = self.tensor_name(spec.part, spec.layer, spec.is_bias, layout.naming)?;
+        let name = match spec.expert {
+            None => self.tensor_name(spec.part, spec.layer, spec.is_bias, layout.naming)?,
+            Some(expert) => {
+                let (_, name) = named(self.expert_names_of(layout.naming), spec.part)?;
+                let name = name.replace("{}", &spec.layer?.to_string()).replace("{e}", &expert.number.to_string());
+                format!("{name}.weight")
+            }
+        };
         let mut transform = (self.transform)(config, spec, layout.naming);
         transform.slice = transform.slice.or(self.slice(config, spec, layout.naming));
         let rows = layout.rows(config, spec).map(|rows| RotaryRows { backwards: self.backwards, ..rows });
@@ -125,7 +144,10 @@ impl Family {
 
     /// The rows that the tensor is of one that several parts of its block are fused in.
     fn slice(&self, config: &Config, spec: &TensorSpec, naming: Naming) -> Option<Slice> {
-        let tables = self.names_of(naming)?;
+        let tables = match spec.expert {
+            None => self.names_of(naming)?,
+            Some(_) => self.expert_names_of(naming),
+        };
         let table = tables.iter().find(|table| table.iter().any(|(part, _)| *part == spec.part))?;
         let (_, name) = named(tables, spec.part)?;
         let layer = config.layers.get(spec.layer?)?;
@@ -137,19 +159,26 @@ impl Family {
         let rows = |part| match (part, layer.attention()) {
             (Part::Query | Part::OutputGate, Some(attention)) => attention.width(),
             (Part::Key | Part::Value, Some(attention)) => attention.kv_width(),
+            (Part::Down, _) => config.dim,
             _ => layer.mlp.hidden_dim,
         };
-        let (first, total) = (fused().take_while(|part| *part != spec.part).map(rows).sum(), fused().map(rows).sum());
+        let before: usize = fused().take_while(|part| *part != spec.part).map(rows).sum();
+        let together: usize = fused().map(rows).sum();
+        let one = Slice { first: before, total: together, matrices: 1, heads: None };
+        if let Some(Expert { number, n_experts, .. }) = spec.expert.filter(|_| !name.contains("{e}")) {
+            let first = number * together + before;
+            return Some(Slice { first, total: n_experts * together, matrices: n_experts, ..one });
+        }
         if fused().count() < 2 {
             return None;
         }
         if !self.fused_by_head || naming == Naming::Gguf {
-            return Some(Slice { first, total, heads: None });
+            return Some(one);
         }
         // A gate stands beside the queries of each head, keys and values beside those that share them.
         let n = layer.attention().map(|a| if a.gate.is_some() { a.n_heads } else { a.n_kv_heads })?;
-        let heads = Heads { rows: rows(spec.part) / n, period: total / n };
-        Some(Slice { first: first / n, total, heads: Some(heads) })
+        let heads = Heads { rows: rows(spec.part) / n, period: together / n };
+        Some(Slice { first: before / n, heads: Some(heads), ..one })
     }
 
     /// The name of the weight or bias of a part, in the block `layer` or outside of the blocks.
@@ -163,6 +192,13 @@ impl Family {
         let (_, name) = named(self.names_of(naming)?, part)?;
         let block = layer.map(|layer| layer.to_string()).unwrap_or_default();
         Some(format!("{}.{}", name.replace("{}", &block), if is_bias { "bias" } else { "weight" }))
+    }
+
+    fn expert_names_of(&self, naming: Naming) -> Names {
+        match naming {
+            Naming::HuggingFace => self.expert_names,
+            Naming::Gguf => GGUF_EXPERT_NAMES,
+        }
     }
 
     fn names_of(&self, naming: Naming) -> Option<Names> {

@@ -16,6 +16,7 @@ pub(super) const GPT2: Family = Family {
     prefix: "",
     ignored: &[".attn.bias", ".attn.masked_bias"],
     names: &[NAMES],
+    expert_names: &[],
     renamed: &[],
     interleaved_rotary: false,
     backwards: false,

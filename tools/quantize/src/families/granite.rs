@@ -2,9 +2,10 @@
 //! without experts all of whose layers are attention.
 
 use whit::error::Result;
-use whit::model::Config;
 use whit::model::spec::Part;
+use whit::model::{Config, Experts};
 
+use super::experts;
 use super::factors::Multipliers;
 use super::family::{Family, Gguf};
 use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES, Variant};
@@ -33,6 +34,38 @@ pub(super) static GRANITE4: Family = Family {
         config(fields, &GRANITE4_VARIANT)
     },
     names: &[SHARED_MLP, NAMES],
+    ..SHARED
+};
+
+pub(super) static GRANITE_MOE: Family = Family {
+    model_type: "granitemoe",
+    architectures: &["GraniteMoeForCausalLM", "GraniteMoeModel"],
+    config: |fields| {
+        let mut config = config(fields, &Variant::LLAMA)?;
+        let n_experts = fields.required_or("num_local_experts", 8)?;
+        let n_active = fields.required_or("num_experts_per_tok", 2)?;
+        experts::mix(&mut config, Experts { n_experts, ..experts::softmax(n_active, true) })?;
+        Ok(config)
+    },
+    names: &[&[(Part::Router, "model.layers.{}.block_sparse_moe.router.layer")], NAMES],
+    expert_names: &[&[
+        (Part::Gate, "model.layers.{}.block_sparse_moe.input_linear"),
+        (Part::Up, "model.layers.{}.block_sparse_moe.input_linear"),
+        (Part::Down, "model.layers.{}.block_sparse_moe.output_linear"),
+    ]],
+    gguf: Some(Gguf {
+        architecture: "granitemoe",
+        label: "granitemoe",
+        interleaved_rotary: true,
+        config: |keys| {
+            keys.mixes();
+            let mut config = gguf_config(keys)?;
+            let (n_experts, n_active) = keys.experts()?;
+            experts::mix(&mut config, Experts { n_experts, ..experts::softmax(n_active, true) })?;
+            Ok(config)
+        },
+        names: SHARED_GGUF_NAMES,
+    }),
     ..SHARED
 };
 

@@ -19,6 +19,7 @@ pub(super) const SHARED: Family = Family {
     prefix: "model.",
     ignored: &["rotary_emb.inv_freq"],
     names: &[NAMES],
+    expert_names: &[],
     renamed: &[],
     interleaved_rotary: false,
     backwards: false,

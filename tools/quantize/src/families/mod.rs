@@ -7,6 +7,7 @@ mod cohere;
 mod ernie4_5;
 mod exaone;
 mod exaone4;
+mod experts;
 mod factors;
 mod family;
 mod gemma;
@@ -29,11 +30,13 @@ mod mobilellm;
 mod nanochat;
 mod nemotron;
 mod olmo;
+mod olmoe;
 mod opt;
 mod phi2;
 mod phi3;
 mod qwen3_5;
 mod qwen3_vl;
+mod qwen_moe;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
@@ -59,6 +62,7 @@ pub static FAMILIES: &[&Family] = &[
     &qwen3_vl::QWEN3_VL,
     &granite::GRANITE,
     &granite::GRANITE4,
+    &granite::GRANITE_MOE,
     &phi3::PHI3,
     &ernie4_5::ERNIE4_5,
     &helium::HELIUM,
@@ -73,6 +77,9 @@ pub static FAMILIES: &[&Family] = &[
     &olmo::OLMO1,
     &olmo::OLMO2,
     &olmo::OLMO3,
+    &olmoe::OLMOE,
+    &qwen_moe::QWEN2_MOE,
+    &qwen_moe::QWEN3_MOE,
     &exaone4::EXAONE4,
     &hunyuan::HUNYUAN,
     &hyperclovax::HYPERCLOVAX,
@@ -189,8 +196,8 @@ mod tests {
                     let n = config.layers[0].attention().expect("attention").n_kv_heads;
                     let heads = Heads { rows: spec.shape.dims()[0] as usize / n, period: total / n };
                     let slice = match by_head {
-                        true => Slice { first: first / n, total, heads: Some(heads) },
-                        false => Slice { first, total, heads: None },
+                        true => Slice { first: first / n, total, matrices: 1, heads: Some(heads) },
+                        false => Slice { first, total, matrices: 1, heads: None },
                     };
                     let fused = (rows.len() > 1).then_some(slice);
                     assert_eq!(transform.slice, fused, "{} {}", family.model_type, spec.name);

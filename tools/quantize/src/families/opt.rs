@@ -21,7 +21,7 @@ pub(super) static OPT: Family = Family {
     names: &[NAMES],
     transform: |_, spec, _| match (spec.part, spec.shape) {
         (Part::Positions, Shape::Matrix(rows, _)) => {
-            let slice = Slice { first: FIRST_POSITION, total: rows + FIRST_POSITION, heads: None };
+            let slice = Slice { first: FIRST_POSITION, total: rows + FIRST_POSITION, matrices: 1, heads: None };
             Transform { slice: Some(slice), ..Transform::default() }
         }
         _ => Transform::default(),

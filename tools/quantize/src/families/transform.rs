@@ -29,6 +29,8 @@ pub struct Slice {
     pub first: usize,
     /// Rows of the tensor.
     pub total: usize,
+    /// Matrices of equal shape that the tensor is a list of; 1: it is a matrix.
+    pub matrices: usize,
     /// They lie head by head; `None`: they follow one another.
     pub heads: Option<Heads>,
 }
@@ -109,7 +111,10 @@ impl Transform {
     pub fn source_dims(&self, shape: Shape) -> Vec<u64> {
         let mut dims = shape.dims();
         if let Some(slice) = self.slice {
-            dims[0] = slice.total as u64;
+            dims[0] = (slice.total / slice.matrices) as u64;
+            if slice.matrices > 1 {
+                dims.insert(0, slice.matrices as u64);
+            }
         }
         if self.transposed {
             dims.reverse();
@@ -208,7 +213,7 @@ mod tests {
         if let Some(rotary) = transform.rotary {
             out = matrix.chunks(rotary.head_dim).flat_map(|head| stored_head(&rotary, head)).collect();
         }
-        if let Some(Slice { first, total, heads }) = transform.slice {
+        if let Some(Slice { first, total, heads, .. }) = transform.slice {
             let cols = matrix[0].len();
             let Heads { rows, period } = heads.unwrap_or(Heads { rows: out.len(), period: out.len() });
             let mut all = vec![vec![-1.0; cols]; first];
@@ -259,9 +264,10 @@ mod tests {
         let mut out = Vec::new();
         for transposed in [false, true] {
             for (before, after) in [(0, 0), (0, 5), (3, 0), (16, 7)] {
-                let slice = Slice { first: before, total: before + rows + after, heads: None };
+                let slice = Slice { first: before, total: before + rows + after, matrices: 1, heads: None };
                 let heads = Heads { rows: 2, period: 5 };
-                let by_head = Slice { first: before, total: before + rows / 2 * 5 + after, heads: Some(heads) };
+                let by_head =
+                    Slice { first: before, total: before + rows / 2 * 5 + after, matrices: 1, heads: Some(heads) };
                 for slice in [None, Some(slice), Some(by_head).filter(|_| rows.is_multiple_of(2))] {
                     let factor = slice.map(|slice| slice.first as f32);
                     let plus_one = factor.is_some();

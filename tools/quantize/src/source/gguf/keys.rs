@@ -19,6 +19,8 @@ pub(crate) struct Keys<'m, 'a> {
     pub(super) factors: Factors,
     pub(super) notes: Vec<String>,
     missing: Vec<String>,
+    /// The architecture may have experts.
+    mixes: bool,
 }
 
 impl<'m, 'a> Keys<'m, 'a> {
@@ -30,7 +32,7 @@ impl<'m, 'a> Keys<'m, 'a> {
         divisors: Divisors,
     ) -> Self {
         let (factors, notes, missing) = Default::default();
-        Keys { metadata, architecture, tensors, divisors, factors, notes, missing }
+        Keys { metadata, architecture, tensors, divisors, factors, notes, missing, mixes: false }
     }
 
     /// What the user is told, and what [`Keys::scale`] and its like were given.
@@ -136,6 +138,25 @@ impl<'m, 'a> Keys<'m, 'a> {
         Err(Error::data(format!("missing: {}", self.missing.join(", "))).field("metadata"))
     }
 
+    /// The architecture may have experts, of whose inner width the key `expert_feed_forward_length` tells.
+    pub(crate) fn mixes(&mut self) {
+        self.mixes = true;
+    }
+
+    /// A dimension that may be left out.
+    pub(crate) fn length(&self, key: &str) -> Result<Option<usize>> {
+        Ok(self.dimension(key, 0)?.filter(|n| *n > 0))
+    }
+
+    /// The number of experts of a layer, and how many of them a token uses.
+    pub(crate) fn experts(&self) -> Result<(usize, usize)> {
+        let number = |key: &str| match self.dimension(key, 0)? {
+            Some(n) if n > 0 => Ok(n),
+            _ => Err(self.error(key, "expected a positive number")),
+        };
+        Ok((number("expert_count")?, number("expert_used_count")?))
+    }
+
     /// The file has a tensor of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.tensors.iter().any(|t| t.name == name)
@@ -169,8 +190,8 @@ impl<'m, 'a> Keys<'m, 'a> {
         let n_kv_heads = kv_heads(self, n_layers)?.unwrap_or(n_heads);
         let sliding_window = self.dimension("attention.sliding_window", n_layers)?.filter(|w| *w > 0);
         self.check()?;
-        if self.dimension("expert_count", n_layers)?.is_some_and(|n| n > 0) {
-            return Err(self.error("expert_count", "a mixture of experts is not supported"));
+        if !self.mixes && self.dimension("expert_count", n_layers)?.is_some_and(|n| n > 0) {
+            return Err(self.error("expert_count", "a mixture of experts is not supported in this architecture"));
         }
         if n_heads == 0 {
             return Err(self.error("attention.head_count", "0 heads"));

@@ -80,6 +80,20 @@ impl<'j> Fields<'j> {
         Ok(1)
     }
 
+    /// A positive number, or `default` where it is absent or null.
+    pub(crate) fn required_or(&self, key: &str, default: usize) -> Result<usize> {
+        match self.number(self.name(key))? {
+            Some(0) => Err(self.error(key, "0").hint("name the number that the model was trained with")),
+            number => Ok(number.unwrap_or(default)),
+        }
+    }
+
+    /// The numbers of a list, none where there is no list.
+    pub(crate) fn list(&self, key: &str) -> Result<Vec<usize>> {
+        let Some(list) = self.object.set(key) else { return Ok(Vec::new()) };
+        list.items(key)?.map(|value| Ok(value.u64(key)? as usize)).collect()
+    }
+
     /// A number, or `default` where it is absent or null, which the user is told.
     pub(crate) fn float(&mut self, key: &str, default: f64) -> Result<f64> {
         let key = self.name(key);
