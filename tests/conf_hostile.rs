@@ -12,7 +12,7 @@ use support::{Folder, TinyModel};
 use whit::error::Kind;
 use whit::format::{Bytes, File};
 use whit::kernels;
-use whit::model::{Activation, BranchNorms, Config, MlpKind, Model, QkNorm};
+use whit::model::{Activation, BranchNorms, Config, DeltaNet, Mixer, MlpKind, Model, QkNorm, ShortConv};
 use whit::{Compute, Session, SessionOptions};
 
 /// A field: tag, type, flags, content.
@@ -109,6 +109,11 @@ impl Plan {
 
 /// What [`plan`] says, as the library has it.
 fn different(config: &mut Config) {
+    config.layers.push(config.layers[0].clone());
+    config.layers.push(config.layers[0].clone());
+    let delta = DeltaNet { n_key_heads: 2, n_heads: 4, key_dim: 8, value_dim: 6, width: 4 };
+    config.layers[3].mixer = Mixer::DeltaNet(delta);
+    config.layers[2].mixer = Mixer::ShortConv(ShortConv { channels: 24, width: 3, bias: true });
     config.family = "different".into();
     config.rotary_tables.push(vec![0.5, 0.25]);
     config.tied = false;
@@ -121,7 +126,7 @@ fn different(config: &mut Config) {
     (layer.mlp.kind, layer.mlp.hidden_dim, layer.mlp.bias) = (MlpKind::plain(Activation::GeluTanh), 24, true);
 }
 
-/// A valid configuration of two layers that differ in all that can differ.
+/// A valid configuration of layers that differ in all that can differ.
 fn plan() -> Plan {
     let mut network = List::numbers(&[(2, 40), (3, 259), (4, 64), (5, 0)]);
     network.put(1, TEXT, 0, b"different");
@@ -135,7 +140,9 @@ fn plan() -> Plan {
     let first = &[(1, 0), (2, 1), (3, 1), (16, 4), (17, 2), (18, 10), (20, 0), (256, 0), (257, 72)];
     let attention = &[(16, 3), (17, 1), (18, 4), (19, 7), (20, 1), (21, 1), (22, 1), (23, 1)];
     let second = [&[(1, 0), (2, 2), (3, 3)][..], attention, &[(256, 1), (257, 24), (258, 1)]].concat();
-    Plan { network, tables, layers: vec![List::numbers(first), List::numbers(&second)] }
+    let third = &[(1, 1), (2, 1), (3, 1), (64, 24), (65, 3), (66, 1), (256, 0), (257, 72)];
+    let fourth = &[(1, 2), (2, 1), (3, 1), (80, 2), (81, 4), (82, 8), (83, 6), (84, 4), (256, 0), (257, 72)];
+    Plan { network, tables, layers: [first, &second[..], third, fourth].map(List::numbers).to_vec() }
 }
 
 #[test]
@@ -248,6 +255,17 @@ const FIELDS: &[Row] = &[
     ("no n_heads", |p| p.layers[1].remove(16), "layer n_heads"),
     ("no n_kv_heads", |p| p.layers[1].remove(17), "layer n_kv_heads"),
     ("no head_dim", |p| p.layers[1].remove(18), "layer head_dim"),
+    ("no channels", |p| p.layers[2].remove(64), "layer channels"),
+    ("no width of a kernel", |p| p.layers[2].remove(65), "layer conv_width"),
+    ("heads of a convolution", |p| p.layers[2].number(16, 4), "layer field 16"),
+    ("a kernel of an attention", |p| p.layers[0].number(65, 3), "layer field 65"),
+    ("no key heads", |p| p.layers[3].remove(80), "layer n_key_heads"),
+    ("no heads of a delta net", |p| p.layers[3].remove(81), "layer n_value_heads"),
+    ("no width of keys", |p| p.layers[3].remove(82), "layer key_dim"),
+    ("no width of values", |p| p.layers[3].remove(83), "layer value_dim"),
+    ("no kernel of a delta net", |p| p.layers[3].remove(84), "layer conv_width"),
+    ("channels of a delta net", |p| p.layers[3].number(64, 4), "layer field 64"),
+    ("a flag of a convolution that is 2", |p| p.layers[2].number(66, 2), "conv_bias at byte"),
     ("no MLP", |p| p.layers[0].remove(256), "layer mlp"),
     ("0 experts", |p| p.layers[0].set_numbers(&[(259, 0), (260, 1), (261, 0)]), "n_experts"),
     ("too many experts", |p| p.layers[0].set_numbers(&[(259, 1025), (260, 1), (261, 0)]), "n_experts"),
@@ -283,6 +301,16 @@ const NUMBERS: &[Row] = &[
     ("head_dim 0", |p| p.layers[0].number(18, 0), "head_dim"),
     ("head_dim 4097", |p| p.layers[0].number(18, 4097), "4097 is outside"),
     ("an odd head that turns", |p| p.layers[0].number(18, 11), "11 is odd"),
+    ("channels 0", |p| p.layers[2].number(64, 0), "channels"),
+    ("channels 2^16 + 1", |p| p.layers[2].number(64, 65_537), "65537 is outside 1..=65536"),
+    ("key heads that do not divide", |p| p.layers[3].number(80, 3), "3 does not divide n_value_heads 4"),
+    ("key heads 0", |p| p.layers[3].number(80, 0), "n_key_heads"),
+    ("heads of a delta net 1025", |p| p.layers[3].number(81, 1025), "n_value_heads"),
+    ("keys of 1025 elements", |p| p.layers[3].number(82, 1025), "1025 is outside 1..=1024"),
+    ("values of 0 elements", |p| p.layers[3].number(83, 0), "value_dim"),
+    ("a delta net over 33 positions", |p| p.layers[3].number(84, 33), "conv_width"),
+    ("a kernel over 0 positions", |p| p.layers[2].number(65, 0), ": 0 is outside 1..=32"),
+    ("a kernel over 33 positions", |p| p.layers[2].number(65, 33), "conv_width"),
     ("hidden_dim 0", |p| p.layers[1].number(257, 0), "hidden_dim"),
     ("hidden_dim 2^20 + 1", |p| p.layers[1].number(257, (1 << 20) + 1), "hidden_dim"),
     ("a window of 0", |p| p.layers[1].number(19, 0), ": 0 is outside 1..=4294967295"),

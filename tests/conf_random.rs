@@ -9,8 +9,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 use whit::model::{
-    Attention, BranchNorms, Config, Experts, Gate, Layer, Mixer, Mlp, MlpKind, NormKind, QkNorm, Routing, Scores,
-    SharedExpert,
+    Attention, BranchNorms, Config, DeltaNet, Experts, Gate, Layer, Mixer, Mlp, MlpKind, NormKind, QkNorm, Routing,
+    Scores, SharedExpert, ShortConv,
 };
 
 struct Counting;
@@ -93,6 +93,19 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
         output_bias: random.below(2) == 0,
         ..Attention::plain(n_heads, n_kv_heads, head_dim)
     };
+    let conv = ShortConv {
+        channels: random.pick(&[1, 40, 1 << 16]),
+        width: random.pick(&[1, 3, 32]),
+        bias: random.below(2) == 0,
+    };
+    let n_key_heads = random.pick(&[1, 3, 512]);
+    let delta = DeltaNet {
+        n_key_heads,
+        n_heads: n_key_heads * random.pick(&[1, 2]),
+        key_dim: random.pick(&[1, 128, 1024]),
+        value_dim: random.pick(&[1, 100, 1024]),
+        width: random.pick(&[1, 4, 32]),
+    };
     let routing = Routing {
         n_active: 2,
         scores: random.pick(&Scores::ALL),
@@ -112,7 +125,11 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
         (mlp.kind, mlp.bias, mlp.experts) = (MlpKind::SWIGLU, false, Some(experts));
     }
     Layer {
-        mixer: Mixer::Attention(attention),
+        mixer: match random.below(4) {
+            0 => Mixer::ShortConv(conv),
+            1 => Mixer::DeltaNet(delta),
+            _ => Mixer::Attention(attention),
+        },
         mixer_norms: norms(random.below(4)),
         mlp,
         mlp_norms: norms(random.below(4)),
@@ -194,8 +211,10 @@ fn every_flipped_bit_ends_in_a_valid_plan_or_an_error() {
 
 /// A list of fields whose counts and lengths are right most of the time.
 fn list(depth: usize, random: &mut Random) -> Vec<u8> {
-    const TAGS: [u16; 26] =
-        [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 19, 20, 21, 22, 23, 256, 257, 258, 0, 11, 24, 300, 0xffff];
+    const TAGS: [u16; 34] = [
+        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 19, 20, 21, 22, 23, 64, 65, 66, 80, 81, 82, 83, 84, 256, 257, 258,
+        0, 11, 24, 300, 0xffff,
+    ];
     let mut tags: Vec<u16> = TAGS.into_iter().filter(|_| random.below(4) > 0).collect();
     tags.sort_unstable();
     let mut out = (tags.len() as u32).to_le_bytes().to_vec();

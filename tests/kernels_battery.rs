@@ -486,3 +486,70 @@ fn rope() {
         }
     });
 }
+
+#[test]
+fn conv() {
+    cases(13, &[1, 2, 3, 4, 5, 32], |random, channels, width, _| {
+        let width = width.max(1);
+        let n = 1 + random.below(width);
+        let mut panels = vec![0; channels.div_ceil(PANEL_ROWS) * panel_bytes(Dtype::F32, width)];
+        let weights = random.inputs(channels * width);
+        let rows = weights.chunks(PANEL_ROWS * width);
+        for (rows, panel) in rows.zip(panels.chunks_exact_mut(panel_bytes(Dtype::F32, width))) {
+            encode_panel(Dtype::F32, rows, width, panel);
+        }
+        let panels: Vec<f32> = panels.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let inputs: Vec<Vec<f32>> = (0..n).map(|_| random.inputs(channels)).collect();
+        let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let mut want = vec![f32::NAN; channels];
+        scalar::conv(&panels, width, &slices, &mut want);
+        for (c, want) in want.iter().enumerate() {
+            let taps = weights[c * width..][..width][width - n..].iter().zip(&inputs);
+            assert_same(&[*want], &[taps.fold(0.0, |sum, (w, x)| sum + w * x[c])], || format!("the formula, {c}"));
+        }
+        for backend in backends() {
+            for edge in EDGES {
+                let panels = Guarded::new(&panels, edge);
+                let inputs: Vec<_> = inputs.iter().map(|input| Guarded::new(input, edge)).collect();
+                let slices: Vec<&[f32]> = inputs.iter().map(|input| &**input).collect();
+                let mut got = painted(channels, edge);
+                (backend.conv)(&panels, width, &slices, &mut got);
+                assert_same(&got, &want, || format!("{} conv of {channels} over {n} of {width}", backend.name));
+            }
+        }
+    });
+}
+
+#[test]
+fn delta() {
+    cases(14, &[1, 2, 3, 16, 33, 64], |random, value_dim, key_dim, _| {
+        let (q, k, v) = (random.units(key_dim), random.units(key_dim), random.units(value_dim));
+        let state = random.units((key_dim + 1) * value_dim);
+        let [decay, strength] = [0, 1].map(|_| random.unit().abs());
+        let mut want = state.clone();
+        scalar::delta(&mut want, &q, &k, &v, decay, strength);
+        for j in 0..value_dim {
+            let column = |all: &[f32]| -> Vec<f32> { (0..key_dim).map(|i| all[i * value_dim + j]).collect() };
+            let before: Vec<f32> = column(&state).iter().map(|s| s * decay).collect();
+            let found = before.iter().zip(&k).fold(0.0, |sum, (s, k)| sum + s * k);
+            let c = (v[j] - found) * strength;
+            let after: Vec<f32> = before.iter().zip(&k).map(|(s, k)| s + k * c).collect();
+            assert_same(&column(&want), &after, || format!("the formula, {j}"));
+            let out = after.iter().zip(&q).fold(0.0, |sum, (s, q)| sum + s * q);
+            assert_same(&[want[key_dim * value_dim + j]], &[out], || format!("what is given, {j}"));
+        }
+        let mut unit = v.clone();
+        scalar::unit_length(&mut unit, value_dim, 24.0);
+        for backend in backends() {
+            for edge in EDGES {
+                let [q, k, v] = [&q, &k, &v].map(|x| Guarded::new(x, edge));
+                let mut got = Guarded::new(&state, edge);
+                (backend.delta)(&mut got, &q, &k, &v, decay, strength);
+                assert_same(&got, &want, || format!("{} delta of {key_dim} x {value_dim}", backend.name));
+                let mut got = Guarded::new(&v, edge);
+                (backend.unit_length)(&mut got, value_dim, 24.0);
+                assert_same(&got, &unit, || format!("{} unit length of {value_dim}", backend.name));
+            }
+        }
+    });
+}

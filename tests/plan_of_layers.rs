@@ -6,8 +6,8 @@ use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::kernels;
 use whit::model::{
-    Activation, Attention, BranchNorms, Config, Experts, Gate, Layer, Mlp, MlpKind, NormKind, QkNorm, Routing, Scores,
-    SharedExpert,
+    Activation, Attention, BranchNorms, Config, DeltaNet, Experts, Gate, Layer, Mixer, Mlp, MlpKind, NormKind, QkNorm,
+    Routing, Scores, SharedExpert, ShortConv,
 };
 use whit::ops::KvDtype;
 use whit::quant::Dtype;
@@ -86,9 +86,31 @@ impl Twin<'_> {
             true => self.norm(&name(part), x),
             false => x.to_vec(),
         };
-        let a = layer.attention().expect("attention");
         let before = xs.to_vec();
         let inputs: Vec<Vec<f64>> = xs.iter().map(|x| normed(layer.mixer_norms.input, "attn_norm", x)).collect();
+        let outputs = match &layer.mixer {
+            Mixer::Attention(a) => self.attention(i, a, &inputs),
+            Mixer::ShortConv(conv) => self.short_conv(i, conv, &inputs),
+            Mixer::DeltaNet(delta) => self.delta_net(i, delta, &inputs),
+        };
+        for (x, output) in xs.iter_mut().zip(outputs) {
+            let output = normed(layer.mixer_norms.output, "o_norm", &output);
+            x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
+        }
+        for (x, before) in xs.iter_mut().zip(&before) {
+            let input = normed(layer.mlp_norms.input, "mlp_norm", if layer.parallel { before } else { x });
+            let output = match &layer.mlp.experts {
+                None => self.mlp(layer.mlp.kind, ["gate", "up", "down"].map(&name), &input),
+                Some(experts) => self.experts(layer.mlp.kind, experts, &name, &input),
+            };
+            let output = normed(layer.mlp_norms.output, "down_norm", &output);
+            x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
+        }
+    }
+
+    /// What the attention of block `i` makes of the `inputs` of all positions.
+    fn attention(&self, i: usize, a: &Attention, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let name = |part: &str| format!("blocks.{i}.{part}");
         let heads = |part: &str, norm: &str| -> Vec<Vec<f64>> {
             let normed = |y: &mut [f64], after_rotation: bool| {
                 let Some(kind) = a.qk_norm.filter(|kind| kind.after_rotation == after_rotation) else { return };
@@ -108,6 +130,7 @@ impl Twin<'_> {
             inputs.iter().enumerate().map(turned).collect()
         };
         let (qs, ks) = (heads("q", "q_norm"), heads("k", "k_norm"));
+        let mut outputs = Vec::new();
         let vs: Vec<Vec<f64>> = inputs.iter().map(|x| self.linear(&name("v"), x)).collect();
         for (t, q) in qs.iter().enumerate() {
             let mut attended = Vec::new();
@@ -131,18 +154,81 @@ impl Twin<'_> {
                     *y /= 1.0 + (-gates[if gate == Gate::Heads { i / a.head_dim } else { i }]).exp();
                 }
             }
-            let output = normed(layer.mixer_norms.output, "o_norm", &self.linear(&name("o"), &attended));
-            xs[t].iter_mut().zip(output).for_each(|(x, y)| *x += y);
+            outputs.push(self.linear(&name("o"), &attended));
         }
-        for (x, before) in xs.iter_mut().zip(&before) {
-            let input = normed(layer.mlp_norms.input, "mlp_norm", if layer.parallel { before } else { x });
-            let output = match &layer.mlp.experts {
-                None => self.mlp(layer.mlp.kind, ["gate", "up", "down"].map(&name), &input),
-                Some(experts) => self.experts(layer.mlp.kind, experts, &name, &input),
-            };
-            let output = normed(layer.mlp_norms.output, "down_norm", &output);
-            x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
+        outputs
+    }
+
+    /// What the short convolution of block `i` makes of the `inputs` of all positions.
+    fn short_conv(&self, i: usize, conv: &ShortConv, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let name = |part: &str| format!("blocks.{i}.{part}");
+        let bch: Vec<Vec<f64>> = inputs.iter().map(|x| self.linear(&name("conv_in"), x)).collect();
+        let n = conv.channels;
+        let kernel = self.model.file().matrix(&name("conv")).expect("a matrix");
+        let mut weights = vec![0.0; conv.width];
+        let mut outputs: Vec<Vec<f64>> = vec![vec![0.0; n]; inputs.len()];
+        for channel in 0..n {
+            kernel.read_row(channel, &mut weights);
+            for (t, output) in outputs.iter_mut().enumerate() {
+                let taps =
+                    weights.iter().enumerate().filter_map(|(j, w)| Some((w, (t + j + 1).checked_sub(conv.width)?)));
+                let y: f64 = taps.map(|(w, at)| f64::from(*w) * bch[at][channel] * bch[at][2 * n + channel]).sum();
+                let bias = if conv.bias { self.vector(&name("conv.bias"))[channel] } else { 0.0 };
+                output[channel] = bch[t][n + channel] * (y + bias);
+            }
         }
+        outputs.iter().map(|output| self.linear(&name("conv_out"), output)).collect()
+    }
+
+    /// What the delta net of block `i` makes of the `inputs` of all positions.
+    fn delta_net(&self, i: usize, delta: &DeltaNet, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let name = |part: &str| format!("blocks.{i}.{part}");
+        let silu = |x: f64| x / (1.0 + (-x).exp());
+        let qkv: Vec<Vec<f64>> = inputs.iter().map(|x| self.linear(&name("delta_qkv"), x)).collect();
+        let kernel = self.model.file().matrix(&name("conv")).expect("a matrix");
+        let (rates, norm) = (self.vector(&name("delta_rate")), self.vector(&name("delta_norm")));
+        let (dk, dv) = (delta.key_dim, delta.value_dim);
+        let mut states = vec![vec![vec![0.0; dv]; dk]; delta.n_heads];
+        let mut weights = vec![0.0; delta.width];
+        let unit = |x: &[f64]| -> Vec<f64> {
+            let length = (x.iter().map(|x| x * x).sum::<f64>() + 1e-6).sqrt();
+            x.iter().map(|x| x / length).collect()
+        };
+        let token = |(t, x): (usize, &Vec<f64>)| {
+            let mixed: Vec<f64> = (0..delta.channels())
+                .map(|channel| {
+                    kernel.read_row(channel, &mut weights);
+                    let taps = weights.iter().enumerate();
+                    let taps = taps.filter_map(|(j, w)| Some((w, (t + j + 1).checked_sub(delta.width)?)));
+                    silu(taps.map(|(w, at)| f64::from(*w) * qkv[at][channel]).sum())
+                })
+                .collect();
+            let gate = self.linear(&name("delta_gate"), x);
+            let strength = self.linear(&name("delta_strength"), x);
+            let decay = self.linear(&name("delta_decay"), x);
+            let mut given = Vec::new();
+            for (head, state) in states.iter_mut().enumerate() {
+                let key_head = head / (delta.n_heads / delta.n_key_heads);
+                let q = unit(&mixed[key_head * dk..][..dk]);
+                let k = unit(&mixed[(delta.n_key_heads + key_head) * dk..][..dk]);
+                let v = &mixed[2 * delta.n_key_heads * dk + head * dv..][..dv];
+                let kept = (-rates[head].exp() * (1.0 + decay[head].exp()).ln()).exp();
+                let beta = 1.0 / (1.0 + (-strength[head]).exp());
+                state.iter_mut().flatten().for_each(|s| *s *= kept);
+                let found = |x: &[f64], state: &[Vec<f64>]| -> Vec<f64> {
+                    (0..dv).map(|j| x.iter().zip(state).map(|(x, row)| x * row[j]).sum()).collect()
+                };
+                let before = found(&k, state);
+                for (row, k) in state.iter_mut().zip(&k) {
+                    row.iter_mut().zip(v).zip(&before).for_each(|((s, v), before)| *s += k * beta * (v - before));
+                }
+                let q: Vec<f64> = q.iter().map(|q| q / (dk as f64).sqrt()).collect();
+                let normed = rms_norm(&found(&q, state), &norm, f64::from(self.config.norm_eps));
+                given.extend(normed.iter().zip(&gate[head * dv..]).map(|(y, gate)| y * silu(*gate)));
+            }
+            self.linear(&name("delta_out"), &given)
+        };
+        inputs.iter().enumerate().map(token).collect()
     }
 
     /// What an MLP of these three tensors makes of `input`.
@@ -236,6 +322,27 @@ fn erf(x: f64) -> f64 {
     2.0 / std::f64::consts::PI.sqrt() * sum
 }
 
+/// Layers of every kind, of which two do not attend.
+fn with_convolutions(config: &mut Config) {
+    different_layers(config);
+    for (i, conv) in
+        [(1, ShortConv { channels: 40, width: 3, bias: false }), (5, ShortConv { channels: 21, width: 5, bias: true })]
+    {
+        config.layers[i].mixer = Mixer::ShortConv(conv);
+    }
+}
+
+/// Layers of every kind, of which two are delta nets.
+fn with_delta_nets(config: &mut Config) {
+    different_layers(config);
+    for (i, delta) in [
+        (1, DeltaNet { n_key_heads: 2, n_heads: 4, key_dim: 8, value_dim: 12, width: 4 }),
+        (5, DeltaNet { n_key_heads: 1, n_heads: 1, key_dim: 5, value_dim: 35, width: 1 }),
+    ] {
+        config.layers[i].mixer = Mixer::DeltaNet(delta);
+    }
+}
+
 /// What a plan can say, layer by layer: windows, rotary tables of two kinds and none, norms of queries and keys, norms before,
 /// after and on both sides of branches, other heads, other widths, all kinds of MLP, biases, caps, slopes, gates, branches side by
 /// side.
@@ -292,7 +399,13 @@ fn layer_norms(config: &mut Config) {
 #[test]
 fn layers_of_every_kind_compute_their_formulas() {
     let folder = Folder::new("plan-of-layers");
-    let plans = [("rms", different_layers as fn(&mut Config)), ("layer", layer_norms), ("experts", with_experts)];
+    let plans = [
+        ("rms", different_layers as fn(&mut Config)),
+        ("layer", layer_norms),
+        ("convolutions", with_convolutions),
+        ("delta nets", with_delta_nets),
+        ("experts", with_experts),
+    ];
     for (name, change) in plans {
         let mut tiny = TinyModel { change, dtype: Dtype::F32, ..TinyModel::llama() };
         (tiny.config.n_layers, tiny.config.tied) = (7, false);

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::generate::{StopRules, Together, Writer, advance};
 use whit::kernels;
-use whit::model::{BranchNorms, Config, Span, State, StateOptions, Wants, Watch, Workspace};
-use whit::ops::KvDtype;
+use whit::model::{
+    BranchNorms, Config, DeltaNet, Mixer, ShortConv, Span, State, StateOptions, Wants, Watch, Workspace,
+};
+use whit::ops::{KV_BLOCK, KvDtype};
 use whit::sampler::{Sampler, SamplerOptions};
 use whit::{Compute, Model, TokenId};
 
@@ -27,6 +29,25 @@ fn mixed(config: &mut Config) {
     }
 }
 
+/// Short convolutions between attentions, one of which has a window.
+fn convolutions(config: &mut Config) {
+    config.family = "convolutions".into();
+    let conv = |width, bias| Mixer::ShortConv(ShortConv { channels: 40 + usize::from(bias) * 9, width, bias });
+    config.layers[0].mixer = conv(3, false);
+    config.layers[2].mixer = conv(5, true);
+    config.layers[1].attention_mut().expect("attention").window = Some(11);
+}
+
+/// Delta nets, whose state is kept at marks, around an attention with a window.
+fn delta_nets(config: &mut Config) {
+    config.family = "delta nets".into();
+    let delta =
+        |n_heads, width| Mixer::DeltaNet(DeltaNet { n_key_heads: 2, n_heads, key_dim: 8, value_dim: 12, width });
+    config.layers[0].mixer = delta(4, 4);
+    config.layers[2].mixer = delta(2, 1);
+    config.layers[1].attention_mut().expect("attention").window = Some(11);
+}
+
 fn models(folder: &Folder) -> Vec<Arc<Model>> {
     let mut window = TinyModel::llama();
     window.config.sliding_window = Some(9);
@@ -35,6 +56,8 @@ fn models(folder: &Folder) -> Vec<Arc<Model>> {
         ("gpt2", TinyModel::gpt2()),
         ("window", window),
         ("mixed", TinyModel { change: mixed, ..TinyModel::llama() }),
+        ("convolutions", TinyModel { change: convolutions, ..TinyModel::llama() }),
+        ("delta nets", TinyModel { change: delta_nets, ..TinyModel::llama() }),
     ];
     kinds
         .into_iter()
@@ -87,7 +110,9 @@ fn run_together(model: &Model, compute: &Compute, texts: &mut [Text], random: &m
             if random.below(8) == 0 {
                 let back = random.below(6).min(state.position());
                 let position = state.position() - back;
-                assert_eq!(state.rewind(position), position, "a few tokens can always be taken back");
+                let marked = back > 0 && model.config().layers.iter().any(|layer| layer.delta_net().is_some());
+                let held = if marked { position / KV_BLOCK * KV_BLOCK } else { position };
+                assert_eq!(state.rewind(position), held, "a few tokens can always be taken back");
             }
             let left = &tokens[state.position()..];
             let n = left.len().min(random.below(24)).min(room);

@@ -9,7 +9,7 @@ use program::whit;
 use serde_json::Value;
 use std::process::Output;
 use support::{Folder, TinyModel};
-use whit::model::Config;
+use whit::model::{Config, DeltaNet, Mixer, ShortConv};
 
 const TEXT: &str = "Once upon a time there was a cat and a cat";
 
@@ -409,4 +409,101 @@ fn a_plan_of_layers_that_differ_is_told_as_it_is() {
     for part in ["2 layers 2 to 4 heads let", "what 1 to 2 let it offer", "Of the 30 to 72 inner values"] {
         assert!(tour.contains(part), "{part}: {tour}");
     }
+}
+
+fn convolutions(config: &mut Config) {
+    config.family = "convolutions".into();
+    for layer in [0, 2] {
+        config.layers[layer].mixer = Mixer::ShortConv(ShortConv { channels: 40, width: 3, bias: false });
+    }
+}
+
+fn no_attention(config: &mut Config) {
+    convolutions(config);
+    config.layers[1].mixer = config.layers[0].mixer.clone();
+    config.rotary_tables.clear();
+}
+
+#[test]
+fn layers_without_attention_are_told_as_what_they_are() {
+    let folder = Folder::new("views-convolutions");
+    let paths = [("some.whit", convolutions as fn(&mut Config)), ("none.whit", no_attention)].map(|(name, change)| {
+        let mut tiny = TinyModel { change, ..TinyModel::llama() };
+        tiny.config.n_layers = 3;
+        tiny.write(&folder.path(name));
+        folder.path(name).to_str().expect("UTF-8").to_owned()
+    });
+    let [some, none] = paths.each_ref().map(|path| ["-m", path]);
+    fn on<'a>(args: &[&'a str], model: [&'a str; 2]) -> Vec<&'a str> {
+        [args, &model[..]].concat()
+    }
+    let told = |args: &[&str], model| stdout(&on(args, model)).split_whitespace().collect::<Vec<_>>().join(" ");
+
+    let others = "layers 0 and 2 have short convolutions in the place of attention";
+    for args in [&["attend", "hello there"][..], &["lens", "hello there"], &["explain", "hello there"]] {
+        let text = told(args, some);
+        assert!(text.contains(others), "{args:?}: {text}");
+    }
+    assert!(told(&["attend", "hello there"], some).contains("4 heads in 1 layers"));
+    let lines = json(&on(&["attend", "hello there"], some));
+    assert!(lines.len() == 1 + 4 && lines[1]["layer"] == 1 && lines[0]["without"] == others, "{:?}", lines[0]);
+    refused(&on(&["attend", "hello there", "--layer", "2", "--head", "0"], some), "layer 2 has no attention");
+    refused(&on(&["attend", "hello there", "--layer", "3", "--head", "0"], some), "3 is not among 0 to 2");
+    refused(&on(&["attend", "hello there"], none), "no layer of this model has attention");
+    assert!(told(&["explain", "hello there"], none).contains("This model lets no token look at others by attention"));
+    assert!(told(&["lens", "hello there"], none).contains("layers 0, 1 and 2 have short convolutions"));
+    json(&on(&["explain", "hello there"], none));
+
+    for model in [some, none] {
+        let lines = json(&on(&["tally", "-q"], model));
+        let row = lines.iter().find(|row| row["category"] == "convolution").expect("a row");
+        let layers = if model == some { 2.0 } else { 3.0 };
+        assert_eq!((number(&row["layers"]), number(&row["matrices"])), (layers, 3.0 * layers));
+        assert_eq!(number(&row["parameters"]), layers * (3 * 40 * 40 + 40 * 3 + 40 * 40) as f64);
+        let inspected = json(&on(&["inspect"], model));
+        let config = &inspected[0]["config"];
+        assert!(config["mixers"][0] == "short convolution" && config["conv_width"] == 3, "{config}");
+        assert!(told(&["plan", "--ctx", "64"], model).contains("keys, values and other states of 64"));
+        let trace = json(&on(&["trace", "-q", "--depth", "3", "--prompt-tokens", "5", "--limit-seconds", "0"], model));
+        let ops = list(&trace[0]["token"]["ops"]);
+        let op = ops.iter().find(|op| op["op"] == "convolution" && op["layer"] == 2).expect("an op");
+        // The kernel in panels of 16 rows, and what is remembered of three positions.
+        assert_eq!((number(&op["bytes"]), number(&op["macs"])), ((48 * 3 + 3 * 40) as f64 * 4.0, (40 * 3 + 80) as f64));
+    }
+}
+
+fn delta_nets(config: &mut Config) {
+    config.family = "delta nets".into();
+    for layer in [0, 2] {
+        let delta = DeltaNet { n_key_heads: 2, n_heads: 4, key_dim: 8, value_dim: 10, width: 4 };
+        config.layers[layer].mixer = Mixer::DeltaNet(delta);
+    }
+}
+
+#[test]
+fn delta_nets_are_told_as_what_they_are() {
+    let folder = Folder::new("views-delta-nets");
+    let mut tiny = TinyModel { change: delta_nets, ..TinyModel::llama() };
+    tiny.config.n_layers = 3;
+    tiny.write(&folder.path("m.whit"));
+    let path = folder.path("m.whit");
+    let model = ["-m", path.to_str().expect("UTF-8")];
+    for args in [&["attend", "hello there"][..], &["lens", "hello there"], &["explain", "hello there"]] {
+        let text = stdout(&[args, &model[..]].concat()).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("layers 0 and 2 have delta nets in the place of attention"), "{args:?}: {text}");
+    }
+    let lines = json(&[&["tally", "-q"], &model[..]].concat());
+    let row = lines.iter().find(|row| row["category"] == "delta net").expect("a row");
+    let (channels, values) = (2 * 2 * 8 + 4 * 10, 4 * 10);
+    let parameters = 2 * ((channels + values + 4 + 4) * 40 + 4 + 40 * values);
+    assert_eq!((number(&row["layers"]), number(&row["parameters"])), (2.0, parameters as f64));
+    let config = &json(&[&["inspect"], &model[..]].concat())[0]["config"];
+    assert!(config["mixers"][2] == "delta net" && config["key_dim"] == 8 && config["n_value_heads"] == 4, "{config}");
+    let args = ["trace", "-q", "--depth", "3", "--prompt-tokens", "5", "--limit-seconds", "0"];
+    let trace = json(&[&args[..], &model[..]].concat());
+    let ops = list(&trace[0]["token"]["ops"]);
+    let op = ops.iter().find(|op| op["op"] == "delta rule" && op["layer"] == 2).expect("an op");
+    // Rates and norm, then states with their last outputs, and three inputs of the convolution.
+    let bytes = 4 + 10 + 4 * 9 * 10 + 3 * channels;
+    assert_eq!((number(&op["bytes"]), number(&op["macs"])), (4.0 * f64::from(bytes), 3.0 * 4.0 * 80.0));
 }

@@ -79,6 +79,23 @@ fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
         ("context_length", config.context_length.to_string()),
         ("norm_eps", format!("{:e}", config.norm_eps)),
     ];
+    if config.layers.iter().any(|layer| layer.attention().is_none()) {
+        fields.push(("mixers", json::list(config.layers.iter().map(|layer| json::string(layer.mixer.name())))));
+    }
+    let convs = || config.layers.iter().filter_map(Layer::short_conv);
+    if convs().next().is_some() {
+        fields.push(("channels", each(convs().map(|conv| conv.channels))));
+        fields.push(("conv_width", each(convs().map(|conv| conv.width))));
+        fields.push(("conv_bias", each(convs().map(|conv| conv.bias))));
+    }
+    let deltas = || config.layers.iter().filter_map(Layer::delta_net);
+    if deltas().next().is_some() {
+        fields.push(("n_key_heads", each(deltas().map(|delta| delta.n_key_heads))));
+        fields.push(("n_value_heads", each(deltas().map(|delta| delta.n_heads))));
+        fields.push(("key_dim", each(deltas().map(|delta| delta.key_dim))));
+        fields.push(("value_dim", each(deltas().map(|delta| delta.value_dim))));
+        fields.push(("delta_conv_width", each(deltas().map(|delta| delta.width))));
+    }
     if config.attentions().any(|a| a.window.is_some()) {
         fields.push(("sliding_window", each(config.attentions().map(|a| a.window.unwrap_or(0)))));
     }

@@ -147,7 +147,9 @@ fn page(name: &str, wanted: &Wanted<'_>, plan: &MemoryPlan, places: &[Place]) ->
     let mut out = format!("{name}: context {n}, {} cache, {threads} thread{ending}\n\n", kv.name());
     let file = "the model file; its pages are given back when memory is short";
     out += &line("mapped", plan.mapped, file.into());
-    out += &line("kv", plan.kv, format!("keys and values of {n} positions, {each} each"));
+    let attends = wanted.model.config().layers.iter().all(|layer| layer.attention().is_some());
+    let held = if attends { "keys and values" } else { "keys, values and other states" };
+    out += &line("kv", plan.kv, format!("{held} of {n} positions, {each} each"));
     out += &line("scratch", plan.scratch, format!("a prefill step of {} tokens, logits, sampler", batch.min(n)));
     out += &line("stacks", plan.stacks, format!("of {threads} thread{ending}"));
     out += &line("tables", plan.tables, "copied from the file: tokenizer, directory, template".into());

@@ -103,7 +103,7 @@ impl Costs {
     }
 
     /// Multiply-adds without weights of the mixer of block `layer`, or of all, for the tokens at `positions`: scores and weighted
-    /// sums of attentions.
+    /// sums of attentions, gates of convolutions.
     pub fn mixer_macs(&self, layer: Option<usize>, positions: Range<usize>) -> u64 {
         let of = |layer: &Layer| positions.clone().map(|position| layer.mixer_macs(position)).sum::<u64>();
         self.layers(layer).map(of).sum()

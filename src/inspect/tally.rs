@@ -26,6 +26,10 @@ pub enum Category {
     Unembedding,
     /// Gates of SwiGLU.
     Gate,
+    /// Matrices and kernels of short convolutions, where they stand in the place of attention.
+    Convolution,
+    /// Matrices and rates of delta nets, where they stand in the place of attention.
+    DeltaNet,
     /// Vectors of positions.
     Position,
     /// Weights and biases of norms.
@@ -36,7 +40,7 @@ pub enum Category {
 
 impl Category {
     /// All categories, the film's eight first.
-    pub const ALL: [Category; 12] = [
+    pub const ALL: [Category; 14] = [
         Category::Embedding,
         Category::Key,
         Category::Query,
@@ -46,6 +50,8 @@ impl Category {
         Category::Down,
         Category::Unembedding,
         Category::Gate,
+        Category::Convolution,
+        Category::DeltaNet,
         Category::Position,
         Category::Norm,
         Category::Bias,
@@ -63,6 +69,8 @@ impl Category {
             Category::Down => "down-projection",
             Category::Unembedding => "unembedding",
             Category::Gate => "gate",
+            Category::Convolution => "convolution",
+            Category::DeltaNet => "delta net",
             Category::Position => "positions",
             Category::Norm => "norms",
             Category::Bias => "biases",
@@ -84,6 +92,8 @@ impl Category {
             Role::Key => Category::Key,
             Role::Value => Category::Value,
             Role::Output => Category::Output,
+            Role::ConvInput | Role::ConvKernel | Role::ConvOutput => Category::Convolution,
+            Role::DeltaInput | Role::DeltaRate | Role::DeltaOutput => Category::DeltaNet,
             Role::Gate | Role::Router => Category::Gate,
             Role::Up => Category::Up,
             Role::Down => Category::Down,
@@ -336,7 +346,8 @@ mod tests {
             assert!(Op::ALL.iter().all(|op| tally.is_read_by(*op) == read.contains(op)));
             (read.len(), tally.part(Op::Qkv, Category::Query), tally.part(Op::DownNorm, Category::Norm))
         };
-        let all_but_caches = Op::ALL.len() - 3;
+        // Attention has three ops that read no parameters, and none of a convolution or a delta net.
+        let all_but_caches = Op::ALL.len() - 3 - 6;
         assert_eq!(parts(&config), (all_but_caches - 2, 1.0 / 3.0, 0.0));
         config.layers[1].mixer_norms.output = true;
         config.layers[1].mlp_norms.output = true;

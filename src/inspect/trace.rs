@@ -18,7 +18,7 @@ pub struct Cell {
     pub op: Op,
     /// Seconds of a pass: the median over all passes.
     pub seconds: f64,
-    /// Bytes of weights, keys and values read.
+    /// Bytes of weights, keys, values and other states read.
     pub bytes: u64,
     /// Multiply-adds with weights, or of scores and weighted sums.
     pub macs: u64,
@@ -119,10 +119,10 @@ fn work(costs: &Costs, kv: KvDtype, layer: Option<usize>, op: Op, positions: Ran
     let n = positions.len();
     let cost = costs.of(layer, op);
     match op {
-        // The keys and values that a pass adds come from its own tokens, and are read again by those after them.
-        Op::Attention => {
+        // What a pass adds, such as keys and values, comes from its own tokens, and is read again by those after them.
+        _ if layer.is_some_and(|layer| costs.config().layers[layer].state_op() == op) => {
             let last = positions.end - 1..positions.end;
-            (costs.kv_bytes(kv, layer, last), costs.mixer_macs(layer, positions))
+            (cost.bytes + costs.kv_bytes(kv, layer, last), cost.macs * n as u64 + costs.mixer_macs(layer, positions))
         }
         Op::Embedding => (cost.bytes * n as u64, 0),
         _ => (cost.bytes, cost.macs * costs.tokens(layer, op, n)),
@@ -181,7 +181,8 @@ mod tests {
         let one = one.expect("passes").expect("a trace");
         let n_layers = model.config().n_layers();
         assert_eq!(one.by_layer().len(), n_layers);
-        let absent = [Op::OutputNorm, Op::DownNorm].into_iter();
+        let of_others = [Op::DeltaInput, Op::ConvInput, Op::Conv, Op::Delta, Op::DeltaOutput, Op::ConvOutput];
+        let absent = of_others.into_iter().chain([Op::OutputNorm, Op::DownNorm]);
         let absent = absent.chain(model.config().learned_positions.then_some(Op::Rope));
         let ops: Vec<Op> = one.by_op().iter().map(|cell| cell.op).collect();
         assert_eq!(ops.len(), Op::ALL.len() - absent.clone().count());

@@ -6,6 +6,12 @@ use alloc::vec::Vec;
 /// `fn(x, weight, bias, eps, y)`, see [`Kernels::layer_norm`].
 pub type LayerNorm = fn(&[f32], &[f32], &[f32], f32, &mut [f32]);
 
+/// `fn(panels, width, inputs, out)`, see [`Kernels::conv`].
+pub type Conv = fn(&[f32], usize, &[&[f32]], &mut [f32]);
+
+/// `fn(state, q, k, v, decay, strength)`, see [`Kernels::delta`].
+pub type Delta = fn(&mut [f32], &[f32], &[f32], &[f32], f32, f32);
+
 /// The kernels of one backend. Shapes: `n` tokens; `groups = ceil(cols / 32)`.
 pub struct Kernels {
     /// The name, as `--kernels` takes it.
@@ -38,6 +44,15 @@ pub struct Kernels {
     pub soft_cap: fn(x: &mut [f32], cap: f32),
     /// `x[i] += y[i]`.
     pub add: fn(x: &mut [f32], y: &[f32]),
+    /// A convolution of each channel by itself, at one token: `out[c] = sum over j of w[c][width - n + j] * inputs[j][c]`, from 0
+    /// and in order; `inputs` (n, channels), the oldest first, n being 1 to `width`; `out` (channels); `panels` (channels, width) in
+    /// panels of f32.
+    pub conv: Conv,
+    /// `x / sqrt((sum of x * x + 1e-6) * divisor)` in the place of each row `x` (n, dim).
+    pub unit_length: fn(x: &mut [f32], dim: usize, divisor: f32),
+    /// The gated delta rule of a head at one token. `state` is a matrix S (key_dim, value_dim), then a row for what the head gives;
+    /// `q`, `k` (key_dim), `v` (value_dim): `S = S * decay; c = (v - S^T k) * strength; S = S + k c^T;` then the row is `S^T q`.
+    pub delta: Delta,
     /// Turns every head of `x` (n, n_heads, head_dim) by the angles of its token, `[cos][sin]` of (n, head_dim).
     pub rope: fn(x: &mut [f32], angles: &[f32], head_dim: usize),
     /// The peaks that `whit bench` compares the products with.

@@ -9,6 +9,7 @@ use super::lanes::{sum, sum_by, sum_of_squares};
 use super::math;
 #[cfg(not(feature = "std"))]
 use super::soft::Soft;
+use crate::quant::PANEL_ROWS;
 
 /// Compiles `body`, in which `f` is the function of an activation, for each of them.
 macro_rules! by_activation {
@@ -121,5 +122,97 @@ pub(super) fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {
                 (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
             }
         }
+    }
+}
+
+/// See [`Kernels::conv`](super::Kernels::conv).
+#[inline(always)]
+pub(super) fn conv(panels: &[f32], width: usize, inputs: &[&[f32]], out: &mut [f32]) {
+    let (panels, _) = panels.as_chunks::<PANEL_ROWS>();
+    for (i, (panel, out)) in panels.chunks_exact(width).zip(out.chunks_mut(PANEL_ROWS)).enumerate() {
+        let mut sums = [0.0; PANEL_ROWS];
+        for (weights, input) in panel[width - inputs.len()..].iter().zip(inputs) {
+            let x = &input[i * PANEL_ROWS..][..out.len()];
+            match x.first_chunk::<PANEL_ROWS>() {
+                Some(x) => add_products(&mut sums, weights, x),
+                None => add_products(&mut sums, weights, x),
+            }
+        }
+        out.copy_from_slice(&sums[..out.len()]);
+    }
+}
+
+#[inline(always)]
+fn add_products(sums: &mut [f32; PANEL_ROWS], weights: &[f32; PANEL_ROWS], x: &[f32]) {
+    for ((sum, &w), &x) in sums.iter_mut().zip(weights).zip(x) {
+        *sum += w * x;
+    }
+}
+
+/// See [`Kernels::unit_length`](super::Kernels::unit_length).
+#[inline(always)]
+pub(super) fn unit_length(x: &mut [f32], dim: usize, divisor: f32) {
+    for x in x.chunks_exact_mut(dim) {
+        let scale = 1.0 / ((sum_of_squares(x) + LENGTH_EPS) * divisor).sqrt();
+        for x in x {
+            *x *= scale;
+        }
+    }
+}
+
+/// See [`Kernels::delta`](super::Kernels::delta).
+#[inline(always)]
+pub(super) fn delta(state: &mut [f32], q: &[f32], k: &[f32], v: &[f32], decay: f32, strength: f32) {
+    let (rows, out) = state.split_at_mut(k.len() * v.len());
+    let token = DeltaToken { q, k, v, decay, strength };
+    let columns = v.len() / DELTA_COLUMNS * DELTA_COLUMNS;
+    for start in (0..columns).step_by(DELTA_COLUMNS) {
+        token.columns::<DELTA_COLUMNS>(rows, start, out);
+    }
+    for start in columns..v.len() {
+        token.columns::<1>(rows, start, out);
+    }
+}
+
+/// What is added to the squared length of a vector of unit length.
+const LENGTH_EPS: f32 = 1e-6;
+/// Columns of a state that are computed together: their sums and corrections fit into registers.
+const DELTA_COLUMNS: usize = 32;
+
+/// What a head meets at a token.
+struct DeltaToken<'t> {
+    q: &'t [f32],
+    k: &'t [f32],
+    v: &'t [f32],
+    decay: f32,
+    strength: f32,
+}
+
+impl DeltaToken<'_> {
+    /// The columns from `start` on.
+    #[inline(always)]
+    fn columns<const N: usize>(&self, rows: &mut [f32], start: usize, out: &mut [f32]) {
+        let width = self.v.len();
+        let mut found = [0.0; N];
+        for (row, &k) in rows.chunks_exact_mut(width).zip(self.k) {
+            let Some(row) = row[start..].first_chunk_mut::<N>() else { continue };
+            for (s, sum) in row.iter_mut().zip(&mut found) {
+                *s *= self.decay;
+                *sum += *s * k;
+            }
+        }
+        let mut correction = [0.0; N];
+        for ((c, found), v) in correction.iter_mut().zip(found).zip(&self.v[start..]) {
+            *c = (v - found) * self.strength;
+        }
+        let mut sums = [0.0; N];
+        for ((row, &k), &q) in rows.chunks_exact_mut(width).zip(self.k).zip(self.q) {
+            let Some(row) = row[start..].first_chunk_mut::<N>() else { continue };
+            for ((s, c), sum) in row.iter_mut().zip(correction).zip(&mut sums) {
+                *s += k * c;
+                *sum += *s * q;
+            }
+        }
+        out[start..start + N].copy_from_slice(&sums);
     }
 }

@@ -396,6 +396,21 @@ pub fn add(x: &mut [f32], y: &[f32]) {
     rows::add(x, y);
 }
 
+/// See [`Kernels::conv`](super::Kernels::conv).
+pub fn conv(panels: &[f32], width: usize, inputs: &[&[f32]], out: &mut [f32]) {
+    rows::conv(panels, width, inputs, out);
+}
+
+/// See [`Kernels::unit_length`](super::Kernels::unit_length).
+pub fn unit_length(x: &mut [f32], dim: usize, divisor: f32) {
+    rows::unit_length(x, dim, divisor);
+}
+
+/// See [`Kernels::delta`](super::Kernels::delta).
+pub fn delta(state: &mut [f32], q: &[f32], k: &[f32], v: &[f32], decay: f32, strength: f32) {
+    rows::delta(state, q, k, v, decay, strength);
+}
+
 /// See [`Kernels::rope`](super::Kernels::rope).
 pub fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {
     rows::rope(x, angles, head_dim);

@@ -51,6 +51,9 @@ pub(super) static SCALAR: Kernels = Kernels {
     activate: scalar::activate,
     soft_cap: scalar::soft_cap,
     add: scalar::add,
+    conv: scalar::conv,
+    unit_length: scalar::unit_length,
+    delta: scalar::delta,
     rope: scalar::rope,
     peaks: &SCALAR_PEAKS,
 };
@@ -127,6 +130,9 @@ static AVX2: Kernels = Kernels {
     activate: entry!(avx2::activate(activation, x)),
     soft_cap: entry!(avx2::soft_cap(x, cap)),
     add: entry!(avx2::add(x, y)),
+    conv: entry!(avx2::conv(panels, width, inputs, out)),
+    unit_length: entry!(avx2::unit_length(x, dim, divisor)),
+    delta: entry!(avx2::delta(state, q, k, v, decay, strength)),
     rope: entry!(avx2::rope(x, angles, head_dim)),
     peaks: &AVX2_PEAKS,
 };

@@ -9,8 +9,8 @@ use super::state::{Memory, Span, StateKind, StateOptions};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::ops::{
-    HeadScoring, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, linear, rms_norm_in_place, rope,
-    sigmoid_gate,
+    Activation, HeadScoring, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, gated, linear, math,
+    rms_norm_in_place, rope,
 };
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -156,7 +156,8 @@ impl Attention {
     /// The score of the key that is `distance` positions before the query, whose product, divided by the root of head_dim, is
     /// `product`; in f64, for those who look.
     pub fn score(&self, head: usize, product: f64, distance: usize) -> f64 {
-        let capped = self.cap.map(f64::from).map_or(product, |cap| cap * (product / cap).tanh());
+        let tanh = |x: f64| 1.0 - 2.0 / (math::exp_f64(2.0 * x) + 1.0);
+        let capped = self.cap.map(f64::from).map_or(product, |cap| cap * tanh(product / cap));
         capped - self.slopes.get(head).map_or(0.0, |slope| f64::from(*slope) * distance as f64)
     }
 
@@ -391,7 +392,7 @@ impl Attention {
                         &mut spread[..n_tokens * self.width()]
                     }
                 };
-                sigmoid_gate(c, gates, attended);
+                gated(c, Activation::Sigmoid, gates, attended);
                 gates
             }),
         };

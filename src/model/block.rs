@@ -1,9 +1,11 @@
 //! A block: a mixer of positions, then an MLP, each a branch whose output is added to the residual stream.
 
 use super::attention::{Attention, AttentionWeights};
+use super::conv::{ShortConv, ShortConvWeights};
+use super::delta_net::{DeltaNet, DeltaNetWeights};
 use super::fields::{FieldWriter, Fields};
 use super::mlp::{Mlp, MlpWeights};
-use super::op::Observer;
+use super::op::{Observer, Op};
 use super::place::Place;
 use super::spec::{BranchNorms, Table};
 use super::stage::{Branch, Stage};
@@ -34,6 +36,10 @@ pub struct Layer {
 pub enum Mixer {
     /// Attention to earlier positions.
     Attention(Attention),
+    /// A gated convolution over the last few positions.
+    ShortConv(ShortConv),
+    /// Heads that remember keys and values in matrices.
+    DeltaNet(DeltaNet),
 }
 
 /// Tags of the fields of a layer that its branches do not describe.
@@ -44,8 +50,10 @@ mod tag {
     pub(super) const PARALLEL: u16 = 4;
 }
 
-/// The value of the field of a mixer.
+/// The values of the field of a mixer.
 const ATTENTION: usize = 0;
+const SHORT_CONV: usize = 1;
+const DELTA_NET: usize = 2;
 
 /// The weights of a block.
 pub(super) struct Block<'a> {
@@ -56,6 +64,19 @@ pub(super) struct Block<'a> {
 /// The weights of a mixer.
 enum MixerWeights<'a> {
     Attention(AttentionWeights<'a>),
+    ShortConv(ShortConvWeights<'a>),
+    DeltaNet(DeltaNetWeights<'a>),
+}
+
+impl Mixer {
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Mixer::Attention(_) => "attention",
+            Mixer::ShortConv(_) => "short convolution",
+            Mixer::DeltaNet(_) => "delta net",
+        }
+    }
 }
 
 impl Layer {
@@ -63,6 +84,32 @@ impl Layer {
     pub fn attention(&self) -> Option<&Attention> {
         match &self.mixer {
             Mixer::Attention(attention) => Some(attention),
+            Mixer::ShortConv(_) | Mixer::DeltaNet(_) => None,
+        }
+    }
+
+    /// The short convolution of a block that mixes by it.
+    pub fn short_conv(&self) -> Option<&ShortConv> {
+        match &self.mixer {
+            Mixer::ShortConv(conv) => Some(conv),
+            Mixer::Attention(_) | Mixer::DeltaNet(_) => None,
+        }
+    }
+
+    /// The gated delta net of a block that mixes by it.
+    pub fn delta_net(&self) -> Option<&DeltaNet> {
+        match &self.mixer {
+            Mixer::DeltaNet(delta) => Some(delta),
+            Mixer::Attention(_) | Mixer::ShortConv(_) => None,
+        }
+    }
+
+    /// The op that reads what the block remembers of a text.
+    pub fn state_op(&self) -> Op {
+        match &self.mixer {
+            Mixer::Attention(_) => Op::Attention,
+            Mixer::ShortConv(_) => Op::Conv,
+            Mixer::DeltaNet(_) => Op::Delta,
         }
     }
 
@@ -70,6 +117,8 @@ impl Layer {
     pub(super) fn inner_width(&self, dim: usize) -> usize {
         let mixer = match &self.mixer {
             Mixer::Attention(attention) => attention.inner_width(),
+            Mixer::ShortConv(conv) => conv.inner_width(),
+            Mixer::DeltaNet(delta) => delta.inner_width(),
         };
         mixer.max(self.mlp.inner_width(dim))
     }
@@ -78,6 +127,8 @@ impl Layer {
     pub(super) fn max_cols(&self) -> usize {
         let mixer = match &self.mixer {
             Mixer::Attention(attention) => attention.width(),
+            Mixer::ShortConv(conv) => conv.channels,
+            Mixer::DeltaNet(delta) => delta.width_of_values(),
         };
         mixer.max(self.mlp.max_cols())
     }
@@ -86,6 +137,7 @@ impl Layer {
     pub fn attention_mut(&mut self) -> Option<&mut Attention> {
         match &mut self.mixer {
             Mixer::Attention(attention) => Some(attention),
+            Mixer::ShortConv(_) | Mixer::DeltaNet(_) => None,
         }
     }
 
@@ -93,28 +145,38 @@ impl Layer {
     pub(super) fn check(&self, rotary_tables: &[Vec<f32>]) -> Result<()> {
         match &self.mixer {
             Mixer::Attention(attention) => attention.check(rotary_tables)?,
+            Mixer::ShortConv(conv) => conv.check()?,
+            Mixer::DeltaNet(delta) => delta.check()?,
         }
         self.mlp.check()
     }
 
     pub(super) fn encode(&self) -> FieldWriter {
         let mut fields = FieldWriter::default();
-        match &self.mixer {
-            Mixer::Attention(_) => fields.number(tag::MIXER, ATTENTION),
-        }
+        let mixer = match &self.mixer {
+            Mixer::Attention(_) => ATTENTION,
+            Mixer::ShortConv(_) => SHORT_CONV,
+            Mixer::DeltaNet(_) => DELTA_NET,
+        };
+        fields.number(tag::MIXER, mixer);
         fields.number(tag::MIXER_NORMS, self.mixer_norms.encode());
         fields.number(tag::MLP_NORMS, self.mlp_norms.encode());
         fields.flag(tag::PARALLEL, self.parallel);
         match &self.mixer {
             Mixer::Attention(attention) => attention.encode(&mut fields),
+            Mixer::ShortConv(conv) => conv.encode(&mut fields),
+            Mixer::DeltaNet(delta) => delta.encode(&mut fields),
         }
         self.mlp.encode(&mut fields);
         fields
     }
 
     pub(super) fn decode(mut fields: Fields<'_>) -> Result<Self> {
-        fields.value(tag::MIXER, "mixer", |value| (value == ATTENTION).then_some(()))?;
-        let mixer = Mixer::Attention(Attention::decode(&mut fields)?);
+        let mixer = match fields.value(tag::MIXER, "mixer", |value| (value <= DELTA_NET).then_some(value))? {
+            SHORT_CONV => Mixer::ShortConv(ShortConv::decode(&mut fields)?),
+            DELTA_NET => Mixer::DeltaNet(DeltaNet::decode(&mut fields)?),
+            _ => Mixer::Attention(Attention::decode(&mut fields)?),
+        };
         let mixer_norms = fields.value(tag::MIXER_NORMS, "mixer_norms", BranchNorms::decode)?;
         let mlp_norms = fields.value(tag::MLP_NORMS, "mlp_norms", BranchNorms::decode)?;
         let parallel = fields.flag(tag::PARALLEL, "parallel")?;
@@ -126,6 +188,8 @@ impl Layer {
     pub(super) fn tensors(&self, table: &mut Table) {
         match &self.mixer {
             Mixer::Attention(attention) => attention.tensors(table, self.mixer_norms),
+            Mixer::ShortConv(conv) => conv.tensors(table, self.mixer_norms),
+            Mixer::DeltaNet(delta) => delta.tensors(table, self.mixer_norms),
         }
         self.mlp.tensors(table, self.mlp_norms);
     }
@@ -134,6 +198,8 @@ impl Layer {
     pub(super) fn open<'a>(&self, place: &Place<'_, 'a>) -> Result<Block<'a>> {
         let mixer = match &self.mixer {
             Mixer::Attention(attention) => MixerWeights::Attention(attention.open(place)?),
+            Mixer::ShortConv(conv) => MixerWeights::ShortConv(conv.open(place)?),
+            Mixer::DeltaNet(delta) => MixerWeights::DeltaNet(delta.open(place)?),
         };
         Ok(Block { mixer, mlp: self.mlp.open(place)? })
     }
@@ -142,6 +208,8 @@ impl Layer {
     pub(super) fn state(&self, options: StateOptions) -> Result<LayerState> {
         let memory: Box<dyn Memory> = match &self.mixer {
             Mixer::Attention(attention) => Box::new(KvCache::new(attention.kv_shape(options))?),
+            Mixer::ShortConv(conv) => Box::new(conv.state(options)?),
+            Mixer::DeltaNet(delta) => Box::new(delta.state(options)?),
         };
         Ok(LayerState { kind: self.state_kind(options.kv), memory })
     }
@@ -150,6 +218,8 @@ impl Layer {
     pub fn state_bytes(&self, options: StateOptions) -> u64 {
         match &self.mixer {
             Mixer::Attention(attention) => attention.kv_shape(options).bytes(),
+            Mixer::ShortConv(conv) => conv.state_bytes(options),
+            Mixer::DeltaNet(delta) => delta.state_bytes(options),
         }
     }
 
@@ -157,6 +227,8 @@ impl Layer {
     pub(super) fn state_kind(&self, kv: KvDtype) -> StateKind {
         match &self.mixer {
             Mixer::Attention(attention) => attention.state_kind(kv),
+            Mixer::ShortConv(conv) => conv.state_kind(),
+            Mixer::DeltaNet(delta) => delta.state_kind(),
         }
     }
 
@@ -164,6 +236,8 @@ impl Layer {
     pub fn read_bytes(&self, kv: KvDtype, position: usize) -> u64 {
         match &self.mixer {
             Mixer::Attention(attention) => attention.read_bytes(kv, position),
+            Mixer::ShortConv(conv) => conv.read_bytes(position),
+            Mixer::DeltaNet(delta) => delta.read_bytes(),
         }
     }
 
@@ -171,6 +245,8 @@ impl Layer {
     pub fn mixer_macs(&self, position: usize) -> u64 {
         match &self.mixer {
             Mixer::Attention(attention) => attention.macs(position),
+            Mixer::ShortConv(conv) => conv.macs(),
+            Mixer::DeltaNet(delta) => delta.macs(),
         }
     }
 
@@ -185,6 +261,11 @@ impl Layer {
     ) {
         match (&self.mixer, &w.mixer) {
             (Mixer::Attention(attention), MixerWeights::Attention(w)) => attention.forward(w, stage, spans, x, b),
+            (Mixer::ShortConv(conv), MixerWeights::ShortConv(w)) => conv.forward(w, stage, spans, x, b),
+            (Mixer::DeltaNet(delta), MixerWeights::DeltaNet(w)) => delta.forward(w, stage, spans, x, b),
+            (Mixer::Attention(_) | Mixer::ShortConv(_) | Mixer::DeltaNet(_), _) => {
+                unreachable!("weights of another plan")
+            }
         }
     }
 

@@ -1,13 +1,14 @@
 //! A mixture of experts: MLPs of which each token uses a few (Shazeer et al. 2017), and maybe one that every token uses.
 
 use super::fields::{FieldWriter, Fields, in_limit, place_of};
-use super::mlp::Mlp;
 use super::op::{Observer, Op, Point};
 use super::place::{Norms, Place};
 use super::spec::{BranchNorms, Expert, Part, Table};
 use super::stage::{Branch, Stage, input_of};
 use crate::error::{Error, Result};
-use crate::ops::{Linear, MAX_EXPERTS, Routing, Scores, add, add_scaled, linear, linear_gated, norm, route, sigmoid};
+use crate::ops::{
+    Activation, Linear, MAX_EXPERTS, Routing, Scores, add, add_scaled, linear, linear_gated, norm, route, sigmoid,
+};
 use alloc::vec::Vec;
 
 /// What an MLP of experts has beside the row of one of them.
@@ -67,23 +68,20 @@ struct ExpertWeights<'a> {
 impl Experts {
     /// Elements of a token: its scores, its input and output among those of an expert, and the sum of the outputs, with the inner
     /// layer of the wider MLP.
-    pub(super) fn inner_width(&self, mlp: &Mlp, dim: usize) -> usize {
-        self.n_experts + 3 * dim + self.hidden_dim(mlp) + 1
+    pub(super) fn inner_width(&self, hidden_dim: usize, dim: usize) -> usize {
+        self.n_experts + 3 * dim + self.hidden_dim(hidden_dim) + 1
     }
 
-    /// The inner width of the wider MLP.
-    pub(super) fn hidden_dim(&self, mlp: &Mlp) -> usize {
-        mlp.hidden_dim.max(self.shared.map_or(0, |shared| shared.hidden_dim))
+    /// The inner width of the wider MLP, that of each expert being `hidden_dim`.
+    pub(super) fn hidden_dim(&self, hidden_dim: usize) -> usize {
+        hidden_dim.max(self.shared.map_or(0, |shared| shared.hidden_dim))
     }
 
-    pub(super) fn check(&self, mlp: &Mlp) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         in_limit("n_experts", self.n_experts, MAX_EXPERTS)?;
         in_limit("n_active", self.routing.n_active, self.n_experts)?;
         if let Some(shared) = self.shared {
             in_limit("shared_hidden_dim", shared.hidden_dim, 1 << 20)?;
-        }
-        if mlp.bias || !mlp.kind.gated {
-            return Err(Error::data("experts have a gate and no biases").field("n_experts"));
         }
         Ok(())
     }
@@ -119,8 +117,8 @@ impl Experts {
         Ok(Some(Experts { n_experts, routing, bias, shared }))
     }
 
-    /// Adds the tensors of the branch to `table`, in order of use.
-    pub(super) fn tensors(&self, mlp: &Mlp, table: &mut Table, norms: BranchNorms) {
+    /// Adds the tensors of the branch to `table`, in order of use; each expert is of the inner width `hidden_dim`.
+    pub(super) fn tensors(&self, hidden_dim: usize, table: &mut Table, norms: BranchNorms) {
         if norms.input {
             table.norm(Part::MlpNorm);
         }
@@ -130,9 +128,9 @@ impl Experts {
         }
         for number in 0..self.n_experts {
             table.expert = Some(Expert { number, n_active: self.routing.n_active, n_experts: self.n_experts });
-            table.linear(Part::Gate, mlp.hidden_dim, table.dim, false);
-            table.linear(Part::Up, mlp.hidden_dim, table.dim, false);
-            table.linear(Part::Down, table.dim, mlp.hidden_dim, false);
+            table.linear(Part::Gate, hidden_dim, table.dim, false);
+            table.linear(Part::Up, hidden_dim, table.dim, false);
+            table.linear(Part::Down, table.dim, hidden_dim, false);
         }
         table.expert = None;
         if let Some(SharedExpert { hidden_dim, gate }) = self.shared {
@@ -169,10 +167,10 @@ impl Experts {
     /// `x += sum of weight * expert(norm(x))` for each row of `x` (T, dim), over the experts that the token chooses, in the order of
     /// their numbers, and the shared one last; where they are given, the rows `before` (T, dim) are read in its place.
     ///
-    /// An expert reads the rows of all tokens that chose it together: no row's sums depend on the others.
+    /// An expert is of the inner width `hidden_dim` and reads the rows of all tokens that chose it together: no row's sums depend on the others.
     pub(super) fn forward<O: Observer + ?Sized>(
         &self,
-        mlp: &Mlp,
+        (hidden_dim, activation): (usize, Activation),
         w: &ExpertsWeights<'_>,
         stage: &mut Stage<'_, O>,
         before: Option<&[f32]>,
@@ -208,10 +206,10 @@ impl Experts {
                 continue;
             }
             let (gathered, output) = (&gathered[..n * dim], &mut output[..n * dim]);
-            let hidden = &mut hidden[..n * mlp.hidden_dim];
+            let hidden = &mut hidden[..n * hidden_dim];
             stage.run(Op::GateUp, |c| {
                 let input = input_of(c, gathered, scratch.activations, [&expert.gate, &expert.up]);
-                linear_gated(c, mlp.kind.activation, &expert.gate, &expert.up, &input, hidden);
+                linear_gated(c, activation, &expert.gate, &expert.up, &input, hidden);
             });
             stage.see(Point::Input(Op::Down), hidden);
             stage.run(Op::Down, |c| {
@@ -227,7 +225,7 @@ impl Experts {
             let hidden = &mut hidden[..n_tokens * shared.hidden_dim];
             stage.run(Op::GateUp, |c| {
                 let input = input_of(c, rows, scratch.activations, [&expert.gate, &expert.up]);
-                linear_gated(c, mlp.kind.activation, &expert.gate, &expert.up, &input, hidden);
+                linear_gated(c, activation, &expert.gate, &expert.up, &input, hidden);
                 match &w.shared_gate {
                     None => shares.fill(1.0),
                     Some(gate) => {

@@ -6,7 +6,7 @@ use super::op::{Observer, Op};
 use super::place::{Norms, Place};
 use super::spec::{BranchNorms, Part, Table};
 use super::stage::{Branch, Stage};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::{Activation, Linear, activate, linear, linear_gated};
 
 /// What works on each position by itself.
@@ -85,17 +85,21 @@ pub(super) struct OneWeights<'a> {
 impl Mlp {
     pub(super) fn check(&self) -> Result<()> {
         in_limit("hidden_dim", self.hidden_dim, 1 << 20)?;
-        self.experts.as_ref().map_or(Ok(()), |experts| experts.check(self))
+        let Some(experts) = &self.experts else { return Ok(()) };
+        if self.bias || !self.kind.gated {
+            return Err(Error::data("experts have a gate and no biases").field("n_experts"));
+        }
+        experts.check()
     }
 
     /// Elements of a token that are computed between the first and the last matrix, the residual stream having `dim`.
     pub(super) fn inner_width(&self, dim: usize) -> usize {
-        self.experts.as_ref().map_or(self.hidden_dim, |experts| experts.inner_width(self, dim))
+        self.experts.as_ref().map_or(self.hidden_dim, |experts| experts.inner_width(self.hidden_dim, dim))
     }
 
     /// Columns of the widest matrix whose input is not the residual stream.
     pub(super) fn max_cols(&self) -> usize {
-        self.experts.as_ref().map_or(self.hidden_dim, |experts| experts.hidden_dim(self))
+        self.experts.as_ref().map_or(self.hidden_dim, |experts| experts.hidden_dim(self.hidden_dim))
     }
 
     pub(super) fn encode(&self, fields: &mut FieldWriter) {
@@ -119,7 +123,7 @@ impl Mlp {
     /// Adds the tensors of the branch to `table`, in order of use.
     pub(super) fn tensors(&self, table: &mut Table, norms: BranchNorms) {
         if let Some(experts) = &self.experts {
-            return experts.tensors(self, table, norms);
+            return experts.tensors(self.hidden_dim, table, norms);
         }
         if norms.input {
             table.norm(Part::MlpNorm);
@@ -158,7 +162,10 @@ impl Mlp {
     ) {
         let w = match (w, &self.experts) {
             (MlpWeights::One(w), _) => w,
-            (MlpWeights::Experts(w), Some(experts)) => return experts.forward(self, w, stage, before, x, b),
+            (MlpWeights::Experts(w), Some(experts)) => {
+                let of_one = (self.hidden_dim, self.kind.activation);
+                return experts.forward(of_one, w, stage, before, x, b);
+            }
             (MlpWeights::Experts(_), None) => return,
         };
         let n_tokens = x.len() / w.down.weight.rows();

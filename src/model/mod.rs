@@ -1,6 +1,6 @@
 //! What a network is: a plan of layers, the table of its tensors, its weights, the forward pass, and the state of each text.
 //!
-//! Each branch of a [block](Layer) is one file, [`attention`](Attention) or [`mlp`](Mlp), with all that belongs to it: its row of the
+//! Each branch of a [block](Layer) is one file, [`attention`](Attention), [`conv`](ShortConv), [`delta_net`](DeltaNet) or [`mlp`](Mlp), with all that belongs to it: its row of the
 //! plan, its tensors, what it remembers of a text, its pass.
 
 mod attention;
@@ -8,6 +8,8 @@ mod block;
 mod buffers;
 mod conf;
 mod config;
+mod conv;
+mod delta_net;
 mod experts;
 mod fields;
 mod forward;
@@ -32,6 +34,8 @@ pub use crate::ops::{Routing, Scores};
 pub use attention::{Attention, Gate, QkNorm};
 pub use block::{Layer, Mixer};
 pub use config::Config;
+pub use conv::ShortConv;
+pub use delta_net::DeltaNet;
 pub use experts::{Experts, SharedExpert};
 pub use generation::GenerationDefaults;
 pub use language_model::Model;

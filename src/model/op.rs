@@ -5,7 +5,7 @@
 pub enum Op {
     /// Token vectors, and position vectors where they are learned.
     Embedding,
-    /// The norm before attention.
+    /// The norm before the mixer.
     AttentionNorm,
     /// Queries, keys and values.
     Qkv,
@@ -17,7 +17,19 @@ pub enum Op {
     Attention,
     /// The attention's output projection.
     Output,
-    /// The norm of what attention adds.
+    /// Queries, keys, values, gates, strengths and decays of a delta net.
+    DeltaInput,
+    /// Gates and input of a short convolution.
+    ConvInput,
+    /// A convolution over what it remembers: a short convolution with its gates, or that of a delta net.
+    Conv,
+    /// What the heads of a delta net remember, corrected and asked.
+    Delta,
+    /// The output projection of a delta net.
+    DeltaOutput,
+    /// The output projection of a short convolution.
+    ConvOutput,
+    /// The norm of what the mixer adds.
     OutputNorm,
     /// The norm before the MLP.
     MlpNorm,
@@ -37,7 +49,7 @@ pub enum Op {
 
 impl Op {
     /// Every op, in order.
-    pub const ALL: [Op; 15] = [
+    pub const ALL: [Op; 21] = [
         Op::Embedding,
         Op::AttentionNorm,
         Op::Qkv,
@@ -45,6 +57,12 @@ impl Op {
         Op::Store,
         Op::Attention,
         Op::Output,
+        Op::DeltaInput,
+        Op::ConvInput,
+        Op::Conv,
+        Op::Delta,
+        Op::DeltaOutput,
+        Op::ConvOutput,
         Op::OutputNorm,
         Op::MlpNorm,
         Op::Router,
@@ -65,6 +83,12 @@ impl Op {
             Op::Store => "kv store",
             Op::Attention => "attention",
             Op::Output => "output",
+            Op::DeltaInput => "delta input",
+            Op::ConvInput => "conv input",
+            Op::Conv => "convolution",
+            Op::Delta => "delta rule",
+            Op::DeltaOutput => "delta output",
+            Op::ConvOutput => "conv output",
             Op::OutputNorm => "output norm",
             Op::MlpNorm => "mlp norm",
             Op::Router => "router",
@@ -86,7 +110,7 @@ pub enum Point {
     Keys,
     /// Queries as they meet the keys, (T, n_heads, head_dim).
     Queries,
-    /// The residual stream after a block's attention, (T, dim).
+    /// The residual stream after a block's mixer, (T, dim).
     Attended,
     /// What the matrices of an op multiply, (T, columns): of [`Op::Down`] the MLP's inner activations.
     Input(Op),

@@ -9,14 +9,14 @@
 //! | 4 | numerics version |
 //! | 4, 4 | type of the cache (0 f16, 1 int8, 2 f32, 3 q4), layers |
 //! | 4, 4 | version 1, where all layers remember the same and every position: KV heads, elements of a head |
-//! | 16 a layer | version 2: kind of its state, and three numbers that the kind gives a meaning; of keys and values 0, then KV heads, elements of a head, window (0: all positions) |
+//! | 16 a layer | version 2: kind of its state, and three numbers that the kind gives a meaning; of keys and values 0, then KV heads, elements of a head, window (0: all positions); of a short convolution 1, then channels, width of the kernel, 0; of a delta net 2, then heads of keys times 2^16 plus heads, width of keys times 2^16 plus width of values, width of the kernel |
 //! | 32 | content hash of the model |
 //! | 32 | key of the text before this part; zeros at its beginning |
 //! | 4 | position of the first token, a multiple of 32 |
 //! | 4, 4, 4 | number of tokens, of those with keys and values, bytes of the note |
 //! | 4 a token | tokens |
 //! | as said | note: what the program that saved it wants to know again |
-//! | whole blocks | keys and values in blocks of 32 positions, each `[layer][head][keys, values]`; zeros where there is no token; of a layer with a window only the blocks that the text after this part needs |
+//! | whole blocks | what the layers remember in blocks of 32 positions, zeros where there is no token, each layer after layer: of attention `[head][keys, values]`, of a short convolution its inputs as f32, `[position][channel]`, of a delta net what stands after the last token of the block as f32, `[head][width of keys + 1][width of values]`, then the last inputs of its convolution; of a layer with a window, or with a kernel of some width, only the blocks that the text after this part needs |
 //! | 32 | BLAKE3 of all before |
 //!
 //! In the file of a session, records may follow ([`journal`](super::journal)).
@@ -134,13 +134,19 @@ impl Settings {
     /// What the number `i` of the settings says.
     fn what(&self, i: usize) -> String {
         const ALL: [&str; 3] = ["numerics", "type of the KV cache", "layers"];
-        const LAYER: [&str; 4] = ["kind of state", "KV heads", "elements of a head", "window"];
+        const KINDS: [[&str; 4]; 3] = [
+            ["kind of state", "KV heads", "elements of a head", "window"],
+            ["kind of state", "channels", "width of the kernel", "zero"],
+            ["kind of state", "heads", "widths of keys and values", "width of the kernel"],
+        ];
         match (ALL.get(i), self.version) {
             (Some(what), _) => (*what).into(),
-            (None, 1) => LAYER[i - ALL.len() + 1].into(),
+            (None, 1) => KINDS[0][i - ALL.len() + 1].into(),
             (None, _) => {
                 let i = i - ALL.len();
-                format!("{} of layer {}", LAYER[i % LAYER.len()], i / LAYER.len())
+                let (layer, number) = (i / 4, i % 4);
+                let kind = self.layers.get(layer).map_or(0, |kind| kind.numbers[0] as usize);
+                format!("{} of layer {layer}", KINDS[kind.min(KINDS.len() - 1)][number])
             }
         }
     }
@@ -154,7 +160,7 @@ impl Settings {
         if version != self.version {
             let error = Error::data(match version {
                 1 => "its layers all remember alike and every position, which those of this model do not".into(),
-                2 => "its layers differ or have windows, which those of this model do not".into(),
+                2 => "its layers differ, have windows or are no attention, which those of this model do not".into(),
                 _ => format!("version {version} is not one of 1 and 2, which this program reads"),
             });
             let error = error.field("version").at(8);

@@ -25,6 +25,18 @@ pub enum Role {
     Value,
     /// Attention output projection, (dim, n_heads * head_dim).
     Output,
+    /// Gates and input of a short convolution, (3 * channels, dim).
+    ConvInput,
+    /// Kernel of a convolution, (channels, width).
+    ConvKernel,
+    /// Output projection of a short convolution, (dim, channels).
+    ConvOutput,
+    /// Queries, keys and values, gates, strengths and decays of a delta net, each (rows, dim).
+    DeltaInput,
+    /// Logarithms of the rates of a delta net, a vector.
+    DeltaRate,
+    /// Output projection of a delta net, (dim, n_heads * value_dim).
+    DeltaOutput,
     /// Gate of the MLP, (hidden_dim, dim).
     Gate,
     /// What a token chooses experts by, (n_experts, dim).
@@ -39,13 +51,17 @@ pub enum Role {
 
 impl Role {
     /// The roles that are matrices, whose dtype can be chosen.
-    pub const MATRICES: [Role; 11] = [
+    pub const MATRICES: [Role; 15] = [
         Role::Embedding,
         Role::Position,
         Role::Query,
         Role::Key,
         Role::Value,
         Role::Output,
+        Role::ConvInput,
+        Role::ConvOutput,
+        Role::DeltaInput,
+        Role::DeltaOutput,
         Role::Gate,
         Role::Router,
         Role::Up,
@@ -64,6 +80,12 @@ impl Role {
             Role::Key => "key",
             Role::Value => "value",
             Role::Output => "output",
+            Role::ConvInput => "conv-input",
+            Role::ConvKernel => "conv-kernel",
+            Role::ConvOutput => "conv-output",
+            Role::DeltaInput => "delta-input",
+            Role::DeltaRate => "delta-rate",
+            Role::DeltaOutput => "delta-output",
             Role::Gate => "gate",
             Role::Router => "router",
             Role::Up => "up",
@@ -72,11 +94,11 @@ impl Role {
         }
     }
 
-    /// The fewest bits a weight of this role may have: vectors are f32, positions (added once, never multiplied) at least
-    /// fp16.
+    /// The fewest bits a weight of this role may have: vectors and kernels of convolutions are f32, positions (added once, never
+    /// multiplied) at least fp16.
     fn min_bits(self) -> u32 {
         match self {
-            Role::Norm | Role::Bias => 32,
+            Role::Norm | Role::Bias | Role::ConvKernel | Role::DeltaRate => 32,
             Role::Position | Role::Router => 16,
             _ => 0,
         }
@@ -143,6 +165,26 @@ pub enum Part {
     KeyNorm,
     /// Attention output projection.
     Output,
+    /// What makes the gates and the input of a short convolution.
+    ConvInput,
+    /// The kernel of a convolution.
+    ConvKernel,
+    /// Output projection of a short convolution.
+    ConvOutput,
+    /// Query, key and value projection of a delta net.
+    DeltaQkv,
+    /// Gate of what the heads of a delta net give.
+    DeltaGate,
+    /// How much a token corrects what a head of a delta net remembers.
+    DeltaStrength,
+    /// How fast a head of a delta net forgets.
+    DeltaDecay,
+    /// The logarithm of the rate at which a head forgets.
+    DeltaRate,
+    /// The norm of what each head of a delta net gives.
+    DeltaNorm,
+    /// Output projection of a delta net.
+    DeltaOutput,
     /// The norm of what the mixer adds.
     OutputNorm,
     /// The norm of what the MLP reads.
@@ -201,6 +243,16 @@ impl Part {
             Part::QueryNorm => ("q_norm", &[(Op::Rope, Whole)], Role::Norm),
             Part::KeyNorm => ("k_norm", &[(Op::Rope, Whole)], Role::Norm),
             Part::Output => ("o", &[(Op::Output, Whole)], Role::Output),
+            Part::ConvInput => ("conv_in", &[(Op::ConvInput, Whole)], Role::ConvInput),
+            Part::ConvKernel => ("conv", &[(Op::Conv, Whole)], Role::ConvKernel),
+            Part::ConvOutput => ("conv_out", &[(Op::ConvOutput, Whole)], Role::ConvOutput),
+            Part::DeltaQkv => ("delta_qkv", &[(Op::DeltaInput, Whole)], Role::DeltaInput),
+            Part::DeltaGate => ("delta_gate", &[(Op::DeltaInput, Whole)], Role::DeltaInput),
+            Part::DeltaStrength => ("delta_strength", &[(Op::DeltaInput, Whole)], Role::DeltaInput),
+            Part::DeltaDecay => ("delta_decay", &[(Op::DeltaInput, Whole)], Role::DeltaInput),
+            Part::DeltaRate => ("delta_rate", &[(Op::Delta, Whole)], Role::DeltaRate),
+            Part::DeltaNorm => ("delta_norm", &[(Op::Delta, Whole)], Role::Norm),
+            Part::DeltaOutput => ("delta_out", &[(Op::DeltaOutput, Whole)], Role::DeltaOutput),
             Part::OutputNorm => ("o_norm", &[(Op::OutputNorm, Whole)], Role::Norm),
             Part::MlpNorm => ("mlp_norm", &[(Op::MlpNorm, Whole)], Role::Norm),
             Part::Gate => ("gate", &[(Op::GateUp, Whole)], Role::Gate),
@@ -347,6 +399,7 @@ mod tests {
     #[test]
     fn vectors_stay_f32_and_positions_at_least_fp16() {
         assert!(Role::Norm.allows(Dtype::F32) && !Role::Bias.allows(Dtype::F16));
+        assert_eq!(Role::ConvKernel.min_dtype(), Dtype::F32);
         assert!(Role::Position.allows(Dtype::F16) && !Role::Position.allows(Dtype::Int8));
         assert!(Role::Down.allows(Dtype::Int8));
     }

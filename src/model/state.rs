@@ -46,7 +46,8 @@ pub(super) trait Memory: Any + Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StateKind {
     /// As a saved text describes it: the number of the kind, then what the kind says. Keys and values: 0, KV heads, elements of
-    /// a head, window (0: all positions).
+    /// a head, window (0: all positions). The inputs of a short convolution: 1, channels, width of its kernel, 0. The state of a delta net: 2,
+    /// heads of keys times 2^16 plus heads, width of keys times 2^16 plus width of values, width of its kernel.
     pub(super) numbers: [u32; 4],
     /// Bytes of a block of 32 positions.
     pub(super) block_bytes: usize,

@@ -30,8 +30,8 @@ pub fn soft_cap(compute: &Compute, cap: f32, x: &mut [f32]) {
     });
 }
 
-/// `gate[i] = sigmoid(gate[i]) * x[i]`, both (T, width).
-pub fn sigmoid_gate(compute: &Compute, gate: &mut [f32], x: &[f32]) {
+/// `gate[i] = activation(gate[i]) * x[i]`, both (T, width).
+pub fn gated(compute: &Compute, activation: Activation, gate: &mut [f32], x: &[f32]) {
     assert_eq!(gate.len(), x.len(), "a gate for each element");
     if gate.is_empty() {
         return;
@@ -40,7 +40,7 @@ pub fn sigmoid_gate(compute: &Compute, gate: &mut [f32], x: &[f32]) {
     compute.threads.run_columns(gate, width, UNIT, MIN_ELEMENTS / UNIT, &|units, mut columns| {
         let gate = columns.row(0);
         let x = &x[units.start * UNIT..][..gate.len()];
-        (compute.kernels.gate)(Activation::Sigmoid, gate, x);
+        (compute.kernels.gate)(activation, gate, x);
     });
 }
 

@@ -1,4 +1,4 @@
-//! What a layer does: linear, attention, norm, RoPE, activation. Work is split over threads here, and only here.
+//! What a layer does: linear, attention, convolution, delta rule, norm, RoPE, activation. Work is split over threads here, and only here.
 //!
 //! Every op takes T tokens as row-major slices (T, width), where T follows from the lengths, and computes for each token
 //! the same bits as if it were alone: a batch is a bag of independent rows. No op allocates. No op knows an instruction set
@@ -10,6 +10,8 @@ pub const NUMERICS_VERSION: u32 = 2;
 pub mod activation;
 pub mod attention;
 mod buffer;
+pub mod conv;
+pub mod delta;
 mod experts;
 pub mod kv4;
 mod kv_cache;
@@ -19,9 +21,11 @@ pub mod rope;
 
 pub use crate::kernels::math;
 pub use crate::kernels::{Activation, BLOCK as KV_BLOCK};
-pub use activation::{activate, add, sigmoid_gate, soft_cap};
+pub use activation::{activate, add, gated, soft_cap};
 pub use attention::{HeadScoring, KvSpan, attention};
 pub(crate) use buffer::buffer;
+pub use conv::{ConvCache, ConvInputs, ConvSpan, MAX_CONV_WIDTH, conv};
+pub use delta::{DeltaCache, DeltaInputs, DeltaShape, DeltaSpan, decays, delta_rule, unit_length};
 pub use experts::{MAX_EXPERTS, Routing, Scores, add_scaled, route, sigmoid};
 pub use kv_cache::{KvCache, KvDtype, KvShape};
 pub use linear::{Activations, Input, Linear, linear, linear_add, linear_gated};

@@ -2,7 +2,7 @@
 
 use super::paint::{Canvas, fit, percent, right};
 use super::pieces::{piece, token_list};
-use super::{Looked, View, on_text};
+use super::{Looked, View, on_text, without_attention};
 use crate::cli::args::views::Attend;
 use crate::cli::json::{self, Object};
 use crate::cli::output::Outcome;
@@ -24,6 +24,9 @@ pub(in crate::cli) fn run(args: &Attend) -> Outcome<()> {
         if tokens.len() > MOST_TOKENS {
             let message = format!("{} tokens are more than the {MOST_TOKENS} that can be drawn", tokens.len());
             return Err(Error::usage(message).field("text").into());
+        }
+        if config.attentions().next().is_none() {
+            return Err(Error::usage("no layer of this model has attention, so there is nothing to draw").into());
         }
         let one = args.layer.zip(args.head).map(|place| in_range(config, place)).transpose()?;
         let attention = Attention::of(&mut session, config, &tokens, tokens.len())?;
@@ -51,7 +54,12 @@ pub(in crate::cli) fn run(args: &Attend) -> Outcome<()> {
 }
 
 fn in_range(config: &Config, (layer, head): (usize, usize)) -> Result<(usize, usize)> {
-    let n_heads = config.layers.get(layer).and_then(|layer| layer.attention()).map_or(0, |a| a.n_heads);
+    let attention = config.layers.get(layer).map(|layer| layer.attention());
+    if attention == Some(None) {
+        let error = Error::usage(format!("layer {layer} has no attention")).field("layer");
+        return Err(error.hint(without_attention(config).unwrap_or_default()));
+    }
+    let n_heads = attention.flatten().map_or(0, |a| a.n_heads);
     for (name, value, n) in [("layer", layer, config.n_layers()), ("head", head, n_heads)] {
         if value >= n {
             return Err(Error::usage(format!("{value} is not among 0 to {}", n - 1)).field(name));
@@ -142,10 +150,11 @@ fn gallery(
     let cells = ((canvas.width - 5) / n_heads).saturating_sub(1).clamp(3, n.clamp(3, 16));
     let side_by_side = ((canvas.width - 5) / (cells + 1)).min(n_heads);
     let mut lines = vec![
-        canvas.bold(&format!("{} heads in {} layers", heads.len(), config.n_layers())),
+        canvas.bold(&format!("{} heads in {} layers", heads.len(), config.attentions().count())),
         canvas.dim("each square is a head: rows are tokens, columns the positions they look at"),
-        String::new(),
     ];
+    lines.extend(without_attention(config).map(|others| canvas.dim(&others)));
+    lines.push(String::new());
     for layer in heads.chunk_by(|a, b| a.layer == b.layer) {
         for (i, part) in layer.chunks(side_by_side).enumerate() {
             let small: Vec<Vec<String>> = part.iter().map(|head| thumbnail(canvas, &head.pattern, n, cells)).collect();
@@ -204,6 +213,10 @@ fn json(tokenizer: &Tokenizer<'_>, tokens: &[TokenId], config: &Config, heads: &
         .raw("tokens", token_list(tokenizer, tokens))
         .raw("layers", config.n_layers())
         .raw("heads", most_heads(config));
+    let head = match without_attention(config) {
+        Some(others) => head.text("without", &others),
+        None => head,
+    };
     let each = heads.iter().map(|head| {
         let rows = head.pattern.chunks_exact(n).enumerate();
         let rows = rows.map(|(t, row)| json::list(row[..=t].iter().map(|share| format!("{share:.5}"))));

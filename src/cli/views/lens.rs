@@ -3,7 +3,7 @@
 use super::bars::ranked_list;
 use super::paint::{Canvas, fit, right};
 use super::pieces::{piece, token};
-use super::{Looked, View, on_text};
+use super::{Looked, View, on_text, without_attention};
 use crate::cli::args::views::Lens as Args;
 use crate::cli::json::{self, Object};
 use crate::cli::output::{End, Outcome};
@@ -39,7 +39,11 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
         let lens = lens.ok_or(End::Interrupted)?;
         View {
             title: "What each layer would say".into(),
-            picture: picture(&canvas, &tokenizer, &tokens, &lens, [n.min(fitting), wanted]),
+            picture: {
+                let mut lines = picture(&canvas, &tokenizer, &tokens, &lens, [n.min(fitting), wanted]);
+                lines.extend(without_attention(model.config()).map(|others| canvas.dim(&others)));
+                lines
+            },
             json: json(&tokenizer, &tokens, &lens),
             script: include_str!("page/lens.js"),
         }

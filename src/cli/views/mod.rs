@@ -29,7 +29,7 @@ use paint::Canvas;
 use whit::TokenId;
 use whit::error::{Error, Result};
 use whit::generate::prompt_tokens;
-use whit::model::{Model, Session, SessionOptions};
+use whit::model::{Config, Model, Session, SessionOptions};
 use whit::os::interrupt;
 use whit::tokenizer::{Specials, Tokenizer};
 
@@ -84,6 +84,20 @@ fn on_text(args: &Look, quiet: bool, look: &mut dyn FnMut(Looked<'_>) -> Outcome
     streaming::pace(&mut session, &source, &model, &plan, args.compute.max_memory, quiet)?;
     interrupt::watch();
     source.if_unchanged(look(Looked { model: &model, tokenizer, tokens, session }))
+}
+
+/// Which layers of a network have something else in the place of attention, in words; `None` where all attend.
+fn without_attention(config: &Config) -> Option<String> {
+    let others = config.layers.iter().enumerate().filter(|(_, layer)| layer.attention().is_none());
+    let mut kinds: Vec<&str> = others.clone().map(|(_, layer)| layer.mixer.name()).collect();
+    let others: Vec<String> = others.map(|(layer, _)| layer.to_string()).collect();
+    let (last, first) = others.split_last()?;
+    kinds.sort_unstable();
+    kinds.dedup();
+    Some(match first {
+        [] => format!("layer {last} has a {} in the place of attention", kinds.join("")),
+        _ => format!("layers {} and {last} have {}s in the place of attention", first.join(", "), kinds.join("s and ")),
+    })
 }
 
 /// The model's tokenizer; an error where it has none.

@@ -116,6 +116,24 @@ pub(super) fn add(x: &mut [f32], y: &[f32]) {
     rows::add(x, y);
 }
 
+/// Same as [`scalar::conv`](super::scalar::conv).
+#[target_feature(enable = "avx2")]
+pub(super) fn conv(panels: &[f32], width: usize, inputs: &[&[f32]], out: &mut [f32]) {
+    rows::conv(panels, width, inputs, out);
+}
+
+/// Same as [`scalar::unit_length`](super::scalar::unit_length).
+#[target_feature(enable = "avx2")]
+pub(super) fn unit_length(x: &mut [f32], dim: usize, divisor: f32) {
+    rows::unit_length(x, dim, divisor);
+}
+
+/// Same as [`scalar::delta`](super::scalar::delta).
+#[target_feature(enable = "avx2")]
+pub(super) fn delta(state: &mut [f32], q: &[f32], k: &[f32], v: &[f32], decay: f32, strength: f32) {
+    rows::delta(state, q, k, v, decay, strength);
+}
+
 /// Same as [`scalar::rope`](super::scalar::rope).
 #[target_feature(enable = "avx2")]
 pub(super) fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {

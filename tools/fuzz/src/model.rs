@@ -2,8 +2,8 @@
 
 use quantize::families::{self, Layout};
 use whit::model::{
-    BranchNorms, Config, Experts, Family, Gate, MlpKind, NormKind, QkNorm, Routing, Scores, SharedExpert, Uniform,
-    tensors as table,
+    BranchNorms, Config, DeltaNet, Experts, Family, Gate, Mixer, MlpKind, NormKind, QkNorm, Routing, Scores,
+    SharedExpert, ShortConv, Uniform, tensors as table,
 };
 
 use crate::random::Random;
@@ -72,7 +72,7 @@ pub(crate) fn config(style: Style, vocab_size: usize, extras: bool, random: &mut
     }
 }
 
-/// A network whose layers differ: their heads, windows, rotary tables or none, norms, MLPs and biases.
+/// A network whose layers differ: attention, a short convolution or a delta net, heads, windows, rotary tables or none, norms, MLPs and biases.
 pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
     let style = random.pick(&[Style::Gpt2, Style::Llama]);
     let mut config = Uniform { n_layers: random.within(1, 4), ..config(style, vocab_size, true, random) }.config();
@@ -84,7 +84,36 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
     for layer in &mut config.layers {
         let mut norms = || BranchNorms { input: !random.once_in(3), output: random.once_in(2) };
         (layer.mixer_norms, layer.mlp_norms) = (norms(), norms());
-        let a = layer.attention_mut().expect("a network of attentions");
+        layer.mlp.kind = random.pick(&MlpKind::ALL);
+        (layer.mlp.hidden_dim, layer.mlp.bias) = (random.within(1, 40), random.once_in(2));
+        layer.parallel = random.once_in(3);
+        if random.once_in(5) {
+            let n_experts = random.within(1, 4);
+            let routing = Routing {
+                n_active: random.within(1, n_experts),
+                scores: random.pick(&Scores::ALL),
+                normalized: random.once_in(2),
+                scale: 1.5,
+            };
+            let shared = random.once_in(2).then_some(SharedExpert { hidden_dim: 9, gate: random.once_in(2) });
+            (layer.mlp.kind, layer.mlp.bias) = (MlpKind::SWIGLU, false);
+            layer.mlp.experts = Some(Experts { n_experts, routing, bias: random.once_in(2), shared });
+        }
+        if random.once_in(3) {
+            let (channels, width) = (random.within(1, 40), random.within(1, 5));
+            layer.mixer = Mixer::ShortConv(ShortConv { channels, width, bias: random.once_in(2) });
+        }
+        if random.once_in(4) {
+            let n_key_heads = random.within(1, 2);
+            layer.mixer = Mixer::DeltaNet(DeltaNet {
+                n_key_heads,
+                n_heads: n_key_heads * random.within(1, 2),
+                key_dim: random.within(1, 9),
+                value_dim: random.within(1, 9),
+                width: random.within(1, 4),
+            });
+        }
+        let Some(a) = layer.attention_mut() else { continue };
         a.n_kv_heads = random.within(1, 3);
         (a.n_heads, a.head_dim) = (a.n_kv_heads * random.within(1, 2), random.within(1, 9));
         a.window = random.pick(&[None, Some(1), Some(3), Some(40)]);
@@ -102,21 +131,6 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
             if table.is_none() {
                 config.rotary_tables.push((0..n).map(|_| random.unit().abs()).collect());
             }
-        }
-        layer.parallel = random.once_in(3);
-        layer.mlp.kind = random.pick(&MlpKind::ALL);
-        (layer.mlp.hidden_dim, layer.mlp.bias) = (random.within(1, 40), random.once_in(2));
-        if random.once_in(5) {
-            let n_experts = random.within(1, 4);
-            let routing = Routing {
-                n_active: random.within(1, n_experts),
-                scores: random.pick(&Scores::ALL),
-                normalized: random.once_in(2),
-                scale: 1.5,
-            };
-            let shared = random.once_in(2).then_some(SharedExpert { hidden_dim: 9, gate: random.once_in(2) });
-            (layer.mlp.kind, layer.mlp.bias) = (MlpKind::SWIGLU, false);
-            layer.mlp.experts = Some(Experts { n_experts, routing, bias: random.once_in(2), shared });
         }
     }
     config.embedding_norm = random.once_in(4);

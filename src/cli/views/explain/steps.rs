@@ -4,6 +4,7 @@ use super::super::bars::{bars, fields};
 use super::super::lens::writes_json;
 use super::super::paint::{Canvas, fit, percent, right};
 use super::super::pieces::{decoded, piece, token, token_list};
+use super::super::without_attention;
 use super::step::{Step, TOP, step};
 use crate::cli::json::{self, Object};
 use crate::cli::table::{count, figure};
@@ -174,9 +175,17 @@ impl Tour<'_> {
                 format!("{n_heads} heads let every token ask (query) what {kv} let it offer (key) and pass on (value)")
             }
         };
+        let others = without_attention(config).map_or(String::new(), |others| format!(" But {others}."));
+        if self.gaze.is_empty() {
+            let told =
+                format!("This model lets no token look at others by attention: {}", others.trim_start_matches(" But "));
+            let json = Object::default().raw("mean", "[]").raw("sharpest", "null");
+            return step("attention", "No attention lets the vectors soak up context", told, Vec::new(), json);
+        }
         let told = format!(
-            "In each of {} layers {heads}: {} parameters. Mean over all {} heads, the last token looks where the bars say.{sharpest}",
-            config.n_layers(),
+            "In each of {} layers {heads}: {} parameters. Mean over all {} heads, the last token looks where the bars say.{sharpest}\
+             {others}",
+            config.attentions().count(),
             count(self.parameters(&[Category::Query, Category::Key, Category::Value, Category::Output])),
             self.gaze.len(),
         );
@@ -207,10 +216,12 @@ impl Tour<'_> {
         let sum = |of: fn(&whit::inspect::Writes) -> f64| writes.iter().map(of).sum::<f64>();
         let (attention, mlp) = (sum(|w| w.attention), sum(|w| w.mlp));
         let neurons = sum(|w| w.neurons) / writes.len() as f64;
+        let others = without_attention(config);
+        let mixers = if others.is_none() { "attention" } else { "what stands before them" };
         let told = format!(
             "Then each vector passes by itself through a multilayer perceptron: {} parameters in all. Of the {} inner values of a \
              layer about {neurons:.0} carry what it writes here, on average. Added up over the layers, the MLPs write {} times as much \
-             as attention.",
+             as {mixers}.",
             count(self.parameters(&[Category::Up, Category::Gate, Category::Down])),
             range(config.layers.iter().map(|layer| layer.mlp.hidden_dim)),
             figure(mlp / attention.max(f64::MIN_POSITIVE)),
@@ -229,6 +240,7 @@ impl Tour<'_> {
         }
         let rows = writes.iter().map(writes_json);
         let json = Object::default().raw("writes", json::list(rows)).raw("hidden_dim", config.hidden_dim());
+        let json = others.iter().fold(json, |json, others| json.text("without", others));
         step("mlp", "Each vector passes through an MLP", told, picture, json)
     }
 

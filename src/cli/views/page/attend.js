@@ -34,7 +34,7 @@ head(
   'Context flows in by attention',
   'Each token takes from the tokens before it, from some more than from others. ',
   heads.length > 1
-    ? `${plural(heads.length, 'head')} in ${plural(info.layers, 'layer')}, each with a pattern of its own.`
+    ? `${plural(heads.length, 'head')} in ${plural(info.layers, 'layer')}, each with a pattern of its own.${info.without ? ` Of these layers, ${info.without}.` : ''}`
     : `Here is head ${name(at)}.`
 );
 
@@ -152,7 +152,7 @@ if (heads.length > 1) {
     { rootMargin: '300px' }
   );
   const layers = Array.from({ length: info.layers }, (_, layer) =>
-    el('div', { role: 'presentation' }, el('span', layer), thumbs.slice(layer * info.heads, (layer + 1) * info.heads))
+    el('div', { role: 'presentation' }, el('span', layer), thumbs.filter((_, i) => heads[i].layer === layer))
   );
   const gallery = el('div.wide.heads', { style: `--heads:${info.heads}` }, layers);
   main.append(

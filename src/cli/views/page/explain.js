@@ -171,12 +171,13 @@ const PICTURES = {
       )
     ];
   },
-  mlp: ({ writes: list }) => {
+  mlp: ({ writes: list, without }) => {
     const box = el('div');
     return [
       keys(['blue', 'attention writes'], ['amber', 'the MLP writes'], ['grey.stream', 'the stream they add it to']),
       sized(box, (width) => box.replaceChildren(writes(list, width))),
-      note('Lengths of the last token’s vectors, by layer.')
+      note('Lengths of the last token’s vectors, by layer.'),
+      without && note(`Beside attention: ${without}.`)
     ];
   },
   layers: ladder,

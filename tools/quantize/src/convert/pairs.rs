@@ -38,7 +38,7 @@ pub(super) type Site = (Place, Counting);
 pub(super) fn site(spec: &TensorSpec) -> Option<(Site, usize)> {
     let counting = match spec.role {
         Role::Key | Role::Value => Counting::Attended,
-        Role::Output | Role::Gate | Role::Up | Role::Down => Counting::First,
+        Role::Output | Role::ConvOutput | Role::DeltaOutput | Role::Gate | Role::Up | Role::Down => Counting::First,
         _ => Counting::Alike,
     };
     Some(((place(spec)?, counting), columns(spec)?))

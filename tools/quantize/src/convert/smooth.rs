@@ -10,7 +10,7 @@ mod tests;
 use rayon::prelude::*;
 use whit::error::Result;
 use whit::model::spec::{Part, Shape, TensorSpec};
-use whit::model::{Activation, Config, Layer, Op};
+use whit::model::{Activation, Config, Layer, Mixer, Op};
 use whit::quant::{Dtype, GROUP_SIZE, Inputs, PANEL_ROWS};
 
 use super::planned::Planned;
@@ -45,14 +45,19 @@ fn folds(config: &Config) -> Vec<Fold> {
 
 fn block_folds(number: usize, layer: &Layer) -> impl Iterator<Item = Fold> {
     let fold = |op, makes, reads| Fold { place: (Some(number), op), makes, reads };
-    let attention = layer.attention().is_some() && layer.mixer_norms.input;
-    let qkv: &[Part] = &[Part::Query, Part::Key, Part::Value, Part::OutputGate];
+    let (op, mixer): (Op, &[Part]) = match layer.mixer {
+        Mixer::Attention(_) => (Op::Qkv, &[Part::Query, Part::Key, Part::Value, Part::OutputGate]),
+        Mixer::ShortConv(_) => (Op::ConvInput, &[Part::ConvInput]),
+        Mixer::DeltaNet(_) => {
+            (Op::DeltaInput, &[Part::DeltaQkv, Part::DeltaGate, Part::DeltaStrength, Part::DeltaDecay])
+        }
+    };
     let gated = layer.mlp.kind.gated;
     let first: &[Part] = if gated { &[Part::Gate, Part::Up] } else { &[Part::Up] };
     // activation(gate) * up and relu(up) of a part of up are that part of them.
     let homogeneous = gated || layer.mlp.kind.activation == Activation::Relu;
     [
-        attention.then(|| fold(Op::Qkv, Part::AttentionNorm, qkv)),
+        layer.mixer_norms.input.then(|| fold(op, Part::AttentionNorm, mixer)),
         layer.mlp_norms.input.then(|| fold(Op::GateUp, Part::MlpNorm, first)),
         homogeneous.then(|| fold(Op::Down, Part::Up, &[Part::Down])),
     ]

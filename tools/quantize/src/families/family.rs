@@ -19,7 +19,8 @@ pub struct Family {
     pub(crate) config: fn(&mut Fields<'_>) -> Result<Config>,
     /// What the names in Hugging Face checkpoints begin with in the family's table, but for the unembedding's.
     pub(crate) prefix: &'static str,
-    /// Ends of the names of Hugging Face tensors that follow from the configuration: tables and masks.
+    /// Ends of the names of Hugging Face tensors that follow from the configuration, tables and masks; and what the names of modules
+    /// begin with, a point behind it, that logits do not come from.
     pub(crate) ignored: &'static [&'static str],
     /// Names in Hugging Face checkpoints.
     pub(crate) names: Names,
@@ -59,7 +60,7 @@ pub(crate) struct Gguf {
 
 /// Tables of names. The first table that names a part decides. A name is what stands before `.weight` or `.bias`, and `{}` in it
 /// is the number of the block. Parts of a block that have one name in one table are one tensor: their rows follow one another, in
-/// the order of the table.
+/// the order of the table; those of queries and of their gates do so in each head.
 pub(crate) type Names = &'static [&'static [(Part, &'static str)]];
 
 /// Who named the tensors of a checkpoint.
@@ -149,10 +150,14 @@ impl Family {
         };
         let table = tables.iter().find(|table| table.iter().any(|(part, _)| *part == spec.part))?;
         let (_, name) = named(tables, spec.part)?;
-        let fused = || table.iter().filter(|(_, other)| other == name).map(|(part, _)| *part);
         let layer = config.layers.get(spec.layer?)?;
+        let gate = layer.attention().is_some_and(|attention| attention.gate.is_some());
+        let fused = || {
+            let parts = table.iter().filter(|(_, other)| other == name).map(|(part, _)| *part);
+            parts.filter(move |part| *part != Part::OutputGate || gate)
+        };
         let rows = |part| match (part, layer.attention()) {
-            (Part::Query, Some(attention)) => attention.width(),
+            (Part::Query | Part::OutputGate, Some(attention)) => attention.width(),
             (Part::Key | Part::Value, Some(attention)) => attention.kv_width(),
             (Part::Down, _) => config.dim,
             _ => layer.mlp.hidden_dim,
@@ -170,7 +175,8 @@ impl Family {
         if !self.fused_by_head || naming == Naming::Gguf {
             return Some(one);
         }
-        let n = layer.attention()?.n_kv_heads;
+        // A gate stands beside the queries of each head, keys and values beside those that share them.
+        let n = layer.attention().map(|a| if a.gate.is_some() { a.n_heads } else { a.n_kv_heads })?;
         let heads = Heads { rows: rows(spec.part) / n, period: together / n };
         Some(Slice { first: before / n, heads: Some(heads), ..one })
     }
@@ -238,9 +244,9 @@ impl Family {
         name.strip_prefix(before)?.split_once('.')?.0.parse().ok()
     }
 
-    /// A Hugging Face tensor that follows from the configuration.
+    /// A Hugging Face tensor that follows from the configuration, or that logits do not come from.
     pub(crate) fn ignores(&self, name: &str) -> bool {
-        self.ignored.iter().any(|end| name.ends_with(end))
+        self.ignored.iter().any(|part| if part.ends_with('.') { name.starts_with(part) } else { name.ends_with(part) })
     }
 }
 

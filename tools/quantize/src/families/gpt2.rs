@@ -2,7 +2,7 @@
 
 use whit::error::Result;
 use whit::model::spec::{Part, Shape, TensorSpec};
-use whit::model::{self, Activation, Config, Mixer, MlpKind, Uniform};
+use whit::model::{self, Activation, Config, MlpKind, Uniform};
 
 use super::family::{Family, GGUF_NAMES, Gguf, Names, Naming};
 use super::transform::Transform;
@@ -136,7 +136,7 @@ fn query_scales(fields: &Fields<'_>, network: &Uniform) -> Result<Vec<f32>> {
 /// The plan with so many heads of keys and values in each layer.
 pub(super) fn with_kv_heads(mut config: Config, n_kv_heads: usize) -> Result<Config> {
     for layer in &mut config.layers {
-        let Mixer::Attention(attention) = &mut layer.mixer;
+        let Some(attention) = layer.attention_mut() else { continue };
         attention.n_kv_heads = n_kv_heads;
     }
     config.check().map(|()| config)

@@ -22,6 +22,7 @@ mod helium;
 mod hunyuan;
 mod hyperclovax;
 mod internlm3;
+mod lfm2;
 mod llama;
 mod minicpm;
 mod ministral3;
@@ -33,6 +34,7 @@ mod olmoe;
 mod opt;
 mod phi2;
 mod phi3;
+mod qwen3_5;
 mod qwen3_vl;
 mod qwen_moe;
 mod smollm3;
@@ -95,6 +97,8 @@ pub static FAMILIES: &[&Family] = &[
     &gpt_neo::GPT_NEO,
     &opt::OPT,
     &bloom::BLOOM,
+    &lfm2::LFM2,
+    &qwen3_5::QWEN3_5,
 ];
 
 impl Family {

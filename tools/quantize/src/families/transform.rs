@@ -14,6 +14,8 @@ pub struct Transform {
     /// Rows are those of heads whose rotary pairs lie otherwise; they are put in the order in which halves
     /// (i, i + head_dim / 2) are a pair.
     pub rotary: Option<RotaryRows>,
+    /// The matrix is that of a convolution of each channel by itself, stored as (channels, 1, width).
+    pub depthwise: bool,
     /// One is added to every element, before it is multiplied.
     pub plus_one: bool,
     /// What every element is multiplied by.
@@ -116,6 +118,9 @@ impl Transform {
         }
         if self.transposed {
             dims.reverse();
+        }
+        if self.depthwise {
+            dims.insert(1, 1);
         }
         dims
     }
@@ -266,7 +271,7 @@ mod tests {
                 for slice in [None, Some(slice), Some(by_head).filter(|_| rows.is_multiple_of(2))] {
                     let factor = slice.map(|slice| slice.first as f32);
                     let plus_one = factor.is_some();
-                    let all = |rotary| Transform { transposed, slice, rotary, plus_one, factor };
+                    let all = |rotary| Transform { transposed, slice, rotary, depthwise: false, plus_one, factor };
                     out.extend(orders(rows).into_iter().map(Some).chain([None]).map(all));
                 }
             }
@@ -321,6 +326,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn kernels_of_convolutions_lie_as_they_are_behind_another_dimension() {
+        let transform = Transform { depthwise: true, ..Transform::default() };
+        assert_eq!(transform.source_dims(Shape::Matrix(5, 3)), [5, 1, 3]);
+        let (want, mut got) = (matrix(5, 3), [f32::NAN; 6]);
+        transform.read_rows((5, 3), 2, &mut got, &elements(&want)).expect("within the tensor");
+        assert_eq!(got[..], want[2..4].concat());
     }
 
     #[test]

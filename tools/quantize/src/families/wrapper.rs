@@ -12,7 +12,8 @@ pub(crate) struct Wrapper {
 }
 
 /// All that are read.
-static WRAPPERS: [Wrapper; 3] = [
+static WRAPPERS: [Wrapper; 4] = [
+    Wrapper { model_type: "qwen3_5", architecture: "Qwen3_5ForConditionalGeneration", left_out: &["visual"] },
     Wrapper { model_type: "qwen3_vl", architecture: "Qwen3VLForConditionalGeneration", left_out: &["visual"] },
     Wrapper {
         model_type: "mistral3",

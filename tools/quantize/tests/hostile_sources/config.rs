@@ -235,6 +235,44 @@ fn values() {
 
 /// C-10: a window that is none, or wider than the context.
 #[test]
+fn convolutions() {
+    let lfm2 = |field: &str| {
+        with("LlamaForCausalLM", "Lfm2ForCausalLM")
+            .replace("\"llama\"", "\"lfm2\"")
+            .replace("\"rms_norm_eps\": 1e-5", "\"norm_eps\": 1e-5")
+            .replace("\"dtype\": \"float32\"", field)
+    };
+    let row = |name, field: &str, expected, at| row(name, lfm2(field), expected, at);
+    run(vec![
+        row("C-23 another type", "\"layer_types\": [\"mamba\"]", "supported: full_attention, conv", "layer_types"),
+        row("C-23 two types", "\"layer_types\": [\"conv\", \"conv\"]", "2 elements", "layer_types"),
+        row("C-23 a type that is a number", "\"layer_types\": [1]", "a string", "layer_types"),
+        row("C-23 a kernel of 0", "\"conv_L_cache\": 0", "0 positions, expected 1 to 32", "conv_L_cache"),
+        row("C-23 a kernel of 33", "\"conv_L_cache\": 33", "33 positions", "conv_L_cache"),
+        row("C-23 multiples of 0", "\"block_multiple_of\": 0", "0, expected 1 or more", "block_multiple_of"),
+        row("C-23 a negative factor", "\"block_ffn_dim_multiplier\": -1", "outside", "hidden_dim").nowhere(),
+        row("C-23 an endless factor", "\"block_ffn_dim_multiplier\": 1e300", "outside", "hidden_dim").nowhere(),
+        row("C-23 places as text", "\"full_attn_idxs\": \"1\"", "an array", "full_attn_idxs"),
+        row("C-23 places below 0", "\"full_attn_idxs\": [-1]", "a whole number", "full_attn_idxs"),
+    ]);
+    let config = |field: &str| read(&lfm2(field)).config;
+    let attends = |field| config(field).attentions().count() == 1;
+    assert!(attends("\"full_attn_idxs\": null") && attends("\"full_attn_idxs\": [0, 7]"));
+    assert!(!attends("\"full_attn_idxs\": []") || attends("\"full_attn_idxs\": [1]"));
+    assert!(!attends("\"full_attn_idxs\": []") && !attends("\"full_attn_idxs\": [1]"));
+    assert!(!attends("\"layer_types\": [\"conv\"], \"full_attn_idxs\": [0]"), "the types count");
+    for (field, hidden_dim) in [
+        ("\"block_auto_adjust_ff_dim\": false", 16),
+        ("\"block_multiple_of\": 4", 12),
+        ("\"block_multiple_of\": 1", 10),
+        ("\"block_multiple_of\": 1, \"block_ffn_dim_multiplier\": 1.37", 13),
+        ("\"block_multiple_of\": 1, \"block_ff_dim\": 30", 20),
+    ] {
+        assert_eq!(config(field).hidden_dim(), hidden_dim, "{field}");
+    }
+}
+
+#[test]
 fn a_window_that_bounds_nothing_is_read() {
     for window in ["null", "17"] {
         let config = extra(&format!("\"sliding_window\": {window}"))

@@ -139,3 +139,28 @@ fn parts_of_heads_are_parts() {
         ),
     ]);
 }
+
+/// C-24
+#[test]
+fn delta_nets() {
+    let qwen = |more: &str| {
+        let small = "\"linear_num_key_heads\": 2, \"linear_num_value_heads\": 2,";
+        of("qwen3_5_text", &format!("\"head_dim\": 4, {small} {more}"))
+    };
+    run(vec![
+        row(
+            "C-24 another type",
+            qwen("\"layer_types\": [\"conv\"],"),
+            "full_attention, linear_attention",
+            "layer_types",
+        ),
+        row("C-24 no heads", qwen("\"linear_key_head_dim\": 0,"), "0 is outside 1..=1024", "key_dim").nowhere(),
+        row("C-24 wide values", qwen("\"linear_value_head_dim\": 4096,"), "4096 is outside", "value_dim").nowhere(),
+        row("C-24 a kernel of 0", qwen("\"linear_conv_kernel_dim\": 0,"), "0 is outside 1..=32", "conv_width")
+            .nowhere(),
+    ]);
+    let text = qwen("").replace("\"linear_num_value_heads\": 2", "\"linear_num_value_heads\": 3");
+    run(vec![row("C-24 heads that do not divide", text, "2 does not divide n_value_heads 3", "n_key_heads").nowhere()]);
+    let text = qwen("").replace("\"silu\"", "\"gelu_pytorch_tanh\"");
+    run(vec![row("C-24 another activation", text, "convolutions before delta nets", "hidden_act")]);
+}

@@ -276,7 +276,28 @@ fn hyperparameters() {
         g.tensors.push((b"rope_factors_short.weight".to_vec(), vec![2], 0, 320));
         g.data += 32;
     });
+    let lfm2 = |kv_heads: (u32, Vec<u8>), width: u32| {
+        let tiny = Gguf::tiny().with(|gguf| {
+            for (key, ..) in &mut gguf.pairs {
+                *key = String::from_utf8_lossy(key).replace("llama.", "lfm2.").into_bytes();
+            }
+        });
+        let tiny = tiny.set("general.architecture", str_value("lfm2")).set("lfm2.shortconv.l_cache", u32_value(width));
+        tiny.set("lfm2.attention.head_count_kv", kv_heads)
+    };
+    let heads_of = |heads: &[i32]| array(5, &heads.iter().map(|n| n.to_le_bytes().to_vec()).collect::<Vec<_>>());
     run(vec![
+        row("G-38 heads of two layers", lfm2(heads_of(&[1, 0]), 3), "2 elements", "head_count_kv"),
+        row("G-38 fewer than no heads", lfm2(heads_of(&[-1]), 3), "-1 is negative", "head_count_kv"),
+        row("G-38 a kernel of 0", lfm2(heads_of(&[0]), 0), "outside 1..=32", "conv_width").nowhere(),
+        row("G-38 a kernel of 2^31", lfm2(heads_of(&[0]), 1 << 31), "outside", "conv_width").nowhere(),
+        row(
+            "G-38 no kernel",
+            lfm2(heads_of(&[0]), 3).without("lfm2.shortconv.l_cache"),
+            "missing: lfm2.shortconv.l_cache",
+            "metadata",
+        )
+        .nowhere(),
         row("G-28 no blocks", set("llama.block_count", u32_value(0)), "0 blocks", "block_count"),
         row("G-28 33 blocks", set("llama.block_count", u32_value(33)), "33 blocks", "block_count"),
         row("G-28 10^9 blocks", set("llama.block_count", u32_value(1_000_000_000)), "1000000000", "block_count"),

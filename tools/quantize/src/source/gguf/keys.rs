@@ -107,6 +107,23 @@ impl<'m, 'a> Keys<'m, 'a> {
         }
     }
 
+    /// A dimension that must be there, one number.
+    pub(crate) fn number(&mut self, key: &str) -> Result<usize> {
+        let value = self.dimension(key, 0)?;
+        let value = self.required(key, value);
+        self.check().map(|()| value)
+    }
+
+    /// A dimension of all layers, or one of each; none where the file does not have the key.
+    pub(crate) fn each_layer(&self, key: &str, n_layers: usize) -> Result<Vec<usize>> {
+        let key = self.key(key);
+        let dimension = |n| match n {
+            0..=0x8000_0000 => Ok(n as usize),
+            _ => Err(self.metadata.error(&key, format!("{n} is beyond every limit"))),
+        };
+        self.metadata.each_layer(&key, n_layers)?.into_iter().map(dimension).collect()
+    }
+
     pub(super) fn float(&self, key: &str) -> Result<Option<f64>> {
         self.metadata.float(&self.key(key))
     }
@@ -150,6 +167,16 @@ impl<'m, 'a> Keys<'m, 'a> {
     /// What all architectures say alike: dimensions and the epsilon of the norms, which stands under the key `eps`. There are no
     /// biases, norms of q and k or rotary frequencies in it.
     pub(crate) fn network(&mut self, family: Family, eps: &str) -> Result<Uniform> {
+        self.network_with(family, eps, |keys, n_layers| keys.dimension("attention.head_count_kv", n_layers))
+    }
+
+    /// The same, the heads of keys and values being read by `kv_heads`, which is given the number of layers.
+    pub(crate) fn network_with(
+        &mut self,
+        family: Family,
+        eps: &str,
+        kv_heads: impl FnOnce(&Self, usize) -> Result<Option<usize>>,
+    ) -> Result<Uniform> {
         let n_layers = self.dimension("block_count", 0)?;
         let n_layers = self.required("block_count", n_layers);
         let mut dimension = |key: &str| -> Result<usize> {
@@ -162,7 +189,7 @@ impl<'m, 'a> Keys<'m, 'a> {
         let n_heads = dimension("attention.head_count")?;
         let norm_eps = self.float(eps)?;
         let norm_eps = self.required(eps, norm_eps) as f32;
-        let n_kv_heads = self.dimension("attention.head_count_kv", n_layers)?.unwrap_or(n_heads);
+        let n_kv_heads = kv_heads(self, n_layers)?.unwrap_or(n_heads);
         let sliding_window = self.dimension("attention.sliding_window", n_layers)?.filter(|w| *w > 0);
         self.check()?;
         if !self.mixes && self.dimension("expert_count", n_layers)?.is_some_and(|n| n > 0) {

@@ -232,20 +232,25 @@ impl<'a> Metadata<'a> {
 
     /// A number, or an array of `n` equal ones.
     pub(crate) fn per_layer(&self, key: &str, n: usize) -> Result<Option<u64>> {
-        if !self.is_array(key) {
-            return self.integer(key);
+        let values = self.each_layer(key, n)?;
+        match values.first() {
+            None if self.find(key).is_none() => Ok(None),
+            Some(first) if values.iter().all(|v| v == first) => Ok(Some(*first)),
+            _ => Err(self.error(key, "differs from layer to layer: not supported")),
+        }
+    }
+
+    /// A number for all of `n` layers, or one for each; none where the key is not there.
+    pub(crate) fn each_layer(&self, key: &str, n: usize) -> Result<Vec<u64>> {
+        if self.find(key).is_none_or(|value| value.elements.is_none()) {
+            return Ok(self.integer(key)?.into_iter().collect());
         }
         let values = self.integers(key)?.unwrap_or_default();
         if values.len() != n {
             return Err(self.error(key, format!("{} elements for {n} layers", values.len())));
         }
-        match values.first() {
-            Some(first) if values.iter().all(|v| v == first) => {
-                let number = u64::try_from(*first).map_err(|_| self.error(key, format!("{first} is negative")))?;
-                Ok(Some(number))
-            }
-            _ => Err(self.error(key, "differs from layer to layer: not supported")),
-        }
+        let number = |n: i64| u64::try_from(n).map_err(|_| self.error(key, format!("{n} is negative")));
+        values.into_iter().map(number).collect()
     }
 }
 

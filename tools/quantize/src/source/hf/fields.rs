@@ -208,24 +208,34 @@ impl<'j> Fields<'j> {
 
     /// Of each layer whether its attention has a window, where `layer_types` says so.
     pub(crate) fn layer_types(&self, n_layers: usize) -> Result<Option<Vec<bool>>> {
+        let types = self.types_among(["full_attention", "sliding_attention"], n_layers)?;
+        Ok(types.map(|types| types.into_iter().map(|kind| kind == 1).collect()))
+    }
+
+    /// Of each layer which of the `known` types `layer_types` says that it has, where it says so.
+    pub(crate) fn types_among<const N: usize>(&self, known: [&str; N], n_layers: usize) -> Result<Option<Vec<usize>>> {
         let key = "layer_types";
         let Some(types) = self.object.set(key) else { return Ok(None) };
-        let mut slides = Vec::new();
+        let mut kinds = Vec::new();
         for value in types.items(key)? {
-            slides.push(match &*value.str(key)? {
-                "sliding_attention" => true,
-                "full_attention" => false,
-                other => {
-                    let error = value.error(format!("unknown type \"{}\"", printable(other)), key);
-                    return Err(error.hint("supported: full_attention, sliding_attention"));
-                }
-            });
+            let name = value.str(key)?;
+            let Some(kind) = known.iter().position(|known| *known == name) else {
+                let error = value.error(format!("unknown type \"{}\"", printable(&name)), key);
+                return Err(error.hint(format!("supported: {}", known.join(", "))));
+            };
+            kinds.push(kind);
         }
-        if slides.len() != n_layers {
-            let error = types.error(format!("{} elements for {n_layers} layers", slides.len()), key);
+        if kinds.len() != n_layers {
+            let error = types.error(format!("{} elements for {n_layers} layers", kinds.len()), key);
             return Err(error.hint("name the type of each layer, or remove the list"));
         }
-        Ok(Some(slides))
+        Ok(Some(kinds))
+    }
+
+    /// A list of numbers, which may be empty, unless it is absent or null.
+    pub(crate) fn numbers(&self, key: &str) -> Result<Option<Vec<u64>>> {
+        let Some(list) = self.object.get(key) else { return Ok(None) };
+        list.items(key)?.map(|value| value.u64(key)).collect::<Result<_>>().map(Some)
     }
 
     /// Whether the field `key` is a list without elements.
