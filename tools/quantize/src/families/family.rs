@@ -110,6 +110,7 @@ pub(crate) const GGUF_NAMES: &[(Part, &str)] = &[
     (Part::Up, "blk.{}.ffn_up"),
     (Part::Down, "blk.{}.ffn_down"),
     (Part::Router, "blk.{}.ffn_gate_inp"),
+    (Part::RouterBias, "blk.{}.exp_probs_b"),
     (Part::SharedGate, "blk.{}.ffn_gate_shexp"),
     (Part::SharedUp, "blk.{}.ffn_up_shexp"),
     (Part::SharedDown, "blk.{}.ffn_down_shexp"),
@@ -190,6 +191,7 @@ impl Family {
         naming: Naming,
     ) -> Option<String> {
         let (_, name) = named(self.names_of(naming)?, part)?;
+        let is_bias = is_bias || part == Part::RouterBias;
         let block = layer.map(|layer| layer.to_string()).unwrap_or_default();
         Some(format!("{}.{}", name.replace("{}", &block), if is_bias { "bias" } else { "weight" }))
     }

@@ -1,9 +1,10 @@
-//! LFM2 (Liquid AI 2025): short convolutions in the place of most attentions.
+//! LFM2 (Liquid AI 2025): short convolutions in the place of most attentions. Some models have experts, in all but the first layers.
 
 use whit::error::Result;
 use whit::model::spec::Part;
-use whit::model::{self, Config, Mixer, ShortConv, Uniform};
+use whit::model::{self, Config, Experts, Mixer, Routing, Scores, ShortConv, Uniform};
 
+use super::experts;
 use super::family::{Family, GGUF_NAMES, Gguf, Naming};
 use super::llama::SHARED;
 use super::transform::Transform;
@@ -11,10 +12,10 @@ use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
 use crate::source::hf::rope::RotaryKind;
 
-pub(super) static LFM2: Family = Family {
+pub(super) const LFM2: Family = Family {
     model_type: "lfm2",
     architectures: &["Lfm2ForCausalLM", "Lfm2Model"],
-    config,
+    config: |fields| read(fields, true),
     ignored: &["rotary_emb.inv_freq", "pos_emb.inv_freq"],
     names: &[NAMES],
     gguf: Some(Gguf {
@@ -30,6 +31,46 @@ pub(super) static LFM2: Family = Family {
     },
     ..SHARED
 };
+
+pub(super) static LFM2_MOE: Family = Family {
+    model_type: "lfm2_moe",
+    architectures: &["Lfm2MoeForCausalLM", "Lfm2MoeModel"],
+    config: |fields| {
+        let mut config = read(fields, false)?;
+        let routing = Routing {
+            n_active: fields.required_or("num_experts_per_tok", 4)?,
+            scores: Scores::Sigmoid,
+            normalized: fields.bool("norm_topk_prob", true)?,
+            scale: fields.positive("routed_scaling_factor", 1.0)? as f32,
+        };
+        let n_experts = fields.required_or("num_experts", 32)?;
+        let experts = Experts { n_experts, routing, bias: fields.bool("use_expert_bias", true)?, shared: None };
+        let dense = fields.number("num_dense_layers")?.unwrap_or(2);
+        let hidden_dim = fields.required_or("moe_intermediate_size", 1792)?;
+        experts::mix_some(&mut config, experts, Some(hidden_dim), |layer| layer >= dense)?;
+        Ok(config)
+    },
+    names: &[EXPERTS, NAMES],
+    renamed: &[("feed_forward.expert_bias", "feed_forward.expert_bias.bias")],
+    expert_names: &[&[
+        (Part::Gate, "model.layers.{}.feed_forward.experts.{e}.w1"),
+        (Part::Up, "model.layers.{}.feed_forward.experts.{e}.w3"),
+        (Part::Down, "model.layers.{}.feed_forward.experts.{e}.w2"),
+    ]],
+    gguf: Some(Gguf {
+        architecture: "lfm2moe",
+        label: "lfm2moe",
+        interleaved_rotary: false,
+        config: gguf_experts,
+        names: &[LFM2_GGUF_NAMES, GGUF_NAMES],
+    }),
+    ..LFM2
+};
+
+const EXPERTS: &[(Part, &str)] = &[
+    (Part::Router, "model.layers.{}.feed_forward.gate"),
+    (Part::RouterBias, "model.layers.{}.feed_forward.expert_bias"),
+];
 
 const NAMES: &[(Part, &str)] = &[
     (Part::Embedding, "model.embed_tokens"),
@@ -62,8 +103,8 @@ const LFM2_GGUF_NAMES: &[(Part, &str)] = &[
 /// The types of layers that transformers knows.
 const TYPES: [&str; 2] = ["full_attention", "conv"];
 
-/// The plan that config.json describes; defaults are those of transformers.
-fn config(fields: &mut Fields<'_>) -> Result<Config> {
+/// The plan that config.json describes; the width of MLPs may be adjusted. Defaults are those of transformers.
+fn read(fields: &mut Fields<'_>, adjusted: bool) -> Result<Config> {
     let dim = fields.required(&["hidden_size"])?;
     let inner = fields.required(&["block_ff_dim", "intermediate_size"])?;
     let n_layers = fields.required(&["num_hidden_layers"])?;
@@ -87,7 +128,7 @@ fn config(fields: &mut Fields<'_>) -> Result<Config> {
     let network = Uniform {
         family: model::Family::Llama,
         dim,
-        hidden_dim: hidden_dim(fields, inner)?,
+        hidden_dim: if adjusted { hidden_dim(fields, inner)? } else { inner },
         n_layers,
         n_heads,
         n_kv_heads,
@@ -162,7 +203,7 @@ fn with_convolutions(network: &Uniform, attends: &[bool], conv: &ShortConv) -> C
     config
 }
 
-/// As [`config`], of a GGUF file: layers without heads of keys and values are convolutions.
+/// As [`read`], of a GGUF file: layers without heads of keys and values are convolutions.
 fn gguf_config(keys: &mut Keys<'_, '_>) -> Result<Config> {
     let key = "attention.head_count_kv";
     let mut kv_heads = Vec::new();
@@ -186,3 +227,25 @@ fn gguf_config(keys: &mut Keys<'_, '_>) -> Result<Config> {
     let config = with_convolutions(&network, &attends, &conv);
     config.check().map(|()| config)
 }
+
+/// A GGUF file of a model with experts, whose scores are logistic functions and whose weights sum to one.
+fn gguf_experts(keys: &mut Keys<'_, '_>) -> Result<Config> {
+    keys.mixes();
+    let mut config = gguf_config(keys)?;
+    let (n_experts, n_active) = keys.experts()?;
+    if keys.number("expert_gating_func")? != SIGMOID {
+        let error = keys.error("expert_gating_func", "other scores than the logistic function are not supported");
+        return Err(error.hint("files of this architecture that llama.cpp makes have 2"));
+    }
+    let scale = keys.positive("expert_weights_scale")?.unwrap_or(1.0) as f32;
+    let routing = Routing { n_active, scores: Scores::Sigmoid, normalized: true, scale };
+    let dense = keys.length("leading_dense_block_count")?.unwrap_or(0);
+    let bias = keys.has(&format!("blk.{dense}.exp_probs_b.bias"));
+    let hidden_dim = keys.length("expert_feed_forward_length")?;
+    let experts = Experts { n_experts, routing, bias, shared: None };
+    experts::mix_some(&mut config, experts, hidden_dim, |layer| layer >= dense)?;
+    Ok(config)
+}
+
+/// The number of the logistic function among the scores of llama.cpp.
+const SIGMOID: usize = 2;

@@ -98,6 +98,7 @@ pub static FAMILIES: &[&Family] = &[
     &opt::OPT,
     &bloom::BLOOM,
     &lfm2::LFM2,
+    &lfm2::LFM2_MOE,
     &qwen3_5::QWEN3_5,
 ];
 

@@ -24,7 +24,6 @@ const NOT_YET: &[&str] = &[
     "gemma4_e2b",
     "granite4_h",
     "granite_swa",
-    "lfm2_moe",
     "lfm3",
     "mamba1",
     "mamba2_pure",
@@ -32,8 +31,7 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// Families whose GGUF files are not supported, though llama.cpp runs them.
-const NOT_YET_AS_GGUF: &[&str] =
-    &["falcon_h1", "granite4_h", "lfm2_moe", "mamba1", "mamba2_pure", "qwen3_5", "stablelm_parallel"];
+const NOT_YET_AS_GGUF: &[&str] = &["falcon_h1", "granite4_h", "mamba1", "mamba2_pure", "qwen3_5", "stablelm_parallel"];
 
 /// Variants that transformers runs and this program refuses, by the names of the family and the variant, with words of the refusal.
 const REFUSED: &[(&str, &str, &str)] = &[
