@@ -333,4 +333,56 @@ mod tests {
             assert_eq!(block("llama", name), None, "{name}");
         }
     }
+
+    /// The rows of the first table of docs/models.md, as cells.
+    fn rows_of_the_page() -> Vec<Vec<&'static str>> {
+        let page = include_str!("../../../../docs/models.md");
+        let table = page.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+        table.skip(2).map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
+    }
+
+    /// What stands between two `marks`, again and again.
+    fn marked<'t>(text: &'t str, marks: &str) -> Vec<&'t str> {
+        text.split(marks).skip(1).step_by(2).collect()
+    }
+
+    #[test]
+    fn the_page_of_models_has_a_row_for_each_family() {
+        let rows = rows_of_the_page();
+        let mut types: Vec<&str> = rows.iter().flat_map(|row| marked(row[1], "`")).collect();
+        for family in FAMILIES {
+            let row = rows.iter().find(|row| marked(row[1], "`").contains(&family.model_type));
+            let row = row.unwrap_or_else(|| panic!("{} has no row in docs/models.md", family.model_type));
+            if let Some(gguf) = &family.gguf {
+                assert_eq!(marked(row[2], "`"), [gguf.architecture], "{}", family.model_type);
+            }
+        }
+        let mut want: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+        want.extend(Wrapper::model_types());
+        types.sort_unstable();
+        want.sort_unstable();
+        assert_eq!(types, want);
+        let unknown = |name: &&str| Family::in_gguf(name).is_none();
+        let unknown: Vec<&str> = rows.iter().flat_map(|row| marked(row[2], "`")).filter(unknown).collect();
+        assert!(unknown.is_empty(), "no family has the architectures {unknown:?}");
+    }
+
+    #[test]
+    fn the_readme_lists_the_families_of_the_page() {
+        let names: Vec<&str> = rows_of_the_page().into_iter().flat_map(|row| marked(row[0], "**")).collect();
+        let readme: Vec<&str> = include_str!("../../../../README.md").split_whitespace().collect();
+        let list = format!("are read: {}.", names.join(", "));
+        assert!(readme.join(" ").contains(&list), "README.md lacks this list:\n{list}");
+    }
+
+    #[test]
+    fn the_page_of_models_names_every_fixture() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/families");
+        let named = marked(include_str!("../../../../docs/models.md"), "`");
+        for file in std::fs::read_dir(folder).expect("the fixtures").flatten() {
+            let file = file.file_name().into_string().expect("a name");
+            let Some(fixture) = file.strip_suffix(".json").filter(|name| *name != "texts") else { continue };
+            assert!(named.contains(&fixture), "docs/models.md does not name {fixture}");
+        }
+    }
 }
