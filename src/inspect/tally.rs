@@ -346,8 +346,8 @@ mod tests {
             assert!(Op::ALL.iter().all(|op| tally.is_read_by(*op) == read.contains(op)));
             (read.len(), tally.part(Op::Qkv, Category::Query), tally.part(Op::DownNorm, Category::Norm))
         };
-        // Attention has three ops that read no parameters, and none of a convolution or a delta net.
-        let all_but_caches = Op::ALL.len() - 3 - 6;
+        // Attention has three ops that read no parameters, and none of a convolution, a delta net or experts.
+        let all_but_caches = Op::ALL.len() - 3 - 7;
         assert_eq!(parts(&config), (all_but_caches - 2, 1.0 / 3.0, 0.0));
         config.layers[1].mixer_norms.output = true;
         config.layers[1].mlp_norms.output = true;

@@ -181,7 +181,8 @@ mod tests {
         let one = one.expect("passes").expect("a trace");
         let n_layers = model.config().n_layers();
         assert_eq!(one.by_layer().len(), n_layers);
-        let of_others = [Op::DeltaInput, Op::ConvInput, Op::Conv, Op::Delta, Op::DeltaOutput, Op::ConvOutput];
+        let of_others =
+            [Op::Router, Op::DeltaInput, Op::ConvInput, Op::Conv, Op::Delta, Op::DeltaOutput, Op::ConvOutput];
         let absent = of_others.into_iter().chain([Op::OutputNorm, Op::DownNorm]);
         let absent = absent.chain(model.config().learned_positions.then_some(Op::Rope));
         let ops: Vec<Op> = one.by_op().iter().map(|cell| cell.op).collect();
