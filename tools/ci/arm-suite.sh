@@ -43,7 +43,7 @@ run() {
 # The same packages each time: others would have the library compiled again, with other features.
 bits=(-p whit -p quantize --test kernels_battery --test ops_equality --test equality --test goldens --test cli)
 for cpu in "$@"; do
-  run aarch64-unknown-linux-gnu "$cpu" -p whit -p quantize --lib --bins "${tests[@]}" --test equality --test goldens
+  run aarch64-unknown-linux-gnu "$cpu" -p whit -p quantize --lib --bins "${tests[@]}" --test equality --test goldens --test families
 done
 if [ $# -eq 0 ]; then
   for cpu in cortex-a53 cortex-a76 max; do

@@ -104,6 +104,8 @@ const GEMMA2_VARIANT: Variant = Variant {
 };
 
 const GEMMA3_VARIANT: Variant = Variant {
+    // What google/gemma-3-4b-it leaves out.
+    defaults: &[("num_attention_heads", 8), ("vocab_size", 262_208)],
     context_default: 131_072,
     qk_norm: Some(QkNorm::HEADS),
     window: Window::AllBut(6),

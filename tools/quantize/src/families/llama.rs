@@ -100,6 +100,8 @@ pub(super) const NAMES: &[(Part, &str)] = &[
 pub(super) struct Variant {
     /// Fields of config.json, and other names of them.
     pub(super) also_called: &'static [(&'static str, &'static str)],
+    /// Dimensions that config.json may leave out.
+    pub(super) defaults: &'static [(&'static str, usize)],
     /// The field that has the width of the MLP.
     pub(super) hidden_dim_field: &'static str,
     /// How many times as wide the MLP is as the residual stream where that field is left out; `None`: it has to be there.
@@ -179,6 +181,7 @@ pub(super) enum Window {
 impl Variant {
     pub(super) const LLAMA: Variant = Variant {
         also_called: &[],
+        defaults: &[],
         hidden_dim_field: "intermediate_size",
         hidden_dim_times: None,
         kv_heads_default: None,
@@ -233,6 +236,7 @@ impl Variant {
 /// The plan of a network like Llama, of this `variant`.
 pub(super) fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Config> {
     fields.also_called(variant.also_called);
+    fields.defaults(variant.defaults);
     let dim = fields.required(&["hidden_size"])?;
     let hidden_dim = match variant.hidden_dim_times {
         Some(times) => fields.usize(variant.hidden_dim_field, None)?.unwrap_or(dim.saturating_mul(times)),

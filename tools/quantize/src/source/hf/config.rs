@@ -200,4 +200,22 @@ mod tests {
         );
         assert_eq!((llama.context_length, llama.rotary_tables[0].len()), (131_072, 64));
     }
+
+    /// gemma-3-4b-it as it is published: half of its dimensions are those that transformers assumes.
+    #[test]
+    fn what_a_configuration_leaves_out_is_what_transformers_assumes() {
+        let gemma = plan(
+            r#"{"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "eos_token_id": [1, 106],
+                "text_config": {"hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text",
+                "num_hidden_layers": 34, "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024},
+                "vision_config": {"hidden_size": 1152}}"#,
+        );
+        assert_eq!((gemma.vocab_size, gemma.context_length, gemma.tied), (262_208, 131_072, true));
+        let attentions: Vec<_> = gemma.attentions().collect();
+        assert!(attentions.iter().all(|a| (a.n_heads, a.n_kv_heads, a.head_dim) == (8, 4, 256)));
+        let windows = attentions.iter().map(|a| a.window.is_some());
+        assert!(windows.eq((1..=34).map(|layer| layer % 6 != 0)));
+        assert_eq!(gemma.rotary_tables[0][0], 0.125, "the table of layers without a window, divided by 8");
+        assert_eq!(gemma.rotary_tables[1][0], 1.0, "that of the others");
+    }
 }

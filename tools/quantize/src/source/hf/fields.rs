@@ -18,6 +18,8 @@ pub(crate) struct Fields<'j> {
     wanted: Option<usize>,
     /// Names of fields, and others that go first.
     also_called: &'static [(&'static str, &'static str)],
+    /// Dimensions that may be left out.
+    defaults: &'static [(&'static str, usize)],
     missing: Vec<&'static str>,
     notes: Vec<String>,
     factors: Factors,
@@ -31,6 +33,7 @@ impl<'j> Fields<'j> {
             whole,
             wanted,
             also_called: &[],
+            defaults: &[],
             missing: Vec::new(),
             notes: Vec::new(),
             factors: Factors::default(),
@@ -78,13 +81,22 @@ impl<'j> Fields<'j> {
         }
     }
 
+    /// Dimensions that config.json may leave out, and what they are then, which the user is told.
+    pub(crate) fn defaults(&mut self, defaults: &'static [(&'static str, usize)]) {
+        self.defaults = defaults;
+    }
+
     /// A number that must be there, under one of some names of which the first that is there counts; [`Fields::check`] tells of
-    /// those that are not.
+    /// those that are not, unless they have [`Fields::defaults`].
     pub(crate) fn required(&mut self, names: &[&'static str]) -> Result<usize> {
         for name in names {
             if let Some(value) = self.number(name)? {
                 return Ok(value);
             }
+        }
+        if let Some((name, default)) = self.defaults.iter().find(|(known, _)| names.contains(known)) {
+            self.notes.push(absent(name, default));
+            return Ok(*default);
         }
         self.missing.extend(names.last());
         Ok(1)
