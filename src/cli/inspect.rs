@@ -12,7 +12,7 @@ use whit::chat::Conversation;
 use whit::error::printable;
 use whit::format::{File, FileKind, Quality, SectionId, TensorEntry};
 use whit::kernels;
-use whit::model::{Activation, BranchNorms, Config, Layer, MlpKind, Model};
+use whit::model::{Activation, BranchNorms, Config, Experts, Layer, MlpKind, Model};
 use whit::os::cpu::{self, ThreadChoice};
 use whit::os::memory;
 
@@ -122,7 +122,12 @@ fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
         format!("{}, {}", of(layer.mixer_norms), of(layer.mlp_norms))
     };
     let float = |value: Option<f32>| value.map_or("none".into(), |value| value.to_string());
+    let experts = |layer: &Layer| {
+        let routed = |experts: &Experts| format!("{} of {}", experts.routing.n_active, experts.n_experts);
+        layer.mlp.experts.as_ref().map_or("none".into(), routed)
+    };
     let unusual = [
+        ("experts", layers().any(|layer| layer.mlp.experts.is_some()), each(layers().map(experts))),
         ("mlp", layers().any(|l| ![MlpKind::SWIGLU, GPT2_MLP].contains(&l.mlp.kind)), each(layers().map(kind))),
         ("norms", !layers().all(plain), each(layers().map(norms))),
         ("parallel", layers().any(|layer| layer.parallel), each(layers().map(|layer| layer.parallel))),

@@ -147,6 +147,8 @@ pub struct Tally {
     pub rows: Vec<Row>,
     /// Which op reads how many bytes of which category.
     reads: Vec<(Op, Category, u64)>,
+    /// Parameters that a token uses of those that are stored: of experts, as many as it chooses.
+    pub used: u64,
 }
 
 impl Tally {
@@ -154,6 +156,7 @@ impl Tally {
     pub fn new(config: &Config, stored: &[TensorEntry<'_>]) -> Self {
         let mut rows: Vec<Row> = Vec::new();
         let mut reads = Vec::new();
+        let mut used = 0;
         // Of each category the block in which it was met last: tensors come block by block.
         let mut last = [None; Category::ALL.len()];
         for tensor in tensors(config) {
@@ -167,6 +170,7 @@ impl Tally {
             last[category as usize] = tensor.layer;
             let bytes = stored.iter().find(|entry| entry.name == tensor.name).map_or(0, |entry| entry.bytes);
             let count: u64 = tensor.shape.dims().iter().product();
+            used += tensor.used(count);
             reads.extend(tensor.reads.iter().map(|&(op, _)| match op {
                 Op::Unembedding if category == Category::Embedding => (op, Category::Unembedding, bytes),
                 _ => (op, category, bytes),
@@ -193,7 +197,7 @@ impl Tally {
             rows.extend(embedding.map(|row| Row { category: Category::Unembedding, bytes: 0, shared: true, ..row }));
         }
         rows.sort_by_key(|row| row.category as usize);
-        Tally { rows, reads }
+        Tally { rows, reads, used }
     }
 
     /// The part of `op` that reads what `category` counts, by bytes; 0 of an op that reads nothing. Biases have no part: they are

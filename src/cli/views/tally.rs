@@ -167,6 +167,9 @@ fn picture(canvas: &Canvas, name: &str, config: &Config, tally: &Tally, times: O
         lines.push(format!("one table is embedding and unembedding: {} of them are stored once", grouped(shared)));
     }
     lines.push(canvas.bold(&format!("{} parameters stored", grouped(tally.stored()))));
+    if tally.used < tally.stored() {
+        lines.push(format!("a token uses {} of them: it chooses among experts", grouped(tally.used)));
+    }
     if let Some(times) = times {
         let (ms, rest) = (1e3 * times.total(), 100.0 * times.without_parameters(tally));
         lines.push(String::new());
@@ -210,6 +213,7 @@ fn json(name: &str, config: &Config, tally: &Tally, times: Option<&Times>) -> Ve
         .raw("film_parameters", film)
         .raw("film_matrices", matrices)
         .raw("stored_parameters", tally.stored())
+        .raw("used_parameters", tally.used)
         .number("time_depth", times.map_or(f64::NAN, |times| times.trace.positions.start as f64))
         .number("seconds_per_token", times.map_or(f64::NAN, Times::total))
         .number("time_share_without_parameters", times.map_or(f64::NAN, |times| times.without_parameters(tally)));

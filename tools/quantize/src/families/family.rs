@@ -1,8 +1,8 @@
 //! What is said of an architecture family, and what follows from it alone.
 
 use whit::error::Result;
-use whit::model::Config;
 use whit::model::spec::{Expert, Part, TensorSpec};
+use whit::model::{Config, Uniform};
 
 use super::transform::{Heads, RotaryRows, Slice, Transform, Turning};
 use crate::source::gguf::keys::Keys;
@@ -125,6 +125,15 @@ const GGUF_EXPERT_NAMES: Names =
     &[&[(Part::Gate, "blk.{}.ffn_gate_exps"), (Part::Up, "blk.{}.ffn_up_exps"), (Part::Down, "blk.{}.ffn_down_exps")]];
 
 impl Family {
+    /// The plan with the name of the family, for people: but a plan that the first form of the configuration can say keeps the name by
+    /// which every reader knows it.
+    pub(crate) fn name_plan(&self, mut config: Config) -> Config {
+        if Uniform::of(&config).is_none() {
+            config.family = self.model_type.into();
+        }
+        config
+    }
+
     /// Where the tensor `spec` of the plan `config` comes from, in a checkpoint of this `layout`. `None` where the family has no
     /// name for it there.
     pub fn origin(&self, config: &Config, spec: &TensorSpec, layout: Layout) -> Option<Origin> {

@@ -95,7 +95,7 @@ fn read(files: &[SourceFile], wanted: Option<usize>) -> Result<Parts> {
     split::check(&metadata, files, &tensors, &locations)?;
     let divisors = Divisors::read(files, &tensors, &locations)?;
     let mut keys = Keys::new(&metadata, gguf.architecture, &tensors, (divisors, wanted));
-    let config = (gguf.config)(&mut keys)?;
+    let config = family.name_plan((gguf.config)(&mut keys)?);
     let (mut notes, factors) = keys.into_told();
     let keep = |t: &SourceTensor| !Divisors::has(&t.name) && !t.name.ends_with(".attn_rot_embd.weight");
     let dropped = tensors.iter().filter(|t| t.name.ends_with(".attn_rot_embd.weight")).count();

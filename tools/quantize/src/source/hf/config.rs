@@ -39,7 +39,7 @@ pub(in crate::source) fn parse(whole: Value<'_>, wanted: Option<usize>) -> Resul
     check_not_quantized(object)?;
     let family = family(object)?;
     let mut fields = Fields::new(object, wrapper.map(|_| whole), wanted);
-    let config = (family.config)(&mut fields)?;
+    let config = family.name_plan((family.config)(&mut fields)?);
     let (mut notes, factors) = fields.into_told();
     let left_out = wrapper.map_or(&[][..], |wrapper| wrapper.left_out);
     if !left_out.is_empty() {
