@@ -72,7 +72,7 @@ const EXPERTS: &[(Part, &str)] = &[
     (Part::RouterBias, "model.layers.{}.feed_forward.expert_bias"),
 ];
 
-const NAMES: &[(Part, &str)] = &[
+pub(super) const NAMES: &[(Part, &str)] = &[
     (Part::Embedding, "model.embed_tokens"),
     (Part::AttentionNorm, "model.layers.{}.operator_norm"),
     (Part::Query, "model.layers.{}.self_attn.q_proj"),
@@ -147,14 +147,20 @@ fn read(fields: &mut Fields<'_>, adjusted: bool) -> Result<Config> {
     network.check()?;
     let attends = attends(fields, n_layers)?;
     fields.turn(&rotary, &attends);
-    let width = fields.usize("conv_L_cache", Some(3))?.unwrap_or(3);
+    let conv = short_conv(fields, dim, 3)?;
+    let config = with_convolutions(&network, &attends, &conv);
+    config.check().map(|()| config)
+}
+
+/// The convolution of the layers that have one, in a residual stream of `dim`; its kernel has `width` positions where config.json does
+/// not say.
+pub(super) fn short_conv(fields: &mut Fields<'_>, dim: usize, width: usize) -> Result<ShortConv> {
+    let width = fields.usize("conv_L_cache", Some(width))?.unwrap_or(width);
     if !(1..=ShortConv::MAX_WIDTH).contains(&width) {
         let error = fields.error("conv_L_cache", format!("{width} positions, expected 1 to {}", ShortConv::MAX_WIDTH));
         return Err(error.hint("name as many as the kernels of this model have"));
     }
-    let conv = ShortConv { channels: dim, width, bias: fields.bool("conv_bias", false)? };
-    let config = with_convolutions(&network, &attends, &conv);
-    config.check().map(|()| config)
+    Ok(ShortConv { channels: dim, width, bias: fields.bool("conv_bias", false)? })
 }
 
 /// The inner width of the MLPs: `inner`, or two thirds of it times a factor, rounded up.
@@ -189,7 +195,7 @@ fn attends(fields: &Fields<'_>, n_layers: usize) -> Result<Vec<bool>> {
 }
 
 /// The plan of `network`, in which layers that do not attend are convolutions.
-fn with_convolutions(network: &Uniform, attends: &[bool], conv: &ShortConv) -> Config {
+pub(super) fn with_convolutions(network: &Uniform, attends: &[bool], conv: &ShortConv) -> Config {
     let mut config = network.config();
     config.family = "lfm2".into();
     for (layer, attends) in config.layers.iter_mut().zip(attends) {

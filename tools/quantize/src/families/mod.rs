@@ -23,6 +23,7 @@ mod hunyuan;
 mod hyperclovax;
 mod internlm3;
 mod lfm2;
+mod lfm3;
 mod llama;
 mod minicpm;
 mod ministral3;
@@ -99,6 +100,7 @@ pub static FAMILIES: &[&Family] = &[
     &bloom::BLOOM,
     &lfm2::LFM2,
     &lfm2::LFM2_MOE,
+    &lfm3::LFM3,
     &qwen3_5::QWEN3_5,
 ];
 

@@ -24,7 +24,6 @@ const NOT_YET: &[&str] = &[
     "gemma4_e2b",
     "granite4_h",
     "granite_swa",
-    "lfm3",
     "mamba1",
     "mamba2_pure",
     "stablelm_parallel",
