@@ -3,7 +3,7 @@
 
 use whit::error::Result;
 use whit::model::spec::Part;
-use whit::model::{self, BranchNorms, Config, Gate, ShortConv, Uniform};
+use whit::model::{self, BranchNorms, Config, Gate, Uniform};
 
 use super::family::Family;
 use super::lfm2::{self, LFM2};

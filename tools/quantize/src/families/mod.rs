@@ -27,6 +27,7 @@ mod lfm3;
 mod llama;
 mod minicpm;
 mod ministral3;
+mod missing;
 mod mobilellm;
 mod nanochat;
 mod nemotron;
@@ -48,6 +49,7 @@ pub(crate) use factors::{Factors, Multipliers};
 pub(crate) use family::Gguf;
 pub use family::{Family, Layout, Naming, Origin};
 pub(crate) use llama::LLAMA;
+pub(crate) use missing::missing;
 pub use transform::{Heads, RotaryRows, Slice, Transform, Turning};
 pub(crate) use wrapper::Wrapper;
 

@@ -4,7 +4,7 @@ use whit::error::Result;
 use whit::model::GenerationDefaults;
 
 use super::meta::{Metadata, shown};
-use crate::families::{FAMILIES, Family, Gguf};
+use crate::families::{FAMILIES, Family, Gguf, missing};
 
 /// Bytes of a chat template, at most.
 pub(in crate::source) const MAX_TEMPLATE: usize = 1 << 20;
@@ -16,7 +16,8 @@ pub(in crate::source) fn family(metadata: &Metadata<'_>) -> Result<(&'static Fam
     Family::in_gguf(name).ok_or_else(|| {
         let labels: Vec<_> = FAMILIES.iter().filter_map(|family| Some(family.gguf.as_ref()?.label)).collect();
         let error = metadata.error(key, format!("architecture \"{}\" is not supported", shown(name)));
-        error.hint(format!("supported: {}", labels.join(", ")))
+        let lacks = missing(name).map_or(String::new(), |what| format!("whit lacks {what}; "));
+        error.hint(format!("{lacks}supported: {}", labels.join(", ")))
     })
 }
 

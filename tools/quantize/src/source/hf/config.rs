@@ -5,7 +5,7 @@ use whit::error::{Result, printable};
 use whit::model::{Config, GenerationDefaults};
 
 use super::fields::Fields;
-use crate::families::{FAMILIES, Factors, Family, Wrapper};
+use crate::families::{FAMILIES, Factors, Family, Wrapper, missing};
 use crate::source::json::{Type, Value};
 
 /// What config.json says.
@@ -85,7 +85,8 @@ fn family(object: Value<'_>) -> Result<&'static Family> {
         format!("supported: {}, as language models", names.join(", "))
     };
     let unsupported = |value: Value<'_>, name: &str, key: &str| {
-        value.error(format!("\"{}\" is not supported", printable(name)), key).hint(supported())
+        let lacks = missing(name).map_or(String::new(), |what| format!("whit lacks {what}; "));
+        value.error(format!("\"{}\" is not supported", printable(name)), key).hint(format!("{lacks}{}", supported()))
     };
     let mut of_architecture = None;
     if let Some(list) = object.set("architectures") {
