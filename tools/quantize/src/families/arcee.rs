@@ -3,7 +3,8 @@
 use whit::model::{Activation, MlpKind};
 
 use super::family::{Family, Gguf};
-use super::llama::{self, SHARED, SHARED_GGUF_NAMES, Variant};
+use super::llama::{self, SHARED, SHARED_GGUF_NAMES};
+use super::variant::Variant;
 
 pub(super) static ARCEE: Family = Family {
     model_type: "arcee",

@@ -6,7 +6,8 @@ use whit::model::Config;
 use whit::model::spec::{NormKind, Part, Role};
 
 use super::family::{Family, Gguf};
-use super::llama::{self, SHARED, SHARED_GGUF_NAMES, Variant, Window};
+use super::llama::{self, SHARED, SHARED_GGUF_NAMES};
+use super::variant::{Variant, Window};
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
 use crate::source::hf::rope::RotaryKind;

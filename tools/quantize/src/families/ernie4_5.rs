@@ -1,7 +1,8 @@
 //! ERNIE 4.5 without experts (Baidu): Llama whose rotary pairs are neighbours.
 
 use super::family::{Family, Gguf};
-use super::llama::{self, SHARED, SHARED_GGUF_NAMES, Variant};
+use super::llama::{self, SHARED, SHARED_GGUF_NAMES};
+use super::variant::Variant;
 use crate::source::hf::rope::RotaryKind;
 
 pub(super) static ERNIE4_5: Family = Family {

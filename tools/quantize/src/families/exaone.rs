@@ -1,7 +1,8 @@
 //! EXAONE 3.0 and 3.5 (LG AI Research): Llama under names of its own.
 
 use super::family::{Family, Gguf};
-use super::llama::{self, SHARED, SHARED_GGUF_NAMES, Variant};
+use super::llama::{self, SHARED, SHARED_GGUF_NAMES};
+use super::variant::Variant;
 use crate::source::hf::rope::RotaryKind;
 
 pub(super) static EXAONE: Family = Family {

@@ -4,8 +4,9 @@
 use whit::model::QkNorm;
 
 use super::family::{Family, Gguf};
-use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES, Variant, Window};
+use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES};
 use super::olmo::{AFTER, NORMS_AFTER};
+use super::variant::{Variant, Window};
 
 pub(super) static EXAONE4: Family = Family {
     model_type: "exaone4",

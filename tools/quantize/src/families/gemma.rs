@@ -7,8 +7,9 @@ use whit::model::spec::{Part, Role, TensorSpec};
 use whit::model::{Activation, BranchNorms, Config, MlpKind, QkNorm};
 
 use super::family::{Family, GGUF_NAMES, Gguf, Names, Naming};
-use super::llama::{self, LocalRotary, NAMES, SHARED, SHARED_GGUF_NAMES, Variant, Window};
+use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES};
 use super::transform::Transform;
+use super::variant::{LocalRotary, Variant, Window};
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
 use crate::source::hf::rope::RotaryKind;

@@ -3,7 +3,8 @@
 use whit::model::spec::Part;
 
 use super::family::{Family, GGUF_NAMES, Gguf};
-use super::llama::{self, NAMES, SHARED, Variant};
+use super::llama::{self, NAMES, SHARED};
+use super::variant::Variant;
 use crate::source::hf::rope::RotaryKind;
 
 pub(super) static GLM: Family = Family {

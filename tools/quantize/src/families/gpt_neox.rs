@@ -7,7 +7,8 @@ use whit::model::{Activation, Config, MlpKind};
 
 use super::family::{Family, Gguf};
 use super::gpt2;
-use super::llama::{self, SHARED, Variant};
+use super::llama::{self, SHARED};
+use super::variant::Variant;
 use crate::source::hf::fields::Fields;
 use crate::source::hf::rope::RotaryKind;
 

@@ -5,7 +5,8 @@ use whit::model::spec::{NormKind, Part};
 use whit::model::{Activation, MlpKind};
 
 use super::family::Family;
-use super::llama::{self, SHARED, Variant};
+use super::llama::{self, SHARED};
+use super::variant::Variant;
 use crate::source::hf::rope::RotaryKind;
 
 pub(super) static GPTJ: Family = Family {

@@ -1,7 +1,8 @@
 //! Helium 1 (Kyutai): Llama whose rotary pairs are neighbours. There are no GGUF files of it.
 
 use super::family::Family;
-use super::llama::{self, SHARED, Variant};
+use super::llama::{self, SHARED};
+use super::variant::Variant;
 use crate::source::hf::rope::RotaryKind;
 
 pub(super) static HELIUM: Family = Family {

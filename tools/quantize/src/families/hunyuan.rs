@@ -4,7 +4,8 @@ use whit::model::QkNorm;
 use whit::model::spec::Part;
 
 use super::family::{Family, Gguf};
-use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES, Variant};
+use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES};
+use super::variant::Variant;
 use crate::source::hf::rope::RotaryKind;
 
 pub(super) static HUNYUAN: Family = Family {

@@ -6,7 +6,8 @@ use whit::model::{BranchNorms, Config};
 
 use super::factors::Multipliers;
 use super::family::Family;
-use super::llama::{self, NAMES, SHARED, Variant};
+use super::llama::{self, NAMES, SHARED};
+use super::variant::Variant;
 use crate::source::hf::fields::Fields;
 
 pub(super) static HYPERCLOVAX: Family = Family {

@@ -1,7 +1,8 @@
 //! InternLM 3 (Shanghai AI Laboratory): Llama with fields of its own. Its GGUF files are of the architecture llama.
 
 use super::family::Family;
-use super::llama::{self, SHARED, Variant};
+use super::llama::{self, SHARED};
+use super::variant::Variant;
 
 pub(super) static INTERNLM3: Family = Family {
     model_type: "internlm3",

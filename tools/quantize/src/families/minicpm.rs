@@ -5,7 +5,8 @@ use whit::model::Config;
 
 use super::factors::Multipliers;
 use super::family::{Family, Gguf};
-use super::llama::{self, SHARED, SHARED_GGUF_NAMES, Variant};
+use super::llama::{self, SHARED, SHARED_GGUF_NAMES};
+use super::variant::Variant;
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
 

@@ -1,7 +1,8 @@
 //! Ministral 3 (Mistral): YaRN, and queries that grow beyond the original context.
 
 use super::family::{Family, Gguf};
-use super::llama::{self, SHARED, SHARED_GGUF_NAMES, Variant, Window};
+use super::llama::{self, SHARED, SHARED_GGUF_NAMES};
+use super::variant::{Variant, Window};
 use crate::source::hf::rope::RotaryKind;
 
 pub(super) static MINISTRAL3: Family = Family {

@@ -6,9 +6,10 @@ use whit::model::spec::{Part, TensorSpec};
 use whit::model::{Config, QkNorm};
 
 use super::family::{Family, Naming};
-use super::llama::{self, NAMES, SHARED, Variant};
+use super::llama::{self, NAMES, SHARED};
 use super::smollm3::turning;
 use super::transform::Transform;
+use super::variant::Variant;
 use crate::source::hf::fields::Fields;
 use crate::source::hf::rope::RotaryKind;
 

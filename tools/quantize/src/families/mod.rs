@@ -43,6 +43,7 @@ mod smollm3;
 mod stablelm;
 mod starcoder2;
 mod transform;
+mod variant;
 mod wrapper;
 
 pub(crate) use factors::{Factors, Multipliers};

@@ -6,8 +6,9 @@ use whit::model::spec::{Part, Role};
 use whit::model::{Activation, Config, MlpKind, QkNorm};
 
 use super::family::Family;
-use super::llama::{self, NAMES, SHARED, Variant};
+use super::llama::{self, NAMES, SHARED};
 use super::transform::Transform;
+use super::variant::Variant;
 use crate::source::hf::fields::Fields;
 
 pub(super) static NANOCHAT: Family = Family {

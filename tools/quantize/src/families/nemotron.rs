@@ -4,8 +4,9 @@ use whit::model::spec::{NormKind, Role};
 use whit::model::{Activation, MlpKind};
 
 use super::family::{Family, Gguf, Naming};
-use super::llama::{self, SHARED, SHARED_GGUF_NAMES, Variant};
+use super::llama::{self, SHARED, SHARED_GGUF_NAMES};
 use super::transform::Transform;
+use super::variant::Variant;
 use crate::source::hf::rope::RotaryKind;
 
 pub(super) static NEMOTRON: Family = Family {

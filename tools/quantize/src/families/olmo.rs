@@ -6,8 +6,9 @@ use whit::model::spec::{NormKind, Part, Role};
 use whit::model::{BranchNorms, Config, QkNorm};
 
 use super::family::{Family, Gguf};
-use super::llama::{self, LocalRotary, NAMES, SHARED, SHARED_GGUF_NAMES, Variant, Window};
+use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES};
 use super::transform::Transform;
+use super::variant::{LocalRotary, Variant, Window};
 use crate::source::hf::fields::Fields;
 use crate::source::hf::rope::RotaryKind;
 

@@ -6,7 +6,8 @@ use whit::model::{Config, Experts, QkNorm};
 
 use super::experts;
 use super::family::{Family, Gguf};
-use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES, Variant};
+use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES};
+use super::variant::Variant;
 use crate::source::hf::fields::Fields;
 
 pub(super) static OLMOE: Family = Family {

@@ -3,7 +3,8 @@
 use whit::model::spec::Part;
 
 use super::family::{Family, GGUF_NAMES, Gguf};
-use super::llama::{self, NAMES, SHARED, Variant, Window};
+use super::llama::{self, NAMES, SHARED};
+use super::variant::{Variant, Window};
 use crate::source::hf::rope::RotaryKind;
 
 pub(super) static PHI3: Family = Family {

@@ -5,8 +5,9 @@ use whit::model::spec::Part;
 use whit::model::{Config, DeltaNet, Gate, Mixer, MlpKind, QkNorm};
 
 use super::family::{Family, Naming};
-use super::llama::{self, NAMES, SHARED, Variant, keep_used_tables};
+use super::llama::{self, NAMES, SHARED, keep_used_tables};
 use super::transform::Transform;
+use super::variant::Variant;
 use crate::source::hf::fields::Fields;
 use crate::source::hf::rope::RotaryKind;
 

@@ -1,7 +1,8 @@
 //! The language model of Qwen3-VL (Alibaba): Qwen3. Of a text alone, all three of its rotary positions are one.
 
 use super::family::{Family, Gguf};
-use super::llama::{self, SHARED, SHARED_GGUF_NAMES, Variant, Window};
+use super::llama::{self, SHARED, SHARED_GGUF_NAMES};
+use super::variant::{Variant, Window};
 use crate::source::hf::rope::RotaryKind;
 
 pub(super) static QWEN3_VL: Family = Family {

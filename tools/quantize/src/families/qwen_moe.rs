@@ -6,8 +6,9 @@ use whit::model::{Config, Experts, SharedExpert};
 
 use super::experts;
 use super::family::{Family, Gguf};
-use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES, Variant};
+use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES};
 use super::olmoe::{EXPERT_NAMES, ROUTER};
+use super::variant::Variant;
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
 

@@ -4,7 +4,8 @@ use whit::error::Result;
 use whit::model::Config;
 
 use super::family::{Family, Gguf};
-use super::llama::{self, SHARED, SHARED_GGUF_NAMES, Variant, Window, keep_used_tables};
+use super::llama::{self, SHARED, SHARED_GGUF_NAMES, keep_used_tables};
+use super::variant::{Variant, Window};
 use crate::source::hf::fields::Fields;
 use crate::source::hf::rope::RotaryKind;
 

@@ -4,7 +4,8 @@ use whit::model::spec::{NormKind, Part};
 use whit::model::{Activation, MlpKind};
 
 use super::family::{Family, Gguf};
-use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES, Variant, Window};
+use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES};
+use super::variant::{Variant, Window};
 
 pub(super) static STARCODER2: Family = Family {
     model_type: "starcoder2",
