@@ -34,6 +34,7 @@ pub struct Choice {
     pub part: Range<f64>,
     /// The candidates that the draw chose from.
     pub n_left: usize,
+    struck: Option<(usize, f64)>,
 }
 
 impl Choice {
@@ -45,6 +46,11 @@ impl Choice {
     /// What the draw chose from.
     pub fn last(&self) -> &StageDistribution {
         &self.stages[self.stages.len() - 1]
+    }
+
+    /// What a constraint struck out, if there is one: how many tokens, and their probability by the model.
+    pub fn struck(&self) -> Option<(usize, f64)> {
+        self.struck
     }
 }
 
@@ -70,6 +76,15 @@ impl Recorder {
     /// The last choice, if there was one since this was asked.
     pub fn take(&mut self) -> Option<Choice> {
         self.choice.take()
+    }
+
+    /// The tokens that the model knows and a constraint does not leave: how many, and their probability.
+    fn struck(&self) -> Option<(usize, f64)> {
+        let left = |stage| self.stages.iter().find(|(of, _)| *of == stage).map(|(_, left)| left);
+        let (all, legal) = (left(Stage::Logits)?, left(Stage::Constraint)?);
+        let best = all.iter().map(|(_, logit)| *logit).fold(f64::NEG_INFINITY, f64::max);
+        let mass = |of: &[(TokenId, f64)]| of.iter().map(|(_, logit)| (logit - best).exp()).sum::<f64>();
+        Some((all.len() - legal.len(), (1.0 - mass(legal) / mass(all)).max(0.0)))
     }
 
     fn keep(&mut self, stage: Stage, left: impl Iterator<Item = (TokenId, f64)>) {
@@ -98,6 +113,7 @@ impl Watcher for Recorder {
 
     fn drawn(&mut self, uniform: f64, token: TokenId) {
         let n_top = self.n_top;
+        let struck = self.struck();
         let mut top: Vec<TokenId> = Vec::new();
         let stages = self.stages.drain(..).map(|(stage, left)| {
             let shares = Shares::of(&left);
@@ -120,6 +136,7 @@ impl Watcher for Recorder {
             uniform: (self.options.temperature > 0.0).then_some(uniform),
             part: part_of(&self.left, token),
             n_left: self.left.len(),
+            struck,
         });
     }
 }
@@ -154,7 +171,7 @@ fn part_of(logits: &[(TokenId, f64)], token: TokenId) -> Range<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sampler::{Rng, Sampler};
+    use crate::sampler::{Mask, Rng, Sampler};
 
     fn choices(options: SamplerOptions, n: usize) -> Vec<Choice> {
         let mut rng = Rng::new(4);
@@ -208,5 +225,21 @@ mod tests {
         let choice = &choices(options, 1)[0];
         assert_eq!((choice.rank, choice.stages[1].stage), (2, Stage::Penalties));
         assert_eq!(choice.stages[1].distribution.n, 199);
+    }
+    #[test]
+    fn a_constraint_tells_what_it_struck_out() {
+        let mut mask = Mask::none(4);
+        mask.set(2, true);
+        mask.set(3, true);
+        let mut sampler = Sampler::new(SamplerOptions::default(), 4).expect("options");
+        let mut recorder = Recorder::new(SamplerOptions::default(), 4);
+        let logits = [0.5f32, 0.25, 0.125, 0.125].map(f32::ln);
+        sampler.sample_among(&logits, Some(&mask), &mut recorder).expect("a token");
+        let choice = recorder.take().expect("recorded");
+        assert_eq!(choice.stages.iter().map(|stage| stage.stage.name()).collect::<Vec<_>>(), ["logits", "constraint"]);
+        let (n, share) = choice.struck().expect("a constraint");
+        assert!(n == 2 && (share - 0.75).abs() < 1e-6, "{n} {share}");
+        assert!((choice.last().chosen - 0.5).abs() < 1e-6);
+        assert_eq!(choices(SamplerOptions::default(), 1)[0].struck(), None);
     }
 }

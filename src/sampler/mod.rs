@@ -2,6 +2,7 @@
 //!
 //! The order is fixed:
 //!
+//! 0. a mask, where one is given: tokens that may not come have the logit minus infinity
 //! 1. logit bias: added to the logits it names
 //! 2. repetition penalty, 3. frequency penalty, 4. presence penalty: on the tokens among the last `repeat_last_n`
 //! 5. temperature 0: the token of the largest logit, the lowest id among equal ones; the chain ends here
@@ -15,11 +16,13 @@
 
 mod candidates;
 mod history;
+mod mask;
 mod options;
 mod rng;
 mod watch;
 
 pub use candidates::{Candidate, Candidates};
+pub use mask::Mask;
 pub use options::{MAX_REPEAT_LAST_N, SamplerOptions};
 pub use rng::Rng;
 pub use watch::{Stage, Watcher};
@@ -31,13 +34,15 @@ use alloc::vec::Vec;
 use history::History;
 
 /// A chain of filters with its memory: random state, recent tokens and room for the candidates. Allocates nothing
-/// after [`Sampler::new`].
+/// after [`Sampler::new`] but once, for the first mask.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     options: SamplerOptions,
     rng: Rng,
     history: History,
     candidates: Candidates,
+    /// Logits after a mask; none before the first.
+    masked: Vec<f32>,
     adjusted: Vec<f32>,
 }
 
@@ -50,6 +55,7 @@ impl Sampler {
             rng: Rng::new(options.seed),
             history: History::new(if options.penalizes() { options.repeat_last_n } else { 0 }, vocab_size),
             candidates: Candidates::with_capacity(if options.temperature > 0.0 { vocab_size } else { 1 }),
+            masked: Vec::new(),
             adjusted: vec![0.0; if adjusts { vocab_size } else { 0 }],
             options,
         })
@@ -86,7 +92,12 @@ impl Sampler {
 
     /// [`sample`](Self::sample), showing `watcher` every stage of the chain.
     pub fn sample_watched(&mut self, logits: &[f32], watcher: &mut impl Watcher) -> Result<TokenId> {
-        self.filter_watched(logits, watcher)?;
+        self.sample_among(logits, None, watcher)
+    }
+
+    /// [`sample_watched`](Self::sample_watched) among the tokens of a `mask`, if there is one.
+    pub fn sample_among(&mut self, logits: &[f32], mask: Option<&Mask>, watcher: &mut impl Watcher) -> Result<TokenId> {
+        self.filter_among(logits, mask, watcher)?;
         let uniform = if self.options.temperature > 0.0 { self.rng.uniform() } else { 0.0 };
         let drawn = self.candidates.draw(uniform);
         let token = drawn.ok_or_else(|| Error::data("no token is left to draw").field("logits"))?;
@@ -101,7 +112,27 @@ impl Sampler {
 
     /// [`filter`](Self::filter), showing `watcher` every stage of the chain.
     pub fn filter_watched(&mut self, logits: &[f32], watcher: &mut impl Watcher) -> Result<&Candidates> {
+        self.filter_among(logits, None, watcher)
+    }
+
+    /// [`filter_watched`](Self::filter_watched) among the tokens of a `mask`, if there is one.
+    pub fn filter_among(
+        &mut self,
+        logits: &[f32],
+        mask: Option<&Mask>,
+        watcher: &mut impl Watcher,
+    ) -> Result<&Candidates> {
         watcher.logits(Stage::Logits, logits);
+        let logits = match mask {
+            Some(mask) => {
+                self.masked.clear();
+                self.masked.extend_from_slice(logits);
+                mask.strike(&mut self.masked);
+                watcher.logits(Stage::Constraint, &self.masked);
+                &self.masked
+            }
+            None => logits,
+        };
         let adjusted = adjust(&mut self.adjusted, logits, &self.history, &self.options);
         watcher.logits(Stage::Penalties, adjusted);
         let (id, logit) = best(adjusted)?;

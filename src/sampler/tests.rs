@@ -122,3 +122,22 @@ fn filters_narrow_what_is_drawn() {
     assert_eq!(narrow(SamplerOptions { min_p: 0.5, ..plain.clone() }), 70);
     assert!(narrow(SamplerOptions { top_k: 40, top_p: 0.5, ..plain }) < 21);
 }
+
+#[test]
+fn a_mask_comes_first_and_leaves_what_it_allows() {
+    let logits = [5.0, 4.0, 3.0, 2.0, 1.0];
+    let mut mask = Mask::none(5);
+    assert!(sampler(greedy(), 5).sample_among(&logits, Some(&mask), &mut ()).is_err(), "no token is left");
+    mask.set(2, true);
+    mask.set(4, true);
+    assert_eq!(sampler(greedy(), 5).sample_among(&logits, Some(&mask), &mut ()), Ok(2));
+    // Of two tokens top-k 2 keeps both, although three of all tokens are more probable than the second.
+    let mut chain = sampler(SamplerOptions { top_k: 2, ..SamplerOptions::default() }, 5);
+    let left = chain.filter_among(&logits, Some(&mask), &mut ()).expect("candidates");
+    assert_eq!(left.items().iter().map(|c| c.id).collect::<Vec<_>>(), [2, 4]);
+    // The mask is that of one draw.
+    assert_eq!(chain.filter(&logits).expect("candidates").items().len(), 2);
+    assert_eq!(sampler(greedy(), 5).sample(&logits), Ok(0));
+    let bias = SamplerOptions { logit_bias: vec![(0, 100.0), (4, 50.0)], ..greedy() };
+    assert_eq!(sampler(bias, 5).sample_among(&logits, Some(&mask), &mut ()), Ok(4));
+}

@@ -5,7 +5,7 @@ use crate::token::TokenId;
 
 /// Shown what every stage of a chain leaves over.
 pub trait Watcher {
-    /// The logits of all tokens (vocab_size) after `stage`, one of the first two.
+    /// The logits of all tokens (vocab_size) after `stage`, one of the first three.
     #[inline(always)]
     fn logits(&mut self, stage: Stage, logits: &[f32]) {
         let _ = (stage, logits);
@@ -33,6 +33,8 @@ impl Watcher for () {}
 pub enum Stage {
     /// As the model gave them.
     Logits,
+    /// After a mask; there is no such stage where none is given.
+    Constraint,
     /// After bias and penalties.
     Penalties,
     /// After the temperature; of temperature 0 the one best token is left.
@@ -52,6 +54,7 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Stage::Logits => "logits",
+            Stage::Constraint => "constraint",
             Stage::Penalties => "penalties",
             Stage::Temperature => "temperature",
             Stage::TopK => "top-k",
@@ -61,11 +64,11 @@ impl Stage {
         }
     }
 
-    /// Whether the stage does anything under `options`.
+    /// Whether the stage does anything under `options`, where it comes.
     pub fn is_on(self, options: &SamplerOptions) -> bool {
         let draws = options.temperature > 0.0;
         match self {
-            Stage::Logits => true,
+            Stage::Logits | Stage::Constraint => true,
             Stage::Penalties => options.penalizes() || !options.logit_bias.is_empty(),
             Stage::Temperature => options.temperature != 1.0,
             Stage::TopK => draws && options.top_k > 0,

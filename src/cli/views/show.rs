@@ -54,10 +54,13 @@ impl<'a> Show<'a> {
         }
     }
 
-    /// What is said before the first choice.
-    fn head(&self) -> Vec<String> {
+    /// What is said before the first choice, which may be under a constraint.
+    fn head(&self, is_constrained: bool) -> Vec<String> {
         let o = &self.options;
         let mut chain = vec!["softmax(logits)".to_string()];
+        if is_constrained {
+            chain.push(Stage::Constraint.name().to_string());
+        }
         for (stage, value) in [
             (Stage::Penalties, String::new()),
             (Stage::Temperature, format!(" {}", o.temperature)),
@@ -83,7 +86,7 @@ impl<'a> Show<'a> {
         let choice = self.recorder.take();
         let drawn = choice.map(|choice| {
             self.n_shown += 1;
-            let mut picture = if self.n_shown == 1 { self.head() } else { Vec::new() };
+            let mut picture = if self.n_shown == 1 { self.head(choice.struck().is_some()) } else { Vec::new() };
             picture.extend(self.draw(&choice));
             let picture = picture.iter().flat_map(|line| fold(line, self.canvas.width)).collect();
             let json = choice_json(&self.tokenizer, &choice);
@@ -141,6 +144,10 @@ pub(crate) fn choice_lines(
         first.distribution.entropy,
         last.distribution.entropy,
     ))];
+    if let Some((n, share)) = choice.struck() {
+        let share = percent(share);
+        lines.push(canvas.dim(&format!("   the constraint strikes out {n} tokens, {} %", share.trim())));
+    }
     if rows.n_hidden > 0 {
         let hidden = choice.stages[1..=rows.n_hidden].iter().map(|stage| short(stage.stage));
         let hidden = hidden.collect::<Vec<_>>().join(", ");
@@ -259,6 +266,10 @@ fn choice_json(tokenizer: &Tokenizer<'_>, choice: &Choice) -> String {
         .text("text", &text(tokenizer, choice.token))
         .raw("rank", choice.rank)
         .raw("stages", json::list(stages));
+    let object = match choice.struck() {
+        Some((_, share)) => object.number("struck_out", share),
+        None => object,
+    };
     let object = match choice.uniform {
         Some(uniform) => object.number("u", uniform),
         None => object.raw("u", "null"),
@@ -274,6 +285,7 @@ fn choice_json(tokenizer: &Tokenizer<'_>, choice: &Choice) -> String {
 fn short(stage: Stage) -> &'static str {
     match stage {
         Stage::Logits => "model",
+        Stage::Constraint => "legal",
         Stage::Typical => "typ.",
         Stage::Penalties => "pen.",
         Stage::Temperature => "temp.",

@@ -1,5 +1,5 @@
 const steps = data.filter((line) => line.stages);
-const NAMES = { logits: 'model', temperature: 'temp.', penalties: 'pen.' };
+const NAMES = { logits: 'model', constraint: 'legal', temperature: 'temp.', penalties: 'pen.' };
 
 head(
   'generate --show',
