@@ -88,6 +88,7 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
         qk_norm: random.pick(&[None, Some(QkNorm::HEADS), Some(turned)]),
         cap: random.pick(&[None, Some(50.0)]),
         slopes: if random.below(4) == 0 { vec![random.unit(); n_heads] } else { Vec::new() },
+        sinks: random.below(2) == 0,
         gate: random.pick(&[None, Some(Gate::Elements), Some(Gate::Heads)]),
         qkv_bias: random.below(2) == 0,
         output_bias: random.below(2) == 0,

@@ -312,7 +312,19 @@ fn attentions(seed: u64, max_head_dim: usize, mut case: impl FnMut(&mut Random, 
         let of = |t: usize| (first.start + t * slide)..first.end + t;
         let visible: Vec<_> = (0..tokens).flat_map(|t| (0..heads).map(move |_| of(t))).collect();
         let blocks = (first.end + tokens).div_ceil(BLOCK);
-        let scoring = Scoring { cap: random.pick(&[None, None, Some(3.0)]), slope: random.pick(&[0.0, 0.0, 0.25]) };
+        let scoring = Scoring {
+            cap: random.pick(&[None, None, Some(3.0)]),
+            slope: random.pick(&[0.0, 0.0, 0.25]),
+            sink: random.pick(&[
+                None,
+                None,
+                Some(0.5),
+                Some(-3.0),
+                Some(40.0),
+                Some(f32::INFINITY),
+                Some(f32::NEG_INFINITY),
+            ]),
+        };
         case(&mut random, &Attention { head_dim, q, visible, scoring }, blocks, i % 8 == 0);
     }
 }

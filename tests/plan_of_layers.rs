@@ -143,9 +143,10 @@ impl Twin<'_> {
                     capped(a.cap, dot / (a.head_dim as f64).sqrt()) - slope * (t - j) as f64
                 };
                 let scores: Vec<f64> = (first..=t).map(score).collect();
-                let largest = scores.iter().fold(f64::NEG_INFINITY, |most, score| most.max(*score));
+                let sink = a.sinks.then(|| self.vector(&name("sinks"))[head]);
+                let largest = scores.iter().copied().chain(sink).fold(f64::NEG_INFINITY, f64::max);
                 let scores: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
-                let mass: f64 = scores.iter().sum();
+                let mass = scores.iter().sum::<f64>() + sink.map_or(0.0, |sink| (sink - largest).exp());
                 attended.extend(kv.map(|d| (first..=t).zip(&scores).map(|(j, s)| s / mass * vs[j][d]).sum::<f64>()));
             }
             if let Some(gate) = a.gate {
@@ -344,8 +345,8 @@ fn with_delta_nets(config: &mut Config) {
 }
 
 /// What a plan can say, layer by layer: windows, rotary tables of two kinds and none, norms of queries and keys, norms before,
-/// after and on both sides of branches, other heads, other widths, all kinds of MLP, biases, caps, slopes, gates, branches side by
-/// side.
+/// after and on both sides of branches, other heads, other widths, all kinds of MLP, biases, caps, slopes, sinks, gates, branches
+/// side by side.
 fn different_layers(config: &mut Config) {
     config.family = "different".into();
     config.rotary_tables = vec![config.rotary_tables[0].clone(), vec![0.7, 0.2, 0.05]];
@@ -360,6 +361,7 @@ fn different_layers(config: &mut Config) {
         a.qk_norm = [Some(QkNorm::HEADS), None, Some(QkNorm { whole: true, after_rotation: i % 2 == 0 })][i % 3];
         a.cap = (i % 4 == 1).then_some(0.5);
         a.gate = [None, Some(Gate::Elements), Some(Gate::Heads)][i % 3];
+        a.sinks = i % 4 >= 2;
         (a.qkv_bias, a.output_bias) = (i % 2 == 0, i % 3 == 2);
         (a.rotary, a.head_dim, a.n_heads, a.n_kv_heads) = match i % 3 {
             0 => (Some(0), 10, 4, 2),

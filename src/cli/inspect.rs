@@ -131,6 +131,7 @@ fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
         ("mlp", layers().any(|l| ![MlpKind::SWIGLU, GPT2_MLP].contains(&l.mlp.kind)), each(layers().map(kind))),
         ("norms", !layers().all(plain), each(layers().map(norms))),
         ("parallel", layers().any(|layer| layer.parallel), each(layers().map(|layer| layer.parallel))),
+        ("sinks", config.attentions().any(|a| a.sinks), each(config.attentions().map(|a| a.sinks))),
         ("score_cap", config.attentions().any(|a| a.cap.is_some()), each(config.attentions().map(|a| float(a.cap)))),
         ("logit_cap", config.logit_cap.is_some(), float(config.logit_cap)),
     ];

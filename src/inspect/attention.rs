@@ -13,6 +13,8 @@ pub struct Attention<'s> {
     /// Of each layer: those of the tokens from `first` on, (T - first, n_heads, head_dim).
     queries: Vec<Vec<f32>>,
     first: usize,
+    /// Of each layer: the score of each head that has no value, (n_heads), or none.
+    sinks: Vec<Vec<f32>>,
 }
 
 /// Keeps the queries of each layer, of the last tokens.
@@ -41,7 +43,7 @@ impl Observer for Queries {
 pub struct HeadScores {
     /// The position before.
     pub previous: Option<f64>,
-    /// The first position, where heads look that have nothing to say (Xiao et al. 2023, "attention sinks").
+    /// The first position, where heads look that have nothing to say and no sink of their own (Xiao et al. 2023, "attention sinks").
     pub first: Option<f64>,
     /// Earlier positions of the same token.
     pub same: Option<f64>,
@@ -61,7 +63,8 @@ impl<'s> Attention<'s> {
         };
         session.rewind(0);
         session.extend_observed(tokens, &mut queries)?;
-        Ok(Attention { session, config, tokens: tokens.to_vec(), queries: queries.layers, first })
+        let sinks = (0..config.n_layers()).map(|layer| session.model().sinks(layer).to_vec()).collect();
+        Ok(Attention { session, config, tokens: tokens.to_vec(), queries: queries.layers, first, sinks })
     }
 
     /// Number of tokens, T.
@@ -74,7 +77,8 @@ impl<'s> Attention<'s> {
         self.tokens.is_empty()
     }
 
-    /// The probabilities of `head` of `layer`, (T, T): row t is where token t looks, zeros after t. In f64, from the cached
+    /// The probabilities of `head` of `layer`, (T, T): row t is where token t looks, zeros after t; where the head has a sink, what
+    /// a row lacks of 1 is the sink's. In f64, from the cached
     /// keys; an int8 cache also rounds queries in its kernels, which is not repeated here. The looks of all tokens must be kept.
     pub fn pattern(&self, layer: usize, head: usize) -> Vec<f64> {
         let n = self.len();
@@ -119,7 +123,7 @@ impl<'s> Attention<'s> {
             let product = q.iter().zip(key).map(|(q, k)| *q as f64 * *k as f64).sum::<f64>() * scale;
             *score = c.score(head, product, distance);
         }
-        softmax(seen);
+        softmax(seen, self.sinks[layer].get(head).map(|sink| f64::from(*sink)));
     }
 
     /// What the head with this `pattern` (T, T) looks at.
@@ -141,10 +145,11 @@ impl<'s> Attention<'s> {
     }
 }
 
-fn softmax(scores: &mut [f64]) {
-    let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+/// Probabilities of scores, beside that of a sink, where there is one.
+fn softmax(scores: &mut [f64], sink: Option<f64>) {
+    let best = scores.iter().copied().chain(sink).fold(f64::NEG_INFINITY, f64::max);
     scores.iter_mut().for_each(|s| *s = (*s - best).exp());
-    let mass: f64 = scores.iter().sum();
+    let mass: f64 = scores.iter().copied().chain(sink.map(|sink| (sink - best).exp())).sum();
     scores.iter_mut().for_each(|s| *s /= mass);
 }
 

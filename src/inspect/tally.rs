@@ -34,7 +34,7 @@ pub enum Category {
     Position,
     /// Weights and biases of norms.
     Norm,
-    /// Biases of linear layers.
+    /// Biases of linear layers, and sinks of attention.
     Bias,
 }
 

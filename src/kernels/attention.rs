@@ -37,12 +37,20 @@ pub struct Scoring {
     pub cap: Option<f32>,
     /// So much is subtracted for each position that a key is before the last that is seen (Press et al. 2022, ALiBi).
     pub slope: f32,
+    /// One more score, which takes its share of the softmax and has no value (Agarwal et al. 2025, gpt-oss).
+    pub sink: Option<f32>,
 }
 
 impl Scoring {
-    /// Nothing happens to them.
+    /// Nothing happens to those of keys.
     pub(super) fn is_plain(self) -> bool {
         self.cap.is_none() && self.slope == 0.0
+    }
+
+    /// The largest score and the sum of exp(score - largest) before the first key.
+    #[inline(always)]
+    pub(super) fn start(self) -> (f32, f32) {
+        self.sink.map_or((f32::NEG_INFINITY, 0.0), |sink| (sink, 1.0))
     }
 
     /// The score of the key that is `distance` positions before the last that is seen.

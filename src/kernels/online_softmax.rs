@@ -41,6 +41,9 @@ pub(super) fn attend<S>(
 ) {
     let scale = 1.0 / (queries[0].q.len() as f32).sqrt();
     let mut states = [State { max: f32::NEG_INFINITY, sum: 0.0 }; QUERY_ROWS];
+    for (state, query) in states.iter_mut().zip(queries.iter()) {
+        (state.max, state.sum) = query.scoring.start();
+    }
     let mut p = [[0.0; BLOCK]; QUERY_ROWS];
     let (mut start, mut end) = (usize::MAX, 0);
     for query in queries.iter_mut() {

@@ -332,7 +332,7 @@ fn attend<S>(
 ) {
     let Query { q, out, visible, scoring } = query;
     let scale = 1.0 / (q.len() as f32).sqrt();
-    let (mut max, mut total) = (f32::NEG_INFINITY, 0.0);
+    let (mut max, mut total) = scoring.start();
     out.fill(0.0);
     for block in visible.start / BLOCK..visible.end.div_ceil(BLOCK) {
         let (first, slot) = (block * BLOCK, block % n_blocks);
@@ -349,7 +349,7 @@ fn attend<S>(
         for (j, p) in p.iter_mut().enumerate() {
             *p = if seen.contains(&j) { exp(*p - max) } else { 0.0 };
         }
-        let correction = exp(before - max);
+        let correction = if max > before { exp(before - max) } else { 1.0 };
         total = total * correction + sum(&p);
         for y in out.iter_mut() {
             *y *= correction;

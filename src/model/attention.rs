@@ -35,6 +35,8 @@ pub struct Attention {
     /// What each head subtracts from a score for each position that a key is away (Press et al. 2022, ALiBi), (n_heads); empty:
     /// nothing.
     pub slopes: Vec<f32>,
+    /// Each head has one more score, a weight, that takes its share of the softmax and has no value.
+    pub sinks: bool,
     /// What the heads give is multiplied by the sigmoid of a product of the input; `None`: by nothing.
     pub gate: Option<Gate>,
     /// q, k and v have biases.
@@ -95,6 +97,7 @@ mod tag {
     pub(super) const CAP: u16 = 24;
     pub(super) const SLOPES: u16 = 25;
     pub(super) const GATE: u16 = 26;
+    pub(super) const SINKS: u16 = 27;
 }
 
 /// The weights of an attention.
@@ -105,6 +108,8 @@ pub(super) struct AttentionWeights<'a> {
     v: Linear<'a>,
     qk_norm: Option<QkNormWeights<'a>>,
     gate: Option<Linear<'a>>,
+    /// (n_heads), or none.
+    pub(super) sinks: &'a [f32],
     o: Linear<'a>,
 }
 
@@ -116,7 +121,7 @@ struct QkNormWeights<'a> {
 }
 
 impl Attention {
-    /// Attention to all positions that do not turn, without norms of queries and keys, bounds, gates or biases.
+    /// Attention to all positions that do not turn, without norms of queries and keys, bounds, sinks, gates or biases.
     pub fn plain(n_heads: usize, n_kv_heads: usize, head_dim: usize) -> Self {
         Attention {
             n_heads,
@@ -127,6 +132,7 @@ impl Attention {
             qk_norm: None,
             cap: None,
             slopes: Vec::new(),
+            sinks: false,
             gate: None,
             qkv_bias: false,
             output_bias: false,
@@ -223,6 +229,7 @@ impl Attention {
         fields.optional_float(tag::CAP, self.cap);
         fields.optional_floats(tag::SLOPES, &self.slopes);
         fields.optional(tag::GATE, self.gate.map(|gate| place_of(&Gate::ALL, gate)));
+        fields.flag(tag::SINKS, self.sinks);
     }
 
     pub(super) fn decode(fields: &mut Fields<'_>) -> Result<Self> {
@@ -238,6 +245,7 @@ impl Attention {
             cap: fields.optional_float(tag::CAP, "cap")?,
             slopes: fields.optional_floats(tag::SLOPES, "slopes")?,
             gate: fields.optional_value(tag::GATE, "gate", |value| Gate::ALL.get(value).copied())?,
+            sinks: fields.flag(tag::SINKS, "sinks")?,
         })
     }
 
@@ -255,6 +263,9 @@ impl Attention {
         if let Some(QkNorm { whole, .. }) = self.qk_norm {
             table.vector(Part::QueryNorm, if whole { self.width() } else { self.head_dim });
             table.vector(Part::KeyNorm, if whole { self.kv_width() } else { self.head_dim });
+        }
+        if self.sinks {
+            table.vector(Part::Sinks, self.n_heads);
         }
         table.linear(Part::Output, table.dim, self.width(), self.output_bias);
         if norms.output {
@@ -275,6 +286,7 @@ impl Attention {
             v: place.linear(Part::Value)?,
             qk_norm: self.qk_norm.map(qk_norm).transpose()?,
             gate: self.gate.map(|_| place.linear(Part::OutputGate)).transpose()?,
+            sinks: if self.sinks { place.vector(Part::Sinks)? } else { &[] },
             o: place.linear(Part::Output)?,
         })
     }
@@ -378,7 +390,7 @@ impl Attention {
                 start: span.state.position(),
                 n_tokens: span.tokens.len(),
             });
-            let scoring = HeadScoring { cap: self.cap, slopes: &self.slopes };
+            let scoring = HeadScoring { cap: self.cap, slopes: &self.slopes, sinks: w.sinks };
             attention(c, q, self.n_heads, spans, self.window, scoring, attended);
         });
         let output = match self.gate {

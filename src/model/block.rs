@@ -68,6 +68,16 @@ enum MixerWeights<'a> {
     DeltaNet(DeltaNetWeights<'a>),
 }
 
+impl Block<'_> {
+    /// The score of each head that has no value, (n_heads), or none.
+    pub(super) fn sinks(&self) -> &[f32] {
+        match &self.mixer {
+            MixerWeights::Attention(w) => w.sinks,
+            MixerWeights::ShortConv(_) | MixerWeights::DeltaNet(_) => &[],
+        }
+    }
+}
+
 impl Mixer {
     /// What it is called.
     pub fn name(&self) -> &'static str {

@@ -108,6 +108,11 @@ impl Model {
         &self.views().weights.embedding
     }
 
+    /// The score of each head of block `layer` that has no value, (n_heads); empty where there is none.
+    pub fn sinks(&self, layer: usize) -> &[f32] {
+        self.views().weights.blocks[layer].sinks()
+    }
+
     /// The directions that logits measure, (vocab_size, dim); the embedding itself where they are tied.
     pub fn unembedding(&self) -> &Matrix<'_> {
         &self.views().weights.unembedding.weight

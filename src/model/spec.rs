@@ -15,7 +15,7 @@ pub enum Role {
     Position,
     /// Norm weights and biases, vectors.
     Norm,
-    /// Biases of linear layers, vectors.
+    /// Biases of linear layers, and sinks of attention, vectors.
     Bias,
     /// Query projection, (n_heads * head_dim, dim).
     Query,
@@ -163,6 +163,8 @@ pub enum Part {
     QueryNorm,
     /// The norm of the keys.
     KeyNorm,
+    /// The score of each head that has no value.
+    Sinks,
     /// Attention output projection.
     Output,
     /// What makes the gates and the input of a short convolution.
@@ -242,6 +244,7 @@ impl Part {
             Part::OutputGate => ("o_gate", &[(Op::Qkv, Whole)], Role::Gate),
             Part::QueryNorm => ("q_norm", &[(Op::Rope, Whole)], Role::Norm),
             Part::KeyNorm => ("k_norm", &[(Op::Rope, Whole)], Role::Norm),
+            Part::Sinks => ("sinks", &[(Op::Attention, Whole)], Role::Bias),
             Part::Output => ("o", &[(Op::Output, Whole)], Role::Output),
             Part::ConvInput => ("conv_in", &[(Op::ConvInput, Whole)], Role::ConvInput),
             Part::ConvKernel => ("conv", &[(Op::Conv, Whole)], Role::ConvKernel),

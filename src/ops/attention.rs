@@ -25,6 +25,8 @@ pub struct HeadScoring<'a> {
     pub cap: Option<f32>,
     /// What each head subtracts for a position, (n_heads); empty: nothing.
     pub slopes: &'a [f32],
+    /// The score of each head that has no value, (n_heads); empty: there is none.
+    pub sinks: &'a [f32],
 }
 
 /// softmax(q k^T / sqrt(head_dim)) v for the tokens of `spans`, one after the other, whose keys and values are stored:
@@ -42,6 +44,7 @@ pub fn attention<'a>(
     out: &mut [f32],
 ) {
     assert!(scoring.slopes.is_empty() || scoring.slopes.len() == n_heads, "a slope for each head");
+    assert!(scoring.sinks.is_empty() || scoring.sinks.len() == n_heads, "a sink for each head");
     assert!(window != Some(0), "an empty window");
     let Some(first) = spans.clone().next() else { return };
     let shape = first.cache.shape();
@@ -74,6 +77,7 @@ pub fn attention<'a>(
                 let scoring = |i: usize| Scoring {
                     cap: scoring.cap,
                     slope: scoring.slopes.get(head + i).copied().unwrap_or(0.0),
+                    sink: scoring.sinks.get(head + i).copied(),
                 };
                 attend(compute, &span, kv_head, window, scoring, q.zip(rows));
                 first += span.n_tokens;

@@ -2,7 +2,7 @@
 
 use super::paint::{Canvas, fit, percent, right};
 use super::pieces::{piece, token_list};
-use super::{Looked, View, on_text, without_attention};
+use super::{Looked, View, on_text, with_sinks, without_attention};
 use crate::cli::args::views::Attend;
 use crate::cli::json::{self, Object};
 use crate::cli::output::Outcome;
@@ -40,7 +40,7 @@ pub(in crate::cli) fn run(args: &Attend) -> Outcome<()> {
             .collect();
         let canvas = Canvas::new(&args.look.display);
         let picture = match &heads[..] {
-            [head] if one.is_some() => triangle(&canvas, &tokenizer, &tokens, head),
+            [head] if one.is_some() => triangle(&canvas, &tokenizer, &tokens, config, head),
             heads => gallery(&canvas, &tokenizer, &tokens, config, heads),
         };
         View {
@@ -97,7 +97,13 @@ const QUESTIONS: [Question; 4] = [
 ];
 
 /// One head: a row a token, a column a position it looks at.
-fn triangle(canvas: &Canvas, tokenizer: &Tokenizer<'_>, tokens: &[TokenId], head: &Head) -> Vec<String> {
+fn triangle(
+    canvas: &Canvas,
+    tokenizer: &Tokenizer<'_>,
+    tokens: &[TokenId],
+    config: &Config,
+    head: &Head,
+) -> Vec<String> {
     let n = tokens.len();
     let name = canvas.room(14, 10);
     let room = (canvas.width - name - 8) / 2;
@@ -124,6 +130,7 @@ fn triangle(canvas: &Canvas, tokenizer: &Tokenizer<'_>, tokens: &[TokenId], head
     }
     lines.push(String::new());
     lines.extend(scores_of(head).into_iter().map(|line| canvas.dim(&line)));
+    lines.extend(with_sinks(config).map(|sinks| canvas.dim(sinks)));
     lines
 }
 
@@ -154,6 +161,7 @@ fn gallery(
         canvas.dim("each square is a head: rows are tokens, columns the positions they look at"),
     ];
     lines.extend(without_attention(config).map(|others| canvas.dim(&others)));
+    lines.extend(with_sinks(config).map(|sinks| canvas.dim(sinks)));
     lines.push(String::new());
     for layer in heads.chunk_by(|a, b| a.layer == b.layer) {
         for (i, part) in layer.chunks(side_by_side).enumerate() {
@@ -215,6 +223,10 @@ fn json(tokenizer: &Tokenizer<'_>, tokens: &[TokenId], config: &Config, heads: &
         .raw("heads", most_heads(config));
     let head = match without_attention(config) {
         Some(others) => head.text("without", &others),
+        None => head,
+    };
+    let head = match with_sinks(config) {
+        Some(sinks) => head.text("sinks", sinks),
         None => head,
     };
     let each = heads.iter().map(|head| {

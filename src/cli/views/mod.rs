@@ -100,6 +100,12 @@ fn without_attention(config: &Config) -> Option<String> {
     })
 }
 
+/// What looks at tokens lack of the whole where heads have sinks, in words; `None` where none has.
+fn with_sinks(config: &Config) -> Option<&'static str> {
+    let has = config.attentions().any(|attention| attention.sinks);
+    has.then_some("heads have sinks: what the shares of a token lack of 100 % goes to nobody")
+}
+
 /// The model's tokenizer; an error where it has none.
 fn tokenizer<'m>(source: &ModelFile, model: &'m Model) -> Result<Tokenizer<'m>> {
     let missing = || Error::data("this model has no tokenizer, so no text can be read").in_file(source.name());

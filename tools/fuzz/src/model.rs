@@ -123,6 +123,7 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
         a.cap = random.pick(&[None, Some(3.0)]);
         a.slopes = if random.once_in(4) { vec![0.5; a.n_heads] } else { Vec::new() };
         a.gate = random.pick(&[None, Some(Gate::Elements), Some(Gate::Heads)]);
+        a.sinks = random.once_in(3);
         a.rotary = None;
         if a.head_dim.is_multiple_of(2) && !random.once_in(4) {
             let n = a.head_dim / 2;

@@ -4,7 +4,7 @@ use super::super::bars::{bars, fields};
 use super::super::lens::writes_json;
 use super::super::paint::{Canvas, fit, percent, right};
 use super::super::pieces::{decoded, piece, token, token_list};
-use super::super::without_attention;
+use super::super::{with_sinks, without_attention};
 use super::step::{Step, TOP, step};
 use crate::cli::json::{self, Object};
 use crate::cli::table::{count, figure};
@@ -176,6 +176,7 @@ impl Tour<'_> {
             }
         };
         let others = without_attention(config).map_or(String::new(), |others| format!(" But {others}."));
+        let others = with_sinks(config).map_or(others.clone(), |sinks| format!("{others} Here {sinks}."));
         if self.gaze.is_empty() {
             let told =
                 format!("This model lets no token look at others by attention: {}", others.trim_start_matches(" But "));

@@ -29,13 +29,14 @@ const telling = ({ rows }) => {
 const opening = heads.reduce((best, head) => (telling(head) > telling(best) ? head : best));
 let [at, from, cell, names] = [opening, n - 1, 0, 0];
 
+const lacking = info.sinks ? ` Here ${info.sinks}.` : '';
 head(
   'attend',
   'Context flows in by attention',
   'Each token takes from the tokens before it, from some more than from others. ',
   heads.length > 1
-    ? `${plural(heads.length, 'head')} in ${plural(info.layers, 'layer')}, each with a pattern of its own.${info.without ? ` Of these layers, ${info.without}.` : ''}`
-    : `Here is head ${name(at)}.`
+    ? `${plural(heads.length, 'head')} in ${plural(info.layers, 'layer')}, each with a pattern of its own.${info.without ? ` Of these layers, ${info.without}.` : ''}${lacking}`
+    : `Here is head ${name(at)}.${lacking}`
 );
 
 /** A cell a pixel: a row is a token, a column a position it looks at. */

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use whit::kernels::math::exp;
-use whit::model::{Attention, Config, Observer, Point};
+use whit::model::{Attention, Layer, Model, Observer, Point};
 
 /// Share of its own weight that a token keeps, however little it is looked at.
 const KEPT: f32 = 0.3;
 
 /// The attention that the tokens of windows receive in each block.
 pub(super) struct Attended {
-    attentions: BTreeMap<usize, Attention>,
+    /// Each with its sinks, (n_heads), or none.
+    attentions: BTreeMap<usize, (Attention, Vec<f32>)>,
     /// Keys of the pass, (T, n_kv_heads, head_dim).
     keys: Vec<f32>,
     /// Weights of the tokens of each window by block, (T), 1 on average.
@@ -20,9 +21,10 @@ pub(super) struct Attended {
 }
 
 impl Attended {
-    pub(super) fn new(config: &Config) -> Self {
-        let layers = config.layers.iter().enumerate();
-        let attentions = layers.filter_map(|(i, layer)| Some((i, layer.attention()?.clone()))).collect();
+    pub(super) fn new(model: &Model) -> Self {
+        let layers = model.config().layers.iter().enumerate();
+        let of = |(i, layer): (usize, &Layer)| Some((i, (layer.attention()?.clone(), model.sinks(i).to_vec())));
+        let attentions = layers.filter_map(of).collect();
         Attended { attentions, keys: Vec::new(), windows: Vec::new() }
     }
 
@@ -46,10 +48,11 @@ impl Observer for Attended {
                 self.keys.extend_from_slice(values);
             }
             (Some(layer), Point::Queries) => {
-                let (Some(attention), Some(window)) = (self.attentions.get(&layer), self.windows.last_mut()) else {
+                let (Some((attention, sinks)), Some(window)) = (self.attentions.get(&layer), self.windows.last_mut())
+                else {
                     return;
                 };
-                window.insert(layer, weights(attention, values, &self.keys));
+                window.insert(layer, weights(attention, sinks, values, &self.keys));
             }
             _ => {}
         }
@@ -57,10 +60,10 @@ impl Observer for Attended {
 }
 
 /// See [`Attended::weights`]; `queries` (T, n_heads, head_dim), `keys` (T, n_kv_heads, head_dim).
-fn weights(attention: &Attention, queries: &[f32], keys: &[f32]) -> Vec<f32> {
+fn weights(attention: &Attention, sinks: &[f32], queries: &[f32], keys: &[f32]) -> Vec<f32> {
     let n = queries.len() / attention.width();
     let heads: Vec<_> =
-        (0..attention.n_heads).into_par_iter().map(|head| received(attention, head, queries, keys)).collect();
+        (0..attention.n_heads).into_par_iter().map(|head| received(attention, sinks, head, queries, keys)).collect();
     let received: Vec<f32> = (0..n).map(|t| heads.iter().map(|head| head[t]).sum()).collect();
     let mean = received.iter().sum::<f32>() / n as f32;
     let share = if mean.is_normal() { (1.0 - KEPT) / mean } else { 0.0 };
@@ -68,7 +71,7 @@ fn weights(attention: &Attention, queries: &[f32], keys: &[f32]) -> Vec<f32> {
 }
 
 /// Sums of the squared probabilities with which tokens look by `head` at each token, (T).
-fn received(attention: &Attention, head: usize, queries: &[f32], keys: &[f32]) -> Vec<f32> {
+fn received(attention: &Attention, sinks: &[f32], head: usize, queries: &[f32], keys: &[f32]) -> Vec<f32> {
     let dim = attention.head_dim;
     let at = attention.kv_head(head) * dim;
     let keys: Vec<&[f32]> = keys.chunks_exact(attention.kv_width()).map(|row| &row[at..at + dim]).collect();
@@ -85,6 +88,7 @@ fn received(attention: &Attention, head: usize, queries: &[f32], keys: &[f32]) -
                 .zip((0..seen.len()).rev())
                 .map(|(key, distance)| attention.score(head, f64::from(dot(query, key) * scale), distance) as f32),
         );
+        scores.extend(sinks.get(head));
         let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         scores.iter_mut().for_each(|score| *score = exp(*score - best));
         let all: f32 = scores.iter().sum();
@@ -117,7 +121,7 @@ mod tests {
     }
 
     /// The formula in f64.
-    fn twin(a: &Attention, queries: &[f32], keys: &[f32], n: usize) -> Vec<f64> {
+    fn twin(a: &Attention, sinks: &[f32], queries: &[f32], keys: &[f32], n: usize) -> Vec<f64> {
         let mut received = vec![0.0; n];
         for head in 0..a.n_heads {
             for t in 0..n {
@@ -127,7 +131,8 @@ mod tests {
                     let dot: f64 = q.iter().zip(k).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
                     (dot / (a.head_dim as f64).sqrt()).exp()
                 };
-                let all: f64 = a.seen(t).map(score).sum();
+                let all =
+                    a.seen(t).map(score).sum::<f64>() + sinks.get(head).map_or(0.0, |sink| f64::from(*sink).exp());
                 a.seen(t).for_each(|j| received[j] += (score(j) / all).powi(2));
             }
         }
@@ -138,12 +143,12 @@ mod tests {
     #[test]
     fn tokens_count_by_the_attention_they_receive() {
         let n = 13;
-        for window in [None, Some(4)] {
+        for (window, sinks) in [(None, vec![]), (Some(4), vec![]), (None, vec![0.5, 2.0, -1.0, 30.0])] {
             let a = attention(window);
             let queries: Vec<f32> = (0..n * a.width()).map(|i| (i * 37 % 101) as f32 / 40.0 - 1.2).collect();
             let keys: Vec<f32> = (0..n * a.kv_width()).map(|i| (i * 53 % 97) as f32 / 40.0 - 1.2).collect();
-            let found = weights(&a, &queries, &keys);
-            for (got, want) in found.iter().zip(twin(&a, &queries, &keys, n)) {
+            let found = weights(&a, &sinks, &queries, &keys);
+            for (got, want) in found.iter().zip(twin(&a, &sinks, &queries, &keys, n)) {
                 assert!((f64::from(*got) - want).abs() < 1e-4, "{got} for {want}");
             }
         }

@@ -69,8 +69,12 @@ impl Reader {
         Ok(Reader { session: Session::new(&Arc::new(model), &compute, options)?, windows })
     }
 
+    pub(super) fn model(&self) -> &Model {
+        self.session.model()
+    }
+
     pub(super) fn config(&self) -> &Config {
-        self.session.model().config()
+        self.model().config()
     }
 
     /// Tokens that are read.

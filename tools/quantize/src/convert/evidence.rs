@@ -77,7 +77,7 @@ impl Evidence {
         let model = Model::open(Bytes::new(Mapping::open(draft.path())?))?;
         let mut reader = Reader::new(model, calibration.text, calibration.length)?;
         let config = reader.config();
-        let attended = calibration.pairs.map(|_| Attended::new(config));
+        let attended = calibration.pairs.map(|_| Attended::new(reader.model()));
         let mut first = First { moments: Moments::new(config), samples: wanted(config, planned), attended };
         let readings = readings(calibration, planned);
         if let Some(tell) = calibration.pairs {

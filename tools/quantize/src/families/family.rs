@@ -103,6 +103,7 @@ pub(crate) const GGUF_NAMES: &[(Part, &str)] = &[
     (Part::Value, "blk.{}.attn_v"),
     (Part::QueryNorm, "blk.{}.attn_q_norm"),
     (Part::KeyNorm, "blk.{}.attn_k_norm"),
+    (Part::Sinks, "blk.{}.attn_sinks"),
     (Part::Output, "blk.{}.attn_output"),
     (Part::OutputNorm, "blk.{}.post_attention_norm"),
     (Part::MlpNorm, "blk.{}.ffn_norm"),

@@ -1,17 +1,18 @@
 //! Granite 3 and 4 (IBM): Llama with multipliers of the embedding, the branches, the scores and the logits. Of Granite 4 those models
-//! without experts all of whose layers are attention.
+//! without experts all of whose layers are attention. Granite-SWA has sinks, windows, and rotary positions by layer.
 
 use whit::error::Result;
 use whit::model::spec::Part;
-use whit::model::{Config, Experts};
+use whit::model::{Config, Experts, Layer};
 
 use super::experts;
 use super::factors::Multipliers;
 use super::family::{Family, Gguf};
-use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES};
+use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES, keep_used_tables};
 use super::variant::Variant;
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
+use crate::source::hf::rope::RotaryKind;
 
 pub(super) static GRANITE: Family = Family {
     model_type: "granite",
@@ -70,6 +71,26 @@ pub(super) static GRANITE_MOE: Family = Family {
     ..SHARED
 };
 
+pub(super) static GRANITE_SWA: Family = Family {
+    model_type: "granite_swa",
+    architectures: &["GraniteSWAForCausalLM", "GraniteSWAModel"],
+    config: |fields| {
+        let config = config(fields, &SWA_VARIANT)?;
+        with_sinks(fields, config)
+    },
+    names: &[&[(Part::Sinks, "model.layers.{}.self_attn.sinks")], NAMES],
+    renamed: &[("self_attn.sinks", "self_attn.sinks.weight")],
+    ..SHARED
+};
+
+const SWA_VARIANT: Variant = Variant {
+    kv_heads_default: Some(4),
+    context_default: 8192,
+    eps_default: 1e-5,
+    tied_default: true,
+    ..Variant::LLAMA
+};
+
 const GRANITE4_VARIANT: Variant = Variant {
     also_called: &[("layer_types", "layers_block_type")],
     hidden_dim_field: "shared_intermediate_size",
@@ -105,6 +126,55 @@ fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Config> {
     };
     let config = llama::config(fields, variant)?;
     fields.multiply(&config, multipliers);
+    Ok(config)
+}
+
+/// The plan with sinks, a window in layers that `layer_types` names, where it is left out all but each fourth, and the rotary
+/// table of each layer's own base in `layer_rope_theta`; a base of 0 is none.
+fn with_sinks(fields: &mut Fields<'_>, mut config: Config) -> Result<Config> {
+    let n_layers = config.n_layers();
+    let slides = fields.layer_types(n_layers)?;
+    let slides = slides.unwrap_or_else(|| (0..n_layers).map(|layer| !layer.is_multiple_of(4)).collect());
+    let window = fields.required_or("sliding_window", 128)?;
+    let context = config.context_length;
+    for (attention, slides) in config.layers.iter_mut().filter_map(Layer::attention_mut).zip(slides) {
+        attention.sinks = true;
+        attention.window = Some(window).filter(|window| slides && *window < context);
+    }
+    let bases = fields.floats("layer_rope_theta")?;
+    if bases.is_empty() {
+        return Ok(config);
+    }
+    if bases.len() != n_layers {
+        let error = fields.error("layer_rope_theta", format!("{} elements for {n_layers} layers", bases.len()));
+        return Err(error.hint("name the base of each layer, 0 where it does not turn, or remove the list"));
+    }
+    let made_for = fields.required_or("max_position_embeddings", SWA_VARIANT.context_default)?;
+    let mut read: Vec<f64> = Vec::new();
+    let mut still = vec![1.0; n_layers];
+    config.rotary_tables.clear();
+    for (i, base) in bases.into_iter().enumerate() {
+        let Some(head_dim) = config.layers[i].attention().map(|attention| attention.head_dim) else { continue };
+        let table = match read.iter().position(|known| *known == base) {
+            _ if base == 0.0 => None,
+            Some(table) => Some(table),
+            None => {
+                let kind = RotaryKind { base: Some(base), ..SWA_VARIANT.rotary };
+                let rotary = fields.rotary(kind, (head_dim, made_for))?;
+                config.rotary_tables.push(rotary.freqs);
+                read.push(base);
+                Some(read.len() - 1)
+            }
+        };
+        config.layers[i].attention_mut().into_iter().for_each(|attention| attention.rotary = table);
+        if table.is_none() {
+            // Queries that do not turn are not multiplied by the factor of a scaling.
+            let rotary = fields.rotary(SWA_VARIANT.rotary, (head_dim, made_for))?;
+            still[i] = rotary.attention_factor.powi(-2) as f32;
+        }
+    }
+    fields.scale(Part::Query, still);
+    keep_used_tables(&mut config);
     Ok(config)
 }
 

@@ -1,7 +1,7 @@
 //! What known architectures need that no plan can say.
 
 /// The beginning of a name, without its case, points and lines, and what blocks of such a network have.
-const MISSING: [(&str, &str); 17] = [
+const MISSING: [(&str, &str); 16] = [
     ("gemma4", "embeddings of each layer, and keys and values that layers share"),
     ("gemma3n", "embeddings of each layer, and keys and values that layers share"),
     ("granitehybrid", "the state-space mixer of Mamba 2"),
@@ -14,8 +14,7 @@ const MISSING: [(&str, &str); 17] = [
     ("xlstm", "a recurrent mixer of another kind"),
     ("recurrentgemma", "a recurrent mixer of another kind"),
     ("bitnet", "norms before the output matrices"),
-    ("graniteswa", "sinks of attention"),
-    ("gptoss", "sinks of attention"),
+    ("gptoss", "experts whose matrices have biases and gates of their own kind"),
     ("deepseek", "keys and values that are made of a narrow vector"),
     ("qwen3next", "delta nets and experts in one network"),
     ("t5", "an encoder whose output is attended to"),

@@ -67,6 +67,7 @@ pub static FAMILIES: &[&Family] = &[
     &granite::GRANITE,
     &granite::GRANITE4,
     &granite::GRANITE_MOE,
+    &granite::GRANITE_SWA,
     &phi3::PHI3,
     &ernie4_5::ERNIE4_5,
     &helium::HELIUM,

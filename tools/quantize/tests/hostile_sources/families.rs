@@ -164,3 +164,25 @@ fn delta_nets() {
     let text = qwen("").replace("\"silu\"", "\"gelu_pytorch_tanh\"");
     run(vec![row("C-24 another activation", text, "convolutions before delta nets", "hidden_act")]);
 }
+
+/// C-26
+#[test]
+fn bases_of_layers() {
+    let swa = |more: &str| of("granite_swa", &format!("\"layer_types\": null, {more}"));
+    run(vec![
+        row(
+            "C-26 a base below 0",
+            swa("\"layer_rope_theta\": [-1],"),
+            "a number that is not negative",
+            "layer_rope_theta",
+        ),
+        row("C-26 a base as text", swa("\"layer_rope_theta\": [\"1\"],"), "finite", "layer_rope_theta"),
+        row(
+            "C-26 a base for two layers",
+            swa("\"layer_rope_theta\": [1e4],").replace("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2"),
+            "1 elements for 2 layers",
+            "layer_rope_theta",
+        ),
+        row("C-26 a window of 0", swa("\"sliding_window\": 0,"), "name the number", "sliding_window"),
+    ]);
+}

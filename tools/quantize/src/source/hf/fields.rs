@@ -250,6 +250,16 @@ impl<'j> Fields<'j> {
         list.items(key)?.map(|value| value.u64(key)).collect::<Result<_>>().map(Some)
     }
 
+    /// The numbers of a list that are not negative, none where there is no list.
+    pub(crate) fn floats(&self, key: &str) -> Result<Vec<f64>> {
+        let Some(list) = self.object.set(key) else { return Ok(Vec::new()) };
+        let number = |value: Value<'_>| match value.f64(key)? {
+            number if number.is_finite() && number >= 0.0 => Ok(number),
+            _ => Err(value.expected("a number that is not negative", key)),
+        };
+        list.items(key)?.map(number).collect()
+    }
+
     /// Whether the field `key` is a list without elements.
     pub(crate) fn is_empty_list(&self, key: &str) -> Result<bool> {
         self.object.get(key).map_or(Ok(false), |list| Ok(list.items(key)?.next().is_none()))

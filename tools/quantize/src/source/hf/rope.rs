@@ -11,6 +11,8 @@ use crate::source::rope::{self, Rotary};
 pub(crate) struct RotaryKind {
     /// The base of the frequencies where config.json names none.
     pub(crate) theta: f64,
+    /// The base, whatever config.json names.
+    pub(crate) base: Option<f64>,
     /// The field of the base, beside those of the scaling.
     pub(crate) theta_field: &'static str,
     /// The part of each head that turns where config.json does not say; `None`: whole heads turn, whatever it says.
@@ -35,6 +37,7 @@ impl RotaryKind {
     /// As Llama has it.
     pub(crate) const WHOLE: RotaryKind = RotaryKind {
         theta: 10_000.0,
+        base: None,
         theta_field: "rope_theta",
         part: None,
         part_field: "partial_rotary_factor",
@@ -76,6 +79,7 @@ pub(in crate::source) fn read(
     }
     let named = |path: &'static str| Some(Parameters { object: config.set(path)?, path, config, kind, wanted });
     let theta = positive(config, kind.theta_field, "")?.unwrap_or(kind.theta);
+    let theta = kind.base.unwrap_or(theta);
     let Some(parameters) = named("rope_scaling").or_else(|| named("rope_parameters")) else {
         let alone = Parameters { object: config, path: "", config, kind, wanted };
         let dim = alone.dim(head_dim)?;
@@ -84,7 +88,8 @@ pub(in crate::source) fn read(
     if parameters.object.kind() != Type::Object {
         return Err(parameters.object.expected("an object", parameters.path));
     }
-    let theta = positive(parameters.object, "rope_theta", parameters.path)?.unwrap_or(theta);
+    let inner = positive(parameters.object, "rope_theta", parameters.path)?;
+    let theta = kind.base.or(inner).unwrap_or(theta);
     parameters.checked(theta, (head_dim, context), notes)
 }
 
@@ -100,7 +105,7 @@ pub(in crate::source) fn read_of_type(
     let of_type = || config.set(path)?.set(kind.layer_type?).filter(|object| object.kind() == Type::Object);
     let Some(object) = of_type() else { return Ok(None) };
     let parameters = Parameters { object, path, config, kind, wanted };
-    let theta = positive(object, "rope_theta", path)?.unwrap_or(kind.theta);
+    let theta = kind.base.or(positive(object, "rope_theta", path)?).unwrap_or(kind.theta);
     parameters.checked(theta, dims, notes).map(Some)
 }
 
