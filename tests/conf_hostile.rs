@@ -237,6 +237,7 @@ const FIELDS: &[Row] = &[
         "token vectors that are tied",
     ),
     ("an unknown norm of queries", |p| p.layers[1].number(21, 2), "qk_norm at byte"),
+    ("a LayerNorm of all heads", |p| p.layers[1].number(21, 11), "qk_norm at byte"),
     ("sinks that are 2", |p| p.layers[1].put(27, NUMBER, 1, &2_u32.to_le_bytes()), "sinks at byte"),
     ("an unknown gate", |p| p.layers[1].put(26, NUMBER, 1, &2_u32.to_le_bytes()), "gate at byte"),
     ("a flag of an MLP that is 2^32 - 1", |p| p.layers[0].number(258, u32::MAX), "mlp_bias"),

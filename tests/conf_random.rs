@@ -9,8 +9,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 use whit::model::{
-    Attention, BranchNorms, Config, DeltaNet, Experts, Gate, Layer, Mixer, Mlp, MlpKind, NormKind, QkNorm, Routing,
-    Scores, SharedExpert, ShortConv,
+    Attention, BranchNorms, Config, DeltaNet, Experts, Gate, HeadNorm, Layer, Mixer, Mlp, MlpKind, NormKind, QkNorm,
+    Routing, Scores, SharedExpert, ShortConv,
 };
 
 struct Counting;
@@ -81,7 +81,8 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
     let window = random.pick(&[None, Some(1), Some(32), Some(4096), Some(u32::MAX as usize)]);
     let n_heads = n_kv_heads * random.pick(&[1, 2]);
     let head_dim = rotary.map_or_else(|| 1 + random.below(4096), |table| 2 * tables[table].len());
-    let turned = QkNorm { whole: random.below(2) == 0, after_rotation: true };
+    let turned =
+        QkNorm { kind: random.pick(&[HeadNorm::Each, HeadNorm::All, HeadNorm::LayerOfEach]), after_rotation: true };
     let attention = Attention {
         window,
         rotary,

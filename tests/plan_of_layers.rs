@@ -6,8 +6,8 @@ use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::kernels;
 use whit::model::{
-    Activation, Attention, BranchNorms, Config, DeltaNet, Experts, Gate, Layer, Mixer, Mlp, MlpKind, NormKind, QkNorm,
-    Routing, Scores, SharedExpert, ShortConv,
+    Activation, Attention, BranchNorms, Config, DeltaNet, Experts, Gate, HeadNorm, Layer, Mixer, Mlp, MlpKind,
+    NormKind, QkNorm, Routing, Scores, SharedExpert, ShortConv,
 };
 use whit::ops::KvDtype;
 use whit::quant::Dtype;
@@ -39,16 +39,10 @@ impl Twin<'_> {
     }
 
     fn norm(&self, name: &str, x: &[f64]) -> Vec<f64> {
-        let (n, eps, weight) = (x.len() as f64, f64::from(self.config.norm_eps), self.vector(name));
+        let (eps, weight) = (f64::from(self.config.norm_eps), self.vector(name));
         match self.config.norm {
             NormKind::Rms => rms_norm(x, &weight, eps),
-            NormKind::Layer => {
-                let mean = x.iter().sum::<f64>() / n;
-                let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
-                let bias = self.vector(&format!("{name}.bias"));
-                let scale = (variance + eps).sqrt();
-                x.iter().zip(&weight).zip(&bias).map(|((v, w), b)| (v - mean) / scale * w + b).collect()
-            }
+            NormKind::Layer => layer_norm(x, &weight, &self.vector(&format!("{name}.bias")), eps),
         }
     }
 
@@ -114,10 +108,18 @@ impl Twin<'_> {
         let heads = |part: &str, norm: &str| -> Vec<Vec<f64>> {
             let normed = |y: &mut [f64], after_rotation: bool| {
                 let Some(kind) = a.qk_norm.filter(|kind| kind.after_rotation == after_rotation) else { return };
-                let weight = self.vector(&name(norm));
-                let width = if kind.whole { y.len() } else { a.head_dim };
-                for y in y.chunks_exact_mut(width) {
-                    y.copy_from_slice(&rms_norm(y, &weight, f64::from(self.config.norm_eps)));
+                let (weight, eps) = (self.vector(&name(norm)), f64::from(self.config.norm_eps));
+                let width = if kind.kind == HeadNorm::All { y.len() } else { a.head_dim };
+                for (i, y) in y.chunks_exact_mut(width).enumerate() {
+                    let own = i * width..(i + 1) * width;
+                    let normed = match kind.kind {
+                        HeadNorm::Each | HeadNorm::All => rms_norm(y, &weight, eps),
+                        HeadNorm::LayerOfEach => {
+                            let bias = self.vector(&name(&format!("{norm}.bias")));
+                            layer_norm(y, &weight[own.clone()], &bias[own], eps)
+                        }
+                    };
+                    y.copy_from_slice(&normed);
                 }
             };
             let turned = |(position, x): (usize, &Vec<f64>)| {
@@ -290,6 +292,14 @@ fn rms_norm(x: &[f64], weight: &[f64], eps: f64) -> Vec<f64> {
     x.iter().zip(weight).map(|(v, w)| v / scale * w).collect()
 }
 
+fn layer_norm(x: &[f64], weight: &[f64], bias: &[f64], eps: f64) -> Vec<f64> {
+    let n = x.len() as f64;
+    let mean = x.iter().sum::<f64>() / n;
+    let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+    let scale = (variance + eps).sqrt();
+    x.iter().zip(weight).zip(bias).map(|((v, w), b)| (v - mean) / scale * w + b).collect()
+}
+
 fn activated(activation: Activation, x: f64) -> f64 {
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
     match activation {
@@ -358,7 +368,9 @@ fn different_layers(config: &mut Config) {
         layer.parallel = i % 3 == 1;
         let a = layer.attention_mut().expect("attention");
         a.window = (i % 2 == 1).then_some(5 + i);
-        a.qk_norm = [Some(QkNorm::HEADS), None, Some(QkNorm { whole: true, after_rotation: i % 2 == 0 })][i % 3];
+        let turned = |kind| Some(QkNorm { kind, after_rotation: i % 2 == 0 });
+        a.qk_norm = [Some(QkNorm::HEADS), turned(HeadNorm::LayerOfEach), turned(HeadNorm::All)][i % 3];
+        a.qk_norm = a.qk_norm.filter(|_| i != 4);
         a.cap = (i % 4 == 1).then_some(0.5);
         a.gate = [None, Some(Gate::Elements), Some(Gate::Heads)][i % 3];
         a.sinks = i % 4 >= 2;

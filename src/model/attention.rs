@@ -1,6 +1,7 @@
 //! Attention, which carries information between positions: its row of the plan, its tensors, what it remembers, its pass.
 
 use super::fields::{FieldWriter, Fields, in_limit, place_of};
+use super::head_norm::{QkNorm, QkNormWeights};
 use super::op::{Observer, Op, Point};
 use super::place::{Norms, Place};
 use super::spec::{BranchNorms, Part, Table};
@@ -9,8 +10,7 @@ use super::state::{Memory, Span, StateKind, StateOptions};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::ops::{
-    Activation, HeadScoring, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, gated, linear, math,
-    rms_norm_in_place, rope,
+    Activation, HeadScoring, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, gated, linear, math, rope,
 };
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -28,7 +28,7 @@ pub struct Attention {
     pub window: Option<usize>,
     /// The rotary table that queries and keys turn by (Su et al. 2021), by its place in the plan; `None`: they do not turn.
     pub rotary: Option<usize>,
-    /// How q and k are RMS-normed; `None`: they are not.
+    /// How q and k are normed; `None`: they are not.
     pub qk_norm: Option<QkNorm>,
     /// What scores are smaller than, see [`Scoring`](crate::kernels::Scoring); `None`: anything.
     pub cap: Option<f32>,
@@ -45,15 +45,6 @@ pub struct Attention {
     pub output_bias: bool,
 }
 
-/// Norms of queries and keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QkNorm {
-    /// One over all heads of a token, not one over each.
-    pub whole: bool,
-    /// Of what has turned, not before it turns.
-    pub after_rotation: bool,
-}
-
 /// How much of an output gate the heads share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
@@ -61,22 +52,6 @@ pub enum Gate {
     Elements,
     /// Each head has a gate.
     Heads,
-}
-
-impl QkNorm {
-    /// Over each head, before it turns.
-    pub const HEADS: QkNorm = QkNorm { whole: false, after_rotation: false };
-
-    /// As the value of a field: 1, and 2 for all heads, 4 for after the rotation.
-    fn encode(self) -> usize {
-        1 + 2 * usize::from(self.whole) + 4 * usize::from(self.after_rotation)
-    }
-
-    /// The norms that the value of a field stands for.
-    fn decode(value: usize) -> Option<Self> {
-        let norm = QkNorm { whole: value & 2 != 0, after_rotation: value & 4 != 0 };
-        (norm.encode() == value).then_some(norm)
-    }
 }
 
 impl Gate {
@@ -111,13 +86,6 @@ pub(super) struct AttentionWeights<'a> {
     /// (n_heads), or none.
     pub(super) sinks: &'a [f32],
     o: Linear<'a>,
-}
-
-/// Weights of the norms of queries and keys, (head_dim) each, or as many as all heads have.
-struct QkNormWeights<'a> {
-    q: &'a [f32],
-    k: &'a [f32],
-    eps: f32,
 }
 
 impl Attention {
@@ -260,9 +228,9 @@ impl Attention {
         if self.gate.is_some() {
             table.linear(Part::OutputGate, self.gates(), table.dim, false);
         }
-        if let Some(QkNorm { whole, .. }) = self.qk_norm {
-            table.vector(Part::QueryNorm, if whole { self.width() } else { self.head_dim });
-            table.vector(Part::KeyNorm, if whole { self.kv_width() } else { self.head_dim });
+        if let Some(norm) = self.qk_norm {
+            norm.tensors(table, Part::QueryNorm, self.n_heads, self.head_dim);
+            norm.tensors(table, Part::KeyNorm, self.n_kv_heads, self.head_dim);
         }
         if self.sinks {
             table.vector(Part::Sinks, self.n_heads);
@@ -275,10 +243,7 @@ impl Attention {
 
     /// The weights of the branch at `place`.
     pub(super) fn open<'a>(&self, place: &Place<'_, 'a>) -> Result<AttentionWeights<'a>> {
-        let qk_norm = |_| {
-            let (q, k) = (place.vector(Part::QueryNorm)?, place.vector(Part::KeyNorm)?);
-            Ok(QkNormWeights { q, k, eps: place.norm_eps })
-        };
+        let qk_norm = |_| Ok(QkNormWeights { q: place.norm(Part::QueryNorm)?, k: place.norm(Part::KeyNorm)? });
         Ok(AttentionWeights {
             norms: place.norms(Part::AttentionNorm, Part::OutputNorm)?,
             q: place.linear(Part::Query)?,
@@ -356,12 +321,12 @@ impl Attention {
         });
         if angles.is_some() || w.qk_norm.is_some() {
             stage.run(Op::Rope, |c| {
-                let norm = |q: &mut [f32], k: &mut [f32], after_rotation: bool| {
+                let mut norm = |q: &mut [f32], k: &mut [f32], after_rotation: bool| {
                     if let (Some(norm), Some(kind)) = (&w.qk_norm, self.qk_norm)
                         && kind.after_rotation == after_rotation
                     {
-                        rms_norm_in_place(c, q, norm.q, norm.eps);
-                        rms_norm_in_place(c, k, norm.k, norm.eps);
+                        kind.apply(c, q, self.head_dim, &norm.q, attended);
+                        kind.apply(c, k, self.head_dim, &norm.k, attended);
                     }
                 };
                 norm(q, k, false);

@@ -365,9 +365,9 @@ pub(super) struct Table {
 impl Table {
     /// A norm of the residual stream.
     pub(super) fn norm(&mut self, part: Part) {
-        self.vector(part, self.dim);
-        if self.norm == NormKind::Layer {
-            self.push(part, true, Shape::Vector(self.dim));
+        match self.norm {
+            NormKind::Rms => self.vector(part, self.dim),
+            NormKind::Layer => self.vector_with_bias(part, self.dim),
         }
     }
 
@@ -382,6 +382,12 @@ impl Table {
     /// A vector of `n` elements.
     pub(super) fn vector(&mut self, part: Part, n: usize) {
         self.push(part, false, Shape::Vector(n));
+    }
+
+    /// A vector of `n` elements, and a bias of as many.
+    pub(super) fn vector_with_bias(&mut self, part: Part, n: usize) {
+        self.vector(part, n);
+        self.push(part, true, Shape::Vector(n));
     }
 
     fn push(&mut self, part: Part, is_bias: bool, shape: Shape) {

@@ -1,9 +1,10 @@
 //! Networks all of whose layers are alike, of the two families that the first form of the configuration section names.
 
-use super::attention::{Attention, QkNorm};
+use super::attention::Attention;
 use super::block::{Layer, Mixer};
 use super::config::Config;
 use super::fields::in_limit;
+use super::head_norm::QkNorm;
 use super::mlp::{Mlp, MlpKind};
 use super::spec::{BranchNorms, NormKind};
 use crate::error::{Error, Result};

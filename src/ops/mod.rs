@@ -29,5 +29,5 @@ pub use delta::{DeltaCache, DeltaInputs, DeltaShape, DeltaSpan, decays, delta_ru
 pub use experts::{MAX_EXPERTS, Routing, Scores, add_scaled, route, sigmoid};
 pub use kv_cache::{KvCache, KvDtype, KvShape};
 pub use linear::{Activations, Input, Linear, linear, linear_add, linear_gated};
-pub use norm::{Norm, norm, rms_norm_in_place};
+pub use norm::{Norm, norm, norm_of_each, rms_norm_in_place};
 pub use rope::{rope, rope_angles};

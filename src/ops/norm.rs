@@ -44,6 +44,23 @@ pub fn rms_norm_in_place(compute: &Compute, x: &mut [f32], weight: &[f32], eps: 
     (compute.kernels.rms_norm_in_place)(x, weight, eps);
 }
 
+/// `y` = the norm of each part of `dim` elements of `x`, both (T, n, dim), the i-th of a row by the weights and biases i of `norm`,
+/// (n, dim) each: LayerNorms of heads.
+pub fn norm_of_each(compute: &Compute, x: &[f32], dim: usize, norm: &Norm<'_>, y: &mut [f32]) {
+    check(x, norm.weight);
+    assert!(dim > 0 && norm.weight.len().is_multiple_of(dim), "{} weights for parts of {dim}", norm.weight.len());
+    assert_eq!(x.len(), y.len(), "inputs and outputs");
+    let parts = x.chunks_exact(dim).zip(y.chunks_exact_mut(dim));
+    let places = (0..norm.weight.len()).step_by(dim).cycle();
+    for ((x, y), at) in parts.zip(places) {
+        let weight = &norm.weight[at..at + dim];
+        match norm.bias {
+            Some(bias) => (compute.kernels.layer_norm)(x, weight, &bias[at..at + dim], norm.eps, y),
+            None => (compute.kernels.rms_norm)(x, weight, norm.eps, y),
+        }
+    }
+}
+
 fn check(x: &[f32], weight: &[f32]) {
     assert!(!weight.is_empty() && x.len().is_multiple_of(weight.len()), "{} inputs, norm of {}", x.len(), weight.len());
 }
@@ -55,6 +72,23 @@ mod tests {
 
     fn values(n: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * 7919 % 1013) as f32 - 500.0) / 300.0).collect()
+    }
+
+    #[test]
+    fn each_part_has_weights_of_its_own() {
+        let compute = Compute::new(kernels::detect(), 1).expect("threads");
+        let (x, weight, bias) = (values(2 * 3 * 5), values(15), values(15));
+        for bias in [None, Some(&bias[..])] {
+            let mut y = vec![f32::NAN; x.len()];
+            norm_of_each(&compute, &x, 5, &Norm { weight: &weight, bias, eps: 1e-5 }, &mut y);
+            for (i, (x, y)) in x.chunks(5).zip(y.chunks(5)).enumerate() {
+                let part = i % 3 * 5..i % 3 * 5 + 5;
+                let of = Norm { weight: &weight[part.clone()], bias: bias.map(|bias| &bias[part]), eps: 1e-5 };
+                let mut want = [f32::NAN; 5];
+                norm(&compute, x, &of, &mut want);
+                assert_eq!(y, want);
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use quantize::families::{self, Layout};
 use whit::model::{
-    BranchNorms, Config, DeltaNet, Experts, Family, Gate, Mixer, MlpKind, NormKind, QkNorm, Routing, Scores,
+    BranchNorms, Config, DeltaNet, Experts, Family, Gate, HeadNorm, Mixer, MlpKind, NormKind, QkNorm, Routing, Scores,
     SharedExpert, ShortConv, Uniform, tensors as table,
 };
 
@@ -118,7 +118,10 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
         (a.n_heads, a.head_dim) = (a.n_kv_heads * random.within(1, 2), random.within(1, 9));
         a.window = random.pick(&[None, Some(1), Some(3), Some(40)]);
         (a.qkv_bias, a.output_bias) = (random.once_in(2), random.once_in(2));
-        let norm = QkNorm { whole: random.once_in(2), after_rotation: random.once_in(2) };
+        let norm = QkNorm {
+            kind: random.pick(&[HeadNorm::Each, HeadNorm::All, HeadNorm::LayerOfEach]),
+            after_rotation: random.once_in(2),
+        };
         a.qk_norm = random.once_in(2).then_some(norm);
         a.cap = random.pick(&[None, Some(3.0)]);
         a.slopes = if random.once_in(4) { vec![0.5; a.n_heads] } else { Vec::new() };

@@ -59,7 +59,7 @@ pub(crate) struct Gguf {
 }
 
 /// Tables of names. The first table that names a part decides. A name is what stands before `.weight` or `.bias`, and `{}` in it
-/// is the number of the block. Parts of a block that have one name in one table are one tensor: their rows follow one another, in
+/// is the number of the block; a name with `{h}` in it is that of a vector for each head. Parts of a block that have one name in one table are one tensor: their rows follow one another, in
 /// the order of the table; those of queries and of their gates do so in each head.
 pub(crate) type Names = &'static [&'static [(Part, &'static str)]];
 

@@ -1,7 +1,7 @@
 //! Hunyuan of dense layers (Tencent 2025): Llama with norms of queries and keys after they turned.
 
-use whit::model::QkNorm;
 use whit::model::spec::Part;
+use whit::model::{HeadNorm, QkNorm};
 
 use super::family::{Family, Gguf};
 use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES};
@@ -32,6 +32,6 @@ const VARIANT: Variant = Variant {
     eps_default: 1e-5,
     mlp_bias_field: None,
     rotary: RotaryKind { alpha: true, ..RotaryKind::WHOLE },
-    qk_norm: Some(QkNorm { whole: false, after_rotation: true }),
+    qk_norm: Some(QkNorm { kind: HeadNorm::Each, after_rotation: true }),
     ..Variant::LLAMA
 };

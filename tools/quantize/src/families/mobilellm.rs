@@ -3,7 +3,7 @@
 
 use whit::error::Result;
 use whit::model::spec::{Part, TensorSpec};
-use whit::model::{Config, QkNorm};
+use whit::model::{Config, HeadNorm, QkNorm};
 
 use super::family::{Family, Naming};
 use super::llama::{self, NAMES, SHARED};
@@ -40,7 +40,7 @@ const VARIANT: Variant = Variant {
     context_default: 131_072,
     eps_default: 1e-5,
     mlp_bias_field: None,
-    qk_norm: Some(QkNorm { whole: false, after_rotation: true }),
+    qk_norm: Some(QkNorm { kind: HeadNorm::Each, after_rotation: true }),
     rotary: RotaryKind { theta: 500_000.0, ..RotaryKind::WHOLE },
     ..Variant::LLAMA
 };

@@ -3,7 +3,7 @@
 
 use whit::error::Result;
 use whit::model::spec::{Part, Role};
-use whit::model::{Activation, Config, MlpKind, QkNorm};
+use whit::model::{Activation, Config, HeadNorm, MlpKind, QkNorm};
 
 use super::family::Family;
 use super::llama::{self, NAMES, SHARED};
@@ -25,7 +25,7 @@ pub(super) static NANOCHAT: Family = Family {
 const VARIANT: Variant = Variant {
     mlp_bias_field: None,
     mlp: MlpKind::plain(Activation::ReluSquared),
-    qk_norm: Some(QkNorm { whole: false, after_rotation: true }),
+    qk_norm: Some(QkNorm { kind: HeadNorm::Each, after_rotation: true }),
     ..Variant::LLAMA
 };
 

@@ -3,7 +3,7 @@
 
 use whit::error::Result;
 use whit::model::spec::{NormKind, Part, Role};
-use whit::model::{BranchNorms, Config, QkNorm};
+use whit::model::{BranchNorms, Config, HeadNorm, QkNorm};
 
 use super::family::{Family, Gguf};
 use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES};
@@ -73,7 +73,7 @@ const VARIANT: Variant = Variant {
     mlp_bias_field: None,
     eps_default: 1e-5,
     norms: [AFTER; 2],
-    qk_norm: Some(QkNorm { whole: true, after_rotation: false }),
+    qk_norm: Some(QkNorm { kind: HeadNorm::All, after_rotation: false }),
     ..Variant::LLAMA
 };
 

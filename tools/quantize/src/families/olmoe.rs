@@ -2,7 +2,7 @@
 
 use whit::error::Result;
 use whit::model::spec::Part;
-use whit::model::{Config, Experts, QkNorm};
+use whit::model::{Config, Experts, HeadNorm, QkNorm};
 
 use super::experts;
 use super::family::{Family, Gguf};
@@ -36,7 +36,7 @@ const VARIANT: Variant = Variant {
     context_default: 4096,
     eps_default: 1e-5,
     mlp_bias_field: None,
-    qk_norm: Some(QkNorm { whole: true, after_rotation: false }),
+    qk_norm: Some(QkNorm { kind: HeadNorm::All, after_rotation: false }),
     ..Variant::LLAMA
 };
 

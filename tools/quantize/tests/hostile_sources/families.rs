@@ -76,7 +76,6 @@ fn relatives_that_need_more_are_refused() {
         row("C-21 biases of some", of("internlm3", "\"qkv_bias\": true,"), "in all matrices or in none", "qkv_bias"),
         row("C-21 no rotation", of("ministral3", ""), "missing: rope_parameters", "rope_parameters"),
         row("C-21 clipped queries", of("olmo", "\"clip_qkv\": 8.0,"), "do not clip", "clip_qkv"),
-        row("C-21 norms of heads", of("stablelm", "\"qk_layernorm\": true,"), "no norms of their own", "qk_layernorm"),
         row("C-21 norms of Phi's heads", of("phi", "\"qk_layernorm\": true,"), "not supported", "qk_layernorm"),
         row("C-21 Command R+", of("cohere", "\"use_qk_norm\": true,"), "Command R+", "use_qk_norm"),
         row("C-21 norms after branches", opt("\"do_layer_norm_before\":false"), "350M", "do_layer_norm_before"),
