@@ -239,6 +239,21 @@ const FIELDS: &[Row] = &[
     ("an unknown norm of queries", |p| p.layers[1].number(21, 2), "qk_norm at byte"),
     ("a LayerNorm of all heads", |p| p.layers[1].number(21, 11), "qk_norm at byte"),
     ("sinks that are 2", |p| p.layers[1].put(27, NUMBER, 1, &2_u32.to_le_bytes()), "sinks at byte"),
+    ("values that are normed by 2", |p| p.layers[1].put(28, NUMBER, 1, &2_u32.to_le_bytes()), "v_norm at byte"),
+    ("keys of itself", |p| p.layers[1].put(29, NUMBER, 1, &1_u32.to_le_bytes()), "no earlier layer"),
+    ("keys of a later layer", |p| p.layers[1].put(29, NUMBER, 1, &u32::MAX.to_le_bytes()), "no earlier layer"),
+    ("keys of other heads", |p| p.layers[1].put(29, NUMBER, 1, &0_u32.to_le_bytes()), "other heads of keys"),
+    (
+        "normed values of another",
+        |p| {
+            p.layers[1].put(28, NUMBER, 1, &1_u32.to_le_bytes());
+            p.layers[1].put(29, NUMBER, 1, &0_u32.to_le_bytes());
+        },
+        "no values to norm",
+    ),
+    ("a layer that is scaled by 2", |p| p.layers[0].put(5, NUMBER, 1, &2_u32.to_le_bytes()), "scaled at byte"),
+    ("no width of layer inputs", |p| p.network.put(14, NUMBER, 1, &0_u32.to_le_bytes()), "layer_inputs"),
+    ("wide layer inputs", |p| p.network.put(14, NUMBER, 1, &4097_u32.to_le_bytes()), "4097 is outside 1..=4096"),
     ("an unknown gate", |p| p.layers[1].put(26, NUMBER, 1, &2_u32.to_le_bytes()), "gate at byte"),
     ("a flag of an MLP that is 2^32 - 1", |p| p.layers[0].number(258, u32::MAX), "mlp_bias"),
     ("an unknown mixer", |p| p.layers[0].number(1, u32::MAX), "mixer at byte"),

@@ -90,6 +90,7 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
         cap: random.pick(&[None, Some(50.0)]),
         slopes: if random.below(4) == 0 { vec![random.unit(); n_heads] } else { Vec::new() },
         sinks: random.below(2) == 0,
+        v_norm: random.below(2) == 0,
         gate: random.pick(&[None, Some(Gate::Elements), Some(Gate::Heads)]),
         qkv_bias: random.below(2) == 0,
         output_bias: random.below(2) == 0,
@@ -136,6 +137,17 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
         mlp,
         mlp_norms: norms(random.below(4)),
         parallel: random.below(3) == 0,
+        scaled: random.below(4) == 0,
+    }
+}
+
+/// Has some layers read the keys and values of an earlier one.
+fn share(layers: &mut [Layer], random: &mut Random) {
+    for i in 1..layers.len() {
+        let from = random.below(i);
+        let Some(other) = layers[from].attention().filter(|other| other.shares.is_none()).cloned() else { continue };
+        let Some(attention) = layers[i].attention_mut().filter(|_| random.below(3) == 0) else { continue };
+        *attention = Attention { shares: Some(from), v_norm: false, ..other };
     }
 }
 
@@ -148,6 +160,7 @@ fn plan(random: &mut Random) -> Config {
     if random.below(4) == 0 {
         layers = vec![layers[0].clone(); n_layers];
     }
+    share(&mut layers, random);
     // Tables that nobody refers to go, and those behind them move up.
     let mut used = vec![];
     for attention in layers.iter_mut().filter_map(Layer::attention_mut) {
@@ -173,6 +186,7 @@ fn plan(random: &mut Random) -> Config {
         embedding_norm: random.below(3) == 0,
         unembedding_bias: !tied && random.below(2) == 0,
         logit_cap: random.pick(&[None, Some(30.0)]),
+        layer_inputs: random.pick(&[None, None, Some(1), Some(4096)]),
     }
 }
 

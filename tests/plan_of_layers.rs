@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::kernels;
@@ -13,10 +14,19 @@ use whit::ops::KvDtype;
 use whit::quant::Dtype;
 use whit::{Compute, Model, Session, SessionOptions};
 
-/// (rows) of (cols): what a matrix is in the twin.
+/// The network by its formulas.
 struct Twin<'m> {
     model: &'m Model,
     config: &'m Config,
+}
+
+/// What stands beside the residual stream in a pass.
+#[derive(Default)]
+struct Beside {
+    /// Of each token: what each block is told of it once more, (n_layers * width).
+    inputs: Vec<Vec<f64>>,
+    /// Keys and values of all positions by block.
+    kv: BTreeMap<usize, [Vec<Vec<f64>>; 2]>,
 }
 
 impl Twin<'_> {
@@ -66,15 +76,50 @@ impl Twin<'_> {
                 }
             })
             .collect();
+        let mut beside = Beside { inputs: self.layer_inputs(tokens, &xs), ..Beside::default() };
         for (i, layer) in self.config.layers.iter().enumerate() {
-            self.block(i, layer, &mut xs);
+            self.block(i, layer, &mut xs, &mut beside);
         }
         let last = self.norm("final_norm", xs.last().expect("a token"));
         let logits = self.linear(if self.config.tied { "embedding" } else { "unembedding" }, &last);
         logits.into_iter().map(|logit| capped(self.config.logit_cap, logit)).collect()
     }
 
-    fn block(&self, i: usize, layer: &Layer, xs: &mut [Vec<f64>]) {
+    /// What each block is told of `tokens` once more, whose rows `xs` enter the first.
+    fn layer_inputs(&self, tokens: &[u32], xs: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let Some(width) = self.config.layer_inputs else { return Vec::new() };
+        let (norm, table) =
+            (self.vector("layer_input_norm"), self.model.file().matrix("layer_embedding").expect("rows"));
+        let mut row = vec![0.0; table.cols()];
+        let token = |(token, x): (&u32, &Vec<f64>)| {
+            let made = self.linear("layer_projection", x);
+            let made = made.chunks(width).flat_map(|own| rms_norm(own, &norm, f64::from(self.config.norm_eps)));
+            table.read_row(*token as usize, &mut row);
+            made.zip(&row).map(|(made, row)| made + f64::from(*row)).collect()
+        };
+        tokens.iter().zip(xs).map(token).collect()
+    }
+
+    /// What comes after both branches of block `i`.
+    fn finish(&self, i: usize, layer: &Layer, xs: &mut [Vec<f64>], inputs: &[Vec<f64>]) {
+        let name = |part: &str| format!("blocks.{i}.{part}");
+        for (t, x) in xs.iter_mut().enumerate() {
+            if let Some(width) = self.config.layer_inputs {
+                let own = &inputs[t][i * width..(i + 1) * width];
+                let gate = self.linear(&name("layer_gate"), x);
+                let own: Vec<f64> =
+                    gate.iter().zip(own).map(|(g, own)| activated(layer.mlp.kind.activation, *g) * own).collect();
+                let output = self.norm(&name("layer_out_norm"), &self.linear(&name("layer_out"), &own));
+                x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
+            }
+            if layer.scaled {
+                let factor = self.vector(&name("layer_scale"))[0];
+                x.iter_mut().for_each(|x| *x *= factor);
+            }
+        }
+    }
+
+    fn block(&self, i: usize, layer: &Layer, xs: &mut [Vec<f64>], beside: &mut Beside) {
         let name = |part: &str| format!("blocks.{i}.{part}");
         let normed = |wanted: bool, part: &str, x: &[f64]| match wanted {
             true => self.norm(&name(part), x),
@@ -83,7 +128,7 @@ impl Twin<'_> {
         let before = xs.to_vec();
         let inputs: Vec<Vec<f64>> = xs.iter().map(|x| normed(layer.mixer_norms.input, "attn_norm", x)).collect();
         let outputs = match &layer.mixer {
-            Mixer::Attention(a) => self.attention(i, a, &inputs),
+            Mixer::Attention(a) => self.attention(i, a, &inputs, beside),
             Mixer::ShortConv(conv) => self.short_conv(i, conv, &inputs),
             Mixer::DeltaNet(delta) => self.delta_net(i, delta, &inputs),
         };
@@ -100,10 +145,11 @@ impl Twin<'_> {
             let output = normed(layer.mlp_norms.output, "down_norm", &output);
             x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
         }
+        self.finish(i, layer, xs, &beside.inputs);
     }
 
     /// What the attention of block `i` makes of the `inputs` of all positions.
-    fn attention(&self, i: usize, a: &Attention, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    fn attention(&self, i: usize, a: &Attention, inputs: &[Vec<f64>], beside: &mut Beside) -> Vec<Vec<f64>> {
         let name = |part: &str| format!("blocks.{i}.{part}");
         let heads = |part: &str, norm: &str| -> Vec<Vec<f64>> {
             let normed = |y: &mut [f64], after_rotation: bool| {
@@ -131,9 +177,20 @@ impl Twin<'_> {
             };
             inputs.iter().enumerate().map(turned).collect()
         };
-        let (qs, ks) = (heads("q", "q_norm"), heads("k", "k_norm"));
+        let qs = heads("q", "q_norm");
+        if a.shares.is_none() {
+            let value = |x: &Vec<f64>| {
+                let v = self.linear(&name("v"), x);
+                let normed = |v: &[f64]| match a.v_norm {
+                    true => rms_norm(v, &self.vector(&name("v_norm")), f64::from(self.config.norm_eps)),
+                    false => v.to_vec(),
+                };
+                v.chunks(a.head_dim).flat_map(normed).collect()
+            };
+            beside.kv.insert(i, [heads("k", "k_norm"), inputs.iter().map(value).collect()]);
+        }
+        let [ks, vs] = &beside.kv[&a.shares.unwrap_or(i)];
         let mut outputs = Vec::new();
-        let vs: Vec<Vec<f64>> = inputs.iter().map(|x| self.linear(&name("v"), x)).collect();
         for (t, q) in qs.iter().enumerate() {
             let mut attended = Vec::new();
             for (head, q) in q.chunks_exact(a.head_dim).enumerate() {
@@ -354,6 +411,19 @@ fn with_delta_nets(config: &mut Config) {
     }
 }
 
+/// Layers of every kind, each told of its token once more, of which some have normed values and two share those of others.
+fn with_shared(config: &mut Config) {
+    different_layers(config);
+    config.layer_inputs = Some(9);
+    for (i, layer) in config.layers.iter_mut().enumerate() {
+        layer.scaled = i % 3 != 1;
+        let a = layer.attention_mut().expect("attention");
+        a.shares = [None, None, None, None, None, Some(2), Some(0)][i];
+        a.v_norm = i % 2 == 0 && a.shares.is_none();
+        a.window = a.window.filter(|_| i != 5);
+    }
+}
+
 /// What a plan can say, layer by layer: windows, rotary tables of two kinds and none, norms of queries and keys, norms before,
 /// after and on both sides of branches, other heads, other widths, all kinds of MLP, biases, caps, slopes, sinks, gates, branches
 /// side by side.
@@ -419,6 +489,7 @@ fn layers_of_every_kind_compute_their_formulas() {
         ("convolutions", with_convolutions),
         ("delta nets", with_delta_nets),
         ("experts", with_experts),
+        ("shared", with_shared),
     ];
     for (name, change) in plans {
         let mut tiny = TinyModel { change, dtype: Dtype::F32, ..TinyModel::llama() };

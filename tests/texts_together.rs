@@ -48,6 +48,19 @@ fn delta_nets(config: &mut Config) {
     config.layers[1].attention_mut().expect("attention").window = Some(11);
 }
 
+/// Keys and values that a later layer reads, too, in a ring and whole; sinks; vectors of each token for each layer.
+fn shared(config: &mut Config) {
+    config.family = "shared".into();
+    config.layers.push(config.layers[0].clone());
+    for (i, layer) in config.layers.iter_mut().enumerate() {
+        let attention = layer.attention_mut().expect("attention");
+        attention.window = (i % 2 == 0).then_some(11);
+        attention.shares = i.checked_sub(2);
+        attention.sinks = i == 1;
+    }
+    config.layer_inputs = Some(5);
+}
+
 fn models(folder: &Folder) -> Vec<Arc<Model>> {
     let mut window = TinyModel::llama();
     window.config.sliding_window = Some(9);
@@ -58,6 +71,7 @@ fn models(folder: &Folder) -> Vec<Arc<Model>> {
         ("mixed", TinyModel { change: mixed, ..TinyModel::llama() }),
         ("convolutions", TinyModel { change: convolutions, ..TinyModel::llama() }),
         ("delta nets", TinyModel { change: delta_nets, ..TinyModel::llama() }),
+        ("shared", TinyModel { change: shared, ..TinyModel::llama() }),
     ];
     kinds
         .into_iter()

@@ -12,7 +12,7 @@ use whit::chat::Conversation;
 use whit::error::printable;
 use whit::format::{File, FileKind, Quality, SectionId, TensorEntry};
 use whit::kernels;
-use whit::model::{Activation, BranchNorms, Config, Experts, Layer, MlpKind, Model};
+use whit::model::{Activation, Attention, BranchNorms, Config, Experts, Layer, MlpKind, Model};
 use whit::os::cpu::{self, ThreadChoice};
 use whit::os::memory;
 
@@ -122,6 +122,7 @@ fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
         format!("{}, {}", of(layer.mixer_norms), of(layer.mlp_norms))
     };
     let float = |value: Option<f32>| value.map_or("none".into(), |value| value.to_string());
+    let shared = |attention: &Attention| attention.shares.map_or("own".into(), |layer| layer.to_string());
     let experts = |layer: &Layer| {
         let routed = |experts: &Experts| format!("{} of {}", experts.routing.n_active, experts.n_experts);
         layer.mlp.experts.as_ref().map_or("none".into(), routed)
@@ -131,6 +132,10 @@ fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
         ("mlp", layers().any(|l| ![MlpKind::SWIGLU, GPT2_MLP].contains(&l.mlp.kind)), each(layers().map(kind))),
         ("norms", !layers().all(plain), each(layers().map(norms))),
         ("parallel", layers().any(|layer| layer.parallel), each(layers().map(|layer| layer.parallel))),
+        ("layer_inputs", config.layer_inputs.is_some(), config.layer_inputs.unwrap_or(0).to_string()),
+        ("scaled", layers().any(|layer| layer.scaled), each(layers().map(|layer| layer.scaled))),
+        ("v_norm", config.attentions().any(|a| a.v_norm), each(config.attentions().map(|a| a.v_norm))),
+        ("keys_of_layer", config.attentions().any(|a| a.shares.is_some()), each(config.attentions().map(shared))),
         ("sinks", config.attentions().any(|a| a.sinks), each(config.attentions().map(|a| a.sinks))),
         ("score_cap", config.attentions().any(|a| a.cap.is_some()), each(config.attentions().map(|a| float(a.cap)))),
         ("logit_cap", config.logit_cap.is_some(), float(config.logit_cap)),

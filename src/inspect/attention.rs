@@ -106,7 +106,7 @@ impl<'s> Attention<'s> {
         let shape = self.shape(layer);
         let mut keys = vec![0.0; self.len() * shape.head_dim];
         for (position, key) in keys.chunks_exact_mut(shape.head_dim).enumerate() {
-            self.session.key(layer, shape.kv_head(head), position, key);
+            self.session.key(shape.shares.unwrap_or(layer), shape.kv_head(head), position, key);
         }
         keys
     }

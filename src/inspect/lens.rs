@@ -22,7 +22,7 @@ pub struct Writes {
     pub stream: f64,
     /// Of what attention adds.
     pub attention: f64,
-    /// Of what the MLP adds.
+    /// Of what the MLP adds, and of what the block does after it: what it makes of a vector of its own of the token, a factor.
     pub mlp: f64,
     /// How many of the MLP's inner values carry what it adds: (sum of squares)^2 / sum of fourth powers, 1 where a single one is
     /// not zero, hidden_dim where all are alike.

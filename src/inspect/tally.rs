@@ -30,6 +30,8 @@ pub enum Category {
     Convolution,
     /// Matrices and rates of delta nets, where they stand in the place of attention.
     DeltaNet,
+    /// Vectors of tokens for each block, and the matrices that bring them in.
+    LayerInput,
     /// Vectors of positions.
     Position,
     /// Weights and biases of norms.
@@ -40,7 +42,7 @@ pub enum Category {
 
 impl Category {
     /// All categories, the film's eight first.
-    pub const ALL: [Category; 14] = [
+    pub const ALL: [Category; 15] = [
         Category::Embedding,
         Category::Key,
         Category::Query,
@@ -52,6 +54,7 @@ impl Category {
         Category::Gate,
         Category::Convolution,
         Category::DeltaNet,
+        Category::LayerInput,
         Category::Position,
         Category::Norm,
         Category::Bias,
@@ -71,6 +74,7 @@ impl Category {
             Category::Gate => "gate",
             Category::Convolution => "convolution",
             Category::DeltaNet => "delta net",
+            Category::LayerInput => "layer inputs",
             Category::Position => "positions",
             Category::Norm => "norms",
             Category::Bias => "biases",
@@ -94,6 +98,7 @@ impl Category {
             Role::Output => Category::Output,
             Role::ConvInput | Role::ConvKernel | Role::ConvOutput => Category::Convolution,
             Role::DeltaInput | Role::DeltaRate | Role::DeltaOutput => Category::DeltaNet,
+            Role::LayerEmbedding | Role::LayerInput => Category::LayerInput,
             Role::Gate | Role::Router => Category::Gate,
             Role::Up => Category::Up,
             Role::Down => Category::Down,
@@ -350,8 +355,8 @@ mod tests {
             assert!(Op::ALL.iter().all(|op| tally.is_read_by(*op) == read.contains(op)));
             (read.len(), tally.part(Op::Qkv, Category::Query), tally.part(Op::DownNorm, Category::Norm))
         };
-        // Attention has three ops that read no parameters, and none of a convolution, a delta net or experts.
-        let all_but_caches = Op::ALL.len() - 3 - 7;
+        // Attention has three ops that read no parameters, and none of a convolution, a delta net, experts or layer inputs.
+        let all_but_caches = Op::ALL.len() - 3 - 7 - 5;
         assert_eq!(parts(&config), (all_but_caches - 2, 1.0 / 3.0, 0.0));
         config.layers[1].mixer_norms.output = true;
         config.layers[1].mlp_norms.output = true;

@@ -183,7 +183,8 @@ mod tests {
         assert_eq!(one.by_layer().len(), n_layers);
         let of_others =
             [Op::Router, Op::DeltaInput, Op::ConvInput, Op::Conv, Op::Delta, Op::DeltaOutput, Op::ConvOutput];
-        let absent = of_others.into_iter().chain([Op::OutputNorm, Op::DownNorm]);
+        let of_layers = [Op::LayerInputs, Op::LayerGate, Op::LayerOutput, Op::LayerOutputNorm, Op::LayerScale];
+        let absent = of_others.into_iter().chain(of_layers).chain([Op::OutputNorm, Op::DownNorm]);
         let absent = absent.chain(model.config().learned_positions.then_some(Op::Rope));
         let ops: Vec<Op> = one.by_op().iter().map(|cell| cell.op).collect();
         assert_eq!(ops.len(), Op::ALL.len() - absent.clone().count());

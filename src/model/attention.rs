@@ -1,17 +1,12 @@
-//! Attention, which carries information between positions: its row of the plan, its tensors, what it remembers, its pass.
+//! Attention, which carries information between positions: its row of the plan, its tensors, how much it remembers. Its weights and its
+//! pass are in [`attend`](super::attend).
 
 use super::fields::{FieldWriter, Fields, in_limit, place_of};
-use super::head_norm::{QkNorm, QkNormWeights};
-use super::op::{Observer, Op, Point};
-use super::place::{Norms, Place};
+use super::head_norm::QkNorm;
 use super::spec::{BranchNorms, Part, Table};
-use super::stage::{Branch, Stage};
-use super::state::{Memory, Span, StateKind, StateOptions};
-use crate::compute::Compute;
+use super::state::{StateKind, StateOptions};
 use crate::error::{Error, Result};
-use crate::ops::{
-    Activation, HeadScoring, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, gated, linear, math, rope,
-};
+use crate::ops::{KV_BLOCK, KvDtype, KvShape, math};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -30,6 +25,11 @@ pub struct Attention {
     pub rotary: Option<usize>,
     /// How q and k are normed; `None`: they are not.
     pub qk_norm: Option<QkNorm>,
+    /// v is RMS-normed, each head by itself.
+    pub v_norm: bool,
+    /// There are no keys and values of its own, but those of an earlier block, of this number, are read; both have the same heads of
+    /// keys and the same window.
+    pub shares: Option<usize>,
     /// What scores are smaller than, see [`Scoring`](crate::kernels::Scoring); `None`: anything.
     pub cap: Option<f32>,
     /// What each head subtracts from a score for each position that a key is away (Press et al. 2022, ALiBi), (n_heads); empty:
@@ -73,19 +73,8 @@ mod tag {
     pub(super) const SLOPES: u16 = 25;
     pub(super) const GATE: u16 = 26;
     pub(super) const SINKS: u16 = 27;
-}
-
-/// The weights of an attention.
-pub(super) struct AttentionWeights<'a> {
-    norms: Norms<'a>,
-    q: Linear<'a>,
-    k: Linear<'a>,
-    v: Linear<'a>,
-    qk_norm: Option<QkNormWeights<'a>>,
-    gate: Option<Linear<'a>>,
-    /// (n_heads), or none.
-    pub(super) sinks: &'a [f32],
-    o: Linear<'a>,
+    pub(super) const V_NORM: u16 = 28;
+    pub(super) const SHARES: u16 = 29;
 }
 
 impl Attention {
@@ -98,6 +87,8 @@ impl Attention {
             window: None,
             rotary: None,
             qk_norm: None,
+            v_norm: false,
+            shares: None,
             cap: None,
             slopes: Vec::new(),
             sinks: false,
@@ -136,7 +127,7 @@ impl Attention {
     }
 
     /// Gates of a token.
-    fn gates(&self) -> usize {
+    pub(super) fn gates(&self) -> usize {
         match self.gate {
             None => 0,
             Some(Gate::Elements) => self.width(),
@@ -144,11 +135,16 @@ impl Attention {
         }
     }
 
+    /// Width of the keys that it makes, and of the values: none where it reads those of another.
+    pub(super) fn own_kv_width(&self) -> usize {
+        if self.shares.is_some() { 0 } else { self.kv_width() }
+    }
+
     /// Elements of a token between the first and the last matrix: queries, keys, values, what the heads give, and gates, which
     /// are spread over the elements of their heads.
     pub(super) fn inner_width(&self) -> usize {
         let spread = if self.gate.is_some() { self.gates() + self.width() } else { 0 };
-        2 * (self.width() + self.kv_width()) + spread
+        2 * (self.width() + self.own_kv_width()) + spread
     }
 
     /// Refuses dimensions that are beyond the limits or do not fit each other or the `rotary_tables` of the plan.
@@ -163,6 +159,9 @@ impl Attention {
         if let Some(window) = self.window {
             // As much as a file can say.
             in_limit("window", window, u32::MAX as usize)?;
+        }
+        if self.shares.is_some() && self.v_norm {
+            return Err(Error::data("a layer that reads those of another has no values to norm").field("v_norm"));
         }
         if !self.slopes.is_empty() && self.slopes.len() != self.n_heads {
             let message = format!("{} for {} heads", self.slopes.len(), self.n_heads);
@@ -198,6 +197,8 @@ impl Attention {
         fields.optional_floats(tag::SLOPES, &self.slopes);
         fields.optional(tag::GATE, self.gate.map(|gate| place_of(&Gate::ALL, gate)));
         fields.flag(tag::SINKS, self.sinks);
+        fields.flag(tag::V_NORM, self.v_norm);
+        fields.optional(tag::SHARES, self.shares);
     }
 
     pub(super) fn decode(fields: &mut Fields<'_>) -> Result<Self> {
@@ -214,6 +215,8 @@ impl Attention {
             slopes: fields.optional_floats(tag::SLOPES, "slopes")?,
             gate: fields.optional_value(tag::GATE, "gate", |value| Gate::ALL.get(value).copied())?,
             sinks: fields.flag(tag::SINKS, "sinks")?,
+            v_norm: fields.flag(tag::V_NORM, "v_norm")?,
+            shares: fields.optional(tag::SHARES, "shares")?,
         })
     }
 
@@ -223,14 +226,22 @@ impl Attention {
             table.norm(Part::AttentionNorm);
         }
         table.linear(Part::Query, self.width(), table.dim, self.qkv_bias);
-        table.linear(Part::Key, self.kv_width(), table.dim, self.qkv_bias);
-        table.linear(Part::Value, self.kv_width(), table.dim, self.qkv_bias);
+        let has_kv = self.shares.is_none();
+        if has_kv {
+            table.linear(Part::Key, self.kv_width(), table.dim, self.qkv_bias);
+            table.linear(Part::Value, self.kv_width(), table.dim, self.qkv_bias);
+        }
         if self.gate.is_some() {
             table.linear(Part::OutputGate, self.gates(), table.dim, false);
         }
         if let Some(norm) = self.qk_norm {
             norm.tensors(table, Part::QueryNorm, self.n_heads, self.head_dim);
-            norm.tensors(table, Part::KeyNorm, self.n_kv_heads, self.head_dim);
+            if has_kv {
+                norm.tensors(table, Part::KeyNorm, self.n_kv_heads, self.head_dim);
+            }
+        }
+        if self.v_norm && has_kv {
+            table.vector(Part::ValueNorm, self.head_dim);
         }
         if self.sinks {
             table.vector(Part::Sinks, self.n_heads);
@@ -239,21 +250,6 @@ impl Attention {
         if norms.output {
             table.norm(Part::OutputNorm);
         }
-    }
-
-    /// The weights of the branch at `place`.
-    pub(super) fn open<'a>(&self, place: &Place<'_, 'a>) -> Result<AttentionWeights<'a>> {
-        let qk_norm = |_| Ok(QkNormWeights { q: place.norm(Part::QueryNorm)?, k: place.norm(Part::KeyNorm)? });
-        Ok(AttentionWeights {
-            norms: place.norms(Part::AttentionNorm, Part::OutputNorm)?,
-            q: place.linear(Part::Query)?,
-            k: place.linear(Part::Key)?,
-            v: place.linear(Part::Value)?,
-            qk_norm: self.qk_norm.map(qk_norm).transpose()?,
-            gate: self.gate.map(|_| place.linear(Part::OutputGate)).transpose()?,
-            sinks: if self.sinks { place.vector(Part::Sinks)? } else { &[] },
-            o: place.linear(Part::Output)?,
-        })
     }
 
     /// The cache of a text: of its whole context, or a ring that holds what the window needs.
@@ -269,8 +265,16 @@ impl Attention {
         }
     }
 
+    /// Bytes of what it remembers of a text.
+    pub(super) fn state_bytes(&self, options: StateOptions) -> u64 {
+        if self.shares.is_some() { 0 } else { self.kv_shape(options).bytes() }
+    }
+
     /// What it remembers of a text, as a saved one describes it.
     pub(super) fn state_kind(&self, kv: KvDtype) -> StateKind {
+        if self.shares.is_some() {
+            return StateKind { numbers: [0; 4], block_bytes: 0, window: None, step: 1 };
+        }
         let numbers = [0, self.n_kv_heads, self.head_dim, self.window.unwrap_or(0)].map(|number| number as u32);
         let shape = self.kv_shape(StateOptions { context_length: KV_BLOCK, kv, slack: KV_BLOCK });
         StateKind { numbers, block_bytes: shape.block_bytes(), window: self.window, step: 1 }
@@ -285,113 +289,5 @@ impl Attention {
     /// Multiply-adds of the scores and the weighted sums of the token at `position`.
     pub(super) fn macs(&self, position: usize) -> u64 {
         2 * self.width() as u64 * self.seen(position).len() as u64
-    }
-
-    /// `x += o(attention(q, k, v of norm(x)))` for the tokens of `spans`, whose rows `x` (T, dim) are, one span after the other.
-    pub(super) fn forward<O: Observer + ?Sized>(
-        &self,
-        w: &AttentionWeights<'_>,
-        stage: &mut Stage<'_, O>,
-        spans: &mut [Span<'_>],
-        x: &mut [f32],
-        b: &mut Branch<'_>,
-    ) {
-        let n_tokens: usize = spans.iter().map(|span| span.tokens.len()).sum();
-        let layer = stage.layer.unwrap_or(0);
-        let angles = self.rotary.map(|table| b.angles_of(table, n_tokens));
-        let (q, rest) = b.inner.split_at_mut(n_tokens * self.width());
-        let (k, rest) = rest.split_at_mut(n_tokens * self.kv_width());
-        let (v, rest) = rest.split_at_mut(n_tokens * self.kv_width());
-        let (attended, rest) = rest.split_at_mut(n_tokens * self.width());
-        let (gates, spread) = rest.split_at_mut(n_tokens * self.gates());
-
-        let AttentionWeights { norms, q: wq, k: wk, v: wv, .. } = w;
-        let gate = w.gate.as_ref().unwrap_or(wq);
-        let ops = [Op::AttentionNorm, Op::Qkv];
-        let input = stage.read(ops, x, norms, b.scratch.normed, b.scratch.activations, [wq, wk, wv, gate]);
-        stage.run(Op::Qkv, |c| {
-            let layers = [(wq, &mut *q), (wk, &mut *k), (wv, &mut *v)];
-            match &w.gate {
-                None => linear(c, layers, &input),
-                Some(gate) => {
-                    let [q, k, v] = layers;
-                    linear(c, [q, k, v, (gate, &mut *gates)], &input);
-                }
-            }
-        });
-        if angles.is_some() || w.qk_norm.is_some() {
-            stage.run(Op::Rope, |c| {
-                let mut norm = |q: &mut [f32], k: &mut [f32], after_rotation: bool| {
-                    if let (Some(norm), Some(kind)) = (&w.qk_norm, self.qk_norm)
-                        && kind.after_rotation == after_rotation
-                    {
-                        kind.apply(c, q, self.head_dim, &norm.q, attended);
-                        kind.apply(c, k, self.head_dim, &norm.k, attended);
-                    }
-                };
-                norm(q, k, false);
-                if let Some(angles) = angles {
-                    rope(c, q, angles, self.n_heads, self.head_dim);
-                    rope(c, k, angles, self.n_kv_heads, self.head_dim);
-                }
-                norm(q, k, true);
-            });
-        }
-        stage.run(Op::Store, |c| {
-            let (mut k, mut v): (&[f32], &[f32]) = (k, v);
-            for Span { state, tokens, .. } in spans.iter_mut() {
-                let position = state.position();
-                let cache: &mut KvCache = state.memory_mut(layer);
-                let n = tokens.len() * self.kv_width();
-                cache.store(c, position, &k[..n], &v[..n]);
-                (k, v) = (&k[n..], &v[n..]);
-            }
-        });
-        stage.see(Point::Keys, k);
-        stage.see(Point::Queries, q);
-        stage.run(Op::Attention, |c| {
-            let spans = spans.iter().map(|span| KvSpan {
-                cache: span.state.memory(layer),
-                start: span.state.position(),
-                n_tokens: span.tokens.len(),
-            });
-            let scoring = HeadScoring { cap: self.cap, slopes: &self.slopes, sinks: w.sinks };
-            attention(c, q, self.n_heads, spans, self.window, scoring, attended);
-        });
-        let output = match self.gate {
-            None => attended,
-            Some(gate) => stage.run(Op::Attention, |c| {
-                let gates = match gate {
-                    Gate::Elements => gates,
-                    Gate::Heads => {
-                        let heads = spread.chunks_exact_mut(self.head_dim).zip(&*gates);
-                        heads.for_each(|(head, gate)| head.fill(*gate));
-                        &mut spread[..n_tokens * self.width()]
-                    }
-                };
-                gated(c, Activation::Sigmoid, gates, attended);
-                gates
-            }),
-        };
-        stage.add([Op::Output, Op::OutputNorm], &w.o, &w.norms, output, x, &mut b.scratch);
-        stage.see(Point::Attended, x);
-    }
-}
-
-impl Memory for KvCache {
-    fn n_blocks(&self) -> usize {
-        self.shape().n_blocks
-    }
-
-    fn save_block(&self, block: usize, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        self.block(block).try_for_each(write)
-    }
-
-    fn restore_block(&mut self, block: usize, bytes: &[u8]) {
-        self.put_block(block, bytes);
-    }
-
-    fn clear(&mut self, compute: &Compute, positions: Range<usize>) {
-        self.zero(compute, positions);
     }
 }

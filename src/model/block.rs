@@ -1,17 +1,19 @@
 //! A block: a mixer of positions, then an MLP, each a branch whose output is added to the residual stream.
 
-use super::attention::{Attention, AttentionWeights};
+use super::attend::AttentionWeights;
+use super::attention::Attention;
 use super::conv::{ShortConv, ShortConvWeights};
 use super::delta_net::{DeltaNet, DeltaNetWeights};
 use super::fields::{FieldWriter, Fields};
+use super::layer_inputs::{self, LayerInputWeights};
 use super::mlp::{Mlp, MlpWeights};
 use super::op::{Observer, Op};
 use super::place::Place;
-use super::spec::{BranchNorms, Table};
+use super::spec::{BranchNorms, Part, Table};
 use super::stage::{Branch, Stage};
 use super::state::{LayerState, Memory, Span, StateKind, StateOptions};
 use crate::error::Result;
-use crate::ops::{KvCache, KvDtype};
+use crate::ops::{KvDtype, scale};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -29,6 +31,8 @@ pub struct Layer {
     /// Both branches read the residual stream before the block (Wang and Komatsuzaki 2021); otherwise the MLP reads what the mixer
     /// has added to.
     pub parallel: bool,
+    /// After both branches the residual stream is multiplied by a weight.
+    pub scaled: bool,
 }
 
 /// What carries information between positions.
@@ -48,6 +52,7 @@ mod tag {
     pub(super) const MIXER_NORMS: u16 = 2;
     pub(super) const MLP_NORMS: u16 = 3;
     pub(super) const PARALLEL: u16 = 4;
+    pub(super) const SCALED: u16 = 5;
 }
 
 /// The values of the field of a mixer.
@@ -59,6 +64,9 @@ const DELTA_NET: usize = 2;
 pub(super) struct Block<'a> {
     mixer: MixerWeights<'a>,
     mlp: MlpWeights<'a>,
+    inputs: Option<LayerInputWeights<'a>>,
+    /// What the residual stream is multiplied by.
+    scale: Option<f32>,
 }
 
 /// The weights of a mixer.
@@ -172,6 +180,7 @@ impl Layer {
         fields.number(tag::MIXER_NORMS, self.mixer_norms.encode());
         fields.number(tag::MLP_NORMS, self.mlp_norms.encode());
         fields.flag(tag::PARALLEL, self.parallel);
+        fields.flag(tag::SCALED, self.scaled);
         match &self.mixer {
             Mixer::Attention(attention) => attention.encode(&mut fields),
             Mixer::ShortConv(conv) => conv.encode(&mut fields),
@@ -190,7 +199,8 @@ impl Layer {
         let mixer_norms = fields.value(tag::MIXER_NORMS, "mixer_norms", BranchNorms::decode)?;
         let mlp_norms = fields.value(tag::MLP_NORMS, "mlp_norms", BranchNorms::decode)?;
         let parallel = fields.flag(tag::PARALLEL, "parallel")?;
-        let layer = Layer { mixer, mixer_norms, mlp: Mlp::decode(&mut fields)?, mlp_norms, parallel };
+        let scaled = fields.flag(tag::SCALED, "scaled")?;
+        let layer = Layer { mixer, mixer_norms, mlp: Mlp::decode(&mut fields)?, mlp_norms, parallel, scaled };
         fields.finish().map(|()| layer)
     }
 
@@ -202,6 +212,10 @@ impl Layer {
             Mixer::DeltaNet(delta) => delta.tensors(table, self.mixer_norms),
         }
         self.mlp.tensors(table, self.mlp_norms);
+        layer_inputs::tensors(table);
+        if self.scaled {
+            table.vector(Part::LayerScale, 1);
+        }
     }
 
     /// The weights of the block at `place`.
@@ -211,13 +225,14 @@ impl Layer {
             Mixer::ShortConv(conv) => MixerWeights::ShortConv(conv.open(place)?),
             Mixer::DeltaNet(delta) => MixerWeights::DeltaNet(delta.open(place)?),
         };
-        Ok(Block { mixer, mlp: self.mlp.open(place)? })
+        let scale = if self.scaled { place.vector(Part::LayerScale)?.first().copied() } else { None };
+        Ok(Block { mixer, mlp: self.mlp.open(place)?, inputs: LayerInputWeights::open(place)?, scale })
     }
 
     /// What the block remembers of an empty text.
     pub(super) fn state(&self, options: StateOptions) -> Result<LayerState> {
         let memory: Box<dyn Memory> = match &self.mixer {
-            Mixer::Attention(attention) => Box::new(KvCache::new(attention.kv_shape(options))?),
+            Mixer::Attention(attention) => attention.state(options)?,
             Mixer::ShortConv(conv) => Box::new(conv.state(options)?),
             Mixer::DeltaNet(delta) => Box::new(delta.state(options)?),
         };
@@ -227,7 +242,7 @@ impl Layer {
     /// Bytes of what the block remembers of a text.
     pub fn state_bytes(&self, options: StateOptions) -> u64 {
         match &self.mixer {
-            Mixer::Attention(attention) => attention.kv_shape(options).bytes(),
+            Mixer::Attention(attention) => attention.state_bytes(options),
             Mixer::ShortConv(conv) => conv.state_bytes(options),
             Mixer::DeltaNet(delta) => delta.state_bytes(options),
         }
@@ -289,5 +304,23 @@ impl Layer {
         b: &mut Branch<'_>,
     ) {
         self.mlp.forward(&w.mlp, stage, before, x, b);
+    }
+
+    /// What comes after both branches: what the block makes of its part of `inputs` (T, n_layers, width), its number being `layer`, and
+    /// the factor of the rows `x` (T, dim).
+    pub(super) fn finish<O: Observer + ?Sized>(
+        &self,
+        w: &Block<'_>,
+        stage: &mut Stage<'_, O>,
+        (layer, inputs): (usize, &[f32]),
+        x: &mut [f32],
+        b: &mut Branch<'_>,
+    ) {
+        if let Some(w) = &w.inputs {
+            w.forward(stage, self.mlp.kind.activation, (layer, inputs), x, b);
+        }
+        if let Some(factor) = w.scale {
+            stage.run(Op::LayerScale, |_| scale(x, factor));
+        }
     }
 }

@@ -19,28 +19,34 @@ pub(super) struct Buffers {
     /// What a branch computes between its first and its last matrix, (T, [`Layer::inner_width`]) of the widest. One branch is
     /// computed at a time.
     pub(super) inner: Vec<f32>,
+    /// What each block is told of its token once more, (T, n_layers * width).
+    pub(super) layer_inputs: Vec<f32>,
     /// Cosines and sines of each rotary table, one after the other, (T, head_dim).
     pub(super) angles: Vec<f32>,
     pub(super) activations: Activations,
 }
 
 /// Elements per token of each buffer, in the order of the fields of [`Buffers`].
-fn widths(config: &Config) -> [usize; 6] {
+fn widths(config: &Config) -> [usize; 7] {
     let norms_outputs = |layer: &Layer| layer.mixer_norms.output || layer.mlp_norms.output;
-    let output = if config.layers.iter().any(norms_outputs) { config.dim } else { 0 };
+    let normed = config.layer_inputs.is_some() || config.layers.iter().any(norms_outputs);
+    let output = if normed { config.dim } else { 0 };
     let before = if config.layers.iter().any(|layer| layer.parallel) { config.dim } else { 0 };
     let angles = config.rotary_tables.iter().map(|freqs| 2 * freqs.len()).sum();
-    [config.dim, config.dim, output, before, config.widest(|layer| layer.inner_width(config.dim)), angles]
+    let layer_inputs = config.all_layer_inputs();
+    let own = 2 * config.layer_inputs.unwrap_or(0);
+    let inner = config.widest(|layer| layer.inner_width(config.dim)).max(layer_inputs).max(own);
+    [config.dim, config.dim, output, before, inner, layer_inputs, angles]
 }
 
 /// Columns of the widest weight.
 fn max_cols(config: &Config) -> usize {
-    config.dim.max(config.widest(Layer::max_cols))
+    config.dim.max(config.widest(Layer::max_cols)).max(config.layer_inputs.unwrap_or(0))
 }
 
 impl Buffers {
     pub(super) fn new(config: &Config, batch: usize) -> Result<Self> {
-        let [x, normed, output, before, inner, angles] = widths(config);
+        let [x, normed, output, before, inner, layer_inputs, angles] = widths(config);
         let zeros = |width| buffer(batch, width, 0.0);
         Ok(Buffers {
             x: zeros(x)?,
@@ -48,6 +54,7 @@ impl Buffers {
             output: zeros(output)?,
             before: zeros(before)?,
             inner: zeros(inner)?,
+            layer_inputs: zeros(layer_inputs)?,
             angles: zeros(angles)?,
             activations: Activations::new(batch, max_cols(config))?,
         })

@@ -29,6 +29,7 @@ mod network {
     pub(super) const EMBEDDING_NORM: u16 = 11;
     pub(super) const UNEMBEDDING_BIAS: u16 = 12;
     pub(super) const LOGIT_CAP: u16 = 13;
+    pub(super) const LAYER_INPUTS: u16 = 14;
 }
 
 /// Tags of the fields of a rotary table.
@@ -66,6 +67,7 @@ impl Config {
         fields.flag(network::EMBEDDING_NORM, self.embedding_norm);
         fields.flag(network::UNEMBEDDING_BIAS, self.unembedding_bias);
         fields.optional_float(network::LOGIT_CAP, self.logit_cap);
+        fields.optional(network::LAYER_INPUTS, self.layer_inputs);
         let mut out = Encoder::default();
         out.u32(FIELDS);
         out.bytes(&fields.into_bytes());
@@ -109,6 +111,7 @@ fn decode_fields(mut fields: Fields<'_>) -> Result<Config> {
         embedding_norm: fields.flag(network::EMBEDDING_NORM, "embedding_norm")?,
         unembedding_bias: fields.flag(network::UNEMBEDDING_BIAS, "unembedding_bias")?,
         logit_cap: fields.optional_float(network::LOGIT_CAP, "logit_cap")?,
+        layer_inputs: fields.optional(network::LAYER_INPUTS, "layer_inputs")?,
         rotary_tables,
         layers,
     };

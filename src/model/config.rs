@@ -34,6 +34,8 @@ pub struct Config {
     pub norm_eps: f32,
     /// The blocks, in their order.
     pub layers: Vec<Layer>,
+    /// Each block is told of its token once more, in vectors of this width, made for it (Gemma 3n, Gemma 4); `None`: it is not.
+    pub layer_inputs: Option<usize>,
     /// The unembedding is the embedding.
     pub tied: bool,
     /// The logits have a bias; never where the unembedding is the embedding.
@@ -59,6 +61,11 @@ impl Config {
         layers.flat_map(|(i, layer)| (0..layer.attention().map_or(0, |a| a.n_heads)).map(move |head| (i, head)))
     }
 
+    /// Elements of what all blocks are told of a token once more.
+    pub(super) fn all_layer_inputs(&self) -> usize {
+        self.layer_inputs.map_or(0, |width| self.n_layers() * width)
+    }
+
     /// The largest of what `of` says about the blocks.
     pub fn widest(&self, of: impl Fn(&Layer) -> usize) -> usize {
         self.layers.iter().map(of).max().unwrap_or(0)
@@ -81,6 +88,24 @@ impl Config {
         StateOptions { slack: options.slack.saturating_add(step.saturating_sub(1)), ..options }
     }
 
+    /// Refuses keys and values that block `layer` cannot share.
+    fn check_shared(&self, layer: usize) -> Result<()> {
+        let Some(attention) = self.layers[layer].attention() else { return Ok(()) };
+        let Some(from) = attention.shares else { return Ok(()) };
+        let wrong = |message: String| Err(Error::data(message).field("shares"));
+        let earlier = self.layers[..layer].get(from).and_then(Layer::attention);
+        let Some(other) = earlier.filter(|other| other.shares.is_none()) else {
+            return wrong(format!(
+                "layer {layer} shares those of {from}, which is no earlier layer with keys of its own"
+            ));
+        };
+        let alike = |a: &Attention| (a.n_kv_heads, a.head_dim, a.window);
+        if alike(attention) != alike(other) {
+            return wrong(format!("layer {layer} has other heads of keys or another window than {from}"));
+        }
+        Ok(())
+    }
+
     /// Refuses dimensions that are zero, beyond the limits or do not fit each other, and tables that no layer needs.
     pub fn check(&self) -> Result<()> {
         if !self.family.is_empty() {
@@ -101,7 +126,11 @@ impl Config {
                 return Err(Error::data(format!("element {i} is {}", table[i])).field("rope_freqs"));
             }
         }
+        if let Some(width) = self.layer_inputs {
+            in_limit("layer_inputs", width, 1 << 12)?;
+        }
         self.layers.iter().try_for_each(|layer| layer.check(&self.rotary_tables))?;
+        (0..self.layers.len()).try_for_each(|layer| self.check_shared(layer))?;
         // A table costs memory for each token of a pass, and its length is checked by the layers that refer to it.
         let is_used = |table: usize| self.attentions().any(|attention| attention.rotary == Some(table));
         match (0..self.rotary_tables.len()).find(|table| !is_used(*table)) {

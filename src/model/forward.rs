@@ -46,7 +46,12 @@ pub(super) fn forward<O: Observer + ?Sized>(
         angles: &buffers.angles,
         rotary_tables: &config.rotary_tables,
     };
-    let before = &mut buffers.before;
+    let (before, inputs) = (&mut buffers.before, &mut buffers.layer_inputs);
+    let all_inputs = config.all_layer_inputs();
+    if let Some(weights) = &weights.layer_inputs {
+        let tokens = spans.iter().flat_map(|span| span.tokens.iter().copied());
+        weights.compute(stage, tokens, x, &mut branch, inputs);
+    }
     let mut n_rows = n_tokens;
     for (i, (layer, block)) in config.layers.iter().zip(&weights.blocks).enumerate() {
         stage.layer = Some(i);
@@ -60,11 +65,13 @@ pub(super) fn forward<O: Observer + ?Sized>(
             if layer.parallel {
                 keep_wanted(spans, before, config.dim);
             }
+            keep_wanted(spans, inputs, all_inputs);
         }
         if n_rows > 0 {
             let x = &mut x[..n_rows * config.dim];
             let before = layer.parallel.then(|| &before[..x.len()]);
             layer.transform(block, stage, before, x, &mut branch);
+            layer.finish(block, stage, (i, &inputs[..n_rows * all_inputs]), x, &mut branch);
             stage.see(Point::BlockOutput, x);
         }
     }

@@ -24,12 +24,6 @@ pub enum HeadNorm {
     LayerOfEach,
 }
 
-/// Weights of the norms of queries and keys.
-pub(super) struct QkNormWeights<'a> {
-    pub(super) q: Norm<'a>,
-    pub(super) k: Norm<'a>,
-}
-
 impl QkNorm {
     /// Over each head, before it turns.
     pub const HEADS: QkNorm = QkNorm { kind: HeadNorm::Each, after_rotation: false };

@@ -3,6 +3,7 @@
 //! Each branch of a [block](Layer) is one file, [`attention`](Attention), [`conv`](ShortConv), [`delta_net`](DeltaNet) or [`mlp`](Mlp), with all that belongs to it: its row of the
 //! plan, its tensors, what it remembers of a text, its pass.
 
+mod attend;
 mod attention;
 mod block;
 mod buffers;
@@ -17,6 +18,7 @@ mod generation;
 mod head_norm;
 pub mod journal;
 mod language_model;
+mod layer_inputs;
 mod mlp;
 mod network;
 mod op;

@@ -2,6 +2,7 @@
 
 use super::block::{Block, Layer};
 use super::config::Config;
+use super::layer_inputs::{self, LayerInputs};
 use super::place::Place;
 use super::spec::{Part, Shape, TIED, Table, TensorSpec};
 use crate::error::{Error, Result, listed, printable};
@@ -12,11 +13,12 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// Tensors that are outside of the blocks, at most.
-const MAX_OUTSIDE: usize = 8;
+const MAX_OUTSIDE: usize = 11;
 
 /// Number of tensors of all blocks together, counted without a table of them: a file may say more than it holds.
 pub(super) fn n_of_blocks(config: &Config) -> usize {
-    let mut table = Table { rows: Vec::new(), layer: Some(0), expert: None, dim: config.dim, norm: config.norm };
+    let mut table = table_of(config, Vec::new());
+    table.layer = Some(0);
     let of_block = |layer: &Layer| {
         table.rows.clear();
         layer.tensors(&mut table);
@@ -25,10 +27,16 @@ pub(super) fn n_of_blocks(config: &Config) -> usize {
     config.layers.iter().map(of_block).sum()
 }
 
+/// A table of the network of `config`, outside of the blocks, with these rows.
+fn table_of(config: &Config, rows: Vec<TensorSpec>) -> Table {
+    let Config { dim, norm, layer_inputs, .. } = *config;
+    Table { rows, layer: None, expert: None, dim, norm, layer_inputs }
+}
+
 /// The tensors of a network, in order of use.
 pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     let rows = Vec::with_capacity(MAX_OUTSIDE + n_of_blocks(config));
-    let mut table = Table { rows, layer: None, expert: None, dim: config.dim, norm: config.norm };
+    let mut table = table_of(config, rows);
     table.linear(Part::Embedding, config.vocab_size, config.dim, false);
     if config.tied {
         table.rows.iter_mut().for_each(|embedding| embedding.reads = TIED);
@@ -39,6 +47,7 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     if config.embedding_norm {
         table.norm(Part::EmbeddingNorm);
     }
+    layer_inputs::tensors_outside(&mut table, config.vocab_size, config.n_layers());
     for (i, layer) in config.layers.iter().enumerate() {
         table.layer = Some(i);
         layer.tensors(&mut table);
@@ -58,6 +67,7 @@ pub(super) struct Weights<'a> {
     /// (context_length, dim): learned positions.
     pub(super) positions: Option<Matrix<'a>>,
     pub(super) embedding_norm: Option<Norm<'a>>,
+    pub(super) layer_inputs: Option<LayerInputs<'a>>,
     pub(super) blocks: Vec<Block<'a>>,
     pub(super) final_norm: Norm<'a>,
     /// (vocab_size, dim); the embedding itself where tied.
@@ -84,6 +94,7 @@ impl<'a> Weights<'a> {
             embedding,
             positions: config.learned_positions.then(|| outside.matrix(Part::Positions)).transpose()?,
             embedding_norm: config.embedding_norm.then(|| outside.norm(Part::EmbeddingNorm)).transpose()?,
+            layer_inputs: config.layer_inputs.map(|_| LayerInputs::open(&outside)).transpose()?,
             blocks,
             final_norm: outside.norm(Part::FinalNorm)?,
             unembedding: match config.tied {
@@ -170,7 +181,10 @@ mod tests {
         all.learned_positions = true;
         (all.embedding_norm, all.unembedding_bias) = (true, true);
         assert_eq!(n_of_blocks(&all), 2 * 24);
-        assert_eq!(tensors(&all).len(), MAX_OUTSIDE + 2 * 24);
+        assert_eq!(tensors(&all).len(), MAX_OUTSIDE - 3 + 2 * 24);
+        all.layer_inputs = Some(3);
+        assert_eq!(n_of_blocks(&all), 2 * 28);
+        assert_eq!(tensors(&all).len(), MAX_OUTSIDE + 2 * 28);
     }
 
     #[test]

@@ -5,11 +5,13 @@
 pub enum Op {
     /// Token vectors, and position vectors where they are learned.
     Embedding,
+    /// What each block is told of its token once more.
+    LayerInputs,
     /// The norm before the mixer.
     AttentionNorm,
     /// Queries, keys and values.
     Qkv,
-    /// Norms of queries and keys where there are any, and their rotation.
+    /// Norms of queries, keys and values where there are any, and their rotation.
     Rope,
     /// Keys and values into the cache.
     Store,
@@ -41,6 +43,14 @@ pub enum Op {
     Down,
     /// The norm of what the MLP adds.
     DownNorm,
+    /// The gate of what the block is told of its token once more.
+    LayerGate,
+    /// The addition to the residual stream that is made of it.
+    LayerOutput,
+    /// The norm of that addition.
+    LayerOutputNorm,
+    /// The factor of the residual stream after a block.
+    LayerScale,
     /// The norm after the last block.
     FinalNorm,
     /// The logits.
@@ -49,8 +59,9 @@ pub enum Op {
 
 impl Op {
     /// Every op, in order.
-    pub const ALL: [Op; 21] = [
+    pub const ALL: [Op; 26] = [
         Op::Embedding,
+        Op::LayerInputs,
         Op::AttentionNorm,
         Op::Qkv,
         Op::Rope,
@@ -69,6 +80,10 @@ impl Op {
         Op::GateUp,
         Op::Down,
         Op::DownNorm,
+        Op::LayerGate,
+        Op::LayerOutput,
+        Op::LayerOutputNorm,
+        Op::LayerScale,
         Op::FinalNorm,
         Op::Unembedding,
     ];
@@ -77,6 +92,7 @@ impl Op {
     pub fn name(self) -> &'static str {
         match self {
             Op::Embedding => "embedding",
+            Op::LayerInputs => "layer inputs",
             Op::AttentionNorm => "attention norm",
             Op::Qkv => "q/k/v",
             Op::Rope => "rope",
@@ -95,6 +111,10 @@ impl Op {
             Op::GateUp => "gate/up",
             Op::Down => "down",
             Op::DownNorm => "down norm",
+            Op::LayerGate => "layer gate",
+            Op::LayerOutput => "layer output",
+            Op::LayerOutputNorm => "layer norm",
+            Op::LayerScale => "layer scale",
             Op::FinalNorm => "final norm",
             Op::Unembedding => "unembedding",
         }

@@ -42,6 +42,11 @@ impl<'t, 'a> Place<'t, 'a> {
         Place { rows, expert: Some(number), ..*self }
     }
 
+    /// The table has a tensor of `part` here.
+    pub(super) fn has(&self, part: Part) -> bool {
+        self.find(part, false).is_some()
+    }
+
     fn require(&self, part: Part) -> Result<&TensorSpec> {
         self.find(part, false).ok_or_else(|| Error::data(format!("no {part:?} in the table")).field("tensors"))
     }

@@ -37,6 +37,10 @@ pub enum Role {
     DeltaRate,
     /// Output projection of a delta net, (dim, n_heads * value_dim).
     DeltaOutput,
+    /// Vectors of tokens for each block, (vocab_size, n_layers * width).
+    LayerEmbedding,
+    /// The other matrices of what each block is told of its token once more.
+    LayerInput,
     /// Gate of the MLP, (hidden_dim, dim).
     Gate,
     /// What a token chooses experts by, (n_experts, dim).
@@ -51,7 +55,7 @@ pub enum Role {
 
 impl Role {
     /// The roles that are matrices, whose dtype can be chosen.
-    pub const MATRICES: [Role; 15] = [
+    pub const MATRICES: [Role; 17] = [
         Role::Embedding,
         Role::Position,
         Role::Query,
@@ -62,6 +66,8 @@ impl Role {
         Role::ConvOutput,
         Role::DeltaInput,
         Role::DeltaOutput,
+        Role::LayerEmbedding,
+        Role::LayerInput,
         Role::Gate,
         Role::Router,
         Role::Up,
@@ -86,6 +92,8 @@ impl Role {
             Role::DeltaInput => "delta-input",
             Role::DeltaRate => "delta-rate",
             Role::DeltaOutput => "delta-output",
+            Role::LayerEmbedding => "layer-embedding",
+            Role::LayerInput => "layer-input",
             Role::Gate => "gate",
             Role::Router => "router",
             Role::Up => "up",
@@ -149,6 +157,12 @@ pub enum Part {
     Positions,
     /// The norm of what enters the first block.
     EmbeddingNorm,
+    /// Vectors of tokens for each block.
+    LayerEmbedding,
+    /// What makes vectors for each block of what enters the first.
+    LayerProjection,
+    /// The norm of each of these vectors.
+    LayerInputNorm,
     /// The norm of what the mixer reads.
     AttentionNorm,
     /// Query projection.
@@ -163,6 +177,8 @@ pub enum Part {
     QueryNorm,
     /// The norm of the keys.
     KeyNorm,
+    /// The norm of the values.
+    ValueNorm,
     /// The score of each head that has no value.
     Sinks,
     /// Attention output projection.
@@ -211,6 +227,14 @@ pub enum Part {
     SharedRouter,
     /// The norm of what the MLP adds.
     DownNorm,
+    /// What a block's own vector of its token is gated by.
+    LayerGate,
+    /// What makes an addition to the residual stream of that vector.
+    LayerOutput,
+    /// The norm of that addition.
+    LayerOutputNorm,
+    /// What the residual stream is multiplied by after the block.
+    LayerScale,
     /// The norm after the last block.
     FinalNorm,
     /// The directions of the logits, where they are not the token vectors.
@@ -237,6 +261,9 @@ impl Part {
             Part::Embedding => ("embedding", &[(Op::Embedding, Row)], Role::Embedding),
             Part::Positions => ("positions", &[(Op::Embedding, Row)], Role::Position),
             Part::EmbeddingNorm => ("embedding_norm", &[(Op::Embedding, Whole)], Role::Norm),
+            Part::LayerEmbedding => ("layer_embedding", &[(Op::LayerInputs, Row)], Role::LayerEmbedding),
+            Part::LayerProjection => ("layer_projection", &[(Op::LayerInputs, Whole)], Role::LayerInput),
+            Part::LayerInputNorm => ("layer_input_norm", &[(Op::LayerInputs, Whole)], Role::Norm),
             Part::AttentionNorm => ("attn_norm", &[(Op::AttentionNorm, Whole)], Role::Norm),
             Part::Query => ("q", &[(Op::Qkv, Whole)], Role::Query),
             Part::Key => ("k", &[(Op::Qkv, Whole)], Role::Key),
@@ -244,6 +271,7 @@ impl Part {
             Part::OutputGate => ("o_gate", &[(Op::Qkv, Whole)], Role::Gate),
             Part::QueryNorm => ("q_norm", &[(Op::Rope, Whole)], Role::Norm),
             Part::KeyNorm => ("k_norm", &[(Op::Rope, Whole)], Role::Norm),
+            Part::ValueNorm => ("v_norm", &[(Op::Rope, Whole)], Role::Norm),
             Part::Sinks => ("sinks", &[(Op::Attention, Whole)], Role::Bias),
             Part::Output => ("o", &[(Op::Output, Whole)], Role::Output),
             Part::ConvInput => ("conv_in", &[(Op::ConvInput, Whole)], Role::ConvInput),
@@ -268,6 +296,10 @@ impl Part {
             Part::SharedDown => ("shared_down", &[(Op::Down, Whole)], Role::Down),
             Part::SharedRouter => ("shared_router", &[(Op::GateUp, Whole)], Role::Router),
             Part::DownNorm => ("down_norm", &[(Op::DownNorm, Whole)], Role::Norm),
+            Part::LayerGate => ("layer_gate", &[(Op::LayerGate, Whole)], Role::LayerInput),
+            Part::LayerOutput => ("layer_out", &[(Op::LayerOutput, Whole)], Role::LayerInput),
+            Part::LayerOutputNorm => ("layer_out_norm", &[(Op::LayerOutputNorm, Whole)], Role::Norm),
+            Part::LayerScale => ("layer_scale", &[(Op::LayerScale, Whole)], Role::Norm),
             Part::FinalNorm => ("final_norm", &[(Op::FinalNorm, Whole)], Role::Norm),
             Part::Unembedding => ("unembedding", &[(Op::Unembedding, Whole)], Role::Unembedding),
         }
@@ -360,6 +392,8 @@ pub(super) struct Table {
     pub(super) dim: usize,
     /// What the norms of the residual stream are.
     pub(super) norm: NormKind,
+    /// Width of what each block is told of its token once more; `None`: of nothing.
+    pub(super) layer_inputs: Option<usize>,
 }
 
 impl Table {

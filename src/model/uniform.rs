@@ -99,6 +99,7 @@ impl Uniform {
             mlp: Mlp { hidden_dim: self.hidden_dim, kind, bias: self.mlp_bias, experts: None },
             mlp_norms: BranchNorms::PRE,
             parallel: false,
+            scaled: false,
         };
         Config {
             family: self.family.name().into(),
@@ -114,6 +115,7 @@ impl Uniform {
             tied: self.tied,
             unembedding_bias: false,
             logit_cap: None,
+            layer_inputs: None,
         }
     }
 

@@ -19,15 +19,21 @@ pub struct WeightUse {
     pub bytes: Range<usize>,
 }
 
+/// The place of an op in the order of a pass: what is outside of the blocks is before them or after them.
+fn place(layer: Option<usize>, op: Op) -> (usize, Op) {
+    let outside = if op < Op::AttentionNorm { 0 } else { usize::MAX };
+    (layer.unwrap_or(outside), op)
+}
+
 impl WeightUse {
-    /// The place in the order of use; what is outside of the blocks comes after them.
+    /// The place in the order of use, which [`place`] gives.
     fn order(&self) -> (usize, Op) {
-        (self.layer.unwrap_or(usize::MAX), self.op)
+        place(self.layer, self.op)
     }
 
     /// The place of an op in `uses`; `None` for one that multiplies with no weights.
     pub fn index(uses: &[WeightUse], layer: Option<usize>, op: Op) -> Option<usize> {
-        uses.binary_search_by_key(&(layer.unwrap_or(usize::MAX), op), WeightUse::order).ok()
+        uses.binary_search_by_key(&place(layer, op), WeightUse::order).ok()
     }
 
     /// Those of the network whose tensors are `table` in `file`, in the order of use.

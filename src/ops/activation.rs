@@ -50,6 +50,11 @@ pub fn add(compute: &Compute, x: &mut [f32], y: &[f32]) {
     (compute.kernels.add)(x, y);
 }
 
+/// `x[i] *= factor`, (T, dim).
+pub fn scale(x: &mut [f32], factor: f32) {
+    x.iter_mut().for_each(|x| *x *= factor);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +68,7 @@ mod tests {
         assert_eq!(x, [2.0, 2.0, 0.0]);
         activate(&compute, Activation::GeluTanh, &mut x);
         assert!((x[0] - 1.9545977).abs() < 1e-6 && x[2] == 0.0, "{x:?}");
+        scale(&mut x, -0.5);
+        assert!((x[0] + 0.97729886).abs() < 1e-6 && x[2] == 0.0, "{x:?}");
     }
 }

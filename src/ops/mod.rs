@@ -21,7 +21,7 @@ pub mod rope;
 
 pub use crate::kernels::math;
 pub use crate::kernels::{Activation, BLOCK as KV_BLOCK};
-pub use activation::{activate, add, gated, soft_cap};
+pub use activation::{activate, add, gated, scale, soft_cap};
 pub use attention::{HeadScoring, KvSpan, attention};
 pub(crate) use buffer::buffer;
 pub use conv::{ConvCache, ConvInputs, ConvSpan, MAX_CONV_WIDTH, conv};

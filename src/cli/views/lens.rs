@@ -3,7 +3,7 @@
 use super::bars::ranked_list;
 use super::paint::{Canvas, fit, right};
 use super::pieces::{piece, token};
-use super::{Looked, View, on_text, without_attention};
+use super::{Looked, View, on_text, with_layer_inputs, without_attention};
 use crate::cli::args::views::Lens as Args;
 use crate::cli::json::{self, Object};
 use crate::cli::output::{End, Outcome};
@@ -42,6 +42,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome<()> {
             picture: {
                 let mut lines = picture(&canvas, &tokenizer, &tokens, &lens, [n.min(fitting), wanted]);
                 lines.extend(without_attention(model.config()).map(|others| canvas.dim(&others)));
+                lines.extend(with_layer_inputs(model.config()).map(|more| canvas.dim(more)));
                 lines
             },
             json: json(&tokenizer, &tokens, &lens),

@@ -106,6 +106,12 @@ fn with_sinks(config: &Config) -> Option<&'static str> {
     has.then_some("heads have sinks: what the shares of a token lack of 100 % goes to nobody")
 }
 
+/// What is counted with the MLPs where layers do more after them, in words; `None` where none does.
+fn with_layer_inputs(config: &Config) -> Option<&'static str> {
+    let more = config.layer_inputs.is_some() || config.layers.iter().any(|layer| layer.scaled);
+    more.then_some("what a layer adds by a vector of its own for the token, and its factor, are counted with the MLP")
+}
+
 /// The model's tokenizer; an error where it has none.
 fn tokenizer<'m>(source: &ModelFile, model: &'m Model) -> Result<Tokenizer<'m>> {
     let missing = || Error::data("this model has no tokenizer, so no text can be read").in_file(source.name());

@@ -2,8 +2,8 @@
 
 use quantize::families::{self, Layout};
 use whit::model::{
-    BranchNorms, Config, DeltaNet, Experts, Family, Gate, HeadNorm, Mixer, MlpKind, NormKind, QkNorm, Routing, Scores,
-    SharedExpert, ShortConv, Uniform, tensors as table,
+    Attention, BranchNorms, Config, DeltaNet, Experts, Family, Gate, HeadNorm, Mixer, MlpKind, NormKind, QkNorm,
+    Routing, Scores, SharedExpert, ShortConv, Uniform, tensors as table,
 };
 
 use crate::random::Random;
@@ -127,6 +127,7 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
         a.slopes = if random.once_in(4) { vec![0.5; a.n_heads] } else { Vec::new() };
         a.gate = random.pick(&[None, Some(Gate::Elements), Some(Gate::Heads)]);
         a.sinks = random.once_in(3);
+        a.v_norm = random.once_in(3);
         a.rotary = None;
         if a.head_dim.is_multiple_of(2) && !random.once_in(4) {
             let n = a.head_dim / 2;
@@ -137,10 +138,33 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
             }
         }
     }
+    share(&mut config, random);
+    config.layers.iter_mut().for_each(|layer| layer.scaled = random.once_in(4));
+    config.layer_inputs = random.once_in(4).then(|| random.within(1, 9));
     config.embedding_norm = random.once_in(4);
     config.unembedding_bias = !config.tied && random.once_in(3);
     config.logit_cap = random.pick(&[None, Some(2.0)]);
     config
+}
+
+/// Has some layers read the keys and values of an earlier one, and leaves out the rotary tables that nobody has then.
+fn share(config: &mut Config, random: &mut Random) {
+    for i in 1..config.layers.len() {
+        let from = random.within(0, i - 1);
+        let other = config.layers[from].attention().filter(|other| other.shares.is_none()).cloned();
+        let shares = random.once_in(3);
+        if let (Some(other), Some(attention), true) = (other, config.layers[i].attention_mut(), shares) {
+            *attention = Attention { shares: Some(from), v_norm: false, ..other };
+        }
+    }
+    for table in (0..config.rotary_tables.len()).rev() {
+        if config.attentions().any(|attention| attention.rotary == Some(table)) {
+            continue;
+        }
+        config.rotary_tables.remove(table);
+        let attentions = config.layers.iter_mut().filter_map(|layer| layer.attention_mut());
+        attentions.filter_map(|a| a.rotary.as_mut()).filter(|n| **n > table).for_each(|n| *n -= 1);
+    }
 }
 
 /// Names and shapes, outermost first, of a checkpoint of this network.

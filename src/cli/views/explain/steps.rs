@@ -4,7 +4,7 @@ use super::super::bars::{bars, fields};
 use super::super::lens::writes_json;
 use super::super::paint::{Canvas, fit, percent, right};
 use super::super::pieces::{decoded, piece, token, token_list};
-use super::super::{with_sinks, without_attention};
+use super::super::{with_layer_inputs, with_sinks, without_attention};
 use super::step::{Step, TOP, step};
 use crate::cli::json::{self, Object};
 use crate::cli::table::{count, figure};
@@ -227,6 +227,7 @@ impl Tour<'_> {
             range(config.layers.iter().map(|layer| layer.mlp.hidden_dim)),
             figure(mlp / attention.max(f64::MIN_POSITIVE)),
         );
+        let told = with_layer_inputs(config).map_or(told.clone(), |more| format!("{told} Here {more}."));
         let largest = writes.iter().map(|w| w.attention.max(w.mlp)).fold(f64::MIN_POSITIVE, f64::max);
         let width = (self.canvas.width.min(100) - 28) / 2;
         let mut picture = vec![self.canvas.dim(&format!("  layer  {} MLP", fit("attention", width + 8)))];

@@ -2,7 +2,7 @@ const { summary } = data.at(-1);
 const rows = data.slice(0, -1);
 const added = (list) => list.reduce((sum, row) => sum + row.parameters, 0);
 const GROUPS = [
-  ['token tables', 'teal', ['embedding', 'positions', 'unembedding']],
+  ['token tables', 'teal', ['embedding', 'positions', 'unembedding', 'layer inputs']],
   ['attention', 'blue', ['key', 'query', 'value', 'output']],
   ['other mixers', 'blue', ['convolution', 'delta net']],
   ['MLPs', 'amber', ['up-projection', 'gate', 'down-projection']],

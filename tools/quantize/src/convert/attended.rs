@@ -23,7 +23,9 @@ pub(super) struct Attended {
 impl Attended {
     pub(super) fn new(model: &Model) -> Self {
         let layers = model.config().layers.iter().enumerate();
-        let of = |(i, layer): (usize, &Layer)| Some((i, (layer.attention()?.clone(), model.sinks(i).to_vec())));
+        // Nobody asks how much keys and values count where there are none.
+        let own = |layer: &Layer| layer.attention().filter(|attention| attention.shares.is_none()).cloned();
+        let of = |(i, layer): (usize, &Layer)| Some((i, (own(layer)?, model.sinks(i).to_vec())));
         let attentions = layers.filter_map(of).collect();
         Attended { attentions, keys: Vec::new(), windows: Vec::new() }
     }
