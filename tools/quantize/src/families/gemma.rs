@@ -115,7 +115,7 @@ const GEMMA3_VARIANT: Variant = Variant {
     ..GEMMA2_VARIANT
 };
 
-const NORMS_AROUND: &[(Part, &str)] = &[
+pub(super) const NORMS_AROUND: &[(Part, &str)] = &[
     (Part::OutputNorm, "model.layers.{}.post_attention_layernorm"),
     (Part::MlpNorm, "model.layers.{}.pre_feedforward_layernorm"),
     (Part::DownNorm, "model.layers.{}.post_feedforward_layernorm"),

@@ -11,6 +11,7 @@ mod experts;
 mod factors;
 mod family;
 mod gemma;
+mod gemma4;
 mod glm;
 mod gpt2;
 mod gpt_bigcode;
@@ -78,6 +79,7 @@ pub static FAMILIES: &[&Family] = &[
     &gemma::GEMMA1,
     &gemma::GEMMA2,
     &gemma::GEMMA3,
+    &gemma4::GEMMA4,
     &smollm3::SMOLLM3,
     &olmo::OLMO1,
     &olmo::OLMO2,

@@ -12,7 +12,7 @@ pub(crate) struct Wrapper {
 }
 
 /// All that are read.
-static WRAPPERS: [Wrapper; 4] = [
+static WRAPPERS: [Wrapper; 5] = [
     Wrapper { model_type: "qwen3_5", architecture: "Qwen3_5ForConditionalGeneration", left_out: &["visual"] },
     Wrapper { model_type: "qwen3_vl", architecture: "Qwen3VLForConditionalGeneration", left_out: &["visual"] },
     Wrapper {
@@ -24,6 +24,11 @@ static WRAPPERS: [Wrapper; 4] = [
         model_type: "gemma3",
         architecture: "Gemma3ForConditionalGeneration",
         left_out: &["vision_tower", "multi_modal_projector"],
+    },
+    Wrapper {
+        model_type: "gemma4",
+        architecture: "Gemma4ForConditionalGeneration",
+        left_out: &["vision_tower", "embed_vision", "audio_tower", "embed_audio"],
     },
 ];
 

@@ -1,11 +1,11 @@
 //! An opened checkpoint, whatever its format: a configuration, a tokenizer and tensors.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use whit::error::{Error, Result, listed, printable};
 use whit::model::spec::{Part, TensorSpec};
-use whit::model::{Config, GenerationDefaults};
+use whit::model::{Config, GenerationDefaults, Layer};
 use whit::tokenizer::{Token, TokenKind, Vocabulary, VocabularyModel};
 
 use super::source_file::SourceFile;
@@ -176,6 +176,26 @@ impl Checkpoint {
         let mut kept = counted.iter();
         self.tensors.retain(|_| kept.next() == Some(&true));
         let mut kept = counted.iter();
+        self.locations.retain(|_| kept.next() == Some(&true));
+    }
+
+    /// Leaves out keys and values of layers that read those of others, and says so: published checkpoints have them.
+    pub(super) fn leave_out_shared(&mut self) {
+        let shares = |layer: &Layer| layer.attention().is_some_and(|attention| attention.shares.is_some());
+        let layers = self.config.layers.iter().enumerate().filter(|(_, layer)| shares(layer)).map(|(i, _)| i);
+        let parts = |layer| [Part::Key, Part::Value, Part::KeyNorm].map(|part| (part, layer));
+        let named = layers.flat_map(parts);
+        let named = named.filter_map(|(part, i)| self.family.tensor_name(part, Some(i), false, self.layout.naming));
+        let names: HashSet<String> = named.collect();
+        let found = self.tensors.iter().filter(|tensor| names.contains(&tensor.name)).count();
+        if found == 0 {
+            return;
+        }
+        self.notes.push(format!("{found} tensors of keys and values are ignored: their layers read those of others"));
+        let keep: Vec<bool> = self.tensors.iter().map(|tensor| !names.contains(&tensor.name)).collect();
+        let mut kept = keep.iter();
+        self.tensors.retain(|_| kept.next() == Some(&true));
+        let mut kept = keep.iter();
         self.locations.retain(|_| kept.next() == Some(&true));
     }
 

@@ -18,7 +18,7 @@ use whit::model::Model;
 use whit::quant::Dtype;
 
 /// Families that are not supported: each is refused in words that say so.
-const NOT_YET: &[&str] = &["bitnet_dense", "falcon_h1", "gemma4_e2b", "granite4_h", "mamba1", "mamba2_pure"];
+const NOT_YET: &[&str] = &["bitnet_dense", "falcon_h1", "granite4_h", "mamba1", "mamba2_pure"];
 
 /// Families whose GGUF files are not supported, though llama.cpp runs them.
 const NOT_YET_AS_GGUF: &[&str] = &["falcon_h1", "granite4_h", "mamba1", "mamba2_pure", "qwen3_5"];

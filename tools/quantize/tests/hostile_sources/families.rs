@@ -185,3 +185,53 @@ fn bases_of_layers() {
         row("C-26 a window of 0", swa("\"sliding_window\": 0,"), "name the number", "sliding_window"),
     ]);
 }
+
+/// C-27
+#[test]
+fn layers_of_gemma_4() {
+    let kinds =
+        "\"full_attention\": {\"rope_type\": \"proportional\"}, \"sliding_attention\": {\"rope_type\": \"default\"}";
+    let rope = format!("\"rope_parameters\": {{{kinds}}},");
+    let gemma = |more: &str| {
+        let small = "\"head_dim\": 4, \"global_head_dim\": 4, \"hidden_size_per_layer_input\": 0,";
+        of("gemma4_text", &format!("{rope} {small} {more}"))
+    };
+    run(vec![
+        row("C-27 experts", gemma("\"enable_moe_block\": true,"), "E2B and E4B", "enable_moe_block"),
+        row("C-27 keys for values", gemma("\"attention_k_eq_v\": true,"), "E2B and E4B", "attention_k_eq_v"),
+        row("C-27 no keys", gemma("\"num_kv_shared_layers\": 1,"), "1 of 1 layers", "num_kv_shared_layers"),
+        row("C-27 more than all", gemma("\"num_kv_shared_layers\": 2,"), "2 of 1 layers", "num_kv_shared_layers"),
+        row("C-27 no layer", gemma("\"per_layer_config\": {\"1\": {}},"), "none of 1 layers", "per_layer_config"),
+        row("C-27 no number", gemma("\"per_layer_config\": {\"x\": {}},"), "by their numbers", "per_layer_config"),
+        row(
+            "C-27 another setting",
+            gemma("\"per_layer_config\": {\"0\": {\"hidden_size\": 4}},"),
+            "supported: num_key_value_heads, head_dim",
+            "per_layer_config",
+        ),
+        row(
+            "C-27 a head of 0",
+            gemma("\"per_layer_config\": {\"0\": {\"head_dim\": 0}},"),
+            "beyond every limit",
+            "per_layer_config",
+        ),
+        row(
+            "C-27 a head without end",
+            gemma("\"per_layer_config\": {\"0\": {\"head_dim\": 4611686018427387904}},"),
+            "beyond every limit",
+            "per_layer_config",
+        ),
+        row(
+            "C-27 rows of other tokens",
+            of("gemma4_text", &format!("{rope} \"vocab_size_per_layer_input\": 7,")),
+            "a row of its own",
+            "vocab_size_per_layer_input",
+        ),
+        row(
+            "C-27 both directions",
+            gemma("\"use_bidirectional_attention\": \"all\","),
+            "models that write",
+            "use_bidirectional_attention",
+        ),
+    ]);
+}

@@ -23,6 +23,8 @@ pub(crate) struct Keys<'m, 'a> {
     missing: Vec<String>,
     /// The architecture may have experts.
     mixes: bool,
+    /// Heads of keys and widths of MLPs may differ from layer to layer.
+    varies: bool,
 }
 
 impl<'m, 'a> Keys<'m, 'a> {
@@ -34,7 +36,7 @@ impl<'m, 'a> Keys<'m, 'a> {
         (divisors, wanted): (Divisors, Option<usize>),
     ) -> Self {
         let (factors, notes, missing) = Default::default();
-        Keys { metadata, architecture, tensors, divisors, wanted, factors, notes, missing, mixes: false }
+        Keys { metadata, architecture, tensors, divisors, wanted, factors, notes, missing, mixes: false, varies: false }
     }
 
     /// What the user is told, and what [`Keys::scale`] and its like were given.
@@ -145,6 +147,19 @@ impl<'m, 'a> Keys<'m, 'a> {
         self.mixes = true;
     }
 
+    /// Heads of keys and widths of MLPs may differ from layer to layer: [`Keys::network`] has those of the first.
+    pub(crate) fn varies(&mut self) {
+        self.varies = true;
+    }
+
+    /// A dimension of all layers; of the first, where they may differ.
+    fn of_first(&self, key: &str, n_layers: usize) -> Result<Option<usize>> {
+        if !self.varies {
+            return self.dimension(key, n_layers);
+        }
+        Ok(self.each_layer(key, n_layers)?.first().copied())
+    }
+
     /// A dimension that may be left out.
     pub(crate) fn length(&self, key: &str) -> Result<Option<usize>> {
         Ok(self.dimension(key, 0)?.filter(|n| *n > 0))
@@ -167,7 +182,7 @@ impl<'m, 'a> Keys<'m, 'a> {
     /// What all architectures say alike: dimensions and the epsilon of the norms, which stands under the key `eps`. There are no
     /// biases, norms of q and k or rotary frequencies in it.
     pub(crate) fn network(&mut self, family: Family, eps: &str) -> Result<Uniform> {
-        self.network_with(family, eps, |keys, n_layers| keys.dimension("attention.head_count_kv", n_layers))
+        self.network_with(family, eps, |keys, n_layers| keys.of_first("attention.head_count_kv", n_layers))
     }
 
     /// The same, the heads of keys and values being read by `kv_heads`, which is given the number of layers.
@@ -180,7 +195,7 @@ impl<'m, 'a> Keys<'m, 'a> {
         let n_layers = self.dimension("block_count", 0)?;
         let n_layers = self.required("block_count", n_layers);
         let mut dimension = |key: &str| -> Result<usize> {
-            let value = self.dimension(key, n_layers)?;
+            let value = self.of_first(key, n_layers)?;
             Ok(self.required(key, value))
         };
         let dim = dimension("embedding_length")?;

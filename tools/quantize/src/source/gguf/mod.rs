@@ -63,6 +63,7 @@ pub(in crate::source) fn open(file: SourceFile, options: &OpenOptions) -> Result
         factors,
         merges: Default::default(),
     };
+    source.leave_out_shared();
     source.tie();
     Ok(source)
 }

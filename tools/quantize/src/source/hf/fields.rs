@@ -265,6 +265,36 @@ impl<'j> Fields<'j> {
         self.object.get(key).map_or(Ok(false), |list| Ok(list.items(key)?.next().is_none()))
     }
 
+    /// Numbers of each layer by their `names`: those of all layers, but for layers that have an object of their own in the object `key`,
+    /// by their number.
+    pub(crate) fn of_layers<const N: usize>(
+        &self,
+        key: &str,
+        names: [&str; N],
+        all: [usize; N],
+        n_layers: usize,
+    ) -> Result<[Vec<usize>; N]> {
+        let mut out = all.map(|value| vec![value; n_layers]);
+        let Some(object) = self.object.set(key) else { return Ok(out) };
+        for (layer, own) in object.entries(key)? {
+            let Some(layer) = layer.parse().ok().filter(|layer: &usize| *layer < n_layers) else {
+                let error = own.error(format!("\"{}\" is none of {n_layers} layers", printable(&layer)), key);
+                return Err(error.hint("name layers by their numbers, from 0 on"));
+            };
+            for (name, value) in own.entries(key)? {
+                let Some(place) = names.iter().position(|known| *known == name) else {
+                    let error = value.error(format!("\"{}\" by layer is not supported", printable(&name)), key);
+                    return Err(error.hint(format!("supported: {}", names.join(", "))));
+                };
+                out[place][layer] = match value.u64(key)? {
+                    number @ 1..=0x8000_0000 => number as usize,
+                    number => return Err(value.error(format!("{number} is beyond every limit"), key)),
+                };
+            }
+        }
+        Ok(out)
+    }
+
     /// Of each layer whether it turns: `no_rope_layers` has a 1 where it does; where there is no list, all but the last of each
     /// `no_rope_layer_interval` layers do.
     pub(crate) fn turning_layers(&self, n_layers: usize) -> Result<Vec<bool>> {

@@ -115,6 +115,7 @@ pub(in crate::source) fn finish(
         merges: Default::default(),
     };
     source.leave_out_later_blocks();
+    source.leave_out_shared();
     for (adapter, strength) in &options.lora {
         lora::apply(&mut source, adapter, *strength)?;
     }
