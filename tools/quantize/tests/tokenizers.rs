@@ -52,6 +52,71 @@ fn every_stage_gives_the_reference_s_ids_and_texts() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// A GGUF file of the tokenizer `document`, as llama.cpp's converter writes that of Gemma 4.
+fn gemma4_file(document: &Value) -> Vec<u8> {
+    let text = |s: &str| [&(s.len() as u64).to_le_bytes(), s.as_bytes()].concat();
+    let list = |kind: u32, items: Vec<Vec<u8>>| {
+        [&9_u32.to_le_bytes()[..], &kind.to_le_bytes(), &(items.len() as u64).to_le_bytes(), &items.concat()].concat()
+    };
+    let vocab = document["model"]["vocab"].as_object().expect("pieces");
+    let mut pieces: Vec<(u64, &String)> = vocab.iter().map(|(name, id)| (id.as_u64().expect("an id"), name)).collect();
+    pieces.sort_unstable();
+    let kind = |name: &str| match name {
+        "<unk>" => 2_i32,
+        "<|end|>" => 3,
+        _ if name.starts_with("<0x") && name.len() == 6 => 6,
+        _ => 1,
+    };
+    let merge = |merge: &Value| match merge {
+        Value::String(line) => text(line),
+        pair => text(&format!("{} {}", pair[0].as_str().expect("a half"), pair[1].as_str().expect("a half"))),
+    };
+    let merges = document["model"]["merges"].as_array().expect("merges").iter().map(merge).collect();
+    let keys = [
+        ("tokenizer.ggml.model", [8_u32.to_le_bytes().to_vec(), text("gemma4")].concat()),
+        ("tokenizer.ggml.tokens", list(8, pieces.iter().map(|(_, name)| text(name)).collect())),
+        (
+            "tokenizer.ggml.token_type",
+            list(5, pieces.iter().map(|(_, name)| kind(name).to_le_bytes().to_vec()).collect()),
+        ),
+        ("tokenizer.ggml.merges", list(8, merges)),
+        ("tokenizer.ggml.unknown_token_id", [4_u32.to_le_bytes(), 0_u32.to_le_bytes()].concat()),
+        ("tokenizer.ggml.add_bos_token", [&7_u32.to_le_bytes()[..], &[0]].concat()),
+    ];
+    let mut out = b"GGUF\x03\0\0\0".to_vec();
+    out.extend([0_u64.to_le_bytes(), (keys.len() as u64).to_le_bytes()].concat());
+    keys.iter().for_each(|(key, value)| out.extend([text(key), value.clone()].concat()));
+    out
+}
+
+#[test]
+fn gemma_4_s_gguf_file_gives_the_ids_of_its_tokenizer_json() {
+    let fixture = json(&root().join("tests/fixtures/tokenizers/tokenizers.json"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("vocabulary.gguf");
+    let of = |name: &str| {
+        let variants = fixture["variants"].as_array().expect("variants").iter();
+        variants.into_iter().find(|variant| variant["name"] == *name).expect("a variant")
+    };
+    for name in ["gemma", "gemma3"] {
+        let variant = of(name);
+        std::fs::write(&path, gemma4_file(&document(variant, &fixture["bases"]))).expect("written");
+        let section = open_vocabulary(&path).and_then(|vocabulary| vocabulary.build()).expect("a tokenizer");
+        let tokenizer = Tokenizer::open(&section).expect("a tokenizer");
+        let texts = fixture["texts"].as_array().expect("texts").iter().map(|text| text.as_str().expect("a text"));
+        let rows = variant["ids"].as_array().expect("rows").iter().zip(variant["decoded"].as_array().expect("texts"));
+        for (text, (expected, decoded)) in texts.zip(rows) {
+            let mut tokens = Vec::new();
+            tokenizer.encode(text, Specials::Parse, &mut tokens);
+            assert_eq!(tokens, ids(expected), "{name}, {text:?}");
+            let mut decoder = Decoder::new(&tokenizer);
+            let mut again: String = tokens.iter().map(|id| decoder.push(&tokenizer, *id).to_string()).collect();
+            again += decoder.finish();
+            assert_eq!(again, decoded.as_str().expect("a text"), "{name}, {text:?}");
+        }
+    }
+}
+
 /// T-07, T-08: what a stage may say that is not read, in words that say what it is.
 #[test]
 fn a_stage_that_is_not_read_is_refused_by_its_name() {

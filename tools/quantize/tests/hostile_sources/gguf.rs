@@ -380,6 +380,20 @@ fn tokenizer() {
             "merge 1",
             "tokenizer.ggml.merges",
         ),
+        row("characters without merges", set(&key("model"), str_value("gemma4")), "missing", "merges").nowhere(),
+        row(
+            "a merge of unknown characters",
+            set(&key("model"), str_value("gemma4")).set(&key("merges"), array(8, &[text("x yz")])),
+            "merge 1 names or makes no token",
+            "tokenizer.ggml.merges",
+        ),
+        row(
+            "a byte that is none",
+            set(&key("model"), str_value("gemma4"))
+                .set(&key("token_type"), array(5, &vec![6_i32.to_le_bytes().to_vec(); 8])),
+            "is no byte",
+            "tokens",
+        ),
         row(
             "a template of 2 MiB",
             set("tokenizer.chat_template", str_value(&"x".repeat(2 << 20))),
