@@ -1,5 +1,7 @@
 //! The token loop: prefill a prompt, then sample, decode and stop. Yields text; knows no terminal, clock or signal.
 
+mod bans;
+mod breakers;
 #[cfg(feature = "std")]
 mod engine;
 #[cfg(feature = "std")]
@@ -15,6 +17,7 @@ mod together;
 pub mod tree;
 mod writer;
 
+pub use breakers::sequence_breakers;
 #[cfg(feature = "std")]
 pub use engine::{Engine, OPEN_CONTEXT, WriteOptions};
 #[cfg(feature = "std")]
@@ -81,6 +84,9 @@ pub struct StopRules {
     pub stops: Vec<String>,
     /// Tokens that end the text and are not part of it.
     pub end_tokens: Vec<TokenId>,
+    /// Strings that the text must not hold. Where one would be complete, the text goes back to before the token with which it began,
+    /// and another is drawn in its place.
+    pub banned: Vec<String>,
     /// What a full context means.
     pub on_full: OnFull,
 }
@@ -88,7 +94,8 @@ pub struct StopRules {
 /// A part of the text: whole characters, maybe none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece<'t> {
-    /// The token that was chosen; `None` where the piece is only what was still held back at the end.
+    /// The token that was chosen; `None` where the piece is only what was still held back at the end. Where strings are banned, a
+    /// later piece may take it back: what counts is [`Writer::tokens`], and the text.
     pub token: Option<TokenId>,
     /// The text that became certain with it.
     pub text: &'t str,
