@@ -4,6 +4,7 @@ mod bans;
 mod breakers;
 #[cfg(feature = "std")]
 mod engine;
+mod many;
 #[cfg(feature = "std")]
 mod model_file;
 #[cfg(feature = "std")]
@@ -20,6 +21,7 @@ mod writer;
 pub use breakers::sequence_breakers;
 #[cfg(feature = "std")]
 pub use engine::{Engine, OPEN_CONTEXT, WriteOptions};
+pub use many::{Finished, Many, ManyOptions};
 #[cfg(feature = "std")]
 pub use model_file::ModelFile;
 #[cfg(feature = "std")]
