@@ -9,7 +9,7 @@ use super::state::{Memory, Span, StateKind, StateOptions};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::ops::{
-    Activation, HeadScoring, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, attention, gated, linear, math,
+    Activation, HeadScoring, KV_BLOCK, KvCache, KvDtype, KvShape, KvSpan, Linear, Norm, attention, gated, linear, math,
     rms_norm_in_place, rope,
 };
 use alloc::vec::Vec;
@@ -37,6 +37,8 @@ pub struct Attention {
     pub slopes: Vec<f32>,
     /// What the heads give is multiplied by the sigmoid of a product of the input; `None`: by nothing.
     pub gate: Option<Gate>,
+    /// What the heads give is RMS-normed, all of a token together, before the output.
+    pub inner_norm: bool,
     /// q, k and v have biases.
     pub qkv_bias: bool,
     /// The output has a bias.
@@ -95,6 +97,7 @@ mod tag {
     pub(super) const CAP: u16 = 24;
     pub(super) const SLOPES: u16 = 25;
     pub(super) const GATE: u16 = 26;
+    pub(super) const INNER_NORM: u16 = 31;
 }
 
 /// The weights of an attention.
@@ -105,6 +108,8 @@ pub(super) struct AttentionWeights<'a> {
     v: Linear<'a>,
     qk_norm: Option<QkNormWeights<'a>>,
     gate: Option<Linear<'a>>,
+    /// Of what the heads give.
+    inner_norm: Option<Norm<'a>>,
     o: Linear<'a>,
 }
 
@@ -128,6 +133,7 @@ impl Attention {
             cap: None,
             slopes: Vec::new(),
             gate: None,
+            inner_norm: false,
             qkv_bias: false,
             output_bias: false,
         }
@@ -223,6 +229,7 @@ impl Attention {
         fields.optional_float(tag::CAP, self.cap);
         fields.optional_floats(tag::SLOPES, &self.slopes);
         fields.optional(tag::GATE, self.gate.map(|gate| place_of(&Gate::ALL, gate)));
+        fields.flag(tag::INNER_NORM, self.inner_norm);
     }
 
     pub(super) fn decode(fields: &mut Fields<'_>) -> Result<Self> {
@@ -238,6 +245,7 @@ impl Attention {
             cap: fields.optional_float(tag::CAP, "cap")?,
             slopes: fields.optional_floats(tag::SLOPES, "slopes")?,
             gate: fields.optional_value(tag::GATE, "gate", |value| Gate::ALL.get(value).copied())?,
+            inner_norm: fields.flag(tag::INNER_NORM, "inner_norm")?,
         })
     }
 
@@ -255,6 +263,9 @@ impl Attention {
         if let Some(QkNorm { whole, .. }) = self.qk_norm {
             table.vector(Part::QueryNorm, if whole { self.width() } else { self.head_dim });
             table.vector(Part::KeyNorm, if whole { self.kv_width() } else { self.head_dim });
+        }
+        if self.inner_norm {
+            table.vector(Part::HeadsNorm, self.width());
         }
         table.linear(Part::Output, table.dim, self.width(), self.output_bias);
         if norms.output {
@@ -275,6 +286,7 @@ impl Attention {
             v: place.linear(Part::Value)?,
             qk_norm: self.qk_norm.map(qk_norm).transpose()?,
             gate: self.gate.map(|_| place.linear(Part::OutputGate)).transpose()?,
+            inner_norm: self.inner_norm.then(|| place.norm(Part::HeadsNorm)).transpose()?,
             o: place.linear(Part::Output)?,
         })
     }
@@ -396,6 +408,9 @@ impl Attention {
                 gates
             }),
         };
+        if let Some(norm) = &w.inner_norm {
+            stage.run(Op::Attention, |c| rms_norm_in_place(c, output, norm.weight, norm.eps));
+        }
         stage.add([Op::Output, Op::OutputNorm], &w.o, &w.norms, output, x, &mut b.scratch);
         stage.see(Point::Attended, x);
     }

@@ -1,7 +1,7 @@
 //! What known architectures need that no plan can say.
 
 /// The beginning of a name, without its case, points and lines, and what blocks of such a network have.
-const MISSING: [(&str, &str); 17] = [
+const MISSING: [(&str, &str); 16] = [
     ("gemma4", "embeddings of each layer, and keys and values that layers share"),
     ("gemma3n", "embeddings of each layer, and keys and values that layers share"),
     ("granitehybrid", "the state-space mixer of Mamba 2"),
@@ -13,7 +13,6 @@ const MISSING: [(&str, &str); 17] = [
     ("rwkv", "a recurrent mixer of another kind"),
     ("xlstm", "a recurrent mixer of another kind"),
     ("recurrentgemma", "a recurrent mixer of another kind"),
-    ("bitnet", "norms before the output matrices"),
     ("graniteswa", "sinks of attention"),
     ("gptoss", "sinks of attention"),
     ("deepseek", "keys and values that are made of a narrow vector"),

@@ -18,19 +18,11 @@ use whit::model::Model;
 use whit::quant::Dtype;
 
 /// Families that are not supported: each is refused in words that say so.
-const NOT_YET: &[&str] = &[
-    "bitnet_dense",
-    "falcon_h1",
-    "gemma4_e2b",
-    "granite4_h",
-    "granite_swa",
-    "mamba1",
-    "mamba2_pure",
-    "stablelm_parallel",
-];
+const NOT_YET: &[&str] =
+    &["falcon_h1", "gemma4_e2b", "granite4_h", "granite_swa", "mamba1", "mamba2_pure", "stablelm_parallel"];
 
 /// Families whose GGUF files are not supported, though llama.cpp runs them.
-const NOT_YET_AS_GGUF: &[&str] = &["falcon_h1", "granite4_h", "mamba1", "mamba2_pure", "qwen3_5", "stablelm_parallel"];
+const NOT_YET_AS_GGUF: &[&str] = &["falcon_h1", "granite4_h", "mamba1", "mamba2_pure", "stablelm_parallel"];
 
 /// Variants that transformers runs and this program refuses, by the names of the family and the variant, with words of the refusal.
 const REFUSED: &[(&str, &str, &str)] = &[
