@@ -1,7 +1,10 @@
 //! The token loop: prefill a prompt, then sample, decode and stop. Yields text; knows no terminal, clock or signal.
 
+mod bans;
+mod breakers;
 #[cfg(feature = "std")]
 mod engine;
+mod many;
 #[cfg(feature = "std")]
 mod model_file;
 #[cfg(feature = "std")]
@@ -15,8 +18,10 @@ mod together;
 pub mod tree;
 mod writer;
 
+pub use breakers::sequence_breakers;
 #[cfg(feature = "std")]
 pub use engine::{Engine, OPEN_CONTEXT, WriteOptions};
+pub use many::{Finished, Many, ManyOptions};
 #[cfg(feature = "std")]
 pub use model_file::ModelFile;
 #[cfg(feature = "std")]
@@ -81,6 +86,9 @@ pub struct StopRules {
     pub stops: Vec<String>,
     /// Tokens that end the text and are not part of it.
     pub end_tokens: Vec<TokenId>,
+    /// Strings that the text must not hold. Where one would be complete, the text goes back to before the token with which it began,
+    /// and another is drawn in its place.
+    pub banned: Vec<String>,
     /// What a full context means.
     pub on_full: OnFull,
 }
@@ -88,7 +96,8 @@ pub struct StopRules {
 /// A part of the text: whole characters, maybe none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece<'t> {
-    /// The token that was chosen; `None` where the piece is only what was still held back at the end.
+    /// The token that was chosen; `None` where the piece is only what was still held back at the end. Where strings are banned, a
+    /// later piece may take it back: what counts is [`Writer::tokens`], and the text.
     pub token: Option<TokenId>,
     /// The text that became certain with it.
     pub text: &'t str,

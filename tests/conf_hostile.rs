@@ -255,6 +255,13 @@ const FIELDS: &[Row] = &[
     ("no width of layer inputs", |p| p.network.put(14, NUMBER, 1, &0_u32.to_le_bytes()), "layer_inputs"),
     ("wide layer inputs", |p| p.network.put(14, NUMBER, 1, &4097_u32.to_le_bytes()), "4097 is outside 1..=4096"),
     ("an unknown gate", |p| p.layers[1].put(26, NUMBER, 1, &2_u32.to_le_bytes()), "gate at byte"),
+    ("a norm of what heads give that is 2", |p| p.layers[1].put(31, NUMBER, 1, &2_u32.to_le_bytes()), "inner_norm at"),
+    ("a norm within an MLP that is 2", |p| p.layers[0].set_numbers(&[(267, 2)]), "inner_norm of the MLP at"),
+    (
+        "a norm within experts",
+        |p| p.layers[0].set_numbers(&[(259, 4), (260, 2), (261, 0), (267, 1)]),
+        "experts have none",
+    ),
     ("a flag of an MLP that is 2^32 - 1", |p| p.layers[0].number(258, u32::MAX), "mlp_bias"),
     ("an unknown mixer", |p| p.layers[0].number(1, u32::MAX), "mixer at byte"),
     ("unknown norms of the mixer", |p| p.layers[0].number(2, 4), "mixer_norms at byte"),

@@ -92,6 +92,7 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
         sinks: random.below(2) == 0,
         v_norm: random.below(2) == 0,
         gate: random.pick(&[None, Some(Gate::Elements), Some(Gate::Heads)]),
+        inner_norm: random.below(4) == 0,
         qkv_bias: random.below(2) == 0,
         output_bias: random.below(2) == 0,
         ..Attention::plain(n_heads, n_kv_heads, head_dim)
@@ -122,10 +123,12 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
         hidden_dim: random.pick(&[1, 7, 1 << 20]),
         kind: random.pick(&MlpKind::ALL),
         bias: random.below(2) == 0,
+        inner_norm: random.below(4) == 0,
         experts: None,
     };
     if random.below(4) == 0 {
-        (mlp.kind, mlp.bias, mlp.experts) = (MlpKind::SWIGLU, false, Some(experts));
+        (mlp.kind, mlp.bias, mlp.inner_norm) = (MlpKind::SWIGLU, false, false);
+        mlp.experts = Some(experts);
     }
     Layer {
         mixer: match random.below(4) {

@@ -22,6 +22,9 @@ impl Folder {
         let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/stories.whit");
         fs::copy(model, path.join("models/model.whit")).expect("a model");
         fs::write(path.join("models/text"), "Once upon a time, there was a dog. ".repeat(9)).expect("a text");
+        fs::write(path.join("models/texts.jsonl"), "\"Once\"\n{\"text\": \"A dog\", \"id\": 1}\n").expect("texts");
+        let request = r#"{"custom_id": "a", "url": "/v1/completions", "body": {"prompt": "Once", "max_tokens": 5}}"#;
+        fs::write(path.join("models/requests.jsonl"), request).expect("requests");
         fs::write(path.join("models/template"), "{{ messages[0].content }}{{ strftime_now('%Y') }}")
             .expect("a template");
         fs::write(
@@ -105,6 +108,11 @@ fn confined_commands_do_what_they_do_without() {
         ("score text", ""),
         ("tally --shape ../models/config.json", ""),
         ("tokens -f ../models/text", ""),
+        ("embed -f ../models/text -o vectors.npy -q", ""),
+        ("embed --jsonl ../models/texts.jsonl -o ../kept/vectors.jsonl -q", ""),
+        ("batch ../models/requests.jsonl -o answers.jsonl -q", ""),
+        ("batch ../models/requests.jsonl -o ../kept/answers.jsonl -q", ""),
+        ("batch ../models/requests.jsonl -o answers.jsonl -q", ""),
         ("completions bash", ""),
         ("man ../kept", ""),
     ];

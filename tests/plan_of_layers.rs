@@ -139,7 +139,10 @@ impl Twin<'_> {
         for (x, before) in xs.iter_mut().zip(&before) {
             let input = normed(layer.mlp_norms.input, "mlp_norm", if layer.parallel { before } else { x });
             let output = match &layer.mlp.experts {
-                None => self.mlp(layer.mlp.kind, ["gate", "up", "down"].map(&name), &input),
+                None => {
+                    let norm = layer.mlp.inner_norm.then(|| self.vector(&name("hidden_norm")));
+                    self.mlp(layer.mlp.kind, norm, ["gate", "up", "down"].map(&name), &input)
+                }
                 Some(experts) => self.experts(layer.mlp.kind, experts, &name, &input),
             };
             let output = normed(layer.mlp_norms.output, "down_norm", &output);
@@ -213,6 +216,9 @@ impl Twin<'_> {
                 for (i, y) in attended.iter_mut().enumerate() {
                     *y /= 1.0 + (-gates[if gate == Gate::Heads { i / a.head_dim } else { i }]).exp();
                 }
+            }
+            if a.inner_norm {
+                attended = rms_norm(&attended, &self.vector(&name("heads_norm")), f64::from(self.config.norm_eps));
             }
             outputs.push(self.linear(&name("o"), &attended));
         }
@@ -291,16 +297,19 @@ impl Twin<'_> {
         inputs.iter().enumerate().map(token).collect()
     }
 
-    /// What an MLP of these three tensors makes of `input`.
-    fn mlp(&self, kind: MlpKind, [gate, up, down]: [String; 3], input: &[f64]) -> Vec<f64> {
+    /// What an MLP of these three tensors makes of `input`, with the weights of a norm before the last.
+    fn mlp(&self, kind: MlpKind, norm: Option<Vec<f64>>, [gate, up, down]: [String; 3], input: &[f64]) -> Vec<f64> {
         let up = self.linear(&up, input);
-        let hidden: Vec<f64> = match kind.gated {
+        let mut hidden: Vec<f64> = match kind.gated {
             true => {
                 let gate = self.linear(&gate, input);
                 gate.iter().zip(&up).map(|(g, u)| activated(kind.activation, *g) * u).collect()
             }
             false => up.iter().map(|u| activated(kind.activation, *u)).collect(),
         };
+        if let Some(norm) = norm {
+            hidden = rms_norm(&hidden, &norm, f64::from(self.config.norm_eps));
+        }
         self.linear(&down, &hidden)
     }
 
@@ -323,12 +332,12 @@ impl Twin<'_> {
         let mut add = |weight: f64, y: Vec<f64>| output.iter_mut().zip(y).for_each(|(out, y)| *out += weight * y);
         for expert in ranked {
             let tensors = ["gate", "up", "down"].map(|part| name(&format!("experts.{expert}.{part}")));
-            add(scores[expert] * share, self.mlp(kind, tensors, input));
+            add(scores[expert] * share, self.mlp(kind, None, tensors, input));
         }
         if let Some(shared) = experts.shared {
             let weight =
                 if shared.gate { 1.0 / (1.0 + (-self.linear(&name("shared_router"), input)[0]).exp()) } else { 1.0 };
-            add(weight, self.mlp(kind, ["shared_gate", "shared_up", "shared_down"].map(name), input));
+            add(weight, self.mlp(kind, None, ["shared_gate", "shared_up", "shared_down"].map(name), input));
         }
         output
     }
@@ -435,6 +444,7 @@ fn different_layers(config: &mut Config) {
         (layer.mixer_norms, layer.mlp_norms) = (norms(1 + i % 3), norms(1 + (i + 1) % 3));
         (layer.mlp.hidden_dim, layer.mlp.bias) = (24 + 9 * i, i % 2 == 1);
         layer.mlp.kind = MlpKind::ALL[i % MlpKind::ALL.len()];
+        layer.mlp.inner_norm = i % 4 == 2;
         layer.parallel = i % 3 == 1;
         let a = layer.attention_mut().expect("attention");
         a.window = (i % 2 == 1).then_some(5 + i);
@@ -445,6 +455,7 @@ fn different_layers(config: &mut Config) {
         a.gate = [None, Some(Gate::Elements), Some(Gate::Heads)][i % 3];
         a.sinks = i % 4 >= 2;
         (a.qkv_bias, a.output_bias) = (i % 2 == 0, i % 3 == 2);
+        a.inner_norm = i % 4 >= 2;
         (a.rotary, a.head_dim, a.n_heads, a.n_kv_heads) = match i % 3 {
             0 => (Some(0), 10, 4, 2),
             1 => (Some(1), 6, 3, 1),
@@ -467,7 +478,8 @@ fn with_experts(config: &mut Config) {
         Experts { n_experts: 3, routing: Routing { normalized: true, ..routing }, shared: shared(true), ..plain },
     ];
     for (layer, experts) in config.layers[1..].iter_mut().step_by(2).zip(all) {
-        layer.mlp = Mlp { hidden_dim: 12, kind: MlpKind::SWIGLU, bias: false, experts: Some(experts) };
+        layer.mlp =
+            Mlp { hidden_dim: 12, kind: MlpKind::SWIGLU, bias: false, inner_norm: false, experts: Some(experts) };
     }
 }
 

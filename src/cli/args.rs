@@ -1,6 +1,7 @@
 //! The command line as checked values: what a command sees is in range.
 
 mod groups;
+mod many;
 mod measuring;
 mod sampling;
 mod values;
@@ -9,6 +10,7 @@ mod writing;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 pub(crate) use groups::{ComputeArgs, ContextArg, Kv, TextArg};
+pub(crate) use many::{Batch, Embed, Pool, Shard, VectorFormat};
 pub(crate) use measuring::{Bench, Doctor, Eval, Inspect, Plan, Score, Trace, Verify};
 pub(crate) use sampling::Sampling;
 use std::path::PathBuf;
@@ -46,6 +48,12 @@ pub(crate) enum Command {
     /// Chat with a model that has a chat template, continue a text with one that has none
     #[command(override_usage = "whit run [OPTIONS] [MODEL] [TEXT]")]
     Run(Box<Chat>),
+    /// Answer many requests in OpenAI's batch form, some at a time; goes on where it was ended
+    #[command(override_usage = "whit batch [OPTIONS] [MODEL] <IN> -o <FILE>")]
+    Batch(Box<Batch>),
+    /// Turn texts into vectors: the last hidden states of their tokens, pooled
+    #[command(override_usage = "whit embed [OPTIONS] [MODEL] [TEXT]")]
+    Embed(Box<Embed>),
     /// Show what a model file holds: header, configuration, tensors, errors, provenance
     Inspect(Inspect),
     /// Show what this machine is, how it is, and what a model can reach on it

@@ -43,6 +43,7 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
             ..SessionOptions::default()
         },
         n_sessions: 1,
+        n_texts: 1,
         n_threads: computes.iter().map(|compute| compute.threads.len()).sum(),
         flag: "--depth",
         max_memory: None,

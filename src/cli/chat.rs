@@ -43,7 +43,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     let context_length = context_length(&args.context, model)?;
     // An error in it is reported before anybody has said anything.
     keeping::on_full(&args.keeping, 0, context_length)?;
-    let options = sampler_options(&args.sampling, model.generation())?;
+    let options = sampler_options(&args.sampling, model)?;
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
     let plan = Wanted::one(model, session_options, &compute, &args.compute, "--ctx").check()?;

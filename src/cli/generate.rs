@@ -43,12 +43,13 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let specials = if args.special { Specials::Parse } else { Specials::AsText };
     let prompt = prompt_tokens(model, before, &text, specials)?;
     let context_length = context_length(args, model, prompt.len())?;
-    let options = sampler_options(&args.sampling, model.generation())?;
+    let options = sampler_options(&args.sampling, model)?;
     let seed = options.seed;
     let n_tokens = usize::try_from(args.n_tokens).ok();
     let on_full = keeping::on_full(&args.keeping, prompt.len(), context_length)?;
     let end_tokens = [model.end_tokens(), ends(&args.end, model)?].concat();
-    let rules = StopRules { n_tokens, stops: args.stop.clone(), end_tokens, on_full };
+    let (stops, banned) = (args.stop.clone(), args.sampling.banned_string.clone());
+    let rules = StopRules { n_tokens, stops, end_tokens, banned, on_full };
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
     let plan = Wanted::one(model, session_options, &compute, &args.compute, "--ctx").check()?;

@@ -1,12 +1,14 @@
 //! The command line: the only place that prints.
 
 mod args;
+mod batch;
 mod bench;
 mod bench_file;
 mod chat;
 mod complete;
 mod doctor;
 mod doctor_page;
+mod embed;
 mod eval;
 mod generate;
 mod input;
@@ -79,6 +81,8 @@ fn command(command: Command) -> Outcome<()> {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Batch(args) => batch::run(&args),
+        Command::Embed(args) => embed::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Eval(args) => eval::run(&args),

@@ -20,6 +20,8 @@ pub(super) struct Wanted<'w> {
     pub(super) file_bytes: u64,
     pub(super) options: SessionOptions,
     pub(super) n_sessions: u64,
+    /// Texts that share a session's buffers.
+    pub(super) n_texts: u64,
     pub(super) n_threads: usize,
     /// The argument that sets the context's length.
     pub(super) flag: &'static str,
@@ -74,12 +76,13 @@ impl<'w> Wanted<'w> {
         flag: &'static str,
     ) -> Self {
         let (file_bytes, n_threads) = (model.file().file_bytes(), compute.threads.len());
-        Wanted { model, file_bytes, options, n_sessions: 1, n_threads, flag, max_memory: args.max_memory }
+        Wanted { model, file_bytes, options, n_sessions: 1, n_texts: 1, n_threads, flag, max_memory: args.max_memory }
     }
 
     fn plan(&self, context_length: usize, kv: KvDtype) -> MemoryPlan {
         let options = SessionOptions { context_length, kv, ..self.options };
-        MemoryPlan::new(self.model, self.file_bytes, options, self.n_sessions, self.n_threads)
+        let plan = MemoryPlan::new(self.model, self.file_bytes, options, self.n_sessions, self.n_threads);
+        plan.of_texts(self.model.config(), self.n_texts)
     }
 
     /// The longest context of this model that fits into all `places`.
@@ -126,7 +129,8 @@ pub(super) fn run(args: &args::Plan) -> Outcome<()> {
     let options = session_options(context_length, kv);
     let n_threads = n_threads(&args.compute);
     let file_bytes = model.file().file_bytes();
-    let wanted = Wanted { model: &model, file_bytes, options, n_sessions: 1, n_threads, flag: "--ctx", max_memory };
+    let wanted =
+        Wanted { model: &model, file_bytes, options, n_sessions: 1, n_texts: 1, n_threads, flag: "--ctx", max_memory };
     let plan = wanted.plan(context_length, options.kv);
     let places = Place::all(max_memory, streaming::least(&model, file_bytes));
     let addresses = memory::address_bytes().map(|now| now + plan.to_come() + plan.reserved + plan.program);

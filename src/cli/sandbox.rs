@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use whit::os::sandbox::{Paths, confine_process, folders_of};
 
 /// The arguments that name files which are written.
-const WRITTEN: [&str; 3] = ["html", "session", "tree"];
+const WRITTEN: [&str; 4] = ["html", "output", "session", "tree"];
 /// That which names the folder of a cache.
 const CACHE: &str = "cache";
 

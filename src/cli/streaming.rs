@@ -3,7 +3,7 @@
 use super::input::ModelFile;
 use super::output::{bytes, note};
 use super::table::figure;
-use whit::error::{Error, Result};
+use whit::error::{Error, Kind, Result};
 use whit::generate::stream::{Residency, WeightStream};
 use whit::inspect::MemoryPlan;
 use whit::model::{Model, Session};
@@ -18,6 +18,19 @@ const SECONDS: f64 = 0.5;
 pub(super) fn least(model: &Model, file_bytes: u64) -> u64 {
     let streamed = (Residency::least(model) + SPARE_BYTES) * 64 / 63 + 1;
     streamed.min(file_bytes)
+}
+
+/// Refuses a bound on memory that does not hold all weights beside what `plan` says, where many texts are computed: streamed for
+/// each pass, they would be slower than one text after the other.
+pub(super) fn refuse(plan: &MemoryPlan, max_memory: Option<u64>) -> Result<()> {
+    let needed = plan.private().saturating_add(plan.mapped);
+    match max_memory {
+        Some(max) if max < needed => {
+            let message = format!("{} are needed with all weights, which many texts do not stream", bytes(needed));
+            Err(Error::new(Kind::Resources, message).field("max-memory"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Has `session` stream its weights where `max_memory` does not hold them all beside what `plan` says.

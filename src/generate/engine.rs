@@ -36,6 +36,8 @@ pub struct WriteOptions {
     pub sampling: Option<SamplerOptions>,
     /// Strings that end the text and are not part of it.
     pub stops: Vec<String>,
+    /// Strings that the text must not hold; see [`StopRules::banned`].
+    pub banned: Vec<String>,
     /// Tokens that end the text beside the model's, as those of a conversation.
     pub end_tokens: Vec<TokenId>,
     /// Type of cached keys and values.
@@ -135,6 +137,7 @@ impl Engine {
             n_tokens: options.n_tokens,
             stops: options.stops,
             end_tokens: [model.end_tokens(), options.end_tokens].concat(),
+            banned: options.banned,
             on_full: OnFull::Stop,
         };
         Writer::new(model, prompt, context_length, sampler, rules)

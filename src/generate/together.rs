@@ -25,6 +25,21 @@ pub struct Together {
 /// error names the first such text by its place in `texts`; all others have their next piece all the same. The text wants its
 /// logits again in every later pass, until its writer is [interrupted](Writer::interrupt) or it is left out.
 pub fn advance(model: &Model, compute: &Compute, workspace: &mut Workspace, texts: &mut [Together]) -> Result<usize> {
+    let mut failed = None;
+    let n_tokens = advance_each(model, compute, workspace, texts, &mut |i, error| {
+        failed.get_or_insert_with(|| Error::new(error.kind(), error.to_string()).field(format!("text {i}")));
+    })?;
+    failed.map_or(Ok(n_tokens), Err)
+}
+
+/// [`advance`], where each text of whose logits no token can be chosen is told to `failed` by its place.
+pub(super) fn advance_each(
+    model: &Model,
+    compute: &Compute,
+    workspace: &mut Workspace,
+    texts: &mut [Together],
+    failed: &mut dyn FnMut(usize, Error),
+) -> Result<usize> {
     let (mut room, mut rows) = (workspace.batch(), workspace.logit_rows());
     let mut spans = Vec::new();
     let mut complete = Vec::new();
@@ -59,11 +74,10 @@ pub fn advance(model: &Model, compute: &Compute, workspace: &mut Workspace, text
     }
     let logits = workspace.logits(model, compute, 0..n_rows, Watch::default());
     let ready = texts.iter_mut().zip(complete).enumerate().filter(|(_, (_, complete))| *complete);
-    let mut failed = None;
     for ((i, (text, _)), logits) in ready.zip(logits.chunks_exact(model.config().vocab_size)) {
         if let Err(error) = text.writer.take(logits, &mut ()) {
-            failed.get_or_insert_with(|| Error::new(error.kind(), error.to_string()).field(format!("text {i}")));
+            failed(i, error);
         }
     }
-    failed.map_or(Ok(n_tokens), Err)
+    Ok(n_tokens)
 }

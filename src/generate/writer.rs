@@ -1,6 +1,7 @@
 //! The writer of one text: a machine that says which tokens it wants computed, takes the logits after them, and yields pieces
 //! of text. Whoever has a model's logits can drive it: a command, a server with many texts, a binding, a guess to be verified.
 
+use super::bans::{Back, Bans};
 use super::{OnFull, Piece, StopReason, StopRules, Stops};
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::model::{Model, Session};
@@ -19,11 +20,12 @@ enum Next {
     Piece(TokenId),
 }
 
-/// Writes a text token by token. Allocates nothing after [`Writer::new`].
+/// Writes a text token by token. Allocates nothing after [`Writer::new`], but where strings are banned.
 pub struct Writer {
     model: Arc<Model>,
     sampler: Sampler,
     decoder: Decoder,
+    bans: Bans,
     stops: Stops,
     rules: StopRules,
     context_length: usize,
@@ -62,6 +64,11 @@ impl Writer {
             let message = format!("{} tokens exceed the context of {context_length}", prompt.len());
             return Err(Error::new(Kind::Resources, message).field("prompt").remedy(Remedy::LongerContext));
         }
+        if !rules.banned.is_empty() && rules.on_full != OnFull::Stop {
+            let message = "a text that goes on where the context is full cannot go back";
+            return Err(Error::usage(message).field("banned-string").hint("end it there, or ban nothing"));
+        }
+        sampler.hold(context_length + 1);
         prompt.iter().for_each(|token| sampler.accept(*token));
         // A control token has no text in which its name could be found.
         rules.end_tokens.extend(rules.stops.iter().filter_map(|stop| tokenizer.special(stop)));
@@ -72,6 +79,7 @@ impl Writer {
         Ok(Writer {
             sampler,
             decoder: if has_text { Decoder::continuing(tokenizer) } else { Decoder::new(tokenizer) },
+            bans: Bans::new(core::mem::take(&mut rules.banned), tokenizer),
             stops: Stops::new(core::mem::take(&mut rules.stops), Decoder::longest_piece(tokenizer)),
             reason: None,
             rules,
@@ -107,7 +115,10 @@ impl Writer {
     /// Takes the `logits` after what it [wants](Writer::wants), and chooses the next token, which comes with the next piece;
     /// `watcher` sees how.
     pub fn take(&mut self, logits: &[f32], watcher: &mut impl Watcher) -> Result<()> {
-        self.next = Next::Piece(self.sampler.sample_watched(logits, watcher)?);
+        self.sampler.strike(self.bans.struck(self.tokens.len()));
+        let bans = !self.bans.is_empty();
+        let no_token = |error: Error| if bans { error.hint("any token here may end a banned string") } else { error };
+        self.next = Next::Piece(self.sampler.sample_watched(logits, watcher).map_err(no_token)?);
         if self.rules.n_tokens == Some(0) {
             // The prompt was computed, as somebody may wish who keeps it.
             self.reason = Some(StopReason::Length);
@@ -209,8 +220,8 @@ impl Writer {
         self.sampler.accept(token);
         self.tokens.push(token);
         self.n_generated += 1;
-        if let Some(tokenizer) = self.model.tokenizer() {
-            self.stops.push(self.decoder.push(tokenizer, token));
+        if !self.say(token) {
+            return Piece { token: Some(token), text: "" };
         }
         self.reason = if self.stops.found() {
             Some(StopReason::StopString)
@@ -226,9 +237,40 @@ impl Writer {
         Piece { token: Some(token), text: self.stops.ready() }
     }
 
+    /// Adds the text of `token`, which was added last; false where it makes a banned string complete, and the text goes back.
+    fn say(&mut self, token: TokenId) -> bool {
+        let Some(tokenizer) = self.model.tokenizer() else { return true };
+        let mark = self.decoder.mark();
+        let piece = self.decoder.push(tokenizer, token);
+        if self.bans.is_empty() {
+            self.stops.push(piece);
+            return true;
+        }
+        if let Some(Back { n_tokens, decoder }) = self.bans.push(token, self.tokens.len() - 1, mark, piece) {
+            self.decoder.rewind(decoder);
+            self.tokens.truncate(self.tokens.len() - n_tokens);
+            self.n_generated -= n_tokens;
+            self.sampler.look_back_on(&self.tokens);
+            return false;
+        }
+        let stops = &mut self.stops;
+        self.bans.release(|text| {
+            stops.push(text);
+        });
+        true
+    }
+
     /// What was held back, once.
     fn rest(&mut self) -> Option<Piece<'_>> {
-        let text = self.stops.finish(self.decoder.finish());
+        let mut held = self.bans.rest();
+        let last = self.decoder.finish();
+        let text = match held.is_empty() {
+            true => self.stops.finish(last),
+            false => {
+                held.push_str(last);
+                self.stops.finish(&held)
+            }
+        };
         (!text.is_empty()).then_some(Piece { token: None, text })
     }
 }

@@ -62,7 +62,7 @@ pub struct Recorder {
     /// Logits of the tokens that a stage has left, of each stage that is switched on.
     stages: Vec<(Stage, Vec<(TokenId, f64)>)>,
     logits: Vec<f32>,
-    /// What the last stage left, whether it is on or not.
+    /// What the draw chooses from.
     left: Vec<(TokenId, f64)>,
     choice: Option<Choice>,
 }
@@ -105,10 +105,12 @@ impl Watcher for Recorder {
     }
 
     fn candidates(&mut self, stage: Stage, candidates: &Candidates) {
-        let items = || candidates.items().iter().map(|c| (c.id, c.logit as f64));
+        self.keep(stage, candidates.items().iter().map(|c| (c.id, c.logit as f64)));
+    }
+
+    fn left(&mut self, candidates: &Candidates) {
         self.left.clear();
-        self.left.extend(items());
-        self.keep(stage, items());
+        self.left.extend(candidates.items().iter().map(|c| (c.id, c.logit as f64)));
     }
 
     fn drawn(&mut self, uniform: f64, token: TokenId) {

@@ -50,8 +50,7 @@ impl MemoryPlan {
         n_threads: usize,
     ) -> MemoryPlan {
         let session = options.bytes(config);
-        // A candidate, an adjusted logit and a count for each token.
-        let sampler = config.vocab_size as u64 * (size_of::<Candidate>() + size_of::<f32>() + size_of::<u32>()) as u64;
+        let sampler = sampler_bytes(config);
         let n_threads = n_threads as u64;
         let stacks = n_threads * TOUCHED_STACK_BYTES;
         MemoryPlan {
@@ -63,6 +62,12 @@ impl MemoryPlan {
             tables,
             program: PROGRAM_BYTES,
         }
+    }
+
+    /// The plan of a session that is shared by `n` texts, each with a state and a sampler of its own.
+    pub fn of_texts(self, config: &Config, n: u64) -> MemoryPlan {
+        let samplers = sampler_bytes(config).saturating_mul(n.saturating_sub(1));
+        MemoryPlan { kv: self.kv.saturating_mul(n), scratch: self.scratch.saturating_add(samplers), ..self }
     }
 
     /// Private memory at its peak: all but the mapped file.
@@ -92,6 +97,11 @@ impl MemoryPlan {
     }
 }
 
+/// A candidate, an adjusted logit and a count for each token.
+fn sampler_bytes(config: &Config) -> u64 {
+    config.vocab_size as u64 * (size_of::<Candidate>() + size_of::<f32>() + size_of::<u32>()) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +127,8 @@ mod tests {
         let two = MemoryPlan::new(&model, file.file_bytes(), options, 2, 3);
         assert_eq!((two.kv, two.stacks), (2 * plan.kv, 3 * plan.stacks));
         assert_eq!(two.stacks - plan.stacks + two.reserved, 2 * STACK_BYTES as u64);
+        let texts = plan.of_texts(model.config(), 3);
+        assert_eq!((texts.kv, texts.scratch - plan.scratch), (3 * plan.kv, 2 * 1024 * 20));
         assert_eq!(plan.private(), plan.kv + plan.scratch + plan.stacks + plan.tables + plan.program);
         assert!(plan.tables > 0 && plan.tables < plan.mapped / 4, "{plan:?}");
         let endless = SessionOptions { context_length: usize::MAX >> 8, ..options };

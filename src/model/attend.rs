@@ -24,6 +24,8 @@ pub(super) struct AttentionWeights<'a> {
     gate: Option<Linear<'a>>,
     /// (n_heads), or none.
     pub(super) sinks: &'a [f32],
+    /// Of what the heads give.
+    inner_norm: Option<Norm<'a>>,
     o: Linear<'a>,
 }
 
@@ -57,6 +59,7 @@ impl Attention {
             kv: self.shares.is_none().then(kv).transpose()?,
             gate: self.gate.map(|_| place.linear(Part::OutputGate)).transpose()?,
             sinks: if self.sinks { place.vector(Part::Sinks)? } else { &[] },
+            inner_norm: norm(self.inner_norm, Part::HeadsNorm)?,
             o: place.linear(Part::Output)?,
         })
     }
@@ -120,6 +123,9 @@ impl Attention {
                 gates
             }),
         };
+        if let Some(norm) = &w.inner_norm {
+            stage.run(Op::Attention, |c| rms_norm_in_place(c, output, norm.weight, norm.eps));
+        }
         stage.add([Op::Output, Op::OutputNorm], &w.o, &w.norms, output, x, &mut b.scratch);
         stage.see(Point::Attended, x);
     }

@@ -39,6 +39,8 @@ pub struct Attention {
     pub sinks: bool,
     /// What the heads give is multiplied by the sigmoid of a product of the input; `None`: by nothing.
     pub gate: Option<Gate>,
+    /// What the heads give is RMS-normed, all of a token together, before the output.
+    pub inner_norm: bool,
     /// q, k and v have biases.
     pub qkv_bias: bool,
     /// The output has a bias.
@@ -75,6 +77,7 @@ mod tag {
     pub(super) const SINKS: u16 = 27;
     pub(super) const V_NORM: u16 = 28;
     pub(super) const SHARES: u16 = 29;
+    pub(super) const INNER_NORM: u16 = 31;
 }
 
 impl Attention {
@@ -93,6 +96,7 @@ impl Attention {
             slopes: Vec::new(),
             sinks: false,
             gate: None,
+            inner_norm: false,
             qkv_bias: false,
             output_bias: false,
         }
@@ -199,6 +203,7 @@ impl Attention {
         fields.flag(tag::SINKS, self.sinks);
         fields.flag(tag::V_NORM, self.v_norm);
         fields.optional(tag::SHARES, self.shares);
+        fields.flag(tag::INNER_NORM, self.inner_norm);
     }
 
     pub(super) fn decode(fields: &mut Fields<'_>) -> Result<Self> {
@@ -217,6 +222,7 @@ impl Attention {
             sinks: fields.flag(tag::SINKS, "sinks")?,
             v_norm: fields.flag(tag::V_NORM, "v_norm")?,
             shares: fields.optional(tag::SHARES, "shares")?,
+            inner_norm: fields.flag(tag::INNER_NORM, "inner_norm")?,
         })
     }
 
@@ -245,6 +251,9 @@ impl Attention {
         }
         if self.sinks {
             table.vector(Part::Sinks, self.n_heads);
+        }
+        if self.inner_norm {
+            table.vector(Part::HeadsNorm, self.width());
         }
         table.linear(Part::Output, table.dim, self.width(), self.output_bias);
         if norms.output {

@@ -126,6 +126,16 @@ fn keep_wanted(spans: &[Span<'_>], x: &mut [f32], dim: usize) -> usize {
     n
 }
 
+/// What the final norm makes of rows `x` (T, dim) of the residual stream after the last block, into `normed` (T, dim).
+pub(super) fn last_norm<O: Observer + ?Sized>(
+    network: Network<'_>,
+    stage: &mut Stage<'_, O>,
+    x: &[f32],
+    normed: &mut [f32],
+) {
+    stage.run(Op::FinalNorm, |c| norm(c, x, &network.weights.final_norm, normed));
+}
+
 /// The logits (T, vocab_size) of rows `x` (T, dim) of the residual stream after the last block.
 pub(super) fn unembed<O: Observer + ?Sized>(
     network: Network<'_>,

@@ -7,7 +7,7 @@ use super::place::{Norms, Place};
 use super::spec::{BranchNorms, Part, Table};
 use super::stage::{Branch, Stage};
 use crate::error::{Error, Result};
-use crate::ops::{Activation, Linear, activate, linear, linear_gated};
+use crate::ops::{Activation, Linear, Norm, activate, linear, linear_gated, rms_norm_in_place};
 
 /// What works on each position by itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,8 @@ pub struct Mlp {
     pub kind: MlpKind,
     /// Its matrices have biases.
     pub bias: bool,
+    /// What is between its matrices is RMS-normed before the last one.
+    pub inner_norm: bool,
     /// There are several, of which each token uses a few; `None`: there is one.
     pub experts: Option<Experts>,
 }
@@ -66,6 +68,7 @@ mod tag {
     pub(super) const KIND: u16 = 256;
     pub(super) const HIDDEN_DIM: u16 = 257;
     pub(super) const BIAS: u16 = 258;
+    pub(super) const INNER_NORM: u16 = 267;
 }
 
 /// The weights of an MLP or of several.
@@ -79,6 +82,8 @@ pub(super) struct OneWeights<'a> {
     norms: Norms<'a>,
     gate: Option<Linear<'a>>,
     up: Linear<'a>,
+    /// Of what is between the matrices.
+    inner_norm: Option<Norm<'a>>,
     down: Linear<'a>,
 }
 
@@ -88,6 +93,9 @@ impl Mlp {
         let Some(experts) = &self.experts else { return Ok(()) };
         if self.bias || !self.kind.gated {
             return Err(Error::data("experts have a gate and no biases").field("n_experts"));
+        }
+        if self.inner_norm {
+            return Err(Error::data("experts have none").field("inner_norm of the MLP"));
         }
         experts.check()
     }
@@ -106,6 +114,7 @@ impl Mlp {
         fields.number(tag::KIND, place_of(&MlpKind::ALL, self.kind));
         fields.number(tag::HIDDEN_DIM, self.hidden_dim);
         fields.flag(tag::BIAS, self.bias);
+        fields.flag(tag::INNER_NORM, self.inner_norm);
         if let Some(experts) = &self.experts {
             experts.encode(fields);
         }
@@ -116,6 +125,7 @@ impl Mlp {
             kind: fields.value(tag::KIND, "mlp", |value| MlpKind::ALL.get(value).copied())?,
             hidden_dim: fields.number(tag::HIDDEN_DIM, "hidden_dim")?,
             bias: fields.flag(tag::BIAS, "mlp_bias")?,
+            inner_norm: fields.flag(tag::INNER_NORM, "inner_norm of the MLP")?,
             experts: Experts::decode(fields)?,
         })
     }
@@ -132,6 +142,9 @@ impl Mlp {
             table.linear(Part::Gate, self.hidden_dim, table.dim, self.bias);
         }
         table.linear(Part::Up, self.hidden_dim, table.dim, self.bias);
+        if self.inner_norm {
+            table.vector(Part::HiddenNorm, self.hidden_dim);
+        }
         table.linear(Part::Down, table.dim, self.hidden_dim, self.bias);
         if norms.output {
             table.norm(Part::DownNorm);
@@ -147,6 +160,7 @@ impl Mlp {
             norms: place.norms(Part::MlpNorm, Part::DownNorm)?,
             gate: self.kind.gated.then(|| place.linear(Part::Gate)).transpose()?,
             up: place.linear(Part::Up)?,
+            inner_norm: self.inner_norm.then(|| place.norm(Part::HiddenNorm)).transpose()?,
             down: place.linear(Part::Down)?,
         }))
     }
@@ -170,7 +184,7 @@ impl Mlp {
         };
         let n_tokens = x.len() / w.down.weight.rows();
         let hidden = &mut b.inner[..n_tokens * self.hidden_dim];
-        let (OneWeights { norms, gate, up, down }, activation) = (w, self.kind.activation);
+        let (OneWeights { norms, gate, up, inner_norm, down }, activation) = (w, self.kind.activation);
         let layers = [gate.as_ref().unwrap_or(up), up];
         let ops = [Op::MlpNorm, Op::GateUp];
         let input = stage.read(ops, before.unwrap_or(x), norms, b.scratch.normed, b.scratch.activations, layers);
@@ -181,6 +195,9 @@ impl Mlp {
                 activate(c, activation, hidden);
             }
         });
+        if let Some(norm) = inner_norm {
+            stage.run(Op::GateUp, |c| rms_norm_in_place(c, hidden, norm.weight, norm.eps));
+        }
         stage.add([Op::Down, Op::DownNorm], down, norms, hidden, x, &mut b.scratch);
     }
 }

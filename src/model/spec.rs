@@ -181,6 +181,8 @@ pub enum Part {
     ValueNorm,
     /// The score of each head that has no value.
     Sinks,
+    /// The norm of what all heads give together.
+    HeadsNorm,
     /// Attention output projection.
     Output,
     /// What makes the gates and the input of a short convolution.
@@ -211,6 +213,8 @@ pub enum Part {
     Gate,
     /// Up-projection of the MLP.
     Up,
+    /// The norm of what is between the matrices of the MLP.
+    HiddenNorm,
     /// Down-projection of the MLP.
     Down,
     /// What a token chooses its experts by.
@@ -273,6 +277,7 @@ impl Part {
             Part::KeyNorm => ("k_norm", &[(Op::Rope, Whole)], Role::Norm),
             Part::ValueNorm => ("v_norm", &[(Op::Rope, Whole)], Role::Norm),
             Part::Sinks => ("sinks", &[(Op::Attention, Whole)], Role::Bias),
+            Part::HeadsNorm => ("heads_norm", &[(Op::Attention, Whole)], Role::Norm),
             Part::Output => ("o", &[(Op::Output, Whole)], Role::Output),
             Part::ConvInput => ("conv_in", &[(Op::ConvInput, Whole)], Role::ConvInput),
             Part::ConvKernel => ("conv", &[(Op::Conv, Whole)], Role::ConvKernel),
@@ -288,6 +293,7 @@ impl Part {
             Part::MlpNorm => ("mlp_norm", &[(Op::MlpNorm, Whole)], Role::Norm),
             Part::Gate => ("gate", &[(Op::GateUp, Whole)], Role::Gate),
             Part::Up => ("up", &[(Op::GateUp, Whole)], Role::Up),
+            Part::HiddenNorm => ("hidden_norm", &[(Op::GateUp, Whole)], Role::Norm),
             Part::Down => ("down", &[(Op::Down, Whole)], Role::Down),
             Part::Router => ("router", &[(Op::Router, Whole)], Role::Router),
             Part::RouterBias => ("router_bias", &[(Op::Router, Whole)], Role::Bias),

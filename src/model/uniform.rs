@@ -96,7 +96,7 @@ impl Uniform {
         let layer = Layer {
             mixer: Mixer::Attention(attention),
             mixer_norms: BranchNorms::PRE,
-            mlp: Mlp { hidden_dim: self.hidden_dim, kind, bias: self.mlp_bias, experts: None },
+            mlp: Mlp { hidden_dim: self.hidden_dim, kind, bias: self.mlp_bias, inner_norm: false, experts: None },
             mlp_norms: BranchNorms::PRE,
             parallel: false,
             scaled: false,

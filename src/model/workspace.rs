@@ -3,7 +3,7 @@
 
 use super::buffers::Buffers;
 use super::config::Config;
-use super::forward::{forward, unembed};
+use super::forward::{forward, last_norm, unembed};
 use super::language_model::Model;
 use super::op::{Observer, Pace};
 use super::stage::Stage;
@@ -115,6 +115,18 @@ impl Workspace {
             }
         }
         logits
+    }
+
+    /// The last hidden states of some of the wanted tokens of the last pass, (rows, dim): what the final norm makes of the residual
+    /// stream, and the unembedding reads. Logits can be asked for as well, before or after.
+    pub fn hidden(&mut self, model: &Model, compute: &Compute, rows: Range<usize>) -> &[f32] {
+        assert!(rows.end <= self.n_wanted, "rows {rows:?} of {}", self.n_wanted);
+        let dim = model.config().dim;
+        let Buffers { x, normed, .. } = &mut self.buffers;
+        let x = &x[rows.start * dim..rows.end * dim];
+        let normed = &mut normed[..x.len()];
+        last_norm(model.network(), &mut Stage { compute, pace: None, observer: &mut (), layer: None }, x, normed);
+        normed
     }
 
     /// What a residual stream row `x` (dim) says: its logits after the final norm, (vocab_size). Of the last block's output

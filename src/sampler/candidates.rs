@@ -9,7 +9,7 @@ use core::cmp::Ordering;
 pub struct Candidate {
     /// The token.
     pub id: TokenId,
-    /// Its logit as far as the chain has come: biased, penalized, divided by the temperature.
+    /// Its logit as far as the chain has come: biased, penalized, divided by the temperature, or another one by adaptive-p.
     pub logit: f32,
     /// Its probability, up to the common factor [`Candidates::mass`]: the exponential of the logit's distance to
     /// the best; 0 before the candidates are weighed.
@@ -20,12 +20,14 @@ pub struct Candidate {
 /// first with equal ones by id, and sums run in that order: they do not depend on how a selection moves elements.
 #[derive(Debug, Clone, Default)]
 pub struct Candidates {
-    items: Vec<Candidate>,
-    mass: f64,
+    pub(super) items: Vec<Candidate>,
+    pub(super) mass: f64,
+    /// Weights are those of the logits.
+    pub(super) is_weighed: bool,
 }
 
 /// Best first; equal ones by id.
-fn by_rank(a: &Candidate, b: &Candidate) -> Ordering {
+pub(super) fn by_rank(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
 }
 
@@ -65,13 +67,14 @@ impl Candidates {
         self.items.clear();
         let all = logits.iter().zip(0..).map(|(&logit, id)| Candidate { id, logit, weight: 0.0 });
         self.items.extend(all.filter(|c| c.logit > f32::NEG_INFINITY));
-        self.mass = 0.0;
+        (self.mass, self.is_weighed) = (0.0, false);
     }
 
     /// Starts over with one token, which is certain.
     pub(super) fn only(&mut self, candidate: Candidate) {
         self.items.clear();
         self.items.push(candidate);
+        self.is_weighed = true;
         self.sum();
     }
 
@@ -85,13 +88,6 @@ impl Candidates {
         self.mass
     }
 
-    /// Divides the logits by `t`, which is above 0.
-    pub(super) fn temperature(&mut self, t: f32) {
-        let best = self.items.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max);
-        // The distance to the best is what is divided: a tiny temperature then cannot overflow the best one.
-        self.items.iter_mut().for_each(|c| c.logit = (c.logit - best) / t);
-    }
-
     /// Keeps the `k` best; 0 keeps all.
     pub(super) fn top_k(&mut self, k: usize) {
         if k == 0 || k >= self.items.len() {
@@ -100,11 +96,16 @@ impl Candidates {
         self.items.select_nth_unstable_by(k - 1, by_rank);
         self.items.truncate(k);
         self.rank();
+        self.sum();
     }
 
-    /// Softmax, without the division: weights from logits. Candidates whose weight is too small for an f32 go.
+    /// Softmax, without the division: weights from logits, where they are not those already. Candidates whose weight is too small
+    /// for an f32 go.
     pub(super) fn weigh(&mut self) {
-        let best = self.items.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max);
+        if core::mem::replace(&mut self.is_weighed, true) {
+            return;
+        }
+        let best = self.best();
         self.items.iter_mut().for_each(|c| c.weight = super::exp(c.logit - best));
         self.items.retain(|c| c.weight > 0.0);
         self.sum();
@@ -116,6 +117,7 @@ impl Candidates {
         if p >= 1.0 {
             return;
         }
+        self.weigh();
         // -ln p_i - H = sum_j p_j logit_j - logit_i: the logarithm of the mass cancels.
         let expected = self.items.iter().map(|c| c.weight as f64 * c.logit as f64).sum::<f64>() / self.mass;
         let shift = |c: &Candidate| (expected - c.logit as f64).abs();
@@ -138,6 +140,7 @@ impl Candidates {
         if p >= 1.0 {
             return;
         }
+        self.weigh();
         let (goal, mut reached) = (p as f64 * self.mass, 0.0);
         // All that are below this share of what may go could go together: only the others need an order.
         let light = (1.0 - p as f64) * self.mass / self.items.len() as f64 * 0.999;
@@ -155,6 +158,7 @@ impl Candidates {
         if p <= 0.0 {
             return;
         }
+        self.weigh();
         let best = self.items.iter().map(|c| c.weight).fold(0.0, f32::max);
         self.items.retain(|c| c.weight >= p * best);
         self.sum();
@@ -171,15 +175,20 @@ impl Candidates {
         self.items.get(visited.checked_sub(1)?).map(|c| c.id)
     }
 
+    /// The largest logit.
+    pub(super) fn best(&self) -> f32 {
+        self.items.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max)
+    }
+
     fn rank(&mut self) {
         self.items.sort_unstable_by(by_rank);
     }
 
-    fn sum(&mut self) {
+    pub(super) fn sum(&mut self) {
         self.mass = self.items.iter().map(|c| c.weight as f64).sum();
     }
 }
 
 #[cfg(test)]
 #[path = "candidates_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,6 +1,6 @@
 //! Each filter against a naive twin in f64 over random logits.
 
-use super::super::Rng;
+use super::super::{DynamicTemperature, Rng};
 use super::*;
 
 /// Logits with ties, gaps and minus infinities.
@@ -14,21 +14,27 @@ fn random_logits(rng: &mut Rng, n: usize) -> Vec<f32> {
         .collect()
 }
 
-fn weighed(logits: &[f32]) -> Candidates {
+/// Candidates of these logits, not weighed.
+pub(in crate::sampler) fn started(logits: &[f32]) -> Candidates {
     let mut candidates = Candidates::with_capacity(logits.len());
     candidates.start(logits);
+    candidates
+}
+
+pub(in crate::sampler) fn weighed(logits: &[f32]) -> Candidates {
+    let mut candidates = started(logits);
     candidates.weigh();
     candidates
 }
 
-fn kept(candidates: &Candidates) -> Vec<TokenId> {
+pub(in crate::sampler) fn kept(candidates: &Candidates) -> Vec<TokenId> {
     let mut ids: Vec<TokenId> = candidates.items().iter().map(|c| c.id).collect();
     ids.sort_unstable();
     ids
 }
 
 /// (id, probability) of the finite logits, best first, ties by id.
-fn softmax(logits: &[f32]) -> Vec<(TokenId, f64)> {
+pub(in crate::sampler) fn softmax(logits: &[f32]) -> Vec<(TokenId, f64)> {
     let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
     let mut all: Vec<(TokenId, f64)> = logits.iter().zip(0..).map(|(l, id)| (id, (*l as f64 - best).exp())).collect();
     all.retain(|(_, w)| *w > 0.0);
@@ -52,7 +58,7 @@ fn until(ordered: &[(TokenId, f64)], p: f64) -> Vec<TokenId> {
     ids
 }
 
-fn for_random_logits(mut check: impl FnMut(&[f32], f32)) {
+pub(in crate::sampler) fn for_random_logits(mut check: impl FnMut(&[f32], f32)) {
     let mut rng = Rng::new(11);
     for case in 0..300 {
         let n = [1, 2, 17, 64, 65, 700][case % 6];
@@ -148,11 +154,11 @@ fn a_small_temperature_leaves_the_best_and_a_large_one_evens_out() {
     let logits = [1.0, 3.0, -3e38, 2.999];
     let mut candidates = Candidates::default();
     candidates.start(&logits);
-    candidates.temperature(1e-9);
+    candidates.temperature(1e-9, DynamicTemperature::default());
     candidates.weigh();
     assert_eq!(kept(&candidates), [1]);
     candidates.start(&[1.0, 3.0, 2.0]);
-    candidates.temperature(1e9);
+    candidates.temperature(1e9, DynamicTemperature::default());
     candidates.weigh();
     assert!(candidates.items().iter().all(|c| (c.weight as f64 / candidates.mass() - 1.0 / 3.0).abs() < 1e-6));
 }

@@ -18,6 +18,14 @@ pub struct Decoder {
     strip_space: bool,
 }
 
+/// Where a decoder stands in a text, to go back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecoderMark {
+    bytes: [u8; WAITING],
+    n_bytes: usize,
+    strip_space: bool,
+}
+
 impl Decoder {
     /// A decoder at the start of a text: where the tokenizer puts a space before a text, that space is taken off again.
     ///
@@ -51,6 +59,20 @@ impl Decoder {
             self.drain();
         }
         &self.text
+    }
+
+    /// Where it stands.
+    pub fn mark(&self) -> DecoderMark {
+        let mut bytes = [0; WAITING];
+        bytes.iter_mut().zip(&self.bytes).for_each(|(to, from)| *to = *from);
+        DecoderMark { bytes, n_bytes: self.bytes.len(), strip_space: self.strip_space }
+    }
+
+    /// Goes back to where it stood.
+    pub fn rewind(&mut self, mark: DecoderMark) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&mark.bytes[..mark.n_bytes]);
+        self.strip_space = mark.strip_space;
     }
 
     /// A character has begun and is not whole yet.

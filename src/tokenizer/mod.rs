@@ -33,7 +33,7 @@ mod tests;
 
 #[cfg(feature = "std")]
 pub use build::{Token, Vocabulary, VocabularyModel, byte_level_decode, byte_token};
-pub use decode::Decoder;
+pub use decode::{Decoder, DecoderMark};
 pub use kind::{Specials, TokenKind};
 #[cfg(feature = "std")]
 pub use pipeline::{AddedToken, Pattern, Pipeline, Step};

@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tools/template-check"))
 os.environ["TZ"] = "UTC"
 from reference import CONVERSATIONS, NOW, render  # noqa: E402
-PACKAGES = """claude command_r_plus deepseek_v3 gemini gemma gemma3 gpt2 gpt35turbo gpt4o gptoss internlm2 llama2 llama3
+PACKAGES = """claude command_r_plus deepseek_v3 deepseek_v4 gemini gemma gemma3 gpt2 gpt35turbo gpt4o gptoss internlm2 llama2 llama3
  llama3_1 llama3_2 mistral_nemo qwen1_5 qwen2_5 qwen3 yi baichuan2""".split()
 DIM = 32
 

@@ -50,7 +50,7 @@ pub(crate) struct Generate {
     #[arg(long)]
     pub(crate) show: bool,
     /// Show, and choose tokens with the arrow keys: stories part and stay in a tree
-    #[arg(short, long, conflicts_with_all = ["json", "html", "session", "quiet", "stop", "raw"])]
+    #[arg(short, long, conflicts_with_all = ["banned_string", "json", "html", "session", "quiet", "stop", "raw"])]
     pub(crate) interactive: bool,
     /// Write the tree of stories to FILE, as JSON lines
     #[arg(long, value_name = "FILE", requires = "interactive", value_hint = ValueHint::FilePath)]

@@ -42,7 +42,8 @@ impl Chatting<'_> {
         let n_tokens = self.args.n_tokens.and_then(|n| usize::try_from(n).ok());
         let on_full = keeping::on_full(&self.args.keeping, self.n_system(tokens)?, self.session.context_length())?;
         let end_tokens = [self.conversation.end_tokens(), &self.ends].concat();
-        let rules = StopRules { n_tokens, stops: self.args.stop.clone(), end_tokens, on_full };
+        let (stops, banned) = (self.args.stop.clone(), self.args.sampling.banned_string.clone());
+        let rules = StopRules { n_tokens, stops, end_tokens, banned, on_full };
         let mut writer = Writer::new(self.model, tokens, self.session.context_length(), sampler, rules)?;
         let cache = self.cache.as_ref();
         writing::prefill(&mut writer, &mut self.session, cache, tokens, self.args.quiet, &mut ())?;

@@ -20,7 +20,7 @@ use whit::sampler::{Sampler, SamplerOptions};
 pub(in crate::cli) fn run(args: &Explain) -> Outcome<()> {
     on_text(&args.look, false, &mut |look: Looked<'_>| {
         let canvas = Canvas::new(&args.look.display);
-        let options = sampler_options(&args.sampling, look.model.generation())?;
+        let options = sampler_options(&args.sampling, look.model)?;
         let steps = steps(canvas, look, options)?;
         let title = "From a text to its next token";
         if args.look.display.json || !walks() {

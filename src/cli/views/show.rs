@@ -35,6 +35,10 @@ impl Watcher for Show<'_> {
         self.recorder.candidates(stage, candidates);
     }
 
+    fn left(&mut self, candidates: &Candidates) {
+        self.recorder.left(candidates);
+    }
+
     fn drawn(&mut self, uniform: f64, token: TokenId) {
         self.recorder.drawn(uniform, token);
     }
@@ -61,17 +65,9 @@ impl<'a> Show<'a> {
         if is_constrained {
             chain.push(Stage::Constraint.name().to_string());
         }
-        for (stage, value) in [
-            (Stage::Penalties, String::new()),
-            (Stage::Temperature, format!(" {}", o.temperature)),
-            (Stage::TopK, format!(" {}", o.top_k)),
-            (Stage::Typical, format!(" {}", o.typical_p)),
-            (Stage::TopP, format!(" {}", o.top_p)),
-            (Stage::MinP, format!(" {}", o.min_p)),
-        ] {
-            if stage.is_on(o) {
-                chain.push(stage.name().to_string() + &value);
-            }
+        for stage in o.stages().filter(|stage| stage.is_on(o)) {
+            let named = format!("{} {}", stage.name(), stage.setting(o));
+            chain.push(named.trim_end().into());
         }
         chain.push(if o.temperature > 0.0 { "draw".into() } else { "the best".into() });
         let mut lines = wrapped(&chain.join(" → "), self.canvas.width);
@@ -149,7 +145,7 @@ pub(crate) fn choice_lines(
         lines.push(canvas.dim(&format!("   the constraint strikes out {n} tokens, {} %", share.trim())));
     }
     if rows.n_hidden > 0 {
-        let hidden = choice.stages[1..=rows.n_hidden].iter().map(|stage| short(stage.stage));
+        let hidden = choice.stages[1..=rows.n_hidden].iter().map(|stage| stage.stage.short_name());
         let hidden = hidden.collect::<Vec<_>>().join(", ");
         lines.push(canvas.dim(&format!("   a wider screen also shows {hidden}")));
     }
@@ -218,7 +214,7 @@ impl<'r> Rows<'r> {
     fn head(&self) -> String {
         let stages = &self.choice.stages;
         let shown = stages[..1].iter().chain(&stages[1 + self.n_hidden..]);
-        let names: String = shown.map(|stage| right(short(stage.stage), self.cell)).collect();
+        let names: String = shown.map(|stage| right(stage.stage.short_name(), self.cell)).collect();
         self.canvas.dim(&(fit("", self.margin + self.bar) + &names))
     }
 
@@ -279,16 +275,4 @@ fn choice_json(tokenizer: &Tokenizer<'_>, choice: &Choice) -> String {
         .number("part_end", choice.part.end)
         .raw("candidates_left", choice.n_left)
         .line()
-}
-
-/// A name of a stage in five columns.
-fn short(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Logits => "model",
-        Stage::Constraint => "legal",
-        Stage::Typical => "typ.",
-        Stage::Penalties => "pen.",
-        Stage::Temperature => "temp.",
-        stage => stage.name(),
-    }
 }

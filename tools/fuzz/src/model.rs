@@ -86,6 +86,7 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
         (layer.mixer_norms, layer.mlp_norms) = (norms(), norms());
         layer.mlp.kind = random.pick(&MlpKind::ALL);
         (layer.mlp.hidden_dim, layer.mlp.bias) = (random.within(1, 40), random.once_in(2));
+        layer.mlp.inner_norm = random.once_in(4);
         layer.parallel = random.once_in(3);
         if random.once_in(5) {
             let n_experts = random.within(1, 4);
@@ -97,6 +98,7 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
             };
             let shared = random.once_in(2).then_some(SharedExpert { hidden_dim: 9, gate: random.once_in(2) });
             (layer.mlp.kind, layer.mlp.bias) = (MlpKind::SWIGLU, false);
+            layer.mlp.inner_norm = false;
             layer.mlp.experts = Some(Experts { n_experts, routing, bias: random.once_in(2), shared });
         }
         if random.once_in(3) {
@@ -128,6 +130,7 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
         a.gate = random.pick(&[None, Some(Gate::Elements), Some(Gate::Heads)]);
         a.sinks = random.once_in(3);
         a.v_norm = random.once_in(3);
+        a.inner_norm = random.once_in(4);
         a.rotary = None;
         if a.head_dim.is_multiple_of(2) && !random.once_in(4) {
             let n = a.head_dim / 2;

@@ -56,10 +56,16 @@ fn block_folds(number: usize, layer: &Layer) -> impl Iterator<Item = Fold> {
     let first: &[Part] = if gated { &[Part::Gate, Part::Up] } else { &[Part::Up] };
     // activation(gate) * up and relu(up) of a part of up are that part of them.
     let homogeneous = gated || layer.mlp.kind.activation == Activation::Relu;
+    let before_down = match layer.mlp.inner_norm {
+        true => Some(Part::HiddenNorm),
+        false => homogeneous.then_some(Part::Up),
+    };
+    let before_output = layer.attention().filter(|attention| attention.inner_norm).map(|_| Part::HeadsNorm);
     [
         layer.mixer_norms.input.then(|| fold(op, Part::AttentionNorm, mixer)),
         layer.mlp_norms.input.then(|| fold(Op::GateUp, Part::MlpNorm, first)),
-        homogeneous.then(|| fold(Op::Down, Part::Up, &[Part::Down])),
+        before_output.map(|makes| fold(Op::Output, makes, &[Part::Output])),
+        before_down.map(|makes| fold(Op::Down, makes, &[Part::Down])),
     ]
     .into_iter()
     .flatten()

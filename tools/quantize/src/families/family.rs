@@ -29,6 +29,8 @@ pub struct Family {
     pub(crate) expert_names: Names,
     /// What is replaced in the names of checkpoints that have others than the table's, in this order.
     pub(crate) renamed: &'static [(&'static str, &'static str)],
+    /// Ends of names in GGUF files that are other than the table's, and what stands for them.
+    pub(crate) gguf_renamed: &'static [(&'static str, &'static str)],
     /// Rows of q and k pair neighbours for the rotation in Hugging Face checkpoints.
     pub(crate) interleaved_rotary: bool,
     /// Pairs turn the other way than in other families.
@@ -39,6 +41,8 @@ pub struct Family {
     pub(crate) zeros: fn(&TensorSpec) -> bool,
     /// What it is in GGUF files; `None` where such files are of another family's architecture.
     pub(crate) gguf: Option<Gguf>,
+    /// Other names of that architecture, which other programs give it.
+    pub(crate) gguf_also: &'static [&'static str],
     /// How a tensor of its checkpoints is transformed, apart from which rows of a fused tensor it is and from their order.
     pub(crate) transform: fn(&Config, &TensorSpec, Naming) -> Transform,
 }
@@ -104,11 +108,13 @@ pub(crate) const GGUF_NAMES: &[(Part, &str)] = &[
     (Part::QueryNorm, "blk.{}.attn_q_norm"),
     (Part::KeyNorm, "blk.{}.attn_k_norm"),
     (Part::Sinks, "blk.{}.attn_sinks"),
+    (Part::HeadsNorm, "blk.{}.attn_sub_norm"),
     (Part::Output, "blk.{}.attn_output"),
     (Part::OutputNorm, "blk.{}.post_attention_norm"),
     (Part::MlpNorm, "blk.{}.ffn_norm"),
     (Part::Gate, "blk.{}.ffn_gate"),
     (Part::Up, "blk.{}.ffn_up"),
+    (Part::HiddenNorm, "blk.{}.ffn_sub_norm"),
     (Part::Down, "blk.{}.ffn_down"),
     (Part::Router, "blk.{}.ffn_gate_inp"),
     (Part::RouterBias, "blk.{}.exp_probs_b"),
@@ -183,7 +189,8 @@ impl Family {
         if fused().count() < 2 {
             return None;
         }
-        if !self.fused_by_head || naming == Naming::Gguf {
+        // The gates of heads alone stay beside them in GGUF files.
+        if !self.fused_by_head || (naming == Naming::Gguf && !gate) {
             return Some(one);
         }
         // A gate stands beside the queries of each head, keys and values beside those that share them.

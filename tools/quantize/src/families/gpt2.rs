@@ -18,6 +18,8 @@ pub(super) const GPT2: Family = Family {
     names: &[NAMES],
     expert_names: &[],
     renamed: &[],
+    gguf_renamed: &[],
+    gguf_also: &[],
     interleaved_rotary: false,
     backwards: false,
     fused_by_head: false,

@@ -21,11 +21,13 @@ pub(super) const SHARED: Family = Family {
     names: &[NAMES],
     expert_names: &[],
     renamed: &[],
+    gguf_renamed: &[],
     interleaved_rotary: false,
     backwards: false,
     fused_by_head: false,
     zeros: |_| false,
     gguf: None,
+    gguf_also: &[],
     transform: |_, _, _| Transform::default(),
 };
 pub(super) const SHARED_GGUF_NAMES: Names = &[GGUF_NAMES];
@@ -176,9 +178,9 @@ impl Variant {
         for layer in &mut config.layers {
             layer.parallel = self.parallel;
             [layer.mixer_norms, layer.mlp_norms] = self.norms;
-            layer.mlp.kind = mlp;
+            (layer.mlp.kind, layer.mlp.inner_norm) = (mlp, self.inner_norms);
             if let Some(attention) = layer.attention_mut() {
-                attention.qk_norm = self.qk_norm;
+                (attention.qk_norm, attention.inner_norm) = (self.qk_norm, self.inner_norms);
             }
         }
     }

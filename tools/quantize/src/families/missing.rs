@@ -1,7 +1,7 @@
 //! What known architectures need that no plan can say.
 
 /// The beginning of a name, without its case, points and lines, and what blocks of such a network have.
-const MISSING: [(&str, &str); 15] = [
+const MISSING: [(&str, &str); 14] = [
     ("gemma3n", "several residual streams beside each other"),
     ("granitehybrid", "the state-space mixer of Mamba 2"),
     ("falconh1", "the state-space mixer of Mamba 2 beside an attention"),
@@ -12,7 +12,6 @@ const MISSING: [(&str, &str); 15] = [
     ("rwkv", "a recurrent mixer of another kind"),
     ("xlstm", "a recurrent mixer of another kind"),
     ("recurrentgemma", "a recurrent mixer of another kind"),
-    ("bitnet", "norms before the output matrices"),
     ("gptoss", "experts whose matrices have biases and gates of their own kind"),
     ("deepseek", "keys and values that are made of a narrow vector"),
     ("qwen3next", "delta nets and experts in one network"),

@@ -2,6 +2,7 @@
 //! each tensor of that plan comes from. A new family is such a file and its rows in [`FAMILIES`].
 
 mod arcee;
+mod bitnet;
 mod bloom;
 mod cohere;
 mod ernie4_5;
@@ -52,7 +53,7 @@ pub(crate) use family::Gguf;
 pub use family::{Family, Layout, Naming, Origin};
 pub(crate) use llama::LLAMA;
 pub(crate) use missing::missing;
-pub use transform::{Heads, RotaryRows, Slice, Transform, Turning};
+pub use transform::{Heads, RotaryRows, Slice, Tiled, Transform, Turning};
 pub(crate) use wrapper::Wrapper;
 
 /// All families, in the order in which messages list them.
@@ -104,6 +105,7 @@ pub static FAMILIES: &[&Family] = &[
     &gpt_neo::GPT_NEO,
     &opt::OPT,
     &bloom::BLOOM,
+    &bitnet::BITNET,
     &lfm2::LFM2,
     &lfm2::LFM2_MOE,
     &lfm3::LFM3,
@@ -121,10 +123,14 @@ impl Family {
         FAMILIES.iter().copied().find(|family| family.architectures.contains(&name))
     }
 
-    /// The family of GGUF files of `architecture`, and what it is there.
-    pub(crate) fn in_gguf(architecture: &str) -> Option<(&'static Family, &'static Gguf)> {
+    /// The family of GGUF files of `architecture`, what it is there, and that name.
+    pub(crate) fn in_gguf(architecture: &str) -> Option<(&'static Family, &'static Gguf, &'static str)> {
         let families = FAMILIES.iter().copied().filter_map(|family| Some((family, family.gguf.as_ref()?)));
-        families.into_iter().find(|(_, gguf)| gguf.architecture == architecture)
+        let named = |(family, gguf): (&'static Family, &'static Gguf)| {
+            let mut names = [gguf.architecture].into_iter().chain(family.gguf_also.iter().copied());
+            names.find(|name| *name == architecture).map(|name| (family, gguf, name))
+        };
+        families.into_iter().find_map(named)
     }
 }
 
@@ -225,6 +231,7 @@ mod tests {
         // Those of other families of which transformers makes Llama are Llama's where nothing else names the family.
         let architectures = architectures.filter(|name| !LLAMA.architectures.contains(name));
         let gguf = FAMILIES.iter().filter_map(|family| Some(family.gguf.as_ref()?.architecture));
+        let gguf = gguf.chain(FAMILIES.iter().flat_map(|family| family.gguf_also).copied());
         for mut names in [types.collect::<Vec<_>>(), architectures.collect(), gguf.collect()] {
             let n = names.len();
             names.sort_unstable();
@@ -362,7 +369,8 @@ mod tests {
             let row = rows.iter().find(|row| marked(row[1], "`").contains(&family.model_type));
             let row = row.unwrap_or_else(|| panic!("{} has no row in docs/models.md", family.model_type));
             if let Some(gguf) = &family.gguf {
-                assert_eq!(marked(row[2], "`"), [gguf.architecture], "{}", family.model_type);
+                let names = [&[gguf.architecture], family.gguf_also].concat();
+                assert_eq!(marked(row[2], "`"), names, "{}", family.model_type);
             }
         }
         let mut want: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();

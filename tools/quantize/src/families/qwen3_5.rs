@@ -1,13 +1,14 @@
 //! Qwen3.5 (Alibaba): gated delta nets in the place of most attentions, and attentions whose outputs have a gate.
 
 use whit::error::Result;
-use whit::model::spec::Part;
+use whit::model::spec::{Part, TensorSpec};
 use whit::model::{Config, DeltaNet, Gate, Mixer, MlpKind, QkNorm};
 
-use super::family::{Family, Naming};
+use super::family::{Family, GGUF_NAMES, Gguf, Naming};
 use super::llama::{self, NAMES, SHARED, keep_used_tables};
-use super::transform::Transform;
+use super::transform::{Tiled, Transform};
 use super::variant::Variant;
+use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
 use crate::source::hf::rope::RotaryKind;
 
@@ -23,16 +24,48 @@ pub(super) static QWEN3_5: Family = Family {
         ("linear_attn.A_log", "linear_attn.A_log.weight"),
         ("linear_attn.dt_bias", "linear_attn.in_proj_a.bias"),
     ],
-    transform: |_, spec, naming| Transform {
-        depthwise: naming == Naming::HuggingFace && spec.part == Part::ConvKernel,
+    gguf: Some(Gguf {
+        architecture: "qwen35",
+        label: "qwen35",
+        interleaved_rotary: false,
+        config: gguf_config,
+        names: &[QWEN3_5_GGUF_NAMES, GGUF_NAMES],
+    }),
+    gguf_renamed: &[(".ssm_a", ".ssm_a.weight"), (".ssm_dt.bias", ".ssm_alpha.bias")],
+    transform,
+    ..SHARED
+};
+
+/// What is done to a tensor. In GGUF files the norms are whole, decays are minus the rates, and values lie in tiles.
+fn transform(config: &Config, spec: &TensorSpec, naming: Naming) -> Transform {
+    if naming == Naming::Gguf {
+        let log_negative = spec.part == Part::DeltaRate;
+        return Transform { tiled: tiled(config, spec), log_negative, ..Transform::default() };
+    }
+    let part = spec.part;
+    Transform {
+        depthwise: part == Part::ConvKernel,
         plus_one: matches!(
-            spec.part,
+            part,
             Part::AttentionNorm | Part::MlpNorm | Part::QueryNorm | Part::KeyNorm | Part::FinalNorm
         ),
         ..Transform::default()
-    },
-    ..SHARED
-};
+    }
+}
+
+/// How the heads of values lie in a GGUF file.
+fn tiled(config: &Config, spec: &TensorSpec) -> Option<Tiled> {
+    let Mixer::DeltaNet(delta) = &config.layers[spec.layer?].mixer else { return None };
+    let (first, width) = match spec.part {
+        Part::DeltaQkv | Part::ConvKernel => (2 * delta.n_key_heads * delta.key_dim, delta.value_dim),
+        Part::DeltaGate | Part::DeltaOutput => (0, delta.value_dim),
+        Part::DeltaStrength | Part::DeltaDecay | Part::DeltaRate => (0, 1),
+        _ => return None,
+    };
+    let (groups, heads) = (delta.n_key_heads, delta.n_heads / delta.n_key_heads);
+    let tiled = Tiled { first, groups, heads, width, columns: spec.part == Part::DeltaOutput };
+    (heads > 1).then_some(tiled)
+}
 
 const QWEN3_5_NAMES: &[(Part, &str)] = &[
     (Part::Query, "model.layers.{}.self_attn.q_proj"),
@@ -45,6 +78,20 @@ const QWEN3_5_NAMES: &[(Part, &str)] = &[
     (Part::DeltaRate, "model.layers.{}.linear_attn.A_log"),
     (Part::DeltaNorm, "model.layers.{}.linear_attn.norm"),
     (Part::DeltaOutput, "model.layers.{}.linear_attn.out_proj"),
+];
+
+const QWEN3_5_GGUF_NAMES: &[(Part, &str)] = &[
+    (Part::Query, "blk.{}.attn_q"),
+    (Part::OutputGate, "blk.{}.attn_q"),
+    (Part::DeltaQkv, "blk.{}.attn_qkv"),
+    (Part::DeltaGate, "blk.{}.attn_gate"),
+    (Part::DeltaStrength, "blk.{}.ssm_beta"),
+    (Part::DeltaDecay, "blk.{}.ssm_alpha"),
+    (Part::ConvKernel, "blk.{}.ssm_conv1d"),
+    (Part::DeltaRate, "blk.{}.ssm_a"),
+    (Part::DeltaNorm, "blk.{}.ssm_norm"),
+    (Part::DeltaOutput, "blk.{}.ssm_out"),
+    (Part::MlpNorm, "blk.{}.post_attention_norm"),
 ];
 
 const VARIANT: Variant = Variant {
@@ -62,7 +109,7 @@ const VARIANT: Variant = Variant {
 const TYPES: [&str; 2] = ["full_attention", "linear_attention"];
 
 fn config(fields: &mut Fields<'_>) -> Result<Config> {
-    let mut config = llama::config(fields, &VARIANT)?;
+    let config = llama::config(fields, &VARIANT)?;
     if config.layers.iter().any(|layer| layer.mlp.kind != MlpKind::SWIGLU) {
         let error = fields.error("hidden_act", "not supported in the convolutions before delta nets");
         return Err(error.hint("supported: silu; a model works with its own only"));
@@ -83,12 +130,41 @@ fn config(fields: &mut Fields<'_>) -> Result<Config> {
         value_dim: dimension("linear_value_head_dim", 128)?,
         width: dimension("linear_conv_kernel_dim", 4)?,
     };
+    with_delta_nets(config, &attends, &delta)
+}
+
+/// The plan of `config` with delta nets in layers that do not attend, and gates in those that do.
+fn with_delta_nets(mut config: Config, attends: &[bool], delta: &DeltaNet) -> Result<Config> {
     for (layer, attends) in config.layers.iter_mut().zip(attends) {
         match layer.attention_mut() {
-            Some(attention) if attends => attention.gate = Some(Gate::Elements),
+            Some(attention) if *attends => attention.gate = Some(Gate::Elements),
             _ => layer.mixer = Mixer::DeltaNet(delta.clone()),
         }
     }
     keep_used_tables(&mut config);
     config.check().map(|()| config)
+}
+
+/// As [`config`], of a GGUF file.
+fn gguf_config(keys: &mut Keys<'_, '_>) -> Result<Config> {
+    let config = llama::gguf_config(keys, &VARIANT)?;
+    let n_layers = config.n_layers();
+    let interval = keys.length("full_attention_interval")?.unwrap_or(4);
+    let attends = match keys.recurs(n_layers)? {
+        Some(recurs) => recurs.into_iter().map(|recurs| !recurs).collect(),
+        None => (1..=n_layers).map(|layer| layer.is_multiple_of(interval)).collect::<Vec<_>>(),
+    };
+    let (n_heads, inner) = (keys.number("ssm.time_step_rank")?, keys.number("ssm.inner_size")?);
+    if n_heads == 0 || !inner.is_multiple_of(n_heads) {
+        let error = keys.error("ssm.inner_size", format!("{inner} is no multiple of ssm.time_step_rank {n_heads}"));
+        return Err(error.hint("it is the width of all heads of values together"));
+    }
+    let delta = DeltaNet {
+        n_key_heads: keys.number("ssm.group_count")?,
+        n_heads,
+        key_dim: keys.number("ssm.state_size")?,
+        value_dim: inner / n_heads,
+        width: keys.number("ssm.conv_kernel")?,
+    };
+    with_delta_nets(config, &attends, &delta)
 }

@@ -53,6 +53,8 @@ pub(super) struct Variant {
     /// The norms of attention and those of the MLP.
     pub(super) norms: [BranchNorms; 2],
     pub(super) qk_norm: Option<QkNorm>,
+    /// A norm stands before the last matrix of each branch.
+    pub(super) inner_norms: bool,
     pub(super) window: Window,
     pub(super) rotary: RotaryKind,
     /// Layers with a window turn by a table of their own.
@@ -113,6 +115,7 @@ impl Variant {
         unembedding_bias: false,
         norms: [BranchNorms::PRE; 2],
         qk_norm: None,
+        inner_norms: false,
         window: Window::Never,
         rotary: RotaryKind::WHOLE,
         local_rotary: None,

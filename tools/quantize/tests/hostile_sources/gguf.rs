@@ -38,6 +38,16 @@ fn array(kind: u32, elements: &[Vec<u8>]) -> (u32, Vec<u8>) {
 }
 
 impl Gguf {
+    /// The same with the keys of another architecture.
+    fn called(self, architecture: &str) -> Self {
+        let renamed = self.with(|gguf| {
+            for (key, ..) in &mut gguf.pairs {
+                *key = String::from_utf8_lossy(key).replace("llama.", &format!("{architecture}.")).into_bytes();
+            }
+        });
+        renamed.set("general.architecture", str_value(architecture))
+    }
+
     /// A tiny Llama: one layer, two heads of four, eight tokens.
     pub(crate) fn tiny() -> Self {
         let tokens = ["<unk>", "<s>", "</s>", "<0x0A>", "\u{2581}", "a", "b", "ab"].map(text);
@@ -277,12 +287,7 @@ fn hyperparameters() {
         g.data += 32;
     });
     let lfm2 = |kv_heads: (u32, Vec<u8>), width: u32| {
-        let tiny = Gguf::tiny().with(|gguf| {
-            for (key, ..) in &mut gguf.pairs {
-                *key = String::from_utf8_lossy(key).replace("llama.", "lfm2.").into_bytes();
-            }
-        });
-        let tiny = tiny.set("general.architecture", str_value("lfm2")).set("lfm2.shortconv.l_cache", u32_value(width));
+        let tiny = Gguf::tiny().called("lfm2").set("lfm2.shortconv.l_cache", u32_value(width));
         tiny.set("lfm2.attention.head_count_kv", kv_heads)
     };
     let heads_of = |heads: &[i32]| array(5, &heads.iter().map(|n| n.to_le_bytes().to_vec()).collect::<Vec<_>>());
@@ -431,4 +436,51 @@ fn no_byte_of_a_header_panics() {
     let tiny = Gguf::tiny();
     let header = tiny.head().len();
     sweep("GGUF", &tiny.files(), "model.gguf", header);
+}
+
+/// G-39, G-40
+#[test]
+fn delta_nets_and_activations() {
+    let qwen = |key: &str, value: (u32, Vec<u8>)| {
+        let sizes =
+            [("time_step_rank", 4), ("inner_size", 8), ("group_count", 2), ("state_size", 2), ("conv_kernel", 4)];
+        let tiny = sizes.iter().fold(Gguf::tiny().called("qwen35"), |gguf, (key, n)| {
+            gguf.set(&format!("qwen35.ssm.{key}"), u32_value(*n))
+        });
+        tiny.set(&format!("qwen35.{key}"), value)
+    };
+    let bools = |n: usize| array(7, &vec![vec![1]; n]);
+    let bitnet = Gguf::tiny().called("bitnet").set("bitnet.hidden_act", str_value("mish"));
+    run(vec![
+        row(
+            "G-39 values of no width",
+            qwen("ssm.inner_size", u32_value(7)),
+            "no multiple of ssm.time_step_rank 4",
+            "inner_size",
+        ),
+        row("G-39 no heads", qwen("ssm.time_step_rank", u32_value(0)), "no multiple", "inner_size"),
+        row("G-39 heads that do not divide", qwen("ssm.group_count", u32_value(3)), "3 does not divide", "n_key_heads")
+            .nowhere(),
+        row("G-39 no keys", qwen("ssm.state_size", u32_value(0)), "0 is outside", "key_dim").nowhere(),
+        row("G-39 a kernel of 2^31", qwen("ssm.conv_kernel", u32_value(1 << 31)), "outside", "conv_width").nowhere(),
+        row(
+            "G-39 layers that recur",
+            qwen("attention.recurrent_layers", bools(3)),
+            "3 elements for 1 blocks",
+            "recurrent_layers",
+        ),
+        row(
+            "G-39 blocks that all guess",
+            qwen("nextn_predict_layers", u32_value(1)),
+            "1 of 1 blocks",
+            "nextn_predict_layers",
+        ),
+        row(
+            "G-39 more of them than blocks",
+            qwen("nextn_predict_layers", u32_value(1 << 30)),
+            "of 1 blocks",
+            "nextn_predict_layers",
+        ),
+        row("G-40 another activation", bitnet, "supported: silu, relu2", "hidden_act"),
+    ]);
 }

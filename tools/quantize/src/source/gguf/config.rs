@@ -9,8 +9,8 @@ use crate::families::{FAMILIES, Family, Gguf, missing};
 /// Bytes of a chat template, at most.
 pub(in crate::source) const MAX_TEMPLATE: usize = 1 << 20;
 
-/// The family that the metadata name.
-pub(in crate::source) fn family(metadata: &Metadata<'_>) -> Result<(&'static Family, &'static Gguf)> {
+/// The family that the metadata name, what it is in such files, and the name.
+pub(in crate::source) fn family(metadata: &Metadata<'_>) -> Result<(&'static Family, &'static Gguf, &'static str)> {
     let key = "general.architecture";
     let Some(name) = metadata.str(key)? else { return Err(metadata.error(key, "missing")) };
     Family::in_gguf(name).ok_or_else(|| {

@@ -64,6 +64,16 @@ impl<'m, 'a> Keys<'m, 'a> {
         self.metadata.bool(&self.key(key))
     }
 
+    /// A text; `None` where there is none.
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&'a str>> {
+        self.metadata.str(&self.key(key))
+    }
+
+    /// The name of the architecture in the file.
+    pub(crate) fn architecture(&self) -> &'static str {
+        self.architecture
+    }
+
     /// A positive number that must be there.
     pub(crate) fn positive_required(&self, key: &str) -> Result<f64> {
         self.positive(key)?.ok_or_else(|| self.error(key, "missing"))
@@ -81,6 +91,18 @@ impl<'m, 'a> Keys<'m, 'a> {
                 Err(self.error(key, format!("{} elements for {n_layers} layers", slides.len())))
             }
             slides => Ok(slides),
+        }
+    }
+
+    /// Of each layer whether it is a recurrent one, where the file says so. It also says so of blocks that are left out.
+    pub(crate) fn recurs(&self, n_layers: usize) -> Result<Option<Vec<bool>>> {
+        let key = "attention.recurrent_layers";
+        let n_blocks = self.dimension("block_count", 0)?.unwrap_or(n_layers);
+        match self.metadata.bools(&self.key(key))? {
+            Some(recurs) if recurs.len() != n_blocks => {
+                Err(self.error(key, format!("{} elements for {n_blocks} blocks", recurs.len())))
+            }
+            recurs => Ok(recurs.map(|recurs| recurs.into_iter().take(n_layers).collect())),
         }
     }
 
@@ -180,7 +202,7 @@ impl<'m, 'a> Keys<'m, 'a> {
     }
 
     /// What all architectures say alike: dimensions and the epsilon of the norms, which stands under the key `eps`. There are no
-    /// biases, norms of q and k or rotary frequencies in it.
+    /// biases, norms of q and k or rotary frequencies in it, and no blocks that guess several tokens at once, which are the last.
     pub(crate) fn network(&mut self, family: Family, eps: &str) -> Result<Uniform> {
         self.network_with(family, eps, |keys, n_layers| keys.of_first("attention.head_count_kv", n_layers))
     }
@@ -192,8 +214,14 @@ impl<'m, 'a> Keys<'m, 'a> {
         eps: &str,
         kv_heads: impl FnOnce(&Self, usize) -> Result<Option<usize>>,
     ) -> Result<Uniform> {
-        let n_layers = self.dimension("block_count", 0)?;
-        let n_layers = self.required("block_count", n_layers);
+        let n_blocks = self.dimension("block_count", 0)?;
+        let n_blocks = self.required("block_count", n_blocks);
+        let key = "nextn_predict_layers";
+        let guessing = self.dimension(key, 0)?.unwrap_or(0);
+        if guessing > 0 && guessing >= n_blocks {
+            return Err(self.error(key, format!("{guessing} of {n_blocks} blocks")));
+        }
+        let n_layers = n_blocks - guessing;
         let mut dimension = |key: &str| -> Result<usize> {
             let value = self.of_first(key, n_layers)?;
             Ok(self.required(key, value))
@@ -218,7 +246,7 @@ impl<'m, 'a> Keys<'m, 'a> {
             return Err(self.error("attention.head_count_kv", message));
         }
         let head_dim = self.head_dim(dim, n_heads)?;
-        self.check_layers(n_layers)?;
+        self.check_layers(n_blocks)?;
         Ok(Uniform {
             family,
             dim,
@@ -259,8 +287,7 @@ impl<'m, 'a> Keys<'m, 'a> {
 
     /// The highest block of any tensor has to be the last one announced.
     fn check_layers(&self, n_layers: usize) -> Result<()> {
-        let block = |t: &SourceTensor| t.name.strip_prefix("blk.")?.split_once('.')?.0.parse::<usize>().ok();
-        let found = self.tensors.iter().filter_map(block).max().map_or(0, |last| last.saturating_add(1));
+        let found = self.tensors.iter().filter_map(block_of).max().map_or(0, |last| last.saturating_add(1));
         if found == n_layers {
             return Ok(());
         }
@@ -278,4 +305,9 @@ impl<'m, 'a> Keys<'m, 'a> {
             _ => Ok(rows),
         }
     }
+}
+
+/// The number of the block that a tensor is of.
+pub(super) fn block_of(tensor: &SourceTensor) -> Option<usize> {
+    tensor.name.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()
 }

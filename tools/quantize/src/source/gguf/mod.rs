@@ -86,7 +86,7 @@ struct Parts {
 
 fn read(files: &[SourceFile], wanted: Option<usize>) -> Result<Parts> {
     let (_, metadata) = header(&mut Cursor::new(&files[0].map, "GGUF"))?;
-    let (family, gguf) = config::family(&metadata)?;
+    let (family, gguf, architecture) = config::family(&metadata)?;
     let (mut tensors, mut locations) = (Vec::new(), Vec::new());
     for (i, file) in files.iter().enumerate() {
         let (more, places) = of_file(i, file).map_err(|e| file.error(e))?;
@@ -95,7 +95,7 @@ fn read(files: &[SourceFile], wanted: Option<usize>) -> Result<Parts> {
     }
     split::check(&metadata, files, &tensors, &locations)?;
     let divisors = Divisors::read(files, &tensors, &locations)?;
-    let mut keys = Keys::new(&metadata, gguf.architecture, &tensors, (divisors, wanted));
+    let mut keys = Keys::new(&metadata, architecture, &tensors, (divisors, wanted));
     let config = family.name_plan((gguf.config)(&mut keys)?);
     let (mut notes, factors) = keys.into_told();
     let keep = |t: &SourceTensor| !Divisors::has(&t.name) && !t.name.ends_with(".attn_rot_embd.weight");
@@ -103,7 +103,14 @@ fn read(files: &[SourceFile], wanted: Option<usize>) -> Result<Parts> {
     if dropped > 0 {
         notes.push(format!("{dropped} tensors of rotary tables are ignored: they follow from the configuration"));
     }
-    let (tensors, locations) = tensors.into_iter().zip(locations).filter(|(t, _)| keep(t)).unzip();
+    let n_layers = config.n_layers();
+    let guesses = |t: &SourceTensor| keys::block_of(t).is_some_and(|block| block >= n_layers);
+    let dropped = tensors.iter().filter(|t| guesses(t)).count();
+    if dropped > 0 {
+        notes.push(format!("{dropped} tensors of blocks that guess several tokens at once are left out"));
+    }
+    let tensors = tensors.into_iter().zip(locations).filter(|(t, _)| keep(t) && !guesses(t));
+    let (tensors, locations) = tensors.map(|(t, location)| (renamed(family, t), location)).unzip();
     let stem = files[0].path.file_stem().map(|s| s.to_string_lossy().into_owned());
     let name = metadata.str("general.name")?.map(str::to_string).or(stem).unwrap_or_default();
     let generation = config::generation(&metadata, config.vocab_size)?;
@@ -127,6 +134,13 @@ fn read(files: &[SourceFile], wanted: Option<usize>) -> Result<Parts> {
         notes,
         factors,
     })
+}
+
+/// The tensor with the name of the family's table.
+fn renamed(family: &Family, tensor: SourceTensor) -> SourceTensor {
+    let ends = family.gguf_renamed.iter();
+    let name = ends.filter_map(|(from, to)| Some(format!("{}{to}", tensor.name.strip_suffix(from)?))).next();
+    SourceTensor { name: name.unwrap_or(tensor.name), ..tensor }
 }
 
 /// The tensors of the file of the given number.

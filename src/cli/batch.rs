@@ -1,0 +1,345 @@
+//! `whit batch`: answers to many requests, some at a time. A row depends on its request, the model and the settings alone, and rows
+//! stand in the order of the requests: however often a run was ended, and however many were answered together, the file is the same.
+
+mod body;
+mod kept;
+mod rows;
+
+use super::args::{Batch, Shard};
+use super::input::{self, ModelFile};
+use super::output::{End, Outcome, note, tell};
+use super::plan::Wanted;
+use super::sampling::sampler_options;
+use super::setup::{compute, context_length};
+use super::{progress, streaming};
+use body::{Asked, Prompt, asked};
+use indicatif::ProgressBar;
+use kept::Kept;
+use rows::{Model as Shown, Named, answered, refused};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use whit::chat::Conversation;
+use whit::error::{Error, Kind, Result};
+use whit::generate::{Finished, Many, ManyOptions, OnFull, StopRules, Writer, prompt_tokens};
+use whit::model::{Model, SessionOptions};
+use whit::ops::NUMERICS_VERSION;
+use whit::os::interrupt;
+use whit::sampler::{Sampler, SamplerOptions};
+use whit::tokenizer::Specials;
+use whit::{Compute, TokenId};
+
+/// Tokens of a pass beside one of each text under way: so many of a prompt.
+const BATCH: usize = 64;
+
+pub(super) fn run(args: &Batch) -> Outcome<()> {
+    let source = ModelFile::open(args.model.model.as_deref())?;
+    let model = source.model()?;
+    let name = args.input.display().to_string();
+    let text = input::text(&args.input)?;
+    let all = requests(&text).map_err(|error| error.in_file(&name))?;
+    let mut sampling = sampler_options(&args.sampling, &model)?;
+    sampling.seed = args.sampling.seed.unwrap_or(0);
+    let sampling = sampling.checked(model.config().vocab_size)?;
+    let context_length = context_length(&args.context, &model)?;
+    let mut answerer = Answerer::new(args, &model, &source, context_length, sampling)?;
+    let mut kept = Kept::open(&args.output)?;
+    let left = left(&all, args.shard, &kept, &answerer).map_err(|error| error.in_file(kept.name()))?;
+    let compute = compute(&args.compute)?;
+    let options = options(args, &model, &compute, context_length)?;
+    let mut many = Many::new(&model, &compute, options)?;
+    interrupt::watch();
+    let n_all = left.len() + kept.answered.len();
+    let bar = progress::steps(n_all as u64, args.progress.quiet);
+    bar.set_position(kept.answered.len() as u64);
+    bar.reset_eta();
+    let rows = RefCell::new(Rows::new(&left, &answerer.model, &bar));
+    let mut waiting = VecDeque::new();
+    let mut requests = left.iter().enumerate();
+    let mut next = || loop {
+        if let Some(text) = waiting.pop_front() {
+            return Some(text);
+        }
+        let (place, request) = requests.next()?;
+        match answerer.begin(request) {
+            Ok(Begun { is_chat, n_prompt, writers }) => {
+                rows.borrow_mut().begin(place, is_chat, n_prompt, writers.len());
+                waiting.extend(writers.into_iter().enumerate().map(|(answer, writer)| ((place, answer), writer)));
+            }
+            Err(error) => rows.borrow_mut().refuse(place, &error),
+        }
+    };
+    let mut done = |(place, answer): (usize, usize), finished: Result<Finished>| {
+        rows.borrow_mut().finish(place, answer, finished);
+        source.check_unchanged()?;
+        kept.append(&rows.borrow_mut().ready())
+    };
+    let whole = many.write(&mut next, &mut done, &mut || !interrupt::requested());
+    // Also those after the last answer, which were refused.
+    let written = whole.and_then(|whole| kept.append(&rows.borrow_mut().ready()).map(|()| whole));
+    bar.finish_and_clear();
+    if !written? {
+        note(format_args!("whit: interrupted; the same command goes on"));
+        return Err(End::Interrupted);
+    }
+    if !args.progress.quiet {
+        let n_refused = rows.borrow().n_refused;
+        let refused = if n_refused > 0 { format!(", {n_refused} of them refused") } else { String::new() };
+        tell(&format!("whit: {} requests answered{refused}; {n_all} rows", left.len()));
+    }
+    Ok(())
+}
+
+/// A request.
+struct Request {
+    custom_id: String,
+    url: String,
+    body: Value,
+    /// A hash of the line and of the settings.
+    line: String,
+}
+
+/// The requests of a file. Each has an id of its own; what else is wrong with one is its answer.
+fn requests(text: &str) -> Result<Vec<Request>> {
+    let mut lines: HashMap<String, usize> = HashMap::new();
+    let mut all = Vec::new();
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        let field = || format!("line {number}");
+        let mut request: Value =
+            serde_json::from_str(line).map_err(|error| Error::data(error.to_string()).field(field()))?;
+        let custom_id = request["custom_id"].as_str().filter(|id| !id.is_empty()).map(str::to_owned);
+        let custom_id = custom_id.ok_or_else(|| Error::data("it has no custom_id, a string").field(field()))?;
+        if let Some(before) = lines.insert(custom_id.clone(), number) {
+            let message = format!("custom_id {custom_id:?} is that of line {before}, too");
+            return Err(Error::data(message).field(field()).hint("answers are told apart by it"));
+        }
+        let url = match request["method"].as_str() {
+            None | Some("POST") => request["url"].as_str().unwrap_or_default().to_owned(),
+            Some(_) => String::new(),
+        };
+        let body = request.get_mut("body").map(Value::take).unwrap_or_default();
+        all.push(Request { custom_id, url, body, line: line.trim().into() });
+    }
+    Ok(all)
+}
+
+/// The requests of the shard that are not answered yet. Fails where an answer is one to another request, or was written with other
+/// settings.
+fn left<'r>(all: &'r [Request], shard: Option<Shard>, kept: &Kept, answerer: &Answerer<'_>) -> Result<Vec<Asking<'r>>> {
+    let Shard { index, of } = shard.unwrap_or(Shard { index: 0, of: 1 });
+    let mut n_known = 0;
+    let mut left = Vec::new();
+    for request in all.iter().skip(index).step_by(of) {
+        let asking = Asking { request, hash: answerer.hash(request) };
+        match kept.answered.get(&request.custom_id) {
+            None => left.push(asking),
+            Some((id, line)) if *id != format!("batch_req_{}", asking.hash) => {
+                let message =
+                    format!("line {line} answers {:?} as it was, or by another model or settings", request.custom_id);
+                return Err(Error::data(message).hint("name another file"));
+            }
+            Some(_) => n_known += 1,
+        }
+    }
+    if n_known < kept.answered.len() {
+        let message = format!("{} rows answer no request of these", kept.answered.len() - n_known);
+        return Err(Error::data(message).hint("name another file"));
+    }
+    Ok(left)
+}
+
+/// A request that is to be answered.
+struct Asking<'r> {
+    request: &'r Request,
+    /// Of all that the answer depends on.
+    hash: String,
+}
+
+impl Asking<'_> {
+    fn named(&self) -> Named<'_> {
+        Named { custom_id: &self.request.custom_id, hash: &self.hash }
+    }
+}
+
+/// Makes writers of requests.
+struct Answerer<'a> {
+    args: &'a Batch,
+    of: &'a Arc<Model>,
+    model: Shown,
+    conversation: Result<Conversation>,
+    sampling: SamplerOptions,
+    context_length: usize,
+    settings: blake3::Hasher,
+}
+
+/// The texts of a request.
+struct Begun {
+    is_chat: bool,
+    n_prompt: usize,
+    writers: Vec<Writer>,
+}
+
+impl<'a> Answerer<'a> {
+    fn new(
+        args: &'a Batch,
+        of: &'a Arc<Model>,
+        source: &ModelFile,
+        context_length: usize,
+        sampling: SamplerOptions,
+    ) -> Result<Self> {
+        let template = args.chat_template.as_deref().map(input::text).transpose()?;
+        let conversation = match template.as_deref().or_else(|| of.chat_template()) {
+            Some(template) => Conversation::with_template(of, template, args.template_arg.clone()),
+            None => Err(Error::data("this model has no chat template, so it cannot talk").field("url")),
+        };
+        let content = blake3::Hash::from_bytes(of.content_hash()).to_hex();
+        let model = Shown { name: source.short_name(), fingerprint: format!("whit-{}", &content[..16]) };
+        let mut settings = blake3::Hasher::new();
+        let said =
+            (args.n_tokens, context_length, &sampling, &args.sampling.banned_string, &args.stop, args.compute.kv);
+        for part in [content.as_bytes(), model.name.as_bytes(), format!("{NUMERICS_VERSION} {said:?}").as_bytes()] {
+            settings.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        settings.update(format!("{:?} {:?}", template, args.template_arg).as_bytes());
+        Ok(Answerer { args, of, model, conversation, sampling, context_length, settings })
+    }
+
+    /// What names the answer to a request: equal where the request, the model and all settings are.
+    fn hash(&self, request: &Request) -> String {
+        let hash = self.settings.clone().update(request.line.as_bytes()).finalize();
+        hash.to_hex()[..24].to_owned()
+    }
+
+    /// The writers of the answers to a request.
+    fn begin(&mut self, asking: &Asking<'_>) -> Result<Begun> {
+        let asked = asked(&asking.request.url, &asking.request.body, &self.sampling)?;
+        let is_chat = matches!(asked.prompt, Prompt::Turns(_));
+        let (prompt, end_tokens) = self.prompt(asked.prompt.clone())?;
+        if prompt.len() >= self.context_length {
+            let message = format!("{} tokens leave no room in a context of {}", prompt.len(), self.context_length);
+            return Err(Error::usage(message).field(if is_chat { "messages" } else { "prompt" }));
+        }
+        let writers = (0..asked.n_answers as u64).map(|i| self.writer(&asked, &prompt, &end_tokens, i));
+        Ok(Begun { is_chat, n_prompt: prompt.len(), writers: writers.collect::<Result<_>>()? })
+    }
+
+    /// The tokens of a prompt, and those that end an answer to it.
+    fn prompt(&mut self, prompt: Prompt) -> Result<(Vec<TokenId>, Vec<TokenId>)> {
+        let plain = |tokens| Ok((tokens, self.of.end_tokens()));
+        match prompt {
+            Prompt::Text(text) => plain(prompt_tokens(self.of, &[], &text, Specials::AsText)?),
+            Prompt::Tokens(tokens) => plain(tokens),
+            Prompt::Turns(turns) => {
+                let conversation = self.conversation.as_mut().map_err(|error| error.clone())?;
+                conversation.begin(None);
+                conversation.resume(turns);
+                Ok((conversation.tokens()?, conversation.end_tokens().to_vec()))
+            }
+        }
+    }
+
+    /// The writer of the `i`-th answer.
+    fn writer(&self, asked: &Asked, prompt: &[TokenId], end_tokens: &[TokenId], i: u64) -> Result<Writer> {
+        let seed = asked.sampling.seed.wrapping_add(i);
+        let options = SamplerOptions { seed, ..asked.sampling.clone() };
+        let sampler = Sampler::new(options, self.of.config().vocab_size)?;
+        let rules = StopRules {
+            n_tokens: asked.n_tokens.or(usize::try_from(self.args.n_tokens).ok()),
+            stops: [&self.args.stop[..], &asked.stops].concat(),
+            end_tokens: end_tokens.to_vec(),
+            banned: self.args.sampling.banned_string.clone(),
+            on_full: OnFull::Stop,
+        };
+        Writer::new(self.of, prompt, self.context_length, sampler, rules)
+    }
+}
+
+/// Rows that are being made, and those that wait for one before them.
+struct Rows<'r> {
+    asked: &'r [Asking<'r>],
+    model: Shown,
+    bar: &'r ProgressBar,
+    open: HashMap<usize, Open>,
+    whole: BTreeMap<usize, String>,
+    /// The place of the next row in the file.
+    next: usize,
+    n_refused: usize,
+}
+
+/// The answers to a request, of which some are still written.
+struct Open {
+    is_chat: bool,
+    n_prompt: usize,
+    answers: Vec<Option<Result<Finished>>>,
+}
+
+impl<'r> Rows<'r> {
+    fn new(asked: &'r [Asking<'r>], model: &Shown, bar: &'r ProgressBar) -> Self {
+        let model = Shown { name: model.name.clone(), fingerprint: model.fingerprint.clone() };
+        let (open, whole) = (HashMap::new(), BTreeMap::new());
+        Rows { asked, model, bar, open, whole, next: 0, n_refused: 0 }
+    }
+
+    fn begin(&mut self, place: usize, is_chat: bool, n_prompt: usize, n_answers: usize) {
+        self.open.insert(place, Open { is_chat, n_prompt, answers: (0..n_answers).map(|_| None).collect() });
+    }
+
+    fn refuse(&mut self, place: usize, error: &Error) {
+        self.n_refused += 1;
+        self.add(place, refused(&self.asked[place].named(), error));
+    }
+
+    fn finish(&mut self, place: usize, answer: usize, finished: Result<Finished>) {
+        let Some(open) = self.open.get_mut(&place) else { return };
+        open.answers[answer] = Some(finished);
+        if open.answers.iter().any(Option::is_none) {
+            return;
+        }
+        let Some(Open { is_chat, n_prompt, answers }) = self.open.remove(&place) else { return };
+        match answers.into_iter().flatten().collect::<Result<Vec<_>>>() {
+            Ok(answers) => {
+                let row = answered(&self.asked[place].named(), &self.model, is_chat, n_prompt, &answers);
+                self.add(place, row);
+            }
+            Err(error) => self.refuse(place, &error),
+        }
+    }
+
+    fn add(&mut self, place: usize, row: String) {
+        self.whole.insert(place, row);
+        self.bar.inc(1);
+    }
+
+    /// The rows that are next in the file.
+    fn ready(&mut self) -> String {
+        let mut lines = String::new();
+        while let Some(row) = self.whole.remove(&self.next) {
+            lines += &row;
+            self.next += 1;
+        }
+        lines
+    }
+}
+
+/// As many texts at a time as the arguments say, or as memory holds.
+fn options(args: &Batch, model: &Model, compute: &Compute, context_length: usize) -> Result<ManyOptions> {
+    let kv = args.compute.kv.into();
+    let mut n_texts = usize::from(args.parallel);
+    loop {
+        let batch = BATCH + n_texts;
+        let session = SessionOptions { context_length, kv, batch, logit_rows: n_texts, hold_all: false };
+        let wanted = Wanted::one(model, session, compute, &args.compute, "--ctx");
+        match (Wanted { n_texts: n_texts as u64, ..wanted }.check(), n_texts) {
+            (Ok(plan), _) => {
+                streaming::refuse(&plan, args.compute.max_memory)?;
+                if n_texts < usize::from(args.parallel) && !args.progress.quiet {
+                    note(format_args!("whit: memory holds {n_texts} texts at a time"));
+                }
+                return Ok(ManyOptions { n_texts, context_length, kv, batch });
+            }
+            (Err(error), n) if n == 1 || error.kind() != Kind::Resources => return Err(error),
+            (Err(_), n) => n_texts = n / 2,
+        }
+    }
+}
