@@ -42,8 +42,8 @@ pub struct Writer {
 impl Writer {
     /// The writer of what comes after `prompt`, in a context of `context_length` tokens.
     ///
-    /// Fails where the prompt has no token, one that is not in the vocabulary, or more than the context holds, and where the model
-    /// has no tokenizer.
+    /// Fails where the prompt has no token, one that is not in the vocabulary, or more than the context holds, where the model has no
+    /// tokenizer, and where strings are banned of a text that goes on where the context is full.
     pub fn new(
         model: &Arc<Model>,
         prompt: &[TokenId],
