@@ -2,8 +2,11 @@
 
 mod bans;
 mod breakers;
+mod constraint;
 #[cfg(feature = "std")]
 mod engine;
+#[cfg(feature = "constraints")]
+pub mod grammar;
 mod many;
 #[cfg(feature = "std")]
 mod model_file;
@@ -19,6 +22,7 @@ pub mod tree;
 mod writer;
 
 pub use breakers::sequence_breakers;
+pub use constraint::Constraint;
 #[cfg(feature = "std")]
 pub use engine::{Engine, OPEN_CONTEXT, WriteOptions};
 pub use many::{Finished, Many, ManyOptions};
@@ -41,6 +45,8 @@ use alloc::vec::Vec;
 pub enum StopReason {
     /// The model chose a token that ends a text.
     EndOfText,
+    /// Its constraint allows nothing more.
+    Complete,
     /// The asked number of tokens is reached.
     Length,
     /// A stop string was found.
@@ -56,6 +62,7 @@ impl StopReason {
     pub fn name(self) -> &'static str {
         match self {
             StopReason::EndOfText => "end-of-text",
+            StopReason::Complete => "complete",
             StopReason::Length => "length",
             StopReason::StopString => "stop-string",
             StopReason::ContextFull => "context-full",

@@ -25,6 +25,7 @@
 //! |---|---|---|
 //! | `std` | yes | threads, kernels chosen by what the CPU can do, and all that needs an operating system: `os`, `inspect`, mapped and written files, kept beginnings, streamed weights |
 //! | `chat` | | `chat`: conversations by a model's chat template |
+//! | `constraints` | | [`generate`]`::grammar`: JSON schemas, grammars, regular expressions and choices that a text keeps to |
 //! | `default-model` | | the story model inside the library, 2.3 MB: [`default_model`] |
 //! | `cli` | | all of the above and what the program `whit` needs |
 //!

@@ -1,4 +1,4 @@
-//! What docs/inside.md and the README show is what the program prints.
+//! What docs/inside.md, docs/constraints.md and the README show is what the program prints.
 #![cfg(all(feature = "cli", feature = "default-model"))]
 
 mod program;
@@ -18,9 +18,10 @@ fn arguments(line: &str) -> Vec<String> {
 
 #[test]
 fn every_view_prints_what_the_pages_show() {
-    let pages = [include_str!("../docs/inside.md"), include_str!("../README.md")];
+    let pages =
+        [include_str!("../docs/inside.md"), include_str!("../docs/constraints.md"), include_str!("../README.md")];
     let commands: Vec<_> = pages.iter().flat_map(|page| shown(page)).collect();
-    assert!(commands.len() >= 13, "{} commands", commands.len());
+    assert!(commands.len() >= 16, "{} commands", commands.len());
     for (command, output) in commands {
         let ran = program::whit().args(arguments(command)).current_dir(env!("CARGO_MANIFEST_DIR")).output();
         let ran = ran.expect("whit starts");

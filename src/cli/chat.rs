@@ -7,6 +7,7 @@ mod reply;
 mod stats;
 
 use super::args::Chat;
+use super::constraint;
 use super::input::{self, ModelFile};
 use super::keeping;
 use super::output::{self, End, Outcome, Output, bytes, note};
@@ -25,6 +26,7 @@ use whit::TokenId;
 use whit::chat::{Conversation, Turn};
 use whit::error::{Error, Kind, Result};
 use whit::failure::with_flags;
+use whit::generate::grammar::Grammar;
 use whit::generate::{self, PrefixCache};
 use whit::model::{Model, Session};
 use whit::ops::KvDtype;
@@ -44,6 +46,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     // An error in it is reported before anybody has said anything.
     keeping::on_full(&args.keeping, 0, context_length)?;
     let options = sampler_options(&args.sampling, model)?;
+    let grammar = constraint::grammar(&args.constraints, model)?;
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
     let plan = Wanted::one(model, session_options, &compute, &args.compute, "--ctx").check()?;
@@ -65,6 +68,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         kept,
         kv,
         options,
+        grammar,
         n_again: 0,
         out: if args.raw.raw { Output::new().raw() } else { Output::new() },
         at_terminal: lines.is_terminal(),
@@ -136,6 +140,8 @@ struct Chatting<'c> {
     kept: Option<Kept>,
     kv: KvDtype,
     options: SamplerOptions,
+    /// What every reply has to be.
+    grammar: Option<Grammar>,
     /// Replies that were drawn and taken back.
     n_again: u64,
     out: Output,

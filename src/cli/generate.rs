@@ -4,6 +4,7 @@ mod printer;
 mod report;
 
 use super::args::Generate;
+use super::constraint;
 use super::input::{self, ModelFile};
 use super::keeping;
 use super::output::{End, Outcome, bytes, tell};
@@ -50,6 +51,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let end_tokens = [model.end_tokens(), ends(&args.end, model)?].concat();
     let (stops, banned) = (args.stop.clone(), args.sampling.banned_string.clone());
     let rules = StopRules { n_tokens, stops, end_tokens, banned, on_full };
+    let grammar = constraint::grammar(&args.constraints, model)?;
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
     let plan = Wanted::one(model, session_options, &compute, &args.compute, "--ctx").check()?;
@@ -75,7 +77,8 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         (None, Some(cache)) => writing::restore(cache, &mut session, &prompt, args.verbose)?,
         (None, None) => 0,
     };
-    let mut writer = Writer::new(model, &prompt, context_length, sampler, rules)?;
+    let writer = Writer::new(model, &prompt, context_length, sampler, rules)?;
+    let mut writer = constraint::under(writer, grammar.as_ref())?;
     let mut writing = Writing {
         writer: &mut writer,
         session: &mut session,
@@ -110,7 +113,10 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     } else if report.reason == StopReason::ContextFull {
         report.tell_context();
     }
-    if report.reason == StopReason::Interrupted { Err(End::Interrupted) } else { Ok(()) }
+    if report.reason == StopReason::Interrupted {
+        return Err(End::Interrupted);
+    }
+    Ok(constraint::cut_short(&mut writer)?)
 }
 
 /// Seconds that a text took.

@@ -6,6 +6,7 @@ mod bench;
 mod bench_file;
 mod chat;
 mod complete;
+mod constraint;
 mod doctor;
 mod doctor_page;
 mod embed;

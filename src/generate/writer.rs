@@ -2,12 +2,14 @@
 //! of text. Whoever has a model's logits can drive it: a command, a server with many texts, a binding, a guess to be verified.
 
 use super::bans::{Back, Bans};
+use super::constraint::{Constraint, Guide};
 use super::{OnFull, Piece, StopReason, StopRules, Stops};
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::model::{Model, Session};
 use crate::sampler::{Sampler, Watcher};
 use crate::token::TokenId;
 use crate::tokenizer::{Decoder, TokenKind, Tokenizer};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -20,7 +22,7 @@ enum Next {
     Piece(TokenId),
 }
 
-/// Writes a text token by token. Allocates nothing after [`Writer::new`], but where strings are banned.
+/// Writes a text token by token. Allocates nothing after [`Writer::new`], but where strings are banned or under a constraint.
 pub struct Writer {
     model: Arc<Model>,
     sampler: Sampler,
@@ -30,6 +32,7 @@ pub struct Writer {
     rules: StopRules,
     context_length: usize,
     next: Next,
+    guide: Option<Guide>,
     n_generated: usize,
     /// The text in the context, with the token that is to be put into it next.
     tokens: Vec<TokenId>,
@@ -42,8 +45,8 @@ pub struct Writer {
 impl Writer {
     /// The writer of what comes after `prompt`, in a context of `context_length` tokens.
     ///
-    /// Fails where the prompt has no token, one that is not in the vocabulary, or more than the context holds, and where the model
-    /// has no tokenizer.
+    /// Fails where the prompt has no token, one that is not in the vocabulary, or more than the context holds, where the model has no
+    /// tokenizer, and where strings are banned of a text that goes on where the context is full.
     pub fn new(
         model: &Arc<Model>,
         prompt: &[TokenId],
@@ -85,12 +88,30 @@ impl Writer {
             rules,
             context_length,
             next: Next::Logits,
+            guide: None,
             n_generated: 0,
             tokens,
             n_shifts: 0,
             is_interrupted: false,
             model: Arc::clone(model),
         })
+    }
+
+    /// This writer, which has begun nothing yet, of a text that `constraint` allows. The text is all that is written: also where it
+    /// follows control tokens alone, a space in front is part of it.
+    ///
+    /// Fails where the constraint does, and where strings are banned: for them a text goes back, which a constraint cannot.
+    pub fn under(mut self, constraint: Box<dyn Constraint>) -> Result<Self> {
+        if !self.bans.is_empty() {
+            return Err(Error::usage("no string can be banned under a constraint").field("banned-string"));
+        }
+        let mut guide = Guide::new(constraint, &self.rules.end_tokens)?;
+        if guide.is_complete() {
+            self.reason = Some(StopReason::Complete);
+        }
+        self.guide = Some(guide);
+        self.decoder = Decoder::continuing(tokenizer(&self.model)?);
+        Ok(self)
     }
 
     /// The text whose logits after its last token are wanted: [`Writer::take`] is to be given them. `None` where a piece comes
@@ -101,13 +122,14 @@ impl Writer {
         if self.reason.is_some() || matches!(self.next, Next::Piece(_)) {
             return None;
         }
-        if let OnFull::Shift { keep } = self.rules.on_full
-            && self.is_full()
-        {
-            self.n_shifts += 1;
+        if let OnFull::Shift { keep } = self.rules.on_full {
             let keep = keep.min(self.context_length / 2);
-            let half = (self.tokens.len() - keep).div_ceil(2);
-            self.tokens.drain(keep..keep + half);
+            // Many tokens may have come at once.
+            while self.is_full() {
+                self.n_shifts += 1;
+                let half = (self.tokens.len() - keep).div_ceil(2);
+                self.tokens.drain(keep..keep + half);
+            }
         }
         Some(&self.tokens)
     }
@@ -118,7 +140,11 @@ impl Writer {
         self.sampler.strike(self.bans.struck(self.tokens.len()));
         let bans = !self.bans.is_empty();
         let no_token = |error: Error| if bans { error.hint("any token here may end a banned string") } else { error };
-        self.next = Next::Piece(self.sampler.sample_watched(logits, watcher).map_err(no_token)?);
+        let token = match &mut self.guide {
+            Some(guide) => guide.choose(&mut self.sampler, logits, &self.rules.end_tokens, watcher)?,
+            None => self.sampler.sample_watched(logits, watcher).map_err(no_token)?,
+        };
+        self.next = Next::Piece(token);
         if self.rules.n_tokens == Some(0) {
             // The prompt was computed, as somebody may wish who keeps it.
             self.reason = Some(StopReason::Length);
@@ -133,7 +159,7 @@ impl Writer {
             return self.rest();
         }
         let Next::Piece(token) = self.next else { return None };
-        self.next = Next::Logits;
+        self.next = self.guide.as_mut().and_then(Guide::next).map_or(Next::Logits, Next::Piece);
         if self.rules.end_tokens.contains(&token) {
             self.reason = Some(StopReason::EndOfText);
             return self.rest();
@@ -181,6 +207,16 @@ impl Writer {
         self.reason
     }
 
+    /// Whether the text, which has ended, is none that its constraint allows: it was ended before it was whole.
+    pub fn is_cut_short(&mut self) -> bool {
+        let is_whole = |guide: &mut Guide| matches!(self.next, Next::Logits) && guide.may_end();
+        match self.reason {
+            None | Some(StopReason::EndOfText | StopReason::Complete) => false,
+            Some(StopReason::StopString) => self.guide.is_some(),
+            Some(_) => self.guide.as_mut().is_some_and(|guide| !is_whole(guide)),
+        }
+    }
+
     /// The number of tokens written so far; one that ended the text is not counted.
     pub fn n_generated(&self) -> usize {
         self.n_generated
@@ -225,6 +261,8 @@ impl Writer {
         }
         self.reason = if self.stops.found() {
             Some(StopReason::StopString)
+        } else if matches!(self.next, Next::Logits) && self.guide.as_mut().is_some_and(Guide::is_complete) {
+            Some(StopReason::Complete)
         } else if self.rules.n_tokens.is_some_and(|n| self.n_generated >= n) {
             Some(StopReason::Length)
         } else if self.rules.on_full == OnFull::Stop && self.is_full() {

@@ -5,12 +5,14 @@
 
 use super::attention::{BLOCK, Blocks, KvHeadInt8, Query, check_queries, quantize_queries, rotate_outputs};
 use super::avx2::planes::{self, Head};
+use super::avx2::ternary::{self, Scales};
 use super::avx2::{self, Codes, add_group, line, prefetch, store_16, widen};
 use super::kv4::{KvHeadQ4, Unpacked};
 use super::online_softmax::{attend, by_panel, softmax};
 use super::scalar::check_matmul;
 use super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Unit};
 use super::{Group, Hint, PanelOut, Tokens};
+use crate::quant::t2::GROUP_BYTES;
 use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes};
 use core::arch::x86_64::*;
 use core::hint::black_box;
@@ -104,6 +106,38 @@ pub(super) fn planes_matmul<const BITS: usize, const CODES: usize>(
 ) {
     check_matmul(dtype, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
     x86::matmul::<TOKENS, _, _, _>(&planes_unit::<BITS, CODES>(), panel, x.cols, x.groups, hint, out);
+}
+
+/// The instructions for weights of three values: of the values plus 1, which a token's sum starts below 0 by.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+fn ternary_unit<'a>() -> impl Unit<'a, 0, GROUP_BYTES, 2> {
+    Closures {
+        prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
+        ahead: |_| Ahead { matvec: 2048, matmul: 2048 },
+        panel: |bytes, cols| ternary::panel(bytes, cols),
+        unpack: |_: &Scales, planes: &'a [u8; GROUP_BYTES]| planes,
+        line: |planes: &&[u8; GROUP_BYTES], j, half| ternary::line(planes, j, half),
+        // That of weights plus 128 is 128 times as much.
+        start: |x: &Group| _mm256_set1_epi32(x.start >> 7),
+        dot: |sums, w: __m256i, x| _mm256_dpbusd_avx_epi32(sums, w, _mm256_set1_epi32(x)),
+        widen: |head: &Scales, _: &[u8; 0]| *head,
+        add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
+    }
+}
+
+/// Same as [`scalar`](super::scalar)'s product of one token with weights of three values.
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+pub(super) fn ternary_matvec(panels: &[u8], x: &Tokens<'_>, hint: Hint, out: &mut [f32]) {
+    let bytes = panel_bytes(Dtype::T2, x.cols);
+    x86::matvec::<1, true, _, _, _>(&ternary_unit(), panels, bytes, x.cols, x.groups, hint, out);
+}
+
+/// Same as [`scalar`](super::scalar)'s product of some tokens with weights of three values.
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+pub(super) fn ternary_matmul(panel: &[u8], x: &Tokens<'_>, hint: Hint, out: &mut [PanelOut]) {
+    check_matmul(Dtype::T2, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
+    x86::matmul::<TOKENS, _, _, _>(&ternary_unit(), panel, x.cols, x.groups, hint, out);
 }
 
 /// Same as [`scalar::attend_int8`](super::scalar::attend_int8).

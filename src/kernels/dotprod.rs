@@ -17,6 +17,7 @@
 use super::attention::{KvHeadInt8, Query};
 use super::kv4::{KvHeadQ4, Unpacked};
 use super::neon::planes::{self, Rows};
+use super::neon::ternary;
 use super::neon::{self, Codes, Dots, Int8Panel, Row};
 use super::scalar::check_matmul;
 use super::{Group, PanelOut, Tokens};
@@ -65,6 +66,21 @@ pub(super) fn planes_matmul<const BITS: usize, const CODES: usize>(
 ) {
     check_matmul(dtype, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
     planes::product::<BITS, CODES>(panel, x, out, |w, x| dots_of_rows(w, x));
+}
+
+/// Same as [`scalar`](super::scalar)'s product of one token with weights of three values.
+#[target_feature(enable = "neon,dotprod")]
+pub(super) fn ternary_matvec(panels: &[u8], x: &Tokens<'_>, out: &mut [f32]) {
+    planes::matvec(Dtype::T2, panels, x, out, |panel, x, out| {
+        ternary::product(panel, x, out, |w, x| dots_of_rows(w, x));
+    });
+}
+
+/// Same as [`scalar`](super::scalar)'s product of some tokens with weights of three values.
+#[target_feature(enable = "neon,dotprod")]
+pub(super) fn ternary_matmul(panel: &[u8], x: &Tokens<'_>, out: &mut [PanelOut]) {
+    check_matmul(Dtype::T2, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
+    ternary::product(panel, x, out, |w, x| dots_of_rows(w, x));
 }
 
 /// The exact dot products of 4 rows of a group with one token.

@@ -13,7 +13,7 @@ use super::online_softmax::{attend, by_panel, softmax};
 use super::scalar::{check_matmul, check_matvec, quantize, quantize_group};
 use super::{Group, PanelOut, Tokens};
 use crate::quant::planes::{self, Head, LEVELS, LINE_BYTES};
-use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
+use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes, t2};
 use core::arch::asm;
 use core::ops::Range;
 
@@ -107,6 +107,43 @@ pub(super) unsafe fn planes_matmul<const BITS: usize, const CODES: usize>(
             }
         }
         let scales = scales.map(|byte| head.scale(byte));
+        for (x, out) in x.iter().zip(out.iter_mut()) {
+            // SAFETY: the contract of this function.
+            let dots = unsafe { dots(&codes, &x.codes) };
+            for r in 0..PANEL_ROWS {
+                out[r] += dots[r] as f32 * (scales[r] * x.scale);
+            }
+        }
+    }
+}
+
+/// Same as [`scalar`](super::scalar)'s product of one token with weights of three values.
+///
+/// # Safety
+///
+/// The CPU has NEON.
+pub(super) unsafe fn ternary_matvec(panels: &[u8], x: &Tokens<'_>, out: &mut [f32]) {
+    let bytes = panel_bytes(Dtype::T2, x.cols);
+    check_matvec(panels, bytes, out);
+    for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
+        // SAFETY: the contract of this function.
+        unsafe { ternary_matmul(panel, x, core::slice::from_mut(out)) };
+    }
+}
+
+/// Same as [`scalar`](super::scalar)'s product of some tokens with weights of three values, whose codes are put together once for all
+/// tokens.
+///
+/// # Safety
+///
+/// The CPU has NEON.
+pub(super) unsafe fn ternary_matmul(panel: &[u8], x: &Tokens<'_>, out: &mut [PanelOut]) {
+    let n = out.len();
+    check_matmul(Dtype::T2, panel, x.cols, x.groups.len(), groups(x.cols), n);
+    let (scales, (_, planes)) = (t2::scales(panel), t2::parts(panel, x.cols));
+    out.fill([0.0; PANEL_ROWS]);
+    for (planes, x) in planes.iter().zip(x.groups.chunks_exact(n)) {
+        let codes = t2::values(planes);
         for (x, out) in x.iter().zip(out.iter_mut()) {
             // SAFETY: the contract of this function.
             let dots = unsafe { dots(&codes, &x.codes) };

@@ -10,7 +10,7 @@ use super::rows;
 use super::soft::Soft;
 use super::{Group, PanelOut, ProductTable, Products, TILE, Tokens};
 use crate::quant::planes::{self, Codes, Head};
-use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes};
+use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes, t2};
 use core::borrow::Borrow;
 use core::convert::identity;
 use core::hint::black_box;
@@ -117,6 +117,19 @@ pub const PRODUCTS: ProductTable = ProductTable([
     planes_products!(Dtype::Q4, 4),
     planes_products!(Dtype::Q5, 5),
     planes_products!(Dtype::Q6, 6),
+    Products {
+        matvec: |panels, x, _, out| {
+            let bytes = panel_bytes(Dtype::T2, x.cols);
+            check_matvec(panels, bytes, out);
+            for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
+                ternary_matmul(panel, x, core::slice::from_mut(out));
+            }
+        },
+        matmul: |panel, x, _, out| {
+            check_matmul(Dtype::T2, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
+            ternary_matmul(panel, x, out);
+        },
+    },
 ]);
 
 /// Product of consecutive int8 `panels` with one token `x` (groups): `out` (panels * 16).
@@ -144,6 +157,13 @@ fn planes_matmul<const BITS: usize, const BYTES: usize>(panel: &[u8], x: &Tokens
     let (scales, codes) = planes::parts::<BYTES>(panel, x.cols);
     let unpack = |codes: &[u8; BYTES]| planes::values::<BITS>(&head, codes);
     group_matmul(codes, scales, x.groups, out, unpack, |scales| scales.map(|byte| head.scale(byte)));
+}
+
+/// Product of one panel of weights of three values with the n tokens of `x`: `out` (n, 16).
+fn ternary_matmul(panel: &[u8], x: &Tokens<'_>, out: &mut [PanelOut]) {
+    let scales = t2::scales(panel);
+    let (none, codes) = t2::parts(panel, x.cols);
+    group_matmul(codes, none, x.groups, out, t2::values, |_| scales);
 }
 
 /// The products of one panel with the n tokens of `x` (groups, n), whatever the packing: of the bytes of a group `unpack` makes

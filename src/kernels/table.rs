@@ -89,6 +89,19 @@ macro_rules! entry {
             matmul: entry!(|panel, x, hint, out| $isa::$matmul(panel, x.cols, x.groups, hint, out)),
         }
     };
+    // Of weights of three values.
+    (ternary: $isa:ident) => {
+        Products {
+            matvec: entry!(|panels, x, _hint, out| $isa::ternary_matvec(panels, x, out)),
+            matmul: entry!(|panel, x, _hint, out| $isa::ternary_matmul(panel, x, out)),
+        }
+    };
+    (ternary hint: $isa:ident) => {
+        Products {
+            matvec: entry!(|panels, x, hint, out| $isa::ternary_matvec(panels, x, hint, out)),
+            matmul: entry!(|panel, x, hint, out| $isa::ternary_matmul(panel, x, hint, out)),
+        }
+    };
     // Of planes of so many bits.
     (planes: $isa:ident, $dtype:expr, $bits:literal) => {
         Products {
@@ -118,7 +131,8 @@ static AVX2: Kernels = Kernels {
         .with(Dtype::Int8, entry!(groups hint: avx2::int8_matvec, int8_matmul))
         .with(Dtype::Q4, entry!(planes hint: avx2, Dtype::Q4, 4))
         .with(Dtype::Q5, entry!(planes hint: avx2, Dtype::Q5, 5))
-        .with(Dtype::Q6, entry!(planes hint: avx2, Dtype::Q6, 6)),
+        .with(Dtype::Q6, entry!(planes hint: avx2, Dtype::Q6, 6))
+        .with(Dtype::T2, entry!(ternary hint: avx2)),
     attend_f16: entry!(avx2::attend_f16(queries, head, hint)),
     attend_f32: entry!(avx2::attend_f32(queries, head, hint)),
     attend_int8: entry!(avx2::attend_int8(queries, head, hint)),
@@ -149,7 +163,8 @@ static AVXVNNI: Kernels = Kernels {
         .with(Dtype::Int8, entry!(groups hint: avxvnni::int8_matvec, int8_matmul))
         .with(Dtype::Q4, entry!(planes hint: avxvnni, Dtype::Q4, 4))
         .with(Dtype::Q5, entry!(planes hint: avxvnni, Dtype::Q5, 5))
-        .with(Dtype::Q6, entry!(planes hint: avxvnni, Dtype::Q6, 6)),
+        .with(Dtype::Q6, entry!(planes hint: avxvnni, Dtype::Q6, 6))
+        .with(Dtype::T2, entry!(ternary hint: avxvnni)),
     attend_int8: entry!(avxvnni::attend_int8(queries, head, hint)),
     attend_q4: entry!(avxvnni::attend_q4(queries, head, hint)),
     peaks: &AVXVNNI_PEAKS,
@@ -170,7 +185,8 @@ static AVX512: Kernels = Kernels {
         .with(Dtype::Int8, entry!(groups hint: avx512::int8_matvec, int8_matmul))
         .with(Dtype::Q4, entry!(planes hint: avx512, Dtype::Q4, 4))
         .with(Dtype::Q5, entry!(planes hint: avx512, Dtype::Q5, 5))
-        .with(Dtype::Q6, entry!(planes hint: avx512, Dtype::Q6, 6)),
+        .with(Dtype::Q6, entry!(planes hint: avx512, Dtype::Q6, 6))
+        .with(Dtype::T2, entry!(ternary hint: avx512)),
     attend_f16: entry!(avx512::attend_f16(queries, head, hint)),
     attend_f32: entry!(avx512::attend_f32(queries, head, hint)),
     attend_int8: entry!(avx512::attend_int8(queries, head, hint)),
@@ -228,7 +244,8 @@ static NEON: Kernels = Kernels {
         .with(Dtype::Int8, entry!(groups: neon::int8_matvec, int8_matmul))
         .with(Dtype::Q4, entry!(planes: neon, Dtype::Q4, 4))
         .with(Dtype::Q5, entry!(planes: neon, Dtype::Q5, 5))
-        .with(Dtype::Q6, entry!(planes: neon, Dtype::Q6, 6)),
+        .with(Dtype::Q6, entry!(planes: neon, Dtype::Q6, 6))
+        .with(Dtype::T2, entry!(ternary: neon)),
     attend_f16: entry!(|queries, head, _hint| neon::attend_f16(queries, head)),
     attend_f32: entry!(|queries, head, _hint| neon::attend_f32(queries, head)),
     attend_int8: entry!(|queries, head, _hint| neon::attend_int8(queries, head)),
@@ -250,7 +267,8 @@ static DOTPROD: Kernels = Kernels {
         .with(Dtype::Int8, entry!(groups: dotprod::int8_matvec, int8_matmul))
         .with(Dtype::Q4, entry!(planes: dotprod, Dtype::Q4, 4))
         .with(Dtype::Q5, entry!(planes: dotprod, Dtype::Q5, 5))
-        .with(Dtype::Q6, entry!(planes: dotprod, Dtype::Q6, 6)),
+        .with(Dtype::Q6, entry!(planes: dotprod, Dtype::Q6, 6))
+        .with(Dtype::T2, entry!(ternary: dotprod)),
     attend_int8: entry!(|queries, head, _hint| dotprod::attend_int8(queries, head)),
     attend_q4: entry!(|queries, head, _hint| dotprod::attend_q4(queries, head)),
     peaks: &DOTPROD_PEAKS,
@@ -308,7 +326,8 @@ static NEON32: Kernels = Kernels {
         .with(Dtype::Int8, entry!(groups: neon32::int8_matvec, int8_matmul))
         .with(Dtype::Q4, entry!(planes: neon32, Dtype::Q4, 4))
         .with(Dtype::Q5, entry!(planes: neon32, Dtype::Q5, 5))
-        .with(Dtype::Q6, entry!(planes: neon32, Dtype::Q6, 6)),
+        .with(Dtype::Q6, entry!(planes: neon32, Dtype::Q6, 6))
+        .with(Dtype::T2, entry!(ternary: neon32)),
     attend_int8: entry!(|queries, head, _hint| neon32::attend_int8(queries, head)),
     attend_q4: entry!(|queries, head, _hint| neon32::attend_q4(queries, head)),
     peaks: &NEON32_PEAKS,

@@ -169,6 +169,7 @@ mod tests {
                     Dtype::Q6 => 1.0 / 30.0,
                     Dtype::Q5 => 1.0 / 15.0,
                     Dtype::Q4 => 1.0 / 5.0,
+                    Dtype::T2 => 1.0 / 2.0,
                 };
                 for r in 0..rows {
                     matrix.read_row(r, &mut row);

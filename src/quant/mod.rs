@@ -9,6 +9,7 @@
 //! | fp16 | `[cols][16] f16`, rounded up to 64 bytes |
 //! | int8 | `[groups][16] f16` scales, rounded up to 64 bytes, then `[groups][8][16][4] i8` codes |
 //! | q4, q5, q6 | a head of 32 bytes and `[groups][16] u8` scales, rounded up to 64 bytes, then `[groups][4, 5, 6][16][4] u8` planes |
+//! | t2 | `[16] f32` scales, then `[groups][2][16][4] u8` planes |
 //!
 //! Each format is a file of this folder that holds its layout as code: see [`Format`]. All values are little-endian.
 
@@ -22,6 +23,7 @@ pub(crate) mod planes;
 mod q4;
 mod q5;
 mod q6;
+pub(crate) mod t2;
 
 pub use format::{Encoding, Format, GroupRows, Groups, Inputs};
 pub use layout::{ALIGNMENT, GROUP_SIZE, PANEL_ROWS, groups, scale_bytes};
@@ -42,11 +44,13 @@ pub enum Dtype {
     Q5 = 4,
     /// 6-bit integers, scaled as [`Q4`](Self::Q4).
     Q6 = 5,
+    /// Three values, -1, 0 and 1 times one f32 scale per row.
+    T2 = 6,
 }
 
 impl Dtype {
     /// All dtypes in the order of their codes, which are 0, 1, 2 and so on without a gap.
-    pub const ALL: [Dtype; 6] = [Dtype::F32, Dtype::F16, Dtype::Int8, Dtype::Q4, Dtype::Q5, Dtype::Q6];
+    pub const ALL: [Dtype; 7] = [Dtype::F32, Dtype::F16, Dtype::Int8, Dtype::Q4, Dtype::Q5, Dtype::Q6, Dtype::T2];
 
     /// What the format says about itself.
     pub fn format(self) -> &'static Format {
@@ -57,6 +61,7 @@ impl Dtype {
             Dtype::Q4 => &q4::FORMAT,
             Dtype::Q5 => &q5::FORMAT,
             Dtype::Q6 => &q6::FORMAT,
+            Dtype::T2 => &t2::FORMAT,
         }
     }
 

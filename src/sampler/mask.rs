@@ -41,6 +41,12 @@ impl Mask {
         }
     }
 
+    /// Leaves the tokens that may come by `other`, too.
+    pub fn keep(&mut self, other: &Mask) {
+        let others = other.words.iter().copied().chain(core::iter::repeat(0));
+        self.words.iter_mut().zip(others).for_each(|(word, other)| *word &= other);
+    }
+
     /// How many tokens may come.
     pub fn n_allowed(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
@@ -77,6 +83,11 @@ mod tests {
         assert_eq!(mask.n_allowed(), 70);
         mask.take_words(&[5]);
         assert_eq!((mask.n_allowed(), mask.allows(2)), (2, true));
+        let mut other = Mask::none(70);
+        other.set(2, true);
+        other.set(60, true);
+        mask.keep(&other);
+        assert_eq!((mask.n_allowed(), mask.allows(2)), (1, true));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// The stages that [`SamplerOptions::order`] may put in order, as they are where nobody does.
+    /// The stages that [`SamplerOptions::order`](super::SamplerOptions::order) may put in order, as they are where nobody does.
     pub const ORDER: [Stage; 9] = [
         Stage::Penalties,
         Stage::Dry,

@@ -93,6 +93,19 @@ impl Random {
                         panels[start + 16] = 100 + self.below(40) as u8;
                     }
                 }
+                Dtype::T2 => {
+                    let extreme = self.below(3) == 0;
+                    for _ in 0..PANEL_ROWS {
+                        let scale = if wild { f32::from_bits(self.bits() as u32) } else { self.unit() };
+                        panels.extend(scale.to_le_bytes());
+                    }
+                    let bytes = panel_bytes(dtype, cols);
+                    while panels.len() < start + bytes {
+                        panels.extend(
+                            self.bits().to_le_bytes().map(|b| if extreme { [0, 0xff][usize::from(b & 1)] } else { b }),
+                        );
+                    }
+                }
                 Dtype::F16 => {
                     for _ in 0..cols * PANEL_ROWS {
                         panels.extend(self.half(wild).to_le_bytes());

@@ -136,6 +136,11 @@ impl TinyModel {
 
     /// Writes the model to `path`, with `more` sections.
     pub fn write_with(&self, path: &Path, more: Vec<(SectionId, Vec<u8>)>) {
+        self.write_as(path, None, more);
+    }
+
+    /// The same with the tokenizer `section` in the place of its own, if there is one.
+    pub fn write_as(&self, path: &Path, section: Option<Vec<u8>>, more: Vec<(SectionId, Vec<u8>)>) {
         let config = self.plan();
         let specs = tensors(&config);
         let dtype_of = |role: Role| if role.allows(self.dtype) { self.dtype } else { role.min_dtype() };
@@ -146,7 +151,7 @@ impl TinyModel {
         });
         let mut sections = vec![
             (SectionId::CONF, config.encode()),
-            (SectionId::TOKN, self.vocabulary().build().expect("a vocabulary")),
+            (SectionId::TOKN, section.unwrap_or_else(|| self.vocabulary().build().expect("a vocabulary"))),
             (SectionId::GENR, self.defaults.encode()),
         ];
         sections.extend(self.template.map(|template| (SectionId::TMPL, template.as_bytes().to_vec())));

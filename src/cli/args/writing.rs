@@ -1,5 +1,6 @@
 //! Arguments of the commands that write text.
 
+use super::constraints::Constraints;
 use super::groups::{ComputeArgs, ContextArg, ModelArg, RawArg, TextArg};
 use super::sampling::Sampling;
 use super::values::{count, size, template_argument, tokens};
@@ -28,6 +29,8 @@ pub(crate) struct Generate {
     pub(crate) ctx: Option<u32>,
     #[command(flatten)]
     pub(crate) sampling: Sampling,
+    #[command(flatten)]
+    pub(crate) constraints: Constraints,
     /// Stop at this text, which is not printed; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,
@@ -50,7 +53,7 @@ pub(crate) struct Generate {
     #[arg(long)]
     pub(crate) show: bool,
     /// Show, and choose tokens with the arrow keys: stories part and stay in a tree
-    #[arg(short, long, conflicts_with_all = ["banned_string", "json", "html", "session", "quiet", "stop", "raw"])]
+    #[arg(short, long, conflicts_with_all = ["banned_string", "json", "html", "session", "quiet", "stop", "raw", "constraint"])]
     pub(crate) interactive: bool,
     /// Write the tree of stories to FILE, as JSON lines
     #[arg(long, value_name = "FILE", requires = "interactive", value_hint = ValueHint::FilePath)]
@@ -125,6 +128,8 @@ pub(crate) struct Chat {
     pub(crate) context: ContextArg,
     #[command(flatten)]
     pub(crate) sampling: Sampling,
+    #[command(flatten)]
+    pub(crate) constraints: Constraints,
     /// Stop a reply at this text, which is not printed; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,
@@ -163,6 +168,7 @@ impl Chat {
             n_tokens: of.n_tokens.unwrap_or(N_TOKENS),
             ctx: of.context.ctx,
             sampling: of.sampling,
+            constraints: of.constraints,
             stop: of.stop,
             end: of.end,
             keeping: of.keeping,

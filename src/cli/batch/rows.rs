@@ -83,7 +83,7 @@ fn row(named: &Named<'_>, status: u16, body: Object) -> String {
 /// Why an answer ended, in OpenAI's words.
 fn reason(reason: StopReason) -> &'static str {
     match reason {
-        StopReason::EndOfText | StopReason::StopString => "stop",
+        StopReason::EndOfText | StopReason::Complete | StopReason::StopString => "stop",
         StopReason::Length | StopReason::ContextFull | StopReason::Interrupted => "length",
     }
 }

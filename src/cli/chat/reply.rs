@@ -1,6 +1,7 @@
 //! One reply of a conversation: what the model reads, what it writes, what is told of it.
 
 use super::super::args::Full;
+use super::super::constraint;
 use super::super::keeping;
 use super::super::output::{Outcome, note};
 use super::super::writing;
@@ -44,7 +45,8 @@ impl Chatting<'_> {
         let end_tokens = [self.conversation.end_tokens(), &self.ends].concat();
         let (stops, banned) = (self.args.stop.clone(), self.args.sampling.banned_string.clone());
         let rules = StopRules { n_tokens, stops, end_tokens, banned, on_full };
-        let mut writer = Writer::new(self.model, tokens, self.session.context_length(), sampler, rules)?;
+        let writer = Writer::new(self.model, tokens, self.session.context_length(), sampler, rules)?;
+        let mut writer = constraint::under(writer, self.grammar.as_ref())?;
         let cache = self.cache.as_ref();
         writing::prefill(&mut writer, &mut self.session, cache, tokens, self.args.quiet, &mut ())?;
         let prefill_seconds = clock.seconds();
@@ -68,6 +70,11 @@ impl Chatting<'_> {
         self.out.line(if self.at_terminal { "\n" } else { "" })?;
         self.out.flush()?;
         self.tell_end(reason);
+        if reason != StopReason::Interrupted
+            && let Err(error) = constraint::cut_short(&mut writer)
+        {
+            self.failed(error);
+        }
         interrupt::handled();
         Ok(replied)
     }

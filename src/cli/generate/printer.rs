@@ -47,7 +47,7 @@ impl Printer {
 
     /// A piece with the choice of its token.
     pub(super) fn choice(&mut self, show: &mut Show<'_>, token: Option<TokenId>, text: &str) -> Outcome<()> {
-        match show.choice(text) {
+        match show.choice(token, text) {
             Some(chosen) => self.chosen(&chosen),
             None => self.piece(token, text),
         }
@@ -55,7 +55,7 @@ impl Printer {
 
     /// The choice that no piece came with, if there is one.
     pub(super) fn last_choice(&mut self, show: &mut Show<'_>) -> Outcome<()> {
-        show.choice("").map_or(Ok(()), |chosen| self.chosen(&chosen))
+        show.choice(None, "").map_or(Ok(()), |chosen| self.chosen(&chosen))
     }
 
     fn chosen(&mut self, (picture, json): &(Vec<String>, String)) -> Outcome<()> {

@@ -77,32 +77,46 @@ impl<'a> Show<'a> {
         lines.iter().map(|line| self.canvas.dim(line)).collect()
     }
 
-    /// Picture and JSON of the choice that was recorded last, if there is one; `text` came with it.
-    pub(crate) fn choice(&mut self, text: &str) -> Option<(Vec<String>, String)> {
-        let choice = self.recorder.take();
-        let drawn = choice.map(|choice| {
-            self.n_shown += 1;
-            let mut picture = if self.n_shown == 1 { self.head(choice.struck().is_some()) } else { Vec::new() };
-            picture.extend(self.draw(&choice));
-            let picture = picture.iter().flat_map(|line| fold(line, self.canvas.width)).collect();
-            let json = choice_json(&self.tokenizer, &choice);
-            self.json.push(json.clone());
-            (picture, json)
-        });
+    /// Picture and JSON of the choice that was recorded last, or of a `token` for which there was none; `text` came with it.
+    pub(crate) fn choice(&mut self, token: Option<TokenId>, text: &str) -> Option<(Vec<String>, String)> {
+        let shown = match (self.recorder.take(), token) {
+            (Some(choice), _) => Some(self.chosen(&choice)),
+            (None, Some(token)) => Some(self.forced(token)),
+            (None, None) => None,
+        };
         self.said.push_str(text);
-        drawn
+        let (lines, json) = shown?;
+        let picture = lines.iter().flat_map(|line| fold(line, self.canvas.width)).collect();
+        self.json.push(json.clone());
+        Some((picture, json))
     }
 
-    /// The choice below the text that it goes on.
-    fn draw(&self, choice: &Choice) -> Vec<String> {
+    fn chosen(&mut self, choice: &Choice) -> (Vec<String>, String) {
+        let mut lines = self.title(choice.token, choice.struck().is_some());
+        lines.extend(choice_lines(&self.canvas, &self.tokenizer, choice, None));
+        lines.push(String::new());
+        (lines, choice_json(&self.tokenizer, choice))
+    }
+
+    /// A token that had to come, so that nothing was chosen.
+    fn forced(&mut self, token: TokenId) -> (Vec<String>, String) {
+        let mut lines = self.title(token, true);
+        lines.push(self.canvas.dim("   only this may come: nothing is asked, nothing is drawn"));
+        lines.push(String::new());
+        let json = Object::default().raw("token", token).text("text", &text(&self.tokenizer, token));
+        (lines, json.raw("forced", true).line())
+    }
+
+    /// The next token behind the text that it goes on; above the first, what is said before it.
+    fn title(&mut self, token: TokenId, is_constrained: bool) -> Vec<String> {
+        self.n_shown += 1;
+        let mut lines = if self.n_shown == 1 { self.head(is_constrained) } else { Vec::new() };
         let canvas = &self.canvas;
-        let name = piece(&self.tokenizer, choice.token);
+        let name = piece(&self.tokenizer, token);
         let before = visible(self.said.as_bytes()).replace(['·', '↵'], " ");
         let before = end_of(&before, canvas.width.saturating_sub(12 + columns(&name)));
         let number = canvas.bold(&format!("{}.", self.n_shown));
-        let mut lines = vec![format!("{number} {}{}", canvas.dim(before), canvas.chosen(&name))];
-        lines.extend(choice_lines(canvas, &self.tokenizer, choice, None));
-        lines.push(String::new());
+        lines.push(format!("{number} {}{}", canvas.dim(before), canvas.chosen(&name)));
         lines
     }
 

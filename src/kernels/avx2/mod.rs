@@ -5,6 +5,7 @@ mod attention;
 mod float;
 mod int8;
 pub(super) mod planes;
+pub(super) mod ternary;
 
 pub(super) use attention::{
     add_values, attend_f16, attend_f32, attend_int8, attend_q4, prefetch_block, quantize_weights, value_scales,
@@ -12,6 +13,7 @@ pub(super) use attention::{
 pub(super) use float::{f16_matmul, f16_matvec, f32_matmul, f32_matvec};
 pub(super) use int8::{Codes, add_group, int8_matmul, int8_matvec, line, quantize};
 pub(super) use planes::{planes_matmul, planes_matvec};
+pub(super) use ternary::{ternary_matmul, ternary_matvec};
 
 use super::{Activation, Hint, rows};
 use core::arch::x86_64::*;

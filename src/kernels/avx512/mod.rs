@@ -5,9 +5,11 @@
 
 mod attention;
 mod planes;
+mod ternary;
 
 pub(super) use attention::{attend_f16, attend_f32, attend_int8, attend_q4};
 pub(super) use planes::{planes_matmul, planes_matvec};
+pub(super) use ternary::{ternary_matmul, ternary_matvec};
 
 use super::avx2::{Codes, prefetch};
 use super::scalar::{check_matmul, check_matvec};

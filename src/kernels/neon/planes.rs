@@ -103,7 +103,7 @@ fn widen(head: &Head, scales: &[u8; PANEL_ROWS]) -> [float32x4_t; 4] {
 /// The exact dot products of 4 rows with a token. `NARROW`: no value is beyond 32 in magnitude.
 #[inline]
 #[target_feature(enable = "neon")]
-fn dots<const NARROW: bool>(w: &Rows, x: &Group) -> int32x4_t {
+pub(super) fn dots<const NARROW: bool>(w: &Rows, x: &Group) -> int32x4_t {
     let x: &[[i8; 4]; 8] = must_cast_ref(&x.codes);
     let x = |j: usize| vreinterpretq_s8_s32(vdupq_n_s32(i32::from_le_bytes(must_cast(x[j]))));
     // Two rows each, as the sums of their even and of their odd pairs of columns.

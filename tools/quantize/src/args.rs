@@ -30,7 +30,9 @@ pub struct Args {
     #[arg(short, long, value_name = "OUT.whit")]
     pub output: PathBuf,
 
-    /// Type of the weights: int8 (groups of 32 with an f16 scale), q6, q5 or q4 (with a byte of scale), fp16 or f32.
+    /// Type of the weights: int8 (groups of 32 with an f16 scale), q6, q5 or q4 (with a byte of scale), t2 (three values), fp16 or f32.
+    ///
+    /// Matrices whose weights have three values, as those of BitNet, become t2 where others become int8: it holds them as they are.
     #[arg(short, long, value_name = "DTYPE", default_value = "int8", value_parser = dtype)]
     pub weights: Dtype,
 
@@ -297,7 +299,7 @@ mod tests {
         for name in ["embedding=fp16", "embedding=f16"] {
             assert_eq!(keep(name), Ok(("embedding", Dtype::F16)));
         }
-        assert_eq!(dtype("f17"), Err("not one of f32, fp16, int8, q4, q5, q6".into()));
+        assert_eq!(dtype("f17"), Err("not one of f32, fp16, int8, q4, q5, q6, t2".into()));
         for bad in ["embedding", "norm=f32", "embedding=int4", "position=int8", "=int8"] {
             assert!(keep(bad).is_err(), "{bad}");
         }

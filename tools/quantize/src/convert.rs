@@ -16,6 +16,7 @@ mod quality;
 mod scales;
 mod sensitivity;
 mod smooth;
+mod ternary;
 mod within;
 mod written;
 
@@ -32,6 +33,7 @@ use whit::quant::Dtype;
 use crate::source::{Checkpoint, WordVectors};
 pub use budget::{Budget, Chosen};
 pub use dtypes::Dtypes;
+use dtypes::in_groups;
 use evidence::{Calibration, Evidence};
 use matrix::{Choice, Rows};
 use planned::{Planned, plan};
@@ -76,10 +78,11 @@ pub fn convert(
 ) -> Result<Conversion> {
     source.files.iter().try_for_each(|file| file.check_not(output))?;
     let mut planned = plan(source, dtypes)?;
+    ternary::recognize(source, dtypes, &mut planned)?;
     let bytes = bytes_of(&planned);
     let draft = |weights| plan(source, &Dtypes { weights, keep: BTreeMap::new() });
     let held_out = texts.held_out.map(|text| Ok((text, draft(Dtype::F32)?))).transpose()?;
-    let few_bits = planned.iter().any(|p| p.dtype.format().bits < Dtype::Int8.format().bits);
+    let few_bits = planned.iter().any(|p| in_groups(p.dtype) && p.dtype.format().bits < Dtype::Int8.format().bits);
     let calibration =
         calibration(&texts, few_bits).map(|calibration| Ok((calibration, draft(Dtype::Int8)?))).transpose()?;
     // Drafts are written and read, and the file too where it gets a report; pairs of inputs are read for while it is written.

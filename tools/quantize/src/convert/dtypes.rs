@@ -1,9 +1,9 @@
-//! What the user wants each matrix stored as.
+//! What the user wants each matrix stored as, and what is true of a type.
 
 use std::collections::BTreeMap;
 
 use whit::model::spec::Role;
-use whit::quant::Dtype;
+use whit::quant::{Dtype, Encoding};
 
 /// Which dtype each role gets.
 #[derive(Debug, Clone)]
@@ -20,4 +20,9 @@ impl Dtypes {
         let wanted = *self.keep.get(role.name()).unwrap_or(&self.weights);
         if role.allows(wanted) { wanted } else { role.min_dtype() }
     }
+}
+
+/// Whether weights of a type can make up for each other: they have scales to share.
+pub(super) fn in_groups(dtype: Dtype) -> bool {
+    matches!(dtype.format().encoding, Encoding::Groups(_))
 }

@@ -7,10 +7,10 @@ use whit::format::Bytes;
 use whit::format::writer::Draft;
 use whit::model::{Model, Observer, Point};
 use whit::os::Mapping;
-use whit::quant::{Dtype, Encoding};
 
 use super::attended::Attended;
 use super::calibrate::{Moments, Reader};
+use super::dtypes::in_groups;
 use super::feedback::Factors;
 use super::matrix::Choice;
 use super::pairs::{self, Pairs, Site, site};
@@ -126,11 +126,6 @@ impl PairsOfInputs {
         }
         Ok(self.factors.as_ref().and_then(|(_, factors)| factors.as_ref()))
     }
-}
-
-/// Whether weights of a type can make up for each other: they have scales to share.
-fn in_groups(dtype: Dtype) -> bool {
-    matches!(dtype.format().encoding, Encoding::Groups(_))
 }
 
 /// The readings that the sums for `planned` need: which sites are summed in each.

@@ -11,8 +11,9 @@ use rayon::prelude::*;
 use whit::error::Result;
 use whit::model::spec::{Part, Shape, TensorSpec};
 use whit::model::{Activation, Config, Layer, Mixer, Op};
-use whit::quant::{Dtype, GROUP_SIZE, Inputs, PANEL_ROWS};
+use whit::quant::{Dtype, GROUP_SIZE, PANEL_ROWS};
 
+use super::dtypes::in_groups;
 use super::planned::Planned;
 use crate::source::Checkpoint;
 use samples::Place;
@@ -82,10 +83,10 @@ impl Fold {
         spec.layer == self.place.0 && self.reads.contains(&spec.part) && !spec.is_bias
     }
 
-    /// Inputs of a token; `None` where a matrix of the fold does not multiply integers.
+    /// Inputs of a token; `None` where a matrix of the fold does not multiply integers, or has one scale for all of a row.
     fn cols(&self, planned: &[Planned]) -> Option<usize> {
         let matrices = planned.iter().filter(|p| self.reads(&p.spec) || (self.makes(&p.spec) && is_matrix(&p.spec)));
-        let integers = matrices.clone().all(|p| p.dtype.format().inputs == Inputs::Quantized);
+        let integers = matrices.clone().all(|p| in_groups(p.dtype));
         let read = matrices.clone().find(|p| self.reads(&p.spec)).filter(|_| integers)?;
         match read.spec.shape {
             Shape::Matrix(_, cols) => Some(cols),

@@ -232,6 +232,7 @@ impl Checkpoint {
             && !merged(other)
             && self.locations[one].encoding == self.locations[other].encoding
             && self.locations[one].strides == self.locations[other].strides
+            && self.locations[one].factor == self.locations[other].factor
             && self.tensors[one].shape == self.tensors[other].shape
             && self.raw(one) == self.raw(other)
     }

@@ -25,7 +25,14 @@ pub(crate) enum Encoding {
     Mxfp4,
     Tq1_0,
     Tq2_0,
+    /// Codes of three values in blocks, behind them the scale of all.
+    I2S,
+    /// The same without a scale, a byte for one element of each quarter of the tensor.
+    Packed,
 }
+
+/// Bytes behind the blocks of I2_S, whose first four are the scale.
+const I2_S_SCALE: usize = 32;
 
 /// Elements in the longest block.
 const MAX_BLOCK: usize = 256;
@@ -52,6 +59,8 @@ impl Encoding {
             Encoding::Mxfp4 => "MXFP4",
             Encoding::Tq1_0 => "TQ1_0",
             Encoding::Tq2_0 => "TQ2_0",
+            Encoding::I2S => "I2_S",
+            Encoding::Packed => "U8",
         }
     }
 
@@ -75,6 +84,8 @@ impl Encoding {
             Encoding::Mxfp4 => (32, 17),
             Encoding::Tq1_0 => (256, 54),
             Encoding::Tq2_0 => (256, 66),
+            Encoding::I2S => (128, 32),
+            Encoding::Packed => (4, 1),
         }
     }
 
@@ -84,7 +95,8 @@ impl Encoding {
         if !elements.is_multiple_of(length as u64) {
             return None;
         }
-        (elements / length as u64).checked_mul(bytes as u64)
+        let behind = if self == Encoding::I2S { I2_S_SCALE as u64 } else { 0 };
+        (elements / length as u64).checked_mul(bytes as u64)?.checked_add(behind)
     }
 
     /// Decodes elements `start..start + out.len()` of the tensor whose bytes are `data`; they lie within it.
@@ -103,6 +115,18 @@ impl Encoding {
             Encoding::Bf16 => {
                 for (y, b) in out.iter_mut().zip(data[start * 2..].chunks_exact(2)) {
                     *y = bf16::from_le_bytes([b[0], b[1]]).to_f32();
+                }
+            }
+            Encoding::I2S => {
+                let (blocks, scale) = data.split_at(data.len() - I2_S_SCALE);
+                self.decode_blocks(blocks, start, out);
+                let scale = f32::from_le_bytes([scale[0], scale[1], scale[2], scale[3]]);
+                out.iter_mut().for_each(|y| *y *= scale);
+            }
+            Encoding::Packed => {
+                for (y, element) in out.iter_mut().zip(start..) {
+                    let code = data[element % data.len()] >> (2 * (element / data.len())) & 3;
+                    *y = f32::from(code) - 1.0;
                 }
             }
             _ => self.decode_blocks(data, start, out),
@@ -147,7 +171,8 @@ impl Encoding {
             Encoding::Mxfp4 => blocks::mxfp4(block, out),
             Encoding::Tq1_0 => blocks::tq1_0(block, out),
             Encoding::Tq2_0 => blocks::tq2_0(block, out),
-            Encoding::F32 | Encoding::F16 | Encoding::Bf16 => self.decode(block, 0, out),
+            Encoding::I2S => blocks::i2_s(block, out),
+            Encoding::F32 | Encoding::F16 | Encoding::Bf16 | Encoding::Packed => self.decode(block, 0, out),
         }
     }
 }
@@ -197,6 +222,33 @@ mod tests {
             }
         }
         assert!(golden.is_empty());
+    }
+
+    #[test]
+    fn codes_of_three_values_decode() {
+        // Two blocks of I2_S: the first 32 elements of a block have the upper bits of its bytes.
+        let mut data = vec![0b10_01_00_01; 32];
+        data.extend([0b00_00_00_10; 32]);
+        data.extend(0.5_f32.to_le_bytes());
+        data.resize(64 + I2_S_SCALE, 0xee);
+        assert_eq!(Encoding::I2S.bytes(256), Some(data.len() as u64));
+        let mut out = [f32::NAN; 256];
+        Encoding::I2S.decode(&data, 0, &mut out);
+        let want = [0.5, 0.0, -0.5, 0.0, -0.5, -0.5, -0.5, 0.5];
+        assert!(out.chunks(32).zip(want).all(|(part, value)| part == [value; 32]), "{out:?}");
+        let mut part = [f32::NAN; 40];
+        Encoding::I2S.decode(&data, 120, &mut part);
+        assert_eq!(part, out[120..160]);
+
+        // The example in the documentation of transformers' unpack_weights.
+        let packed = [0b1010_0001, 0b0001_1000, 0b1001_0000, 0b0000_1010];
+        let mut out = [f32::NAN; 16];
+        Encoding::Packed.decode(&packed, 0, &mut out);
+        let want = [0, -1, -1, 1, -1, 1, -1, 1, 1, 0, 0, -1, 1, -1, 1, -1].map(|x| x as f32);
+        assert_eq!(out, want);
+        let mut part = [f32::NAN; 5];
+        Encoding::Packed.decode(&packed, 7, &mut part);
+        assert_eq!(part, want[7..12]);
     }
 
     #[test]

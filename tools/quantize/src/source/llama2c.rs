@@ -242,7 +242,14 @@ fn tensors(header: &Header, file_bytes: u64) -> Result<(Vec<SourceTensor>, Vec<L
     let mut add = |name: String, shape: &[u64], offset: &mut u64| {
         let bytes = shape.iter().product::<u64>() * 4;
         tensors.push(SourceTensor { name, shape: shape.to_vec(), dtype: "F32" });
-        locations.push(Location { file: 0, offset: *offset, bytes, encoding: Encoding::F32, strides: None });
+        locations.push(Location {
+            file: 0,
+            offset: *offset,
+            bytes,
+            encoding: Encoding::F32,
+            strides: None,
+            factor: 1.0,
+        });
         *offset += bytes;
     };
     for part in parts {

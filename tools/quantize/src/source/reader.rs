@@ -90,7 +90,7 @@ impl<'c> TensorReader<'c> {
             let message = format!("{} elements from {start} of {elements}", out.len());
             return Err(range(message).field(format!("tensor \"{}\"", self.tensor.name)));
         }
-        let Location { encoding, strides, .. } = self.location;
+        let Location { encoding, strides, factor, .. } = self.location;
         match strides {
             None => encoding.decode(self.data, start as usize, out),
             Some(strides) => {
@@ -99,6 +99,9 @@ impl<'c> TensorReader<'c> {
                     encoding.decode(self.data, at as usize, core::slice::from_mut(x));
                 }
             }
+        }
+        if factor != 1.0 {
+            out.iter_mut().for_each(|x| *x *= factor);
         }
         self.added.iter().for_each(|added| added.add(start as usize, out));
         Ok(())

@@ -26,8 +26,8 @@ struct Described<'j> {
 }
 
 /// Reads and checks the header of a whole file. Tensors that `ignored` names may have any type and rank; they are
-/// left out of the result, which is in the order of the file.
-pub(super) fn parse(file: &[u8], ignored: impl Fn(&str) -> bool) -> Result<Vec<Entry>> {
+/// left out of the result, which is in the order of the file. Matrices of U8 may be `packed`: four rows in one.
+pub(super) fn parse(file: &[u8], ignored: impl Fn(&str) -> bool, packed: bool) -> Result<Vec<Entry>> {
     let size = file.len() as u64;
     let Some(length) = file.first_chunk().map(|b| u64::from_le_bytes(*b)) else {
         let message = format!("{size} bytes, a safetensors file begins with 8 bytes of header length");
@@ -56,7 +56,7 @@ pub(super) fn parse(file: &[u8], ignored: impl Fn(&str) -> bool) -> Result<Vec<E
         let message = format!("{length} bytes of header in a file of {size}: more than half");
         return Err(Error::data(message).field("header length").at(0));
     }
-    tensors.into_iter().filter(|t| !ignored(&t.name)).map(|t| entry(t, 8 + length)).collect()
+    tensors.into_iter().filter(|t| !ignored(&t.name)).map(|t| entry(t, 8 + length, packed)).collect()
 }
 
 fn describe(header: Value<'_>) -> Result<Vec<Described<'_>>> {
@@ -151,13 +151,17 @@ fn check_layout(tensors: &mut [Described<'_>], base: u64, size: u64) -> Result<(
     Ok(())
 }
 
-fn entry(tensor: Described<'_>, base: u64) -> Result<Entry> {
-    let Described { name, value, dtype, shape, start, end } = tensor;
+fn entry(tensor: Described<'_>, base: u64, packed: bool) -> Result<Entry> {
+    let Described { name, value, dtype, mut shape, start, end } = tensor;
     let field = format!("tensor \"{name}\"");
     let encoding = match dtype.as_str() {
         "F32" => Encoding::F32,
         "F16" => Encoding::F16,
         "BF16" => Encoding::Bf16,
+        "U8" if packed && shape.len() == 2 => {
+            shape[0] = shape[0].saturating_mul(4);
+            Encoding::Packed
+        }
         _ => {
             let message = format!("weights of dtype {dtype} are not supported");
             return Err(value.error(message, &field).hint(format!("supported: {SUPPORTED}")));
@@ -198,17 +202,17 @@ mod tests {
             "mask":{"dtype":"U8","shape":[],"data_offsets":[192,193]},
             "a":{"dtype":"BF16","shape":[64],"data_offsets":[0,128]}}"#;
         let bytes = file(header, 193);
-        assert_eq!(parse(&bytes, |name| name == "mask").expect("a short header").len(), 2);
+        assert_eq!(parse(&bytes, |name| name == "mask", false).expect("a short header").len(), 2);
         let padded = file(&format!("{header}{}", " ".repeat(64 << 10)), 193);
-        let half = parse(&padded, |name| name == "mask").expect_err("header longer than data");
+        let half = parse(&padded, |name| name == "mask", false).expect_err("header longer than data");
         assert!(half.to_string().contains("more than half"));
         let header = header.replace("[64]", "[1024]").replace("128,192", "2048,2112").replace("0,128", "0,2048");
         let bytes = file(&header.replace("192,193", "2112,2113"), 2113);
-        let entries = parse(&bytes, |name| name == "mask").expect("valid");
+        let entries = parse(&bytes, |name| name == "mask", false).expect("valid");
         let names: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.encoding)).collect();
         assert_eq!(names, [("a", Encoding::Bf16), ("b", Encoding::F32)]);
         assert_eq!(entries[1].shape, [2, 8]);
         assert_eq!(entries[1].start, entries[0].start + 2048);
-        assert!(parse(&bytes, |_| false).expect_err("mask").to_string().contains("\"mask\""));
+        assert!(parse(&bytes, |_| false, true).expect_err("mask").to_string().contains("\"mask\""));
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Location {
     pub(super) encoding: Encoding,
     /// Elements from one to the next, of each dimension; `None`: they follow one another in the order of the shape.
     pub(super) strides: Option<Strides>,
+    /// What the elements that are stored are multiplied by.
+    pub(super) factor: f32,
 }
 
 /// Of as many dimensions as a tensor has; the others are 0.
@@ -58,7 +60,7 @@ impl Entry {
     /// What is said of it, and where it lies in the file of the number `file`.
     pub(super) fn placed(self, file: usize) -> (SourceTensor, Location) {
         let Entry { name, encoding, shape, start, bytes, strides } = self;
-        let location = Location { file, offset: start, bytes, encoding, strides };
+        let location = Location { file, offset: start, bytes, encoding, strides, factor: 1.0 };
         (SourceTensor { name, shape, dtype: encoding.name() }, location)
     }
 }

@@ -1,7 +1,8 @@
 //! What families have in config.json that Llama has not: what of it is not supported, and what makes no sense.
 
-use super::config::{LLAMA, row};
-use super::run;
+use super::config::{LLAMA, directory, row};
+use super::safetensors::file;
+use super::{case, run};
 
 /// A tiny model of a family with more fields.
 fn of(family: &str, more: &str) -> String {
@@ -162,6 +163,47 @@ fn delta_nets() {
     run(vec![row("C-24 heads that do not divide", text, "2 does not divide n_value_heads 3", "n_key_heads").nowhere()]);
     let text = qwen("").replace("\"silu\"", "\"gelu_pytorch_tanh\"");
     run(vec![row("C-24 another activation", text, "convolutions before delta nets", "hidden_act")]);
+}
+
+/// C-25
+#[test]
+fn packed_weights() {
+    let packed = |more: &str| {
+        LLAMA.replace(
+            "\"dtype\": \"float32\"",
+            &format!("\"quantization_config\": {{\"quant_method\": \"bitnet\"{more}}}"),
+        )
+    };
+    let field = "quantization_config";
+    run(vec![
+        row("C-25 weights of every use", packed(", \"quantization_mode\": \"online\""), "when they are used", field),
+        row("C-25 norms before matrices", packed(", \"use_rms_norm\": true"), "norms before all matrices", field),
+        row("C-25 another class", packed(", \"linear_class\": \"x\""), "supported: bitlinear, autobitlinear", field),
+    ]);
+    // A packed matrix, and what lies beside it.
+    let weights = |beside: &str, data: usize| {
+        let matrix = r#""model.layers.0.mlp.up_proj.weight":{"dtype":"U8","shape":[4,8],"data_offsets":[0,32]}"#;
+        file(&format!("{{{matrix}{beside}}}"), data)
+    };
+    let scale = |dtype: &str, n: usize, bytes: usize| {
+        let end = 32 + bytes;
+        let offsets = format!("\"data_offsets\":[32,{end}]");
+        let scale = format!("\"dtype\":\"{dtype}\",\"shape\":[{n}],{offsets}");
+        weights(&format!(",\"model.layers.0.mlp.up_proj.weight_scale\":{{{scale}}}"), end)
+    };
+    let of = |name, weights: Vec<u8>, expected, field| {
+        let config = packed("");
+        case(name, directory(&[("config.json", config.as_bytes()), ("model.safetensors", &weights)]), expected, field)
+    };
+    let field = "up_proj.weight";
+    run(vec![
+        of("C-25 no scale", weights("", 32), "packed, without its scale", field),
+        of("C-25 a scale of 0", scale("F32", 1, 4), "one positive number", field),
+        of("C-25 two scales", scale("F32", 2, 8), "2 x F32", field),
+        of("C-25 a scale of bytes", scale("U8", 1, 1), "U8", field),
+    ]);
+    let unnamed = [("model.safetensors", &weights("", 32)[..])];
+    run(vec![case("C-25 packed, and not said so", directory(&unnamed), "dtype U8 are not supported", field)]);
 }
 
 /// C-26

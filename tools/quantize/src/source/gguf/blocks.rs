@@ -218,3 +218,12 @@ pub(in crate::source) fn tq2_0(block: &[u8], out: &mut [f32]) {
         }
     }
 }
+
+/// 32 bytes of u2 less 1, a byte of weights that lie 32 apart, the first in its upper bits. bitnet.cpp makes them on x86.
+pub(in crate::source) fn i2_s(block: &[u8], out: &mut [f32]) {
+    for (group, y) in out[..128].chunks_exact_mut(32).enumerate() {
+        for (y, q) in y.iter_mut().zip(block) {
+            *y = f32::from((q >> (6 - 2 * group)) & 3) - 1.0;
+        }
+    }
+}

@@ -76,6 +76,8 @@ fn encoding(number: u32) -> Result<Encoding> {
         30 => Encoding::Bf16,
         34 => Encoding::Tq1_0,
         35 => Encoding::Tq2_0,
+        // Of bitnet.cpp; in files of llama.cpp it was a repacked type, which is gone.
+        36 => Encoding::I2S,
         39 => Encoding::Mxfp4,
         _ => {
             let name = match number {
@@ -92,12 +94,12 @@ fn encoding(number: u32) -> Result<Encoding> {
                 24..=27 => "an integer type",
                 28 => "F64",
                 29 => "IQ1_M",
-                31..=33 | 36..=38 => "a repacked type (removed)",
+                31..=33 | 37..=38 => "a repacked type (removed)",
                 _ => "unknown",
             };
             let error = Error::data(format!("weights of ggml type {number}, {name}, are not supported"));
             return Err(error.hint(
-                "supported: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, MXFP4",
+                "supported: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, I2_S, MXFP4",
             ));
         }
     })
@@ -158,7 +160,7 @@ pub(in crate::source) fn layout(
         }
         (end, previous) = (offset + bytes, name);
         tensors.push(SourceTensor { name: name.to_string(), shape: shape.clone(), dtype: encoding.name() });
-        locations.push(Location { file, offset: start, bytes, encoding: *encoding, strides: None });
+        locations.push(Location { file, offset: start, bytes, encoding: *encoding, strides: None, factor: 1.0 });
     }
     let after = file_bytes.saturating_sub(base.saturating_add(end));
     if after >= alignment.max(32) {

@@ -5,6 +5,7 @@ use whit::error::{Result, printable};
 use whit::model::{Config, GenerationDefaults};
 
 use super::fields::Fields;
+use super::packed::{self, Scaling};
 use crate::families::{FAMILIES, Factors, Family, Wrapper, missing};
 use crate::source::json::{Type, Value};
 
@@ -23,11 +24,13 @@ pub(in crate::source) struct HfConfig {
     pub(in crate::source) factors: Factors,
     /// Modules whose tensors are left out.
     pub(in crate::source) left_out: &'static [&'static str],
+    /// How the scales of packed weights count, where there are such.
+    pub(in crate::source) packed: Option<Scaling>,
 }
 
 /// Reads config.json; so many positions are `wanted`.
 pub(in crate::source) fn parse(whole: Value<'_>, wanted: Option<usize>) -> Result<HfConfig> {
-    check_not_quantized(whole)?;
+    let of_whole = packed::scaling(whole)?;
     let wrapper = wrapper(whole)?;
     let object = match wrapper {
         Some(_) => whole.set(TEXT).ok_or_else(|| {
@@ -36,7 +39,7 @@ pub(in crate::source) fn parse(whole: Value<'_>, wanted: Option<usize>) -> Resul
         })?,
         None => whole,
     };
-    check_not_quantized(object)?;
+    let packed = packed::scaling(object)?.or(of_whole);
     let family = family(object)?;
     let mut fields = Fields::new(object, wrapper.map(|_| whole), wanted);
     let config = family.name_plan((family.config)(&mut fields)?);
@@ -54,19 +57,11 @@ pub(in crate::source) fn parse(whole: Value<'_>, wanted: Option<usize>) -> Resul
     let named =
         [object, whole].into_iter().find_map(|object| object.get("dtype").or_else(|| object.get("torch_dtype")));
     let dtype = named.and_then(|dtype| Some(dtype.str("dtype").ok()?.into_owned()));
-    Ok(HfConfig { family, config, bos, eos, dtype, notes, factors, left_out })
+    Ok(HfConfig { family, config, bos, eos, dtype, notes, factors, left_out, packed })
 }
 
 /// The field that describes the language model of something larger.
 const TEXT: &str = "text_config";
-
-fn check_not_quantized(object: Value<'_>) -> Result<()> {
-    let Some(value) = object.set("quantization_config") else { return Ok(()) };
-    let method = value.get("quant_method").and_then(|m| m.str("").ok());
-    let method = method.map_or("".into(), |m| format!(" ({})", printable(&m)));
-    let error = value.error(format!("already quantized{method}: not supported"), "quantization_config");
-    Err(error.hint("convert the original f32, f16 or bf16 checkpoint"))
-}
 
 /// What the language model is a part of.
 fn wrapper(object: Value<'_>) -> Result<Option<&'static Wrapper>> {

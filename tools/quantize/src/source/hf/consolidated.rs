@@ -67,7 +67,7 @@ pub(in crate::source) fn open(dir: &Path, options: &OpenOptions) -> Result<Check
         return Err(error.field("weights").in_file(dir.display().to_string()).hint(ELSEWHERE));
     }
     let (mut files, mut notes) = (Vec::new(), Vec::new());
-    let weights = weights::read(dir, (&LLAMA, &[]), &FORMS, &mut files, &mut notes)?;
+    let weights = weights::read(dir, (&LLAMA, &[], false), &FORMS, &mut files, &mut notes)?;
     let config = with_object(&params, |object| config(object, &weights.0, &mut notes))?;
     files.insert(0, params);
     let weights = (
@@ -90,6 +90,7 @@ pub(in crate::source) fn open(dir: &Path, options: &OpenOptions) -> Result<Check
         notes,
         factors: Factors::default(),
         left_out: &[],
+        packed: None,
     };
     let generation = super::generation(dir, &mut settings, &mut files)?;
     let layout = Layout { naming: Naming::HuggingFace, interleaved_rotary: true, turning: None };

@@ -4,6 +4,7 @@ pub(in crate::source) mod config;
 pub(in crate::source) mod consolidated;
 pub(crate) mod fields;
 pub(in crate::source) mod files;
+pub(in crate::source) mod packed;
 pub(crate) mod rope;
 pub(in crate::source) mod weights;
 
@@ -13,6 +14,7 @@ use whit::error::{Error, Kind, Result};
 use whit::model::GenerationDefaults;
 
 use crate::source::checkpoint::{Checkpoint, OpenOptions, SourceFormat};
+use crate::source::encoding::Encoding;
 use crate::source::lora;
 use crate::source::source_file::SourceFile;
 use crate::source::tensor::SourceTensor;
@@ -37,8 +39,11 @@ pub(in crate::source) fn open(dir: &Path, options: &OpenOptions) -> Result<Check
     let mut settings = with_object(&config_file, |object| config::parse(object, options.context))?;
     let mut files = vec![config_file];
     let generation = generation(dir, &mut settings, &mut files)?;
-    let model = (settings.family, settings.left_out);
-    let weights = weights::read(dir, model, &weights::OF_TRANSFORMERS, &mut files, &mut settings.notes)?;
+    let model = (settings.family, settings.left_out, settings.packed.is_some());
+    let mut weights = weights::read(dir, model, &weights::OF_TRANSFORMERS, &mut files, &mut settings.notes)?;
+    if let Some(scaling) = settings.packed {
+        packed::scale(&mut weights, &files, scaling)?;
+    }
     if let Some(note) = settings.dtype.take().and_then(|dtype| differing_dtype(&dtype, &weights.0)) {
         settings.notes.push(note);
     }
@@ -131,6 +136,6 @@ fn differing_dtype(announced: &str, tensors: &[SourceTensor]) -> Option<String> 
         "bfloat16" => "BF16",
         _ => return None,
     };
-    let other = tensors.iter().find(|t| t.dtype != expected)?;
+    let other = tensors.iter().find(|t| t.dtype != expected && t.dtype != Encoding::Packed.name())?;
     Some(format!("config.json says {announced}, \"{}\" is {}: the weights count", other.name, other.dtype))
 }

@@ -59,6 +59,8 @@ struct Reading<'r> {
     family: &'r Family,
     /// Modules whose tensors are left out.
     left_out: &'r [&'r str],
+    /// Matrices of bytes are packed.
+    packed: bool,
     rename: fn(&str) -> String,
     files: &'r mut Vec<SourceFile>,
     notes: &'r mut Vec<String>,
@@ -73,7 +75,7 @@ impl Reading<'_> {
         let parsed = if torch::is_torch(&file.map) {
             torch::parse(&file.map, ignored, self.notes)
         } else {
-            safetensors::parse(&file.map, ignored)
+            safetensors::parse(&file.map, ignored, self.packed)
         };
         let mut names = Vec::new();
         for entry in parsed.map_err(|e| file.error(e))? {
@@ -88,16 +90,16 @@ impl Reading<'_> {
 }
 
 /// Reads where the tensors of the directory lie, and gives them the names of the family's table. Those of modules that are left
-/// out are not read.
+/// out are not read. Matrices may be `packed`, four rows in one.
 pub(in crate::source) fn read(
     dir: &Path,
-    (family, left_out): (&Family, &[&str]),
+    (family, left_out, packed): (&Family, &[&str], bool),
     forms: &Forms,
     files: &mut Vec<SourceFile>,
     notes: &mut Vec<String>,
 ) -> Result<Weights> {
     let rename = forms.rename;
-    let mut reading = Reading { family, left_out, rename, files, notes, weights: Default::default() };
+    let mut reading = Reading { family, left_out, packed, rename, files, notes, weights: Default::default() };
     find(dir, forms, &mut reading)?;
     let mut weights = reading.weights;
     let names = weights.0.iter().map(|t: &SourceTensor| rename(&t.name)).collect();

@@ -67,7 +67,7 @@ pub(in crate::source) fn apply(source: &mut Checkpoint, dir: &Path, strength: f6
     let parsed = if torch::is_torch(&weights.map) {
         torch::parse(&weights.map, |_| false, &mut source.notes)
     } else {
-        safetensors::parse(&weights.map, |_| false)
+        safetensors::parse(&weights.map, |_| false, false)
     };
     let entries = parsed.map_err(|e| weights.error(e))?;
     let file = source.files.len() + 1;
@@ -192,7 +192,7 @@ impl Adapter<'_> {
 
     fn location(&self, i: usize) -> Location {
         let Entry { start, bytes, encoding, strides, .. } = self.entries[i];
-        Location { file: self.file, offset: start, bytes, encoding, strides }
+        Location { file: self.file, offset: start, bytes, encoding, strides, factor: 1.0 }
     }
 
     /// Puts what was found into `source`.
