@@ -124,7 +124,7 @@ fn grammars_are_refused_by_line_and_column() {
         ("begin: \"a\"", "no start"),
         (&format!("start: {long}"), "2000 brackets are more than 512"),
         ("start: <|im_end|>", "unknown special token"),
-        ("start: <[99999999]>", "token range"),
+        ("start: <[99999999]>", "Token range end too large"),
     ];
     for (text, wanted) in lark {
         let error = grammars.compile(&Rule::Lark(text.to_string())).err().unwrap_or_else(|| panic!("{text} passed"));

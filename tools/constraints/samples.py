@@ -105,7 +105,8 @@ def main():
             file.truncate()
             json.dump(wanted, file)
             file.flush()
-            validator = jsonschema.Draft202012Validator(wanted, format_checker=jsonschema.FormatChecker())
+            checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+            validator = jsonschema.Draft202012Validator(wanted, format_checker=checker)
             for sample in range(options.samples):
                 prompt = f"A record with {', '.join(wanted['properties'])}, as JSON:\n"
                 command = [options.whit, "generate", "-m", options.model, "--schema", file.name, "--temp", "1", "--top-k", "0"]
