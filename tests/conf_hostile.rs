@@ -12,7 +12,9 @@ use support::{Folder, TinyModel};
 use whit::error::Kind;
 use whit::format::{Bytes, File};
 use whit::kernels;
-use whit::model::{Activation, BranchNorms, Config, DeltaNet, Mixer, MlpKind, Model, QkNorm, ShortConv};
+use whit::model::{
+    Activation, BranchNorms, Config, DeltaNet, Mamba1, Mamba2, Mixer, Mlp, MlpKind, Model, QkNorm, ScanNorm, ShortConv,
+};
 use whit::{Compute, Session, SessionOptions};
 
 /// A field: tag, type, flags, content.
@@ -109,8 +111,21 @@ impl Plan {
 
 /// What [`plan`] says, as the library has it.
 fn different(config: &mut Config) {
-    config.layers.push(config.layers[0].clone());
-    config.layers.push(config.layers[0].clone());
+    config.layers = [0, 1, 0, 0, 0, 0].map(|layer: usize| config.layers[layer].clone()).to_vec();
+    let layer = &mut config.layers[4];
+    layer.beside = Some(Mixer::Mamba2(Mamba2 {
+        n_heads: 4,
+        head_dim: 10,
+        state_dim: 8,
+        n_groups: 2,
+        width: 4,
+        conv_bias: true,
+        step_limits: Some([0.125, f32::INFINITY]),
+        norm: Some(ScanNorm { n_groups: 2, before_gate: true }),
+    }));
+    (layer.mlp, layer.mlp_norms) = (Mlp::NONE, BranchNorms::NONE);
+    let channels = Mamba1 { channels: 24, state_dim: 5, step_rank: 3, width: 4, conv_bias: true };
+    config.layers[5].mixer = Mixer::Mamba1(channels);
     let delta = DeltaNet { n_key_heads: 2, n_heads: 4, key_dim: 8, value_dim: 6, width: 4 };
     config.layers[3].mixer = Mixer::DeltaNet(delta);
     config.layers[2].mixer = Mixer::ShortConv(ShortConv { channels: 24, width: 3, bias: true });
@@ -142,7 +157,12 @@ fn plan() -> Plan {
     let second = [&[(1, 0), (2, 2), (3, 3)][..], attention, &[(256, 1), (257, 24), (258, 1)]].concat();
     let third = &[(1, 1), (2, 1), (3, 1), (64, 24), (65, 3), (66, 1), (256, 0), (257, 72)];
     let fourth = &[(1, 2), (2, 1), (3, 1), (80, 2), (81, 4), (82, 8), (83, 6), (84, 4), (256, 0), (257, 72)];
-    Plan { network, tables, layers: [first, &second[..], third, fourth].map(List::numbers).to_vec() }
+    let beside = &[(96, 4), (97, 10), (98, 8), (99, 2), (100, 4), (101, 1), (103, 2), (104, 1), (256, 0), (257, 0)];
+    let fifth = [&[(1, 0), (2, 1), (3, 0), (7, 1), (16, 4), (17, 2), (18, 10), (20, 0)][..], beside].concat();
+    let sixth = &[(1, 4), (2, 1), (3, 1), (112, 24), (113, 5), (114, 3), (115, 4), (116, 1), (256, 0), (257, 72)];
+    let mut layers = [first, &second[..], third, fourth, &fifth, sixth].map(List::numbers).to_vec();
+    layers[4].put(102, FLOATS, 1, &floats(&[0.125, f32::INFINITY]));
+    Plan { network, tables, layers }
 }
 
 #[test]
@@ -289,6 +309,20 @@ const FIELDS: &[Row] = &[
     ("no width of values", |p| p.layers[3].remove(83), "layer value_dim"),
     ("no kernel of a delta net", |p| p.layers[3].remove(84), "layer conv_width"),
     ("channels of a delta net", |p| p.layers[3].number(64, 4), "layer field 64"),
+    ("a mixer beside that is 2", |p| p.layers[4].number(7, 2), "beside at byte"),
+    ("fields of a mixer that is not there", |p| p.layers[4].remove(7), "layer field 96"),
+    ("no heads of a state space", |p| p.layers[4].remove(96), "layer n_scan_heads"),
+    ("no width of these heads", |p| p.layers[4].remove(97), "layer scan_head_dim"),
+    ("no width of a state", |p| p.layers[4].remove(98), "layer state_dim"),
+    ("no groups of a state space", |p| p.layers[4].remove(99), "layer n_groups"),
+    ("no kernel of a state space", |p| p.layers[4].remove(100), "layer conv_width"),
+    ("no channels of a state space", |p| p.layers[5].remove(112), "layer scan_channels"),
+    ("no width of their states", |p| p.layers[5].remove(113), "layer state_dim"),
+    ("no rank of steps", |p| p.layers[5].remove(114), "layer step_rank"),
+    ("no kernel of channels", |p| p.layers[5].remove(115), "layer conv_width"),
+    ("heads of channels", |p| p.layers[5].number(96, 4), "layer field 96"),
+    ("three limits", |p| p.layers[4].put(102, FLOATS, 1, &floats(&[0.0, 1.0, 2.0])), "3 numbers, not 2"),
+    ("no norm, but before the gate", |p| p.layers[4].remove(103), "norm_before_gate at byte"),
     ("a flag of a convolution that is 2", |p| p.layers[2].number(66, 2), "conv_bias at byte"),
     ("no MLP", |p| p.layers[0].remove(256), "layer mlp"),
     ("0 experts", |p| p.layers[0].set_numbers(&[(259, 0), (260, 1), (261, 0)]), "n_experts"),
@@ -335,7 +369,31 @@ const NUMBERS: &[Row] = &[
     ("a delta net over 33 positions", |p| p.layers[3].number(84, 33), "conv_width"),
     ("a kernel over 0 positions", |p| p.layers[2].number(65, 0), ": 0 is outside 1..=32"),
     ("a kernel over 33 positions", |p| p.layers[2].number(65, 33), "conv_width"),
-    ("hidden_dim 0", |p| p.layers[1].number(257, 0), "hidden_dim"),
+    ("two mixers and a norm behind them", |p| p.layers[4].number(2, 3), "only Mamba 2 can stand beside an attention"),
+    ("two mixers without a norm before them", |p| p.layers[4].number(2, 0), "beside at byte"),
+    ("heads of a state space 0", |p| p.layers[4].number(96, 0), "n_scan_heads"),
+    ("heads of a state space 1025", |p| p.layers[4].number(96, 1025), "1025 is outside 1..=1024"),
+    ("heads of 1025 elements", |p| p.layers[4].number(97, 1025), "scan_head_dim"),
+    (
+        "heads of 66560 elements together",
+        |p| p.layers[4].set_numbers(&[(96, 1024), (97, 65)]),
+        "66560 is outside 1..=65536",
+    ),
+    ("a state of 1025 numbers", |p| p.layers[4].number(98, 1025), "state_dim"),
+    ("groups that do not divide", |p| p.layers[4].number(99, 3), "3 does not divide n_scan_heads 4"),
+    ("groups 0", |p| p.layers[4].number(99, 0), "n_groups"),
+    ("a state space over 33 positions", |p| p.layers[4].number(100, 33), "conv_width"),
+    ("channels of a state space 2^16 + 1", |p| p.layers[5].number(112, 65_537), "scan_channels"),
+    ("states of 0 numbers", |p| p.layers[5].number(113, 0), "state_dim"),
+    ("a rank of 0", |p| p.layers[5].number(114, 0), "step_rank"),
+    ("channels over 33 positions", |p| p.layers[5].number(115, 33), "conv_width"),
+    ("limits that descend", |p| p.layers[4].put(102, FLOATS, 1, &floats(&[2.0, 1.0])), "from 2 to 1"),
+    ("a limit below 0", |p| p.layers[4].put(102, FLOATS, 1, &floats(&[-1.0, 1.0])), "step_limits"),
+    ("a limit that is no number", |p| p.layers[4].put(102, FLOATS, 1, &floats(&[0.0, f32::NAN])), "from 0 to NaN"),
+    ("parts of a norm that do not divide", |p| p.layers[4].number(103, 3), "3 does not divide the width 40"),
+    ("parts of a norm 0", |p| p.layers[4].number(103, 0), "n_norm_groups"),
+    ("norms of no MLP", |p| p.layers[4].number(3, 1), "0 is outside 1..=1048576"),
+    ("no MLP, but biases", |p| p.layers[1].number(257, 0), "hidden_dim at byte"),
     ("hidden_dim 2^20 + 1", |p| p.layers[1].number(257, (1 << 20) + 1), "hidden_dim"),
     ("a window of 0", |p| p.layers[1].number(19, 0), ": 0 is outside 1..=4294967295"),
     ("a table that is not there", |p| p.layers[1].number(20, 2), "table 2 of 2"),

@@ -9,8 +9,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 use whit::model::{
-    Attention, BranchNorms, Config, DeltaNet, Experts, Gate, HeadNorm, Layer, Mixer, Mlp, MlpKind, NormKind, QkNorm,
-    Routing, Scores, SharedExpert, ShortConv,
+    Attention, BranchNorms, Config, DeltaNet, Experts, Gate, HeadNorm, Layer, Mamba1, Mamba2, Mixer, Mlp, MlpKind,
+    NormKind, QkNorm, Routing, ScanNorm, Scores, SharedExpert, ShortConv,
 };
 
 struct Counting;
@@ -110,6 +110,24 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
         value_dim: random.pick(&[1, 100, 1024]),
         width: random.pick(&[1, 4, 32]),
     };
+    let n_groups = random.pick(&[1, 3, 512]);
+    let mamba = Mamba2 {
+        n_heads: n_groups * random.pick(&[1, 2]),
+        head_dim: random.pick(&[1, 64]),
+        state_dim: random.pick(&[1, 128, 1024]),
+        n_groups,
+        width: random.pick(&[1, 4, 32]),
+        conv_bias: random.below(2) == 0,
+        step_limits: random.pick(&[None, Some([0.0, 0.5]), Some([0.25, f32::INFINITY])]),
+        norm: random.pick(&[None, Some(false), Some(true)]).map(|before_gate| ScanNorm { n_groups, before_gate }),
+    };
+    let channels = Mamba1 {
+        channels: random.pick(&[1, 40, 1 << 16]),
+        state_dim: random.pick(&[1, 16, 1024]),
+        step_rank: random.pick(&[1, 48, 1 << 16]),
+        width: random.pick(&[1, 4, 32]),
+        conv_bias: random.below(2) == 0,
+    };
     let routing = Routing {
         n_active: 2,
         scores: random.pick(&Scores::ALL),
@@ -130,18 +148,28 @@ fn layer(tables: &[Vec<f32>], random: &mut Random) -> Layer {
         (mlp.kind, mlp.bias, mlp.inner_norm) = (MlpKind::SWIGLU, false, false);
         mlp.experts = Some(experts);
     }
-    Layer {
-        mixer: match random.below(4) {
+    let mut layer = Layer {
+        mixer: match random.below(6) {
             0 => Mixer::ShortConv(conv),
             1 => Mixer::DeltaNet(delta),
+            2 => Mixer::Mamba2(mamba.clone()),
+            3 => Mixer::Mamba1(channels),
             _ => Mixer::Attention(attention),
         },
+        beside: None,
         mixer_norms: norms(random.below(4)),
         mlp,
         mlp_norms: norms(random.below(4)),
         parallel: random.below(3) == 0,
         scaled: random.below(4) == 0,
+    };
+    if random.below(4) == 0 && layer.attention().is_some() {
+        (layer.beside, layer.mixer_norms) = (Some(Mixer::Mamba2(mamba)), BranchNorms::PRE);
     }
+    if random.below(8) == 0 {
+        (layer.mlp, layer.mlp_norms, layer.parallel) = (Mlp::NONE, BranchNorms::NONE, false);
+    }
+    layer
 }
 
 /// Has some layers read the keys and values of an earlier one.

@@ -12,6 +12,7 @@ use whit::kernels::{
     self, Activation, BLOCK, Group, Hint, Kernels, KvHead, KvHeadInt8, KvHeadQ4, MAX_HEAD_GROUPS, PanelOut, QUERY_ROWS,
     Query, Scoring, TILE, Tokens, key_panel_bytes, packed_value_bytes, scalar, value_block_bytes,
 };
+use whit::ops::math::exp;
 use whit::quant::{self, Dtype, PANEL_ROWS, encode_panel, groups, panel_bytes, read_panel_row};
 
 /// Lengths of a row at and around the edges of lanes, groups and unrolled loops, and real ones.
@@ -564,4 +565,79 @@ fn delta() {
             }
         }
     });
+}
+
+#[test]
+fn scan() {
+    cases(15, &[1, 2, 3, 16, 33, 64], |random, head_dim, state_dim, _| {
+        let (c, b, x) = (random.units(state_dim), random.units(state_dim), random.units(head_dim));
+        let state = random.units((state_dim + 1) * head_dim);
+        let [decay, step] = [0, 1].map(|_| random.unit().abs());
+        let mut want = state.clone();
+        scalar::scan(&mut want, &c, &b, &x, decay, step);
+        for j in 0..head_dim {
+            let after = |i: usize| state[i * head_dim + j] * decay + b[i] * (step * x[j]);
+            for i in 0..state_dim {
+                assert_same(&[want[i * head_dim + j]], &[after(i)], || format!("the formula, {i} {j}"));
+            }
+            let out = c.iter().enumerate().fold(0.0, |sum, (i, c)| sum + after(i) * c);
+            assert_same(&[want[state_dim * head_dim + j]], &[out], || format!("what is given, {j}"));
+        }
+        for backend in backends() {
+            for edge in EDGES {
+                let [c, b, x] = [&c, &b, &x].map(|x| Guarded::new(x, edge));
+                let mut got = Guarded::new(&state, edge);
+                (backend.scan)(&mut got, &c, &b, &x, decay, step);
+                assert_same(&got, &want, || format!("{} scan of {state_dim} x {head_dim}", backend.name));
+            }
+        }
+    });
+}
+
+#[test]
+fn selective_scan() {
+    cases(16, &[1, 2, 3, 15, 16], |random, channels, state_dim, _| {
+        let channels = channels.clamp(1, PANEL_ROWS);
+        let (c, b) = (random.units(state_dim), random.units(state_dim));
+        let (x, steps) = (random.units(channels), random.units(channels));
+        let state = random.units((state_dim + 1) * PANEL_ROWS);
+        let rates = random.units(state_dim * PANEL_ROWS);
+        let mut want = state.clone();
+        scalar::selective_scan(&mut want, &rates, &c, &b, &x, &steps);
+        for j in 0..channels {
+            let place = |i: usize| i * PANEL_ROWS + j;
+            let after = |i: usize| state[place(i)] * exp(steps[j] * rates[place(i)]) + b[i] * (steps[j] * x[j]);
+            for i in 0..state_dim {
+                assert_same(&[want[place(i)]], &[after(i)], || format!("the formula, {i} {j}"));
+            }
+            let out = c.iter().enumerate().fold(0.0, |sum, (i, c)| sum + after(i) * c);
+            assert_same(&[want[place(state_dim)]], &[out], || format!("what is given, {j}"));
+        }
+        for backend in backends() {
+            for edge in EDGES {
+                let [rates, c, b, x, steps] = [&rates, &c, &b, &x, &steps].map(|x| Guarded::new(x, edge));
+                let mut got = Guarded::new(&state, edge);
+                (backend.selective_scan)(&mut got, &rates, &c, &b, &x, &steps);
+                let what = || format!("{} selective scan of {state_dim} x {channels}", backend.name);
+                assert_same(&got, &want, what);
+            }
+        }
+    });
+}
+
+#[test]
+fn steps_are_the_logarithm_of_their_formula() {
+    let mut random = Random::new(17);
+    let edges = [0.0, -0.0, 1e-30, 20.0, -20.0, 80.0, -80.0, 1e30, f32::INFINITY];
+    let values = edges.into_iter().chain((0..10_000).map(|_| random.unit() * 80.0)).collect::<Vec<_>>();
+    let mut got = values.clone();
+    scalar::activate(Activation::SoftPlus, &mut got);
+    for (x, got) in values.into_iter().zip(got) {
+        let want = f64::from(x).max(0.0) + (-f64::from(x.abs())).exp().ln_1p();
+        let close = (f64::from(got) - want).abs() <= 6e-7 * want || f64::from(got) == want;
+        assert!(close, "{got} for {want}, of {x}");
+    }
+    let mut undefined = [f32::NAN, f32::NEG_INFINITY];
+    scalar::activate(Activation::SoftPlus, &mut undefined);
+    assert!(undefined[0].is_nan() && undefined[1] == 0.0, "{undefined:?}");
 }

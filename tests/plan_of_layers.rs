@@ -7,8 +7,8 @@ use std::sync::Arc;
 use support::{Folder, TinyModel};
 use whit::kernels;
 use whit::model::{
-    Activation, Attention, BranchNorms, Config, DeltaNet, Experts, Gate, HeadNorm, Layer, Mixer, Mlp, MlpKind,
-    NormKind, QkNorm, Routing, Scores, SharedExpert, ShortConv,
+    Activation, Attention, BranchNorms, Config, DeltaNet, Experts, Gate, HeadNorm, Layer, Mamba1, Mamba2, Mixer, Mlp,
+    MlpKind, NormKind, QkNorm, Routing, ScanNorm, Scores, SharedExpert, ShortConv,
 };
 use whit::ops::KvDtype;
 use whit::quant::Dtype;
@@ -127,16 +127,21 @@ impl Twin<'_> {
         };
         let before = xs.to_vec();
         let inputs: Vec<Vec<f64>> = xs.iter().map(|x| normed(layer.mixer_norms.input, "attn_norm", x)).collect();
-        let outputs = match &layer.mixer {
+        let outputs = layer.mixers().map(|mixer| match mixer {
             Mixer::Attention(a) => self.attention(i, a, &inputs, beside),
             Mixer::ShortConv(conv) => self.short_conv(i, conv, &inputs),
             Mixer::DeltaNet(delta) => self.delta_net(i, delta, &inputs),
-        };
-        for (x, output) in xs.iter_mut().zip(outputs) {
-            let output = normed(layer.mixer_norms.output, "o_norm", &output);
-            x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
+            Mixer::Mamba2(mamba) => self.mamba2(i, mamba, &inputs),
+            Mixer::Mamba1(mamba) => self.mamba1(i, mamba, &inputs),
+        });
+        for outputs in outputs {
+            for (x, output) in xs.iter_mut().zip(outputs) {
+                let output = normed(layer.mixer_norms.output, "o_norm", &output);
+                x.iter_mut().zip(output).for_each(|(x, y)| *x += y);
+            }
         }
-        for (x, before) in xs.iter_mut().zip(&before) {
+        let has_mlp = layer.mlp.hidden_dim > 0;
+        for (x, before) in xs.iter_mut().zip(&before).filter(|_| has_mlp) {
             let input = normed(layer.mlp_norms.input, "mlp_norm", if layer.parallel { before } else { x });
             let output = match &layer.mlp.experts {
                 None => {
@@ -249,26 +254,17 @@ impl Twin<'_> {
     /// What the delta net of block `i` makes of the `inputs` of all positions.
     fn delta_net(&self, i: usize, delta: &DeltaNet, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
         let name = |part: &str| format!("blocks.{i}.{part}");
-        let silu = |x: f64| x / (1.0 + (-x).exp());
         let qkv: Vec<Vec<f64>> = inputs.iter().map(|x| self.linear(&name("delta_qkv"), x)).collect();
-        let kernel = self.model.file().matrix(&name("conv")).expect("a matrix");
+        let mixed = self.convolved(i, &qkv);
         let (rates, norm) = (self.vector(&name("delta_rate")), self.vector(&name("delta_norm")));
         let (dk, dv) = (delta.key_dim, delta.value_dim);
         let mut states = vec![vec![vec![0.0; dv]; dk]; delta.n_heads];
-        let mut weights = vec![0.0; delta.width];
         let unit = |x: &[f64]| -> Vec<f64> {
             let length = (x.iter().map(|x| x * x).sum::<f64>() + 1e-6).sqrt();
             x.iter().map(|x| x / length).collect()
         };
         let token = |(t, x): (usize, &Vec<f64>)| {
-            let mixed: Vec<f64> = (0..delta.channels())
-                .map(|channel| {
-                    kernel.read_row(channel, &mut weights);
-                    let taps = weights.iter().enumerate();
-                    let taps = taps.filter_map(|(j, w)| Some((w, (t + j + 1).checked_sub(delta.width)?)));
-                    silu(taps.map(|(w, at)| f64::from(*w) * qkv[at][channel]).sum())
-                })
-                .collect();
+            let mixed = &mixed[t];
             let gate = self.linear(&name("delta_gate"), x);
             let strength = self.linear(&name("delta_strength"), x);
             let decay = self.linear(&name("delta_decay"), x);
@@ -295,6 +291,96 @@ impl Twin<'_> {
             self.linear(&name("delta_out"), &given)
         };
         inputs.iter().enumerate().map(token).collect()
+    }
+
+    /// The silu of what the kernel of block `i` makes of its inputs at all positions.
+    fn convolved(&self, i: usize, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let name = format!("blocks.{i}.conv");
+        let kernel = self.model.file().matrix(&name).expect("a matrix");
+        let bias = self.model.file().tensor(&format!("{name}.bias")).map(|_| self.vector(&format!("{name}.bias")));
+        let mut weights = vec![0.0; kernel.cols()];
+        let mut outputs = vec![vec![0.0; kernel.rows()]; inputs.len()];
+        for channel in 0..kernel.rows() {
+            kernel.read_row(channel, &mut weights);
+            for (t, output) in outputs.iter_mut().enumerate() {
+                let taps = weights.iter().enumerate();
+                let taps = taps.filter_map(|(j, w)| Some((w, (t + j + 1).checked_sub(weights.len())?)));
+                let sum: f64 = taps.map(|(w, at)| f64::from(*w) * inputs[at][channel]).sum();
+                output[channel] = silu(sum + bias.as_ref().map_or(0.0, |bias| bias[channel]));
+            }
+        }
+        outputs
+    }
+
+    /// What the Mamba 2 of block `i` makes of the `inputs` of all positions.
+    fn mamba2(&self, i: usize, mamba: &Mamba2, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let name = |part: &str| format!("blocks.{i}.{part}");
+        let inner: Vec<Vec<f64>> = inputs.iter().map(|x| self.linear(&name("scan_in"), x)).collect();
+        let mixed = self.convolved(i, &inner);
+        let (rates, skips) = (self.vector(&name("scan_rate")), self.vector(&name("scan_skip")));
+        let (p, n, eps) = (mamba.head_dim, mamba.state_dim, f64::from(self.config.norm_eps));
+        let mut states = vec![vec![vec![0.0; n]; p]; mamba.n_heads];
+        let normed = |y: Vec<f64>, kind: ScanNorm| -> Vec<f64> {
+            let weight = self.vector(&name("scan_norm"));
+            let group = y.len() / kind.n_groups;
+            y.chunks(group).zip(weight.chunks(group)).flat_map(|(y, w)| rms_norm(y, w, eps)).collect()
+        };
+        let token = |(t, x): (usize, &Vec<f64>)| {
+            let (xs, rest) = mixed[t].split_at(mamba.n_heads * p);
+            let (bs, cs) = rest.split_at(mamba.n_groups * n);
+            let steps = self.linear(&name("scan_step"), x);
+            let mut given = Vec::new();
+            for (head, state) in states.iter_mut().enumerate() {
+                let group = head / (mamba.n_heads / mamba.n_groups) * n;
+                let [low, high] = mamba.step_limits.map_or([0.0, f64::INFINITY], |limits| limits.map(f64::from));
+                let step = (1.0 + steps[head].exp()).ln().clamp(low, high);
+                for (state, x) in state.iter_mut().zip(&xs[head * p..]) {
+                    for (s, b) in state.iter_mut().zip(&bs[group..]) {
+                        *s = *s * (step * rates[head]).exp() + step * x * b;
+                    }
+                    given.push(state.iter().zip(&cs[group..]).map(|(s, c)| s * c).sum::<f64>() + skips[head] * x);
+                }
+            }
+            if let Some(kind) = mamba.norm.filter(|kind| kind.before_gate) {
+                given = normed(given, kind);
+            }
+            let gate = self.linear(&name("scan_gate"), x);
+            given.iter_mut().zip(gate).for_each(|(y, gate)| *y *= silu(gate));
+            if let Some(kind) = mamba.norm.filter(|kind| !kind.before_gate) {
+                given = normed(given, kind);
+            }
+            self.linear(&name("scan_out"), &given)
+        };
+        inputs.iter().enumerate().map(token).collect()
+    }
+
+    /// What the Mamba of block `i` makes of the `inputs` of all positions.
+    fn mamba1(&self, i: usize, mamba: &Mamba1, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let name = |part: &str| format!("blocks.{i}.{part}");
+        let inner: Vec<Vec<f64>> = inputs.iter().map(|x| self.linear(&name("scan_in"), x)).collect();
+        let mixed = self.convolved(i, &inner);
+        let rates = self.model.file().matrix(&name("scan_rate")).expect("a matrix");
+        let skips = self.vector(&name("scan_skip"));
+        let n = mamba.state_dim;
+        let (mut states, mut row) = (vec![vec![0.0; n]; mamba.channels], vec![0.0; n]);
+        let token = |(x, input): (&Vec<f64>, &Vec<f64>)| {
+            let selected = self.linear(&name("scan_select"), x);
+            let (bs, cs) = selected.split_at(n);
+            let steps = self.linear(&name("scan_spread"), &self.linear(&name("scan_rank"), x));
+            let gate = self.linear(&name("scan_gate"), input);
+            let mut given = Vec::new();
+            for (channel, state) in states.iter_mut().enumerate() {
+                rates.read_row(channel, &mut row);
+                let step = steps[channel].exp().ln_1p();
+                for ((s, rate), b) in state.iter_mut().zip(&row).zip(bs) {
+                    *s = *s * (step * f64::from(*rate)).exp() + step * x[channel] * b;
+                }
+                let found: f64 = state.iter().zip(cs).map(|(s, c)| s * c).sum();
+                given.push((found + skips[channel] * x[channel]) * silu(gate[channel]));
+            }
+            self.linear(&name("scan_out"), &given)
+        };
+        mixed.iter().zip(inputs).map(token).collect()
     }
 
     /// What an MLP of these three tensors makes of `input`, with the weights of a norm before the last.
@@ -366,6 +452,10 @@ fn layer_norm(x: &[f64], weight: &[f64], bias: &[f64], eps: f64) -> Vec<f64> {
     x.iter().zip(weight).zip(bias).map(|((v, w), b)| (v - mean) / scale * w + b).collect()
 }
 
+fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
+}
+
 fn activated(activation: Activation, x: f64) -> f64 {
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
     match activation {
@@ -379,6 +469,7 @@ fn activated(activation: Activation, x: f64) -> f64 {
         Activation::Silu => x * logistic(x),
         Activation::Tanh => x.tanh(),
         Activation::Sigmoid => logistic(x),
+        Activation::SoftPlus => x.exp().ln_1p(),
     }
 }
 
@@ -430,6 +521,37 @@ fn with_shared(config: &mut Config) {
         a.shares = [None, None, None, None, None, Some(2), Some(0)][i];
         a.v_norm = i % 2 == 0 && a.shares.is_none();
         a.window = a.window.filter(|_| i != 5);
+    }
+}
+
+/// Layers of every kind, of which some have state spaces: in the place of attentions, of heads and of channels, beside them, and in
+/// a block without an MLP.
+fn with_state_spaces(config: &mut Config) {
+    different_layers(config);
+    let plain = Mamba2 {
+        n_heads: 6,
+        head_dim: 9,
+        state_dim: 8,
+        n_groups: 3,
+        width: 4,
+        conv_bias: true,
+        step_limits: None,
+        norm: Some(ScanNorm { n_groups: 2, before_gate: false }),
+    };
+    config.layers[1].mixer = Mixer::Mamba2(plain.clone());
+    let limited = Mamba2 { n_groups: 1, norm: None, step_limits: Some([0.25, 1.5]), ..plain.clone() };
+    config.layers[2].mixer = Mixer::Mamba2(Mamba2 { width: 1, head_dim: 35, ..limited.clone() });
+    let layer = &mut config.layers[2];
+    (layer.mlp, layer.mlp_norms, layer.parallel) = (Mlp::NONE, BranchNorms::NONE, false);
+    for (i, channels, width) in [(0, 37, 4), (4, 16, 1)] {
+        let channels = Mamba1 { channels, state_dim: 6 + i, step_rank: 3, width, conv_bias: i == 0 };
+        config.layers[i].mixer = Mixer::Mamba1(channels);
+    }
+    config.rotary_tables.remove(1);
+    let first = ScanNorm { n_groups: 1, before_gate: true };
+    for (i, mamba) in [(3, Mamba2 { norm: Some(first), ..plain }), (5, Mamba2 { conv_bias: false, ..limited })] {
+        config.layers[i].mixer_norms = BranchNorms::PRE;
+        config.layers[i].beside = Some(Mixer::Mamba2(mamba));
     }
 }
 
@@ -500,6 +622,7 @@ fn layers_of_every_kind_compute_their_formulas() {
         ("layer", layer_norms),
         ("convolutions", with_convolutions),
         ("delta nets", with_delta_nets),
+        ("state spaces", with_state_spaces),
         ("experts", with_experts),
         ("shared", with_shared),
     ];

@@ -10,7 +10,7 @@ use whit::error::Kind;
 use whit::generate::{ModelFile, PrefixCache};
 use whit::kernels;
 use whit::model::saved::{Key, Part, Saved, Settings, save};
-use whit::model::{BranchNorms, Config, DeltaNet, Mixer, ShortConv};
+use whit::model::{BranchNorms, Config, DeltaNet, Mamba1, Mamba2, Mixer, ScanNorm, ShortConv};
 use whit::ops::{KV_BLOCK, KvDtype};
 use whit::{Compute, Model, Session, SessionOptions, TokenId};
 
@@ -57,9 +57,39 @@ fn delta_nets(config: &mut Config) {
     config.layers[1].attention_mut().expect("attention").window = Some(11);
 }
 
-/// The position that a text of a model named so is taken back to: delta nets go to marks.
+/// State spaces, whose state is kept at marks, one of them beside an attention with a window.
+fn state_spaces(config: &mut Config) {
+    config.family = "state spaces".into();
+    let mamba = |n_groups, width| {
+        let norm = Some(ScanNorm { n_groups, before_gate: false });
+        let (head_dim, state_dim) = (10, 8);
+        Mixer::Mamba2(Mamba2 {
+            n_heads: 4,
+            head_dim,
+            state_dim,
+            n_groups,
+            width,
+            conv_bias: true,
+            step_limits: None,
+            norm,
+        })
+    };
+    config.layers[0].mixer = mamba(2, 4);
+    let channels = Mamba1 { channels: 40, state_dim: 5, step_rank: 3, width: 4, conv_bias: true };
+    config.layers[2].mixer = Mixer::Mamba1(channels);
+    config.layers[1].beside = Some(mamba(1, 3));
+    config.layers[1].attention_mut().expect("attention").window = Some(11);
+}
+
+/// The position that a text of a model named so is taken back to: delta nets and state spaces go to marks.
 fn taken_back(name: &str, position: usize) -> usize {
-    if name == "delta nets" { position / KV_BLOCK * KV_BLOCK } else { position }
+    if ["delta nets", "state spaces"].contains(&name) { position / KV_BLOCK * KV_BLOCK } else { position }
+}
+
+/// The same with other groups of the state space beside an attention.
+fn other_groups(config: &mut Config) {
+    state_spaces(config);
+    config.layers[1].beside = Some(config.layers[0].mixer.clone());
 }
 
 /// The same with a kernel that spans other positions.
@@ -75,7 +105,7 @@ fn other_heads(config: &mut Config) {
 }
 
 /// The models: a window alone, and layers that differ.
-fn models() -> [(&'static str, TinyModel); 5] {
+fn models() -> [(&'static str, TinyModel); 6] {
     let mut window = TinyModel::llama();
     window.config.sliding_window = Some(9);
     let models = [
@@ -84,6 +114,7 @@ fn models() -> [(&'static str, TinyModel); 5] {
         ("windows", TinyModel { change: windows, ..TinyModel::llama() }),
         ("convolutions", TinyModel { change: convolutions, ..TinyModel::llama() }),
         ("delta nets", TinyModel { change: delta_nets, ..TinyModel::llama() }),
+        ("state spaces", TinyModel { change: state_spaces, ..TinyModel::llama() }),
     ];
     models.map(|(name, mut tiny)| {
         (tiny.config.context_length, tiny.config.n_layers) = (CONTEXT, 3);
@@ -235,7 +266,8 @@ fn a_session_of_another_layout_is_refused_by_what_differs() {
     let folder = Folder::new("saved-layouts");
     let compute = Arc::new(Compute::new(kernels::detect(), 1).expect("threads"));
     let kv = KvDtype::F16;
-    let [window, mixed, windows, convolutions, delta_nets] = models().map(|(name, tiny)| tiny.open(&folder.path(name)));
+    let [window, mixed, windows, convolutions, delta_nets, state_spaces] =
+        models().map(|(name, tiny)| tiny.open(&folder.path(name)));
     let mut plain = TinyModel::llama();
     (plain.config.n_layers, plain.config.context_length) = (3, CONTEXT);
     let plain = plain.open(&folder.path("plain"));
@@ -251,6 +283,9 @@ fn a_session_of_another_layout_is_refused_by_what_differs() {
     let mut other_heads = TinyModel { change: other_heads, ..TinyModel::llama() };
     other_heads.config.n_layers = 3;
     let other_heads = other_heads.open(&folder.path("other-heads"));
+    let mut other_groups = TinyModel { change: other_groups, ..TinyModel::llama() };
+    other_groups.config.n_layers = 3;
+    let other_groups = other_groups.open(&folder.path("other-groups"));
     let bytes_of = |model: &Arc<Model>, kv| {
         let mut session = session(model, &compute, kv);
         session.extend(&text(50, 1)).expect("room");
@@ -279,6 +314,9 @@ fn a_session_of_another_layout_is_refused_by_what_differs() {
         (&convolutions, bytes_of(&mixed, kv), "kind of state of layer 0"),
         (&delta_nets, bytes_of(&convolutions, kv), "kind of state of layer 0"),
         (&delta_nets, bytes_of(&other_heads, kv), "heads of layer 2 at byte 0x3c"),
+        (&state_spaces, bytes_of(&delta_nets, kv), "kind of state of layer 0"),
+        // The second state of layer 1, which has a key-value cache before it.
+        (&state_spaces, bytes_of(&other_groups, kv), "groups and heads of layer 1 at byte 0x3c"),
         (&convolutions, bytes_of(&other_width, kv), "width of the kernel of layer 2 at byte 0x40"),
         (&window, newer, "version 3 is not one of 1 and 2"),
         (&window, other_kind, "kind of state of layer 0"),

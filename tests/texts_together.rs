@@ -10,7 +10,8 @@ use support::{Folder, TinyModel};
 use whit::generate::{StopRules, Together, Writer, advance};
 use whit::kernels;
 use whit::model::{
-    BranchNorms, Config, DeltaNet, Mixer, ShortConv, Span, State, StateOptions, Wants, Watch, Workspace,
+    BranchNorms, Config, DeltaNet, Mamba1, Mamba2, Mixer, Mlp, ScanNorm, ShortConv, Span, State, StateOptions, Wants,
+    Watch, Workspace,
 };
 use whit::ops::{KV_BLOCK, KvDtype};
 use whit::sampler::{Sampler, SamplerOptions};
@@ -61,6 +62,29 @@ fn shared(config: &mut Config) {
     config.layer_inputs = Some(5);
 }
 
+/// State spaces, whose state is kept at marks, one of them beside an attention, in a block without an MLP another.
+fn state_spaces(config: &mut Config) {
+    config.family = "state spaces".into();
+    let mamba = |n_groups, width, before_gate| {
+        Mixer::Mamba2(Mamba2 {
+            n_heads: 4,
+            head_dim: 10,
+            state_dim: 8,
+            n_groups,
+            width,
+            conv_bias: before_gate,
+            step_limits: None,
+            norm: Some(ScanNorm { n_groups, before_gate }),
+        })
+    };
+    config.layers[0].mixer = mamba(2, 4, false);
+    config.layers[1].beside = Some(mamba(1, 3, true));
+    let channels = Mamba1 { channels: 40, state_dim: 5, step_rank: 3, width: 4, conv_bias: true };
+    config.layers[2].mixer = Mixer::Mamba1(channels);
+    (config.layers[2].mlp, config.layers[2].mlp_norms) = (Mlp::NONE, BranchNorms::NONE);
+    config.layers[1].attention_mut().expect("attention").window = Some(11);
+}
+
 fn models(folder: &Folder) -> Vec<Arc<Model>> {
     let mut window = TinyModel::llama();
     window.config.sliding_window = Some(9);
@@ -72,6 +96,7 @@ fn models(folder: &Folder) -> Vec<Arc<Model>> {
         ("convolutions", TinyModel { change: convolutions, ..TinyModel::llama() }),
         ("delta nets", TinyModel { change: delta_nets, ..TinyModel::llama() }),
         ("shared", TinyModel { change: shared, ..TinyModel::llama() }),
+        ("state spaces", TinyModel { change: state_spaces, ..TinyModel::llama() }),
     ];
     kinds
         .into_iter()
@@ -124,7 +149,8 @@ fn run_together(model: &Model, compute: &Compute, texts: &mut [Text], random: &m
             if random.below(8) == 0 {
                 let back = random.below(6).min(state.position());
                 let position = state.position() - back;
-                let marked = back > 0 && model.config().layers.iter().any(|layer| layer.delta_net().is_some());
+                let mut layers = model.config().layers.iter();
+                let marked = back > 0 && layers.any(|layer| layer.delta_net().is_some() || layer.mamba2().is_some());
                 let held = if marked { position / KV_BLOCK * KV_BLOCK } else { position };
                 assert_eq!(state.rewind(position), held, "a few tokens can always be taken back");
             }

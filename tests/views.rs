@@ -9,7 +9,7 @@ use program::whit;
 use serde_json::Value;
 use std::process::Output;
 use support::{Folder, TinyModel};
-use whit::model::{Config, DeltaNet, Mixer, ShortConv};
+use whit::model::{BranchNorms, Config, DeltaNet, Mamba2, Mixer, Mlp, ShortConv};
 
 const TEXT: &str = "Once upon a time there was a cat and a cat";
 
@@ -506,4 +506,46 @@ fn delta_nets_are_told_as_what_they_are() {
     // Rates and norm, then states with their last outputs, and three inputs of the convolution.
     let bytes = 4 + 10 + 4 * 9 * 10 + 3 * channels;
     assert_eq!((number(&op["bytes"]), number(&op["macs"])), (4.0 * f64::from(bytes), 3.0 * 4.0 * 80.0));
+}
+
+fn state_spaces(config: &mut Config) {
+    config.family = "state spaces".into();
+    let (n_heads, head_dim, state_dim, n_groups, width) = (4, 10, 8, 2, 4);
+    let (conv_bias, step_limits, norm) = (false, None, None);
+    let mamba = Mamba2 { n_heads, head_dim, state_dim, n_groups, width, conv_bias, step_limits, norm };
+    config.layers[0].mixer = Mixer::Mamba2(mamba.clone());
+    (config.layers[0].mlp, config.layers[0].mlp_norms) = (Mlp::NONE, BranchNorms::NONE);
+    config.layers[2].beside = Some(Mixer::Mamba2(mamba));
+}
+
+#[test]
+fn state_spaces_are_told_as_what_they_are() {
+    let folder = Folder::new("views-state-spaces");
+    let mut tiny = TinyModel { change: state_spaces, ..TinyModel::llama() };
+    tiny.config.n_layers = 3;
+    tiny.write(&folder.path("m.whit"));
+    let path = folder.path("m.whit");
+    let model = ["-m", path.to_str().expect("UTF-8")];
+    for args in [&["attend", "hello there"][..], &["lens", "hello there"], &["explain", "hello there"]] {
+        let text = stdout(&[args, &model[..]].concat()).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("layer 0 has a state space in the place of attention"), "{args:?}: {text}");
+    }
+    let lines = json(&[&["tally", "-q"], &model[..]].concat());
+    let row = lines.iter().find(|row| row["category"] == "state space").expect("a row");
+    let (channels, inner) = (40 + 2 * 2 * 8, 40);
+    let parameters = 2 * ((channels + inner + 4) * 40 + 4 + 4 + 40 * inner);
+    assert_eq!((number(&row["layers"]), number(&row["parameters"])), (2.0, parameters as f64));
+    let config = &json(&[&["inspect"], &model[..]].concat())[0]["config"];
+    let mixers = ["state space", "attention", "attention, state space"];
+    assert!((0..3).all(|layer| config["mixers"][layer] == mixers[layer]), "{config}");
+    assert!(config["n_scan_heads"] == 4 && config["state_dim"] == 8 && config["hidden_dim"][0] == 0, "{config}");
+    let args = ["trace", "-q", "--depth", "3", "--prompt-tokens", "5", "--limit-seconds", "0"];
+    let trace = json(&[&args[..], &model[..]].concat());
+    let ops = list(&trace[0]["token"]["ops"]);
+    let op = |name: &str, layer: u32| ops.iter().find(|op| op["op"] == name && op["layer"] == layer);
+    let scan = op("scan", 2).expect("an op");
+    // Rates and skips, then states with their last outputs, and three inputs of the convolution.
+    let bytes = 4 + 4 + 4 * 9 * 10 + 3 * channels;
+    assert_eq!((number(&scan["bytes"]), number(&scan["macs"])), (4.0 * f64::from(bytes), 2.0 * 4.0 * 80.0));
+    assert!(op("attention", 2).is_some() && op("attention", 0).is_none() && op("down", 0).is_none(), "{trace:?}");
 }

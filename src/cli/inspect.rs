@@ -12,7 +12,7 @@ use whit::chat::Conversation;
 use whit::error::printable;
 use whit::format::{File, FileKind, Quality, SectionId, TensorEntry};
 use whit::kernels;
-use whit::model::{Activation, Attention, BranchNorms, Config, Experts, Layer, MlpKind, Model};
+use whit::model::{Activation, Attention, BranchNorms, Config, Experts, Layer, Mixer, MlpKind, Model};
 use whit::os::cpu::{self, ThreadChoice};
 use whit::os::memory;
 
@@ -66,7 +66,7 @@ fn header(page: &mut String, name: &str, file: &File<'_>) {
     field(page, "content", &hex(&file.content_hash()));
 }
 
-/// Name and value of every dimension and option that says something.
+/// Name and value, as JSON, of every dimension and option that says something.
 fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
     let mut fields = vec![
         ("dim", config.dim.to_string()),
@@ -79,8 +79,9 @@ fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
         ("context_length", config.context_length.to_string()),
         ("norm_eps", format!("{:e}", config.norm_eps)),
     ];
-    if config.layers.iter().any(|layer| layer.attention().is_none()) {
-        fields.push(("mixers", json::list(config.layers.iter().map(|layer| json::string(layer.mixer.name())))));
+    if config.layers.iter().any(|layer| layer.attention().is_none() || layer.beside.is_some()) {
+        let names = |layer: &Layer| json::string(&layer.mixers().map(Mixer::name).collect::<Vec<_>>().join(", "));
+        fields.push(("mixers", json::list(config.layers.iter().map(names))));
     }
     let convs = || config.layers.iter().filter_map(Layer::short_conv);
     if convs().next().is_some() {
@@ -96,6 +97,21 @@ fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
         fields.push(("value_dim", each(deltas().map(|delta| delta.value_dim))));
         fields.push(("delta_conv_width", each(deltas().map(|delta| delta.width))));
     }
+    let scans = || config.layers.iter().filter_map(Layer::mamba2);
+    if scans().next().is_some() {
+        fields.push(("n_scan_heads", each(scans().map(|scan| scan.n_heads))));
+        fields.push(("scan_head_dim", each(scans().map(|scan| scan.head_dim))));
+        fields.push(("state_dim", each(scans().map(|scan| scan.state_dim))));
+        fields.push(("n_groups", each(scans().map(|scan| scan.n_groups))));
+        fields.push(("scan_conv_width", each(scans().map(|scan| scan.width))));
+    }
+    let channels = || config.layers.iter().filter_map(Layer::mamba1);
+    if channels().next().is_some() {
+        fields.push(("scan_channels", each(channels().map(|scan| scan.channels))));
+        fields.push(("state_dim", each(channels().map(|scan| scan.state_dim))));
+        fields.push(("step_rank", each(channels().map(|scan| scan.step_rank))));
+        fields.push(("scan_conv_width", each(channels().map(|scan| scan.width))));
+    }
     if config.attentions().any(|a| a.window.is_some()) {
         fields.push(("sliding_window", each(config.attentions().map(|a| a.window.unwrap_or(0)))));
     }
@@ -109,7 +125,7 @@ fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
     let layers = || config.layers.iter();
     let kind = |layer: &Layer| {
         let MlpKind { gated, activation } = layer.mlp.kind;
-        format!("{}{}", activation.name(), if gated { "(gate) * up" } else { "(up)" })
+        json::string(&format!("{}{}", activation.name(), if gated { "(gate) * up" } else { "(up)" }))
     };
     let plain = |layer: &Layer| [layer.mixer_norms, layer.mlp_norms] == [BranchNorms::PRE; 2];
     let norms = |layer: &Layer| {
@@ -119,13 +135,13 @@ fn config_fields(config: &Config) -> Vec<(&'static str, String)> {
             (false, true) => "after",
             (false, false) => "none",
         };
-        format!("{}, {}", of(layer.mixer_norms), of(layer.mlp_norms))
+        json::string(&format!("{}, {}", of(layer.mixer_norms), of(layer.mlp_norms)))
     };
-    let float = |value: Option<f32>| value.map_or("none".into(), |value| value.to_string());
-    let shared = |attention: &Attention| attention.shares.map_or("own".into(), |layer| layer.to_string());
+    let float = |value: Option<f32>| value.map_or("null".into(), |value| value.to_string());
+    let shared = |attention: &Attention| attention.shares.map_or("null".into(), |layer| layer.to_string());
     let experts = |layer: &Layer| {
         let routed = |experts: &Experts| format!("{} of {}", experts.routing.n_active, experts.n_experts);
-        layer.mlp.experts.as_ref().map_or("none".into(), routed)
+        json::string(&layer.mlp.experts.as_ref().map_or("none".into(), routed))
     };
     let unusual = [
         ("experts", layers().any(|layer| layer.mlp.experts.is_some()), each(layers().map(experts))),

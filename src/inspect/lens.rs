@@ -25,7 +25,7 @@ pub struct Writes {
     /// Of what the MLP adds, and of what the block does after it: what it makes of a vector of its own of the token, a factor.
     pub mlp: f64,
     /// How many of the MLP's inner values carry what it adds: (sum of squares)^2 / sum of fourth powers, 1 where a single one is
-    /// not zero, hidden_dim where all are alike.
+    /// not zero, hidden_dim where all are alike; 0 where there is no MLP.
     pub neurons: f64,
 }
 
@@ -128,7 +128,8 @@ impl Lens {
         let writes = (0..n_layers).map(|layer| {
             let (before, after) = (&depths[layer], &depths[layer + 1]);
             let attended = rows(&streams.attended[layer]);
-            let neurons = &streams.neurons[layer];
+            // There are none where the block has no MLP.
+            let neurons = streams.neurons[layer].iter().chain(core::iter::repeat(&0.0));
             let each = before.iter().zip(&attended).zip(after).zip(neurons);
             let each = each.map(|(((before, attended), after), neurons)| Writes {
                 stream: distance(before, &vec![0.0; dim]),

@@ -32,6 +32,8 @@ pub enum Category {
     DeltaNet,
     /// Vectors of tokens for each block, and the matrices that bring them in.
     LayerInput,
+    /// Matrices and rates of state spaces, where they stand in the place of attention or beside it.
+    StateSpace,
     /// Vectors of positions.
     Position,
     /// Weights and biases of norms.
@@ -42,7 +44,7 @@ pub enum Category {
 
 impl Category {
     /// All categories, the film's eight first.
-    pub const ALL: [Category; 15] = [
+    pub const ALL: [Category; 16] = [
         Category::Embedding,
         Category::Key,
         Category::Query,
@@ -55,6 +57,7 @@ impl Category {
         Category::Convolution,
         Category::DeltaNet,
         Category::LayerInput,
+        Category::StateSpace,
         Category::Position,
         Category::Norm,
         Category::Bias,
@@ -75,6 +78,7 @@ impl Category {
             Category::Convolution => "convolution",
             Category::DeltaNet => "delta net",
             Category::LayerInput => "layer inputs",
+            Category::StateSpace => "state space",
             Category::Position => "positions",
             Category::Norm => "norms",
             Category::Bias => "biases",
@@ -99,6 +103,7 @@ impl Category {
             Role::ConvInput | Role::ConvKernel | Role::ConvOutput => Category::Convolution,
             Role::DeltaInput | Role::DeltaRate | Role::DeltaOutput => Category::DeltaNet,
             Role::LayerEmbedding | Role::LayerInput => Category::LayerInput,
+            Role::ScanInput | Role::ScanRate | Role::ScanOutput => Category::StateSpace,
             Role::Gate | Role::Router => Category::Gate,
             Role::Up => Category::Up,
             Role::Down => Category::Down,

@@ -118,12 +118,13 @@ pub fn trace(
 fn work(costs: &Costs, kv: KvDtype, layer: Option<usize>, op: Op, positions: Range<usize>) -> (u64, u64) {
     let n = positions.len();
     let cost = costs.of(layer, op);
-    match op {
+    let mut mixers = layer.into_iter().flat_map(|layer| costs.config().layers[layer].mixers());
+    if let Some(mixer) = mixers.find(|mixer| mixer.state_op() == op) {
         // What a pass adds, such as keys and values, comes from its own tokens, and is read again by those after them.
-        _ if layer.is_some_and(|layer| costs.config().layers[layer].state_op() == op) => {
-            let last = positions.end - 1..positions.end;
-            (cost.bytes + costs.kv_bytes(kv, layer, last), cost.macs * n as u64 + costs.mixer_macs(layer, positions))
-        }
+        let bytes = cost.bytes + mixer.read_bytes(kv, positions.end - 1);
+        return (bytes, cost.macs * n as u64 + positions.map(|position| mixer.macs(position)).sum::<u64>());
+    }
+    match op {
         Op::Embedding => (cost.bytes * n as u64, 0),
         _ => (cost.bytes, cost.macs * costs.tokens(layer, op, n)),
     }
@@ -184,7 +185,9 @@ mod tests {
         let of_others =
             [Op::Router, Op::DeltaInput, Op::ConvInput, Op::Conv, Op::Delta, Op::DeltaOutput, Op::ConvOutput];
         let of_layers = [Op::LayerInputs, Op::LayerGate, Op::LayerOutput, Op::LayerOutputNorm, Op::LayerScale];
-        let absent = of_others.into_iter().chain(of_layers).chain([Op::OutputNorm, Op::DownNorm]);
+        let of_scans = [Op::ScanInput, Op::ScanSelect, Op::ScanSpread, Op::Scan, Op::ScanOutput];
+        let of_others = of_others.into_iter().chain(of_layers).chain(of_scans);
+        let absent = of_others.chain([Op::OutputNorm, Op::DownNorm]);
         let absent = absent.chain(model.config().learned_positions.then_some(Op::Rope));
         let ops: Vec<Op> = one.by_op().iter().map(|cell| cell.op).collect();
         assert_eq!(ops.len(), Op::ALL.len() - absent.clone().count());

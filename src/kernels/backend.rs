@@ -12,6 +12,12 @@ pub type Conv = fn(&[f32], usize, &[&[f32]], &mut [f32]);
 /// `fn(state, q, k, v, decay, strength)`, see [`Kernels::delta`].
 pub type Delta = fn(&mut [f32], &[f32], &[f32], &[f32], f32, f32);
 
+/// `fn(state, c, b, x, decay, step)`, see [`Kernels::scan`].
+pub type Scan = fn(&mut [f32], &[f32], &[f32], &[f32], f32, f32);
+
+/// `fn(state, rates, c, b, x, steps)`, see [`Kernels::selective_scan`].
+pub type SelectiveScan = fn(&mut [f32], &[f32], &[f32], &[f32], &[f32], &[f32]);
+
 /// The kernels of one backend. Shapes: `n` tokens; `groups = ceil(cols / 32)`.
 pub struct Kernels {
     /// The name, as `--kernels` takes it.
@@ -53,6 +59,13 @@ pub struct Kernels {
     /// The gated delta rule of a head at one token. `state` is a matrix S (key_dim, value_dim), then a row for what the head gives;
     /// `q`, `k` (key_dim), `v` (value_dim): `S = S * decay; c = (v - S^T k) * strength; S = S + k c^T;` then the row is `S^T q`.
     pub delta: Delta,
+    /// A state space of a head at one token (Dao and Gu 2024). `state` is a matrix S (state_dim, head_dim), then a row for what the
+    /// head gives; `c`, `b` (state_dim), `x` (head_dim): `S = S * decay + b (step * x)^T`, then the row is `S^T c`.
+    pub scan: Scan,
+    /// The state spaces of up to 16 channels at one token (Gu and Dao 2023). `state` is a matrix S (state_dim, 16), then a row for what
+    /// they give; `rates` (state_dim, 16) is a panel of f32; `c`, `b` (state_dim); `x`, `steps` (channels):
+    /// `S[i][j] = S[i][j] * exp(steps[j] * rates[i][j]) + b[i] * (steps[j] * x[j])`, then the row is `S^T c`.
+    pub selective_scan: SelectiveScan,
     /// Turns every head of `x` (n, n_heads, head_dim) by the angles of its token, `[cos][sin]` of (n, head_dim).
     pub rope: fn(x: &mut [f32], angles: &[f32], head_dim: usize),
     /// The peaks that `whit bench` compares the products with.
@@ -78,6 +91,8 @@ pub enum Activation {
     Sigmoid,
     /// The hyperbolic tangent.
     Tanh,
+    /// `ln(1 + exp(x))`.
+    SoftPlus,
 }
 
 impl Activation {
@@ -92,11 +107,12 @@ impl Activation {
             Activation::Silu => "silu",
             Activation::Sigmoid => "sigmoid",
             Activation::Tanh => "tanh",
+            Activation::SoftPlus => "softplus",
         }
     }
 
     /// All of them.
-    pub const ALL: [Activation; 8] = [
+    pub const ALL: [Activation; 9] = [
         Activation::GeluTanh,
         Activation::Gelu,
         Activation::QuickGelu,
@@ -105,6 +121,7 @@ impl Activation {
         Activation::Silu,
         Activation::Sigmoid,
         Activation::Tanh,
+        Activation::SoftPlus,
     ];
 }
 

@@ -124,6 +124,18 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// `ln(1 + exp(x))`, relative error below 6e-7: the larger of `x` and 0, plus the logarithm of 1 + e for e = exp(-|x|), which is
+/// 2 artanh(s) for s = e / (2 + e). The first term left out is below 2e-9 for s <= 1/3.
+#[inline(always)]
+pub fn soft_plus(x: f32) -> f32 {
+    let e = exp(-x.abs());
+    let s = e / (2.0 + e);
+    let z = s * s;
+    let [c1, c2, c3, c4, c5, c6, c7] = [1.0 / 3.0, 1.0 / 5.0, 1.0 / 7.0, 1.0 / 9.0, 1.0 / 11.0, 1.0 / 13.0, 1.0 / 15.0];
+    let q = (((((c7 * z + c6) * z + c5) * z + c4) * z + c3) * z + c2) * z + c1;
+    relu(x) + 2.0 * (s + s * (z * q))
+}
+
 /// GELU by its tanh form, `0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
 #[inline(always)]
 pub fn gelu_tanh(x: f32) -> f32 {

@@ -42,7 +42,7 @@ mod table;
 mod x86;
 
 pub use attention::{BLOCK, KvHead, KvHeadInt8, MAX_HEAD_GROUPS, QUERY_ROWS, Query, Scoring, value_block_bytes};
-pub use backend::{Activation, Conv, Delta, Kernels, LayerNorm};
+pub use backend::{Activation, Conv, Delta, Kernels, LayerNorm, Scan, SelectiveScan};
 pub use choose::{available, by_name, detect, features, unavailable};
 pub use group::Group;
 pub use hint::Hint;

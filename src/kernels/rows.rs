@@ -23,6 +23,7 @@ macro_rules! by_activation {
             Activation::Silu => by_activation!(@ $f, math::silu, $body),
             Activation::Sigmoid => by_activation!(@ $f, math::sigmoid, $body),
             Activation::Tanh => by_activation!(@ $f, math::tanh, $body),
+            Activation::SoftPlus => by_activation!(@ $f, math::soft_plus, $body),
         }
     };
     (@ $f:ident, $function:path, $body:block) => {{
@@ -165,19 +166,53 @@ pub(super) fn unit_length(x: &mut [f32], dim: usize, divisor: f32) {
 pub(super) fn delta(state: &mut [f32], q: &[f32], k: &[f32], v: &[f32], decay: f32, strength: f32) {
     let (rows, out) = state.split_at_mut(k.len() * v.len());
     let token = DeltaToken { q, k, v, decay, strength };
-    let columns = v.len() / DELTA_COLUMNS * DELTA_COLUMNS;
-    for start in (0..columns).step_by(DELTA_COLUMNS) {
-        token.columns::<DELTA_COLUMNS>(rows, start, out);
+    let columns = v.len() / STATE_COLUMNS * STATE_COLUMNS;
+    for start in (0..columns).step_by(STATE_COLUMNS) {
+        token.columns::<STATE_COLUMNS>(rows, start, out);
     }
     for start in columns..v.len() {
         token.columns::<1>(rows, start, out);
     }
 }
 
+/// See [`Kernels::scan`](super::Kernels::scan).
+#[inline(always)]
+pub(super) fn scan(state: &mut [f32], c: &[f32], b: &[f32], x: &[f32], decay: f32, step: f32) {
+    let (rows, out) = state.split_at_mut(b.len() * x.len());
+    let token = ScanToken { c, b, x, decay, step };
+    let columns = x.len() / STATE_COLUMNS * STATE_COLUMNS;
+    for start in (0..columns).step_by(STATE_COLUMNS) {
+        token.columns::<STATE_COLUMNS>(rows, start, out);
+    }
+    for start in columns..x.len() {
+        token.columns::<1>(rows, start, out);
+    }
+}
+
+/// See [`Kernels::selective_scan`](super::Kernels::selective_scan).
+#[inline(always)]
+pub(super) fn selective_scan(state: &mut [f32], rates: &[f32], c: &[f32], b: &[f32], x: &[f32], steps: &[f32]) {
+    let (rows, out) = state.split_at_mut(b.len() * PANEL_ROWS);
+    let (mut step, mut added, mut sums) = ([0.0; PANEL_ROWS], [0.0; PANEL_ROWS], [0.0; PANEL_ROWS]);
+    step[..steps.len()].copy_from_slice(steps);
+    for ((added, step), x) in added.iter_mut().zip(step).zip(x) {
+        *added = step * x;
+    }
+    let (rows, _) = rows.as_chunks_mut::<PANEL_ROWS>();
+    let (rates, _) = rates.as_chunks::<PANEL_ROWS>();
+    for (((row, rates), &b), &c) in rows.iter_mut().zip(rates).zip(b).zip(c) {
+        for ((((s, rate), step), added), sum) in row.iter_mut().zip(rates).zip(step).zip(added).zip(&mut sums) {
+            *s = *s * math::exp(step * rate) + b * added;
+            *sum += *s * c;
+        }
+    }
+    out.copy_from_slice(&sums);
+}
+
 /// What is added to the squared length of a vector of unit length.
 const LENGTH_EPS: f32 = 1e-6;
 /// Columns of a state that are computed together: their sums and corrections fit into registers.
-const DELTA_COLUMNS: usize = 32;
+const STATE_COLUMNS: usize = 32;
 
 /// What a head meets at a token.
 struct DeltaToken<'t> {
@@ -211,6 +246,35 @@ impl DeltaToken<'_> {
             for ((s, c), sum) in row.iter_mut().zip(correction).zip(&mut sums) {
                 *s += k * c;
                 *sum += *s * q;
+            }
+        }
+        out[start..start + N].copy_from_slice(&sums);
+    }
+}
+
+/// What a head of a state space meets at a token.
+struct ScanToken<'t> {
+    c: &'t [f32],
+    b: &'t [f32],
+    x: &'t [f32],
+    decay: f32,
+    step: f32,
+}
+
+impl ScanToken<'_> {
+    /// The columns from `start` on.
+    #[inline(always)]
+    fn columns<const N: usize>(&self, rows: &mut [f32], start: usize, out: &mut [f32]) {
+        let mut added = [0.0; N];
+        for (added, x) in added.iter_mut().zip(&self.x[start..]) {
+            *added = self.step * x;
+        }
+        let mut sums = [0.0; N];
+        for ((row, &b), &c) in rows.chunks_exact_mut(self.x.len()).zip(self.b).zip(self.c) {
+            let Some(row) = row[start..].first_chunk_mut::<N>() else { continue };
+            for ((s, added), sum) in row.iter_mut().zip(added).zip(&mut sums) {
+                *s = *s * self.decay + b * added;
+                *sum += *s * c;
             }
         }
         out[start..start + N].copy_from_slice(&sums);

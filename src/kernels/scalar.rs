@@ -431,6 +431,16 @@ pub fn delta(state: &mut [f32], q: &[f32], k: &[f32], v: &[f32], decay: f32, str
     rows::delta(state, q, k, v, decay, strength);
 }
 
+/// See [`Kernels::scan`](super::Kernels::scan).
+pub fn scan(state: &mut [f32], c: &[f32], b: &[f32], x: &[f32], decay: f32, step: f32) {
+    rows::scan(state, c, b, x, decay, step);
+}
+
+/// See [`Kernels::selective_scan`](super::Kernels::selective_scan).
+pub fn selective_scan(state: &mut [f32], rates: &[f32], c: &[f32], b: &[f32], x: &[f32], steps: &[f32]) {
+    rows::selective_scan(state, rates, c, b, x, steps);
+}
+
 /// See [`Kernels::rope`](super::Kernels::rope).
 pub fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {
     rows::rope(x, angles, head_dim);

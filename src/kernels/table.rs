@@ -54,6 +54,8 @@ pub(super) static SCALAR: Kernels = Kernels {
     conv: scalar::conv,
     unit_length: scalar::unit_length,
     delta: scalar::delta,
+    scan: scalar::scan,
+    selective_scan: scalar::selective_scan,
     rope: scalar::rope,
     peaks: &SCALAR_PEAKS,
 };
@@ -147,6 +149,8 @@ static AVX2: Kernels = Kernels {
     conv: entry!(avx2::conv(panels, width, inputs, out)),
     unit_length: entry!(avx2::unit_length(x, dim, divisor)),
     delta: entry!(avx2::delta(state, q, k, v, decay, strength)),
+    scan: entry!(avx2::scan(state, c, b, x, decay, step)),
+    selective_scan: entry!(avx2::selective_scan(state, rates, c, b, x, steps)),
     rope: entry!(avx2::rope(x, angles, head_dim)),
     peaks: &AVX2_PEAKS,
 };

@@ -127,7 +127,6 @@ impl Attention {
             stage.run(Op::Attention, |c| rms_norm_in_place(c, output, norm.weight, norm.eps));
         }
         stage.add([Op::Output, Op::OutputNorm], &w.o, &w.norms, output, x, &mut b.scratch);
-        stage.see(Point::Attended, x);
     }
 
     /// The products of the input: queries, keys, values and gates (T, heads * head_dim), of keys and values where it has its own.

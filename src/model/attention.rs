@@ -3,7 +3,7 @@
 
 use super::fields::{FieldWriter, Fields, in_limit, place_of};
 use super::head_norm::QkNorm;
-use super::spec::{BranchNorms, Part, Table};
+use super::spec::{Part, Table};
 use super::state::{StateKind, StateOptions};
 use crate::error::{Error, Result};
 use crate::ops::{KV_BLOCK, KvDtype, KvShape, math};
@@ -227,10 +227,7 @@ impl Attention {
     }
 
     /// Adds the tensors of the branch to `table`, in order of use.
-    pub(super) fn tensors(&self, table: &mut Table, norms: BranchNorms) {
-        if norms.input {
-            table.norm(Part::AttentionNorm);
-        }
+    pub(super) fn tensors(&self, table: &mut Table) {
         table.linear(Part::Query, self.width(), table.dim, self.qkv_bias);
         let has_kv = self.shares.is_none();
         if has_kv {
@@ -256,9 +253,6 @@ impl Attention {
             table.vector(Part::HeadsNorm, self.width());
         }
         table.linear(Part::Output, table.dim, self.width(), self.output_bias);
-        if norms.output {
-            table.norm(Part::OutputNorm);
-        }
     }
 
     /// The cache of a text: of its whole context, or a ring that holds what the window needs.

@@ -84,7 +84,7 @@ impl Config {
 
     /// What each layer has room for: a text that is taken back by `slack` tokens goes back to the mark before them.
     pub(super) fn layer_options(&self, options: StateOptions) -> StateOptions {
-        let step = self.widest(|layer| layer.state_kind(options.kv).step);
+        let step = self.widest(|layer| layer.state_kinds(options.kv).map(|kind| kind.step).max().unwrap_or(1));
         StateOptions { slack: options.slack.saturating_add(step.saturating_sub(1)), ..options }
     }
 

@@ -2,9 +2,9 @@
 //! tensors, what it remembers, its pass.
 
 use super::fields::{FieldWriter, Fields, in_limit};
-use super::op::{Observer, Op, Point};
+use super::op::{Observer, Op};
 use super::place::{Norms, Place};
-use super::spec::{BranchNorms, Part, Table};
+use super::spec::{Part, Table};
 use super::stage::{Branch, Stage};
 use super::state::{Memory, Span, StateKind, StateOptions};
 use crate::compute::Compute;
@@ -72,16 +72,10 @@ impl ShortConv {
     }
 
     /// Adds the tensors of the branch to `table`, in order of use.
-    pub(super) fn tensors(&self, table: &mut Table, norms: BranchNorms) {
-        if norms.input {
-            table.norm(Part::AttentionNorm);
-        }
+    pub(super) fn tensors(&self, table: &mut Table) {
         table.linear(Part::ConvInput, 3 * self.channels, table.dim, self.bias);
         table.linear(Part::ConvKernel, self.channels, self.width, self.bias);
         table.linear(Part::ConvOutput, table.dim, self.channels, self.bias);
-        if norms.output {
-            table.norm(Part::OutputNorm);
-        }
     }
 
     /// The weights of the branch at `place`.
@@ -176,7 +170,6 @@ impl ShortConv {
             }
         });
         stage.add([Op::ConvOutput, Op::OutputNorm], &w.output, &w.norms, out, x, &mut b.scratch);
-        stage.see(Point::Attended, x);
     }
 }
 

@@ -2,18 +2,17 @@
 //! tensors, what it remembers, its pass.
 
 use super::fields::{FieldWriter, Fields, in_limit};
-use super::op::{Observer, Op, Point};
+use super::op::{Observer, Op};
 use super::place::{Norms, Place};
-use super::spec::{BranchNorms, Part, Table};
+use super::recurrent;
+use super::spec::{Part, Table};
 use super::stage::{Branch, Stage};
-use super::state::{Memory, Span, StateKind, StateOptions};
-use crate::compute::Compute;
+use super::state::{Span, StateKind, StateOptions};
 use crate::error::{Error, Result};
 use crate::ops::{
-    Activation, DeltaCache, DeltaInputs, DeltaShape, DeltaSpan, KV_BLOCK, Linear, MAX_CONV_WIDTH, activate, conv,
-    decays, delta_rule, gated, linear, rms_norm_in_place, unit_length,
+    Activation, DeltaInputs, Linear, MAX_CONV_WIDTH, RecurrentCache, RecurrentShape, activate, decays, delta_rule,
+    gated, linear, rms_norm_in_place, unit_length,
 };
-use core::ops::Range;
 
 /// A mixer whose heads remember pairs of keys and values in matrices, as Qwen3-Next and Qwen3.5 have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +37,6 @@ mod tag {
     pub(super) const VALUE_DIM: u16 = 83;
     pub(super) const WIDTH: u16 = 84;
 }
-
-/// A token at a mark needs what stands after the one before it.
-const MARKED: usize = 2;
 
 /// The weights of a gated delta net.
 pub(super) struct DeltaNetWeights<'a> {
@@ -114,10 +110,7 @@ impl DeltaNet {
     }
 
     /// Adds the tensors of the branch to `table`, in order of use.
-    pub(super) fn tensors(&self, table: &mut Table, norms: BranchNorms) {
-        if norms.input {
-            table.norm(Part::AttentionNorm);
-        }
+    pub(super) fn tensors(&self, table: &mut Table) {
         table.linear(Part::DeltaQkv, self.channels(), table.dim, false);
         table.linear(Part::DeltaGate, self.width_of_values(), table.dim, false);
         table.linear(Part::DeltaStrength, self.n_heads, table.dim, false);
@@ -126,9 +119,6 @@ impl DeltaNet {
         table.vector(Part::DeltaRate, self.n_heads);
         table.vector(Part::DeltaNorm, self.value_dim);
         table.linear(Part::DeltaOutput, table.dim, self.width_of_values(), false);
-        if norms.output {
-            table.norm(Part::OutputNorm);
-        }
     }
 
     /// The weights of the branch at `place`.
@@ -147,42 +137,32 @@ impl DeltaNet {
         })
     }
 
-    fn shape(&self) -> DeltaShape {
-        DeltaShape {
+    fn shape(&self) -> RecurrentShape {
+        RecurrentShape {
             n_heads: self.n_heads,
-            key_dim: self.key_dim,
-            value_dim: self.value_dim,
+            rows: self.key_dim,
+            columns: self.value_dim,
             channels: self.channels(),
             width: self.width,
         }
     }
 
-    /// Blocks of the ring that a text needs: the states at the marks to which it can be taken back, and the one that it goes on from.
-    fn n_blocks(&self, options: StateOptions) -> usize {
-        let ring = options.slack.saturating_add(MARKED).div_ceil(KV_BLOCK).saturating_add(1);
-        ring.min(options.context_length.div_ceil(KV_BLOCK))
-    }
-
     /// What a text needs to be remembered by, empty.
-    pub(super) fn state(&self, options: StateOptions) -> Result<DeltaCache> {
-        DeltaCache::new(self.shape(), self.n_blocks(options))
+    pub(super) fn state(&self, options: StateOptions) -> Result<RecurrentCache> {
+        recurrent::state(self.shape(), options)
     }
 
     /// Bytes of [`state`](Self::state).
     pub(super) fn state_bytes(&self, options: StateOptions) -> u64 {
-        (self.shape().block_bytes() as u64).saturating_mul(self.n_blocks(options) as u64)
+        recurrent::state_bytes(self.shape(), options)
     }
 
     /// What it remembers of a text, as a saved one describes it.
     pub(super) fn state_kind(&self) -> StateKind {
         let heads = [self.n_key_heads, self.n_heads].map(|n| n as u32);
         let widths = [self.key_dim, self.value_dim].map(|n| n as u32);
-        StateKind {
-            numbers: [2, heads[0] << 16 | heads[1], widths[0] << 16 | widths[1], self.width as u32],
-            block_bytes: self.shape().block_bytes(),
-            window: Some(MARKED),
-            step: KV_BLOCK,
-        }
+        let numbers = [2, heads[0] << 16 | heads[1], widths[0] << 16 | widths[1], self.width as u32];
+        recurrent::state_kind(self.shape(), numbers)
     }
 
     /// Bytes of what is remembered that a token reads.
@@ -227,14 +207,7 @@ impl DeltaNet {
             linear(c, outputs, &input);
         });
         stage.run(Op::Conv, |c| {
-            let all: &[f32] = qkv;
-            let spans = spans.iter().scan(0, |first, span| {
-                let inputs = &all[*first * channels..][..span.tokens.len() * channels];
-                *first += span.tokens.len();
-                Some(DeltaSpan { cache: span.state.memory(layer), start: span.state.position(), inputs })
-            });
-            conv(c, &w.kernel, spans, mixed);
-            activate(c, Activation::Silu, mixed);
+            recurrent::convolve(c, layer, &w.kernel, spans, qkv, mixed);
             let keys = self.n_key_heads * self.key_dim;
             for row in mixed.chunks_exact_mut(channels) {
                 unit_length(c, &mut row[..keys], self.key_dim, self.key_dim as f32);
@@ -244,42 +217,19 @@ impl DeltaNet {
         stage.run(Op::Delta, |c| {
             activate(c, Activation::Sigmoid, strength);
             decays(decay, w.rates);
-            let mut first = 0;
-            for Span { state, tokens, .. } in spans.iter_mut() {
-                let position = state.position();
-                let tokens = first..first + tokens.len();
+            recurrent::each_text(layer, spans, |cache, position, rows| {
                 let given = DeltaInputs {
-                    mixed: &mixed[tokens.start * channels..tokens.end * channels],
+                    mixed: &mixed[rows.start * channels..rows.end * channels],
                     n_key_heads: self.n_key_heads,
-                    decays: &decay[tokens.start * self.n_heads..tokens.end * self.n_heads],
-                    strengths: &strength[tokens.start * self.n_heads..tokens.end * self.n_heads],
-                    inputs: &qkv[tokens.start * channels..tokens.end * channels],
+                    decays: &decay[rows.start * self.n_heads..rows.end * self.n_heads],
+                    strengths: &strength[rows.start * self.n_heads..rows.end * self.n_heads],
+                    inputs: &qkv[rows.start * channels..rows.end * channels],
                 };
-                let out = &mut out[tokens.start * values..tokens.end * values];
-                delta_rule(c, state.memory_mut::<DeltaCache>(layer), position, &given, out);
-                first = tokens.end;
-            }
+                delta_rule(c, cache, position, &given, &mut out[rows.start * values..rows.end * values]);
+            });
             rms_norm_in_place(c, out, w.norm, w.norm_eps);
             gated(c, Activation::Silu, gate, out);
         });
         stage.add([Op::DeltaOutput, Op::OutputNorm], &w.output, &w.norms, gate, x, &mut b.scratch);
-        stage.see(Point::Attended, x);
     }
-}
-
-impl Memory for DeltaCache {
-    fn n_blocks(&self) -> usize {
-        self.n_blocks()
-    }
-
-    fn save_block(&self, block: usize, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        write(bytemuck::cast_slice(self.block(block)))
-    }
-
-    fn restore_block(&mut self, block: usize, bytes: &[u8]) {
-        bytemuck::cast_slice_mut::<f32, u8>(self.block_mut(block)).copy_from_slice(bytes);
-    }
-
-    /// Nothing is remembered of positions to come.
-    fn clear(&mut self, _compute: &Compute, _positions: Range<usize>) {}
 }

@@ -150,7 +150,8 @@ impl Model {
             return Err(Error::usage(message).field("context length"));
         }
         let layer_options = config.layer_options(options);
-        let layers = config.layers.iter().map(|layer| layer.state(layer_options)).collect::<Result<_>>()?;
+        let layers = config.layers.iter().enumerate();
+        let layers = layers.flat_map(|(i, layer)| layer.states(i, layer_options)).collect::<Result<_>>()?;
         State::new(layers, options)
     }
 }

@@ -12,7 +12,7 @@ use crate::ops::{Activation, Linear, Norm, activate, linear, linear_gated, rms_n
 /// What works on each position by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mlp {
-    /// Width of the inner layer.
+    /// Width of the inner layer; 0: the block has no MLP.
     pub hidden_dim: usize,
     /// What stands between its matrices.
     pub kind: MlpKind,
@@ -73,6 +73,7 @@ mod tag {
 
 /// The weights of an MLP or of several.
 pub(super) enum MlpWeights<'a> {
+    None,
     One(OneWeights<'a>),
     Experts(ExpertsWeights<'a>),
 }
@@ -88,6 +89,9 @@ pub(super) struct OneWeights<'a> {
 }
 
 impl Mlp {
+    /// A block has none.
+    pub const NONE: Mlp = Mlp { hidden_dim: 0, kind: MlpKind::SWIGLU, bias: false, inner_norm: false, experts: None };
+
     pub(super) fn check(&self) -> Result<()> {
         in_limit("hidden_dim", self.hidden_dim, 1 << 20)?;
         let Some(experts) = &self.experts else { return Ok(()) };
@@ -132,6 +136,9 @@ impl Mlp {
 
     /// Adds the tensors of the branch to `table`, in order of use.
     pub(super) fn tensors(&self, table: &mut Table, norms: BranchNorms) {
+        if self.hidden_dim == 0 {
+            return;
+        }
         if let Some(experts) = &self.experts {
             return experts.tensors(self.hidden_dim, table, norms);
         }
@@ -153,6 +160,9 @@ impl Mlp {
 
     /// The weights of the branch at `place`.
     pub(super) fn open<'a>(&self, place: &Place<'_, 'a>) -> Result<MlpWeights<'a>> {
+        if self.hidden_dim == 0 {
+            return Ok(MlpWeights::None);
+        }
         if let Some(experts) = &self.experts {
             return experts.open(place).map(MlpWeights::Experts);
         }
@@ -180,7 +190,7 @@ impl Mlp {
                 let of_one = (self.hidden_dim, self.kind.activation);
                 return experts.forward(of_one, w, stage, before, x, b);
             }
-            (MlpWeights::Experts(_), None) => return,
+            (MlpWeights::Experts(_) | MlpWeights::None, _) => return,
         };
         let n_tokens = x.len() / w.down.weight.rows();
         let hidden = &mut b.inner[..n_tokens * self.hidden_dim];

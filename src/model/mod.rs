@@ -1,7 +1,8 @@
 //! What a network is: a plan of layers, the table of its tensors, its weights, the forward pass, and the state of each text.
 //!
-//! Each branch of a [block](Layer) is one file, [`attention`](Attention), [`conv`](ShortConv), [`delta_net`](DeltaNet) or [`mlp`](Mlp), with all that belongs to it: its row of the
-//! plan, its tensors, what it remembers of a text, its pass.
+//! Each branch of a [block](Layer) is one file, [`attention`](Attention), [`conv`](ShortConv), [`delta_net`](DeltaNet),
+//! [`mamba1`](Mamba1), [`mamba2`](Mamba2) or [`mlp`](Mlp), with all that belongs to it: its row of the plan, its tensors, what it remembers of a text,
+//! its pass.
 
 mod attend;
 mod attention;
@@ -19,10 +20,14 @@ mod head_norm;
 pub mod journal;
 mod language_model;
 mod layer_inputs;
+mod mamba1;
+mod mamba2;
+mod mixer;
 mod mlp;
 mod network;
 mod op;
 mod place;
+mod recurrent;
 pub mod saved;
 mod session;
 pub mod spec;
@@ -35,7 +40,7 @@ mod workspace;
 pub use crate::ops::Activation;
 pub use crate::ops::{Routing, Scores};
 pub use attention::{Attention, Gate};
-pub use block::{Layer, Mixer};
+pub use block::Layer;
 pub use config::Config;
 pub use conv::ShortConv;
 pub use delta_net::DeltaNet;
@@ -43,6 +48,9 @@ pub use experts::{Experts, SharedExpert};
 pub use generation::GenerationDefaults;
 pub use head_norm::{HeadNorm, QkNorm};
 pub use language_model::Model;
+pub use mamba1::Mamba1;
+pub use mamba2::{Mamba2, ScanNorm};
+pub use mixer::Mixer;
 pub use mlp::{Mlp, MlpKind};
 pub use network::tensors;
 pub use op::{Observer, Op, Pace, Point};

@@ -23,12 +23,22 @@ pub enum Op {
     DeltaInput,
     /// Gates and input of a short convolution.
     ConvInput,
-    /// A convolution over what it remembers: a short convolution with its gates, or that of a delta net.
+    /// Gate, input and steps of a state space.
+    ScanInput,
+    /// A convolution over what it remembers: a short convolution with its gates, or that of a delta net or a state space.
     Conv,
     /// What the heads of a delta net remember, corrected and asked.
     Delta,
+    /// What the steps of a state space of channels are made of, and by what it stores and finds.
+    ScanSelect,
+    /// The steps of its channels.
+    ScanSpread,
+    /// What a state space remembers, with what it gives, its gate and its norm.
+    Scan,
     /// The output projection of a delta net.
     DeltaOutput,
+    /// The output projection of a state space.
+    ScanOutput,
     /// The output projection of a short convolution.
     ConvOutput,
     /// The norm of what the mixer adds.
@@ -59,7 +69,7 @@ pub enum Op {
 
 impl Op {
     /// Every op, in order.
-    pub const ALL: [Op; 26] = [
+    pub const ALL: [Op; 31] = [
         Op::Embedding,
         Op::LayerInputs,
         Op::AttentionNorm,
@@ -70,9 +80,14 @@ impl Op {
         Op::Output,
         Op::DeltaInput,
         Op::ConvInput,
+        Op::ScanInput,
         Op::Conv,
         Op::Delta,
+        Op::ScanSelect,
+        Op::ScanSpread,
+        Op::Scan,
         Op::DeltaOutput,
+        Op::ScanOutput,
         Op::ConvOutput,
         Op::OutputNorm,
         Op::MlpNorm,
@@ -101,9 +116,14 @@ impl Op {
             Op::Output => "output",
             Op::DeltaInput => "delta input",
             Op::ConvInput => "conv input",
+            Op::ScanInput => "scan input",
             Op::Conv => "convolution",
             Op::Delta => "delta rule",
+            Op::ScanSelect => "scan select",
+            Op::ScanSpread => "scan spread",
+            Op::Scan => "scan",
             Op::DeltaOutput => "delta output",
+            Op::ScanOutput => "scan output",
             Op::ConvOutput => "conv output",
             Op::OutputNorm => "output norm",
             Op::MlpNorm => "mlp norm",

@@ -9,14 +9,14 @@
 //! | 4 | numerics version |
 //! | 4, 4 | type of the cache (0 f16, 1 int8, 2 f32, 3 q4), layers |
 //! | 4, 4 | version 1, where all layers remember the same and every position: KV heads, elements of a head |
-//! | 16 a layer | version 2: kind of its state, and three numbers that the kind gives a meaning; of keys and values 0, then KV heads, elements of a head, window (0: all positions); of a short convolution 1, then channels, width of the kernel, 0; of a delta net 2, then heads of keys times 2^16 plus heads, width of keys times 2^16 plus width of values, width of the kernel |
+//! | 16 a layer | version 2: kind of its state, and three numbers that the kind gives a meaning; of keys and values 0, then KV heads, elements of a head, window (0: all positions); of a short convolution 1, then channels, width of the kernel, 0; of a delta net 2, then heads of keys times 2^16 plus heads, width of keys times 2^16 plus width of values, width of the kernel; of a state space with heads 3, then groups times 2^16 plus heads, width of states times 2^16 plus width of heads, width of the kernel; of a state space of channels 4, then channels, width of states, width of the kernel; of a layer with two mixers, the same of the second |
 //! | 32 | content hash of the model |
 //! | 32 | key of the text before this part; zeros at its beginning |
 //! | 4 | position of the first token, a multiple of 32 |
 //! | 4, 4, 4 | number of tokens, of those with keys and values, bytes of the note |
 //! | 4 a token | tokens |
 //! | as said | note: what the program that saved it wants to know again |
-//! | whole blocks | what the layers remember in blocks of 32 positions, zeros where there is no token, each layer after layer: of attention `[head][keys, values]`, of a short convolution its inputs as f32, `[position][channel]`, of a delta net what stands after the last token of the block as f32, `[head][width of keys + 1][width of values]`, then the last inputs of its convolution; of a layer with a window, or with a kernel of some width, only the blocks that the text after this part needs |
+//! | whole blocks | what the layers remember in blocks of 32 positions, zeros where there is no token, each layer after layer: of attention `[head][keys, values]`, of a short convolution its inputs as f32, `[position][channel]`, of a delta net what stands after the last token of the block as f32, `[head][width of keys + 1][width of values]`, then the last inputs of its convolution, of a state space likewise `[head][width of states + 1][width of heads]`, each 16 channels being a head; of a layer with a window, or with a kernel of some width, only the blocks that the text after this part needs |
 //! | 32 | BLAKE3 of all before |
 //!
 //! In the file of a session, records may follow ([`journal`](super::journal)).
@@ -44,7 +44,10 @@ pub struct Settings {
     version: u32,
     /// Numerics version, type of the cache, layers, and what the version says of these.
     numbers: Vec<u32>,
+    /// What the layers remember, each by one mixer or two.
     layers: Vec<StateKind>,
+    /// The number of the layer of each of these.
+    numbers_of_layers: Vec<usize>,
     vocab_size: usize,
 }
 
@@ -84,7 +87,9 @@ impl Settings {
     pub fn new(model: &Model, kv_dtype: KvDtype) -> Settings {
         let c = model.config();
         let kv = KvDtype::ALL.iter().position(|dtype| *dtype == kv_dtype).unwrap_or(0) as u32;
-        let layers: Vec<StateKind> = c.layers.iter().map(|layer| layer.state_kind(kv_dtype)).collect();
+        let layers = c.layers.iter().enumerate();
+        let kinds = layers.flat_map(|(i, layer)| layer.state_kinds(kv_dtype).map(move |kind| (i, kind)));
+        let (numbers_of_layers, layers): (Vec<usize>, Vec<StateKind>) = kinds.unzip();
         let mut numbers = vec![NUMERICS_VERSION, kv, c.n_layers() as u32];
         let alike = layers.iter().all(|kind| *kind == layers[0]);
         let version = match layers.first().and_then(StateKind::plain) {
@@ -97,7 +102,7 @@ impl Settings {
                 2
             }
         };
-        Settings { model: model.content_hash(), version, numbers, layers, vocab_size: c.vocab_size }
+        Settings { model: model.content_hash(), version, numbers, layers, numbers_of_layers, vocab_size: c.vocab_size }
     }
 
     /// Bytes of the blocks of a part of `n_held` tokens from position `start` on.
@@ -134,18 +139,21 @@ impl Settings {
     /// What the number `i` of the settings says.
     fn what(&self, i: usize) -> String {
         const ALL: [&str; 3] = ["numerics", "type of the KV cache", "layers"];
-        const KINDS: [[&str; 4]; 3] = [
+        const KINDS: [[&str; 4]; 5] = [
             ["kind of state", "KV heads", "elements of a head", "window"],
             ["kind of state", "channels", "width of the kernel", "zero"],
             ["kind of state", "heads", "widths of keys and values", "width of the kernel"],
+            ["kind of state", "groups and heads", "widths of states and heads", "width of the kernel"],
+            ["kind of state", "channels", "width of states", "width of the kernel"],
         ];
         match (ALL.get(i), self.version) {
             (Some(what), _) => (*what).into(),
             (None, 1) => KINDS[0][i - ALL.len() + 1].into(),
             (None, _) => {
                 let i = i - ALL.len();
-                let (layer, number) = (i / 4, i % 4);
-                let kind = self.layers.get(layer).map_or(0, |kind| kind.numbers[0] as usize);
+                let (state, number) = (i / 4, i % 4);
+                let kind = self.layers.get(state).map_or(0, |kind| kind.numbers[0] as usize);
+                let layer = self.numbers_of_layers.get(state).copied().unwrap_or(state);
                 format!("{} of layer {layer}", KINDS[kind.min(KINDS.len() - 1)][number])
             }
         }

@@ -41,6 +41,12 @@ pub enum Role {
     LayerEmbedding,
     /// The other matrices of what each block is told of its token once more.
     LayerInput,
+    /// Gate, input and steps of a state space, (rows, dim); of one of channels also (rows, channels) and (channels, step_rank).
+    ScanInput,
+    /// Rates and skips of a state space, vectors; rates of channels (channels, state_dim).
+    ScanRate,
+    /// Output projection of a state space, (dim, inner width).
+    ScanOutput,
     /// Gate of the MLP, (hidden_dim, dim).
     Gate,
     /// What a token chooses experts by, (n_experts, dim).
@@ -55,7 +61,7 @@ pub enum Role {
 
 impl Role {
     /// The roles that are matrices, whose dtype can be chosen.
-    pub const MATRICES: [Role; 17] = [
+    pub const MATRICES: [Role; 19] = [
         Role::Embedding,
         Role::Position,
         Role::Query,
@@ -68,6 +74,8 @@ impl Role {
         Role::DeltaOutput,
         Role::LayerEmbedding,
         Role::LayerInput,
+        Role::ScanInput,
+        Role::ScanOutput,
         Role::Gate,
         Role::Router,
         Role::Up,
@@ -94,6 +102,9 @@ impl Role {
             Role::DeltaOutput => "delta-output",
             Role::LayerEmbedding => "layer-embedding",
             Role::LayerInput => "layer-input",
+            Role::ScanInput => "scan-input",
+            Role::ScanRate => "scan-rate",
+            Role::ScanOutput => "scan-output",
             Role::Gate => "gate",
             Role::Router => "router",
             Role::Up => "up",
@@ -106,7 +117,7 @@ impl Role {
     /// multiplied) at least fp16.
     fn min_bits(self) -> u32 {
         match self {
-            Role::Norm | Role::Bias | Role::ConvKernel | Role::DeltaRate => 32,
+            Role::Norm | Role::Bias | Role::ConvKernel | Role::DeltaRate | Role::ScanRate => 32,
             Role::Position | Role::Router => 16,
             _ => 0,
         }
@@ -205,6 +216,28 @@ pub enum Part {
     DeltaNorm,
     /// Output projection of a delta net.
     DeltaOutput,
+    /// Gate of what the heads of a state space give.
+    ScanGate,
+    /// What the heads of a state space read, and by what they store and find it.
+    ScanInner,
+    /// How far a token goes in a state space.
+    ScanStep,
+    /// What is added to that.
+    ScanStepBias,
+    /// What the steps of a state space of channels are made of.
+    ScanRank,
+    /// By what a state space of channels stores and finds.
+    ScanSelect,
+    /// How far a token goes in each channel.
+    ScanSpread,
+    /// The rate at which a state space forgets, below 0.
+    ScanRate,
+    /// How much of what it reads a state space gives.
+    ScanSkip,
+    /// The norm of what the heads of a state space give.
+    ScanNorm,
+    /// Output projection of a state space.
+    ScanOutput,
     /// The norm of what the mixer adds.
     OutputNorm,
     /// The norm of what the MLP reads.
@@ -289,6 +322,17 @@ impl Part {
             Part::DeltaRate => ("delta_rate", &[(Op::Delta, Whole)], Role::DeltaRate),
             Part::DeltaNorm => ("delta_norm", &[(Op::Delta, Whole)], Role::Norm),
             Part::DeltaOutput => ("delta_out", &[(Op::DeltaOutput, Whole)], Role::DeltaOutput),
+            Part::ScanGate => ("scan_gate", &[(Op::ScanInput, Whole)], Role::ScanInput),
+            Part::ScanInner => ("scan_in", &[(Op::ScanInput, Whole)], Role::ScanInput),
+            Part::ScanStep => ("scan_step", &[(Op::ScanInput, Whole)], Role::ScanInput),
+            Part::ScanStepBias => ("scan_step.bias", &[(Op::ScanInput, Whole)], Role::Bias),
+            Part::ScanRank => ("scan_rank", &[(Op::ScanSelect, Whole)], Role::ScanInput),
+            Part::ScanSelect => ("scan_select", &[(Op::ScanSelect, Whole)], Role::ScanInput),
+            Part::ScanSpread => ("scan_spread", &[(Op::ScanSpread, Whole)], Role::ScanInput),
+            Part::ScanRate => ("scan_rate", &[(Op::Scan, Whole)], Role::ScanRate),
+            Part::ScanSkip => ("scan_skip", &[(Op::Scan, Whole)], Role::ScanRate),
+            Part::ScanNorm => ("scan_norm", &[(Op::Scan, Whole)], Role::Norm),
+            Part::ScanOutput => ("scan_out", &[(Op::ScanOutput, Whole)], Role::ScanOutput),
             Part::OutputNorm => ("o_norm", &[(Op::OutputNorm, Whole)], Role::Norm),
             Part::MlpNorm => ("mlp_norm", &[(Op::MlpNorm, Whole)], Role::Norm),
             Part::Gate => ("gate", &[(Op::GateUp, Whole)], Role::Gate),
@@ -375,6 +419,9 @@ pub struct BranchNorms {
 impl BranchNorms {
     /// The input alone: pre-norm, as GPT-2 and Llama have it.
     pub const PRE: BranchNorms = BranchNorms { input: true, output: false };
+
+    /// Neither.
+    pub const NONE: BranchNorms = BranchNorms { input: false, output: false };
 
     /// As the value of a field: 1 the input, 2 the output.
     pub(super) fn encode(self) -> usize {

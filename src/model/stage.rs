@@ -82,6 +82,18 @@ impl<O: Observer + ?Sized> Stage<'_, O> {
         input
     }
 
+    /// What `layers`, matrices of `op`, read of the normed input (T, dim) that [`read`](Self::read) has left in its `normed`.
+    pub(super) fn read_again<'s, const N: usize>(
+        &mut self,
+        op: Op,
+        normed: &'s [f32],
+        activations: &'s mut Activations,
+        layers: [&Linear<'_>; N],
+    ) -> Input<'s> {
+        self.see(Point::Input(op), normed);
+        input_of(self.compute, normed, activations, layers)
+    }
+
     /// Adds what the last matrix of a branch makes of `from` (T, cols), or the norm of it where there is one, to `x` (T, dim).
     /// The ops are those of the matrix and of the norm.
     pub(super) fn add(

@@ -23,6 +23,8 @@ pub struct StateOptions {
 
 /// What one layer remembers of a text.
 pub(super) struct LayerState {
+    /// The block whose mixer remembers it.
+    pub(super) layer: usize,
     pub(super) kind: StateKind,
     pub(super) memory: Box<dyn Memory>,
 }
@@ -47,7 +49,9 @@ pub(super) trait Memory: Any + Send + Sync {
 pub(super) struct StateKind {
     /// As a saved text describes it: the number of the kind, then what the kind says. Keys and values: 0, KV heads, elements of
     /// a head, window (0: all positions). The inputs of a short convolution: 1, channels, width of its kernel, 0. The state of a delta net: 2,
-    /// heads of keys times 2^16 plus heads, width of keys times 2^16 plus width of values, width of its kernel.
+    /// heads of keys times 2^16 plus heads, width of keys times 2^16 plus width of values, width of its kernel. That of a state
+    /// space with heads: 3, groups times 2^16 plus heads, width of states times 2^16 plus width of heads, width of its kernel. That of a state space of channels:
+    /// 4, channels, width of states, width of its kernel.
     pub(super) numbers: [u32; 4],
     /// Bytes of a block of 32 positions.
     pub(super) block_bytes: usize,
@@ -127,6 +131,7 @@ impl Wants {
 /// The state of one text, all of it allocated once. It can be sent to another thread, and computed by any
 /// [`Workspace`](super::Workspace) of its model.
 pub struct State {
+    /// What the blocks remember, in their order.
     layers: Vec<LayerState>,
     /// The tokens that the layers remember.
     tokens: Vec<TokenId>,
@@ -213,22 +218,31 @@ impl State {
 
     /// Decodes the key of `position` of KV head `head` of block `layer`, as it is held, into `out` (head_dim).
     ///
-    /// Panics where it is not held, or where the block is no attention.
+    /// Panics where it is not held, or where the block has no attention.
     pub fn key(&self, layer: usize, head: usize, position: usize, out: &mut [f32]) {
         assert!(position < self.position(), "position {position} of {}", self.position());
-        let layer = &self.layers[layer];
+        let layer = &self.layers[self.place::<KvCache>(layer)];
         assert!(position / KV_BLOCK >= self.oldest_block(layer), "position {position} was given up");
         of::<KvCache>(&*layer.memory).read_key(head, position, out);
     }
 
-    /// What block `layer` remembers, of the type of its mixer.
+    /// What block `layer` remembers by the mixer whose memory is of this type.
     pub(super) fn memory<M: Memory>(&self, layer: usize) -> &M {
-        of(&*self.layers[layer].memory)
+        of(&*self.layers[self.place::<M>(layer)].memory)
     }
 
-    /// What block `layer` remembers, of the type of its mixer, to be changed.
+    /// Where it is among what all blocks remember.
+    fn place<M: Memory>(&self, layer: usize) -> usize {
+        let first = self.layers.partition_point(|state| state.layer < layer);
+        let of_block = self.layers[first..].iter().take_while(|state| state.layer == layer);
+        let is = |state: &LayerState| (&*state.memory as &dyn Any).is::<M>();
+        first + of_block.into_iter().position(is).expect("a state of the model that computes it")
+    }
+
+    /// The same, to be changed.
     pub(super) fn memory_mut<M: Memory>(&mut self, layer: usize) -> &mut M {
-        let memory: &mut dyn Any = &mut *self.layers[layer].memory;
+        let place = self.place::<M>(layer);
+        let memory: &mut dyn Any = &mut *self.layers[place].memory;
         memory.downcast_mut().expect("a state of the model that computes it")
     }
 
@@ -337,12 +351,13 @@ mod tests {
 
     /// A text of `n` tokens with layers of these windows, steps and rings.
     fn text(layers: &[(Option<usize>, usize, usize)], n: usize) -> State {
-        let layer = |&(window, step, n_blocks): &(Option<usize>, usize, usize)| LayerState {
+        let layer = |(layer, &(window, step, n_blocks)): (usize, &(Option<usize>, usize, usize))| LayerState {
+            layer,
             kind: StateKind { numbers: [9, 0, 0, 0], block_bytes: 1, window, step },
             memory: Box::new(Blocks(n_blocks)),
         };
         let options = StateOptions { context_length: 320, kv: KvDtype::F16, slack: 40 };
-        let mut state = State::new(layers.iter().map(layer).collect(), options).expect("memory");
+        let mut state = State::new(layers.iter().enumerate().map(layer).collect(), options).expect("memory");
         state.computed(&vec![1; n]);
         state
     }

@@ -1,10 +1,11 @@
 //! Networks all of whose layers are alike, of the two families that the first form of the configuration section names.
 
 use super::attention::Attention;
-use super::block::{Layer, Mixer};
+use super::block::Layer;
 use super::config::Config;
 use super::fields::in_limit;
 use super::head_norm::QkNorm;
+use super::mixer::Mixer;
 use super::mlp::{Mlp, MlpKind};
 use super::spec::{BranchNorms, NormKind};
 use crate::error::{Error, Result};
@@ -95,6 +96,7 @@ impl Uniform {
         let kind = if gpt2 { MlpKind::plain(Activation::GeluTanh) } else { MlpKind::SWIGLU };
         let layer = Layer {
             mixer: Mixer::Attention(attention),
+            beside: None,
             mixer_norms: BranchNorms::PRE,
             mlp: Mlp { hidden_dim: self.hidden_dim, kind, bias: self.mlp_bias, inner_norm: false, experts: None },
             mlp_norms: BranchNorms::PRE,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use whit::format::writer::{TensorPlan, Writer};
 use whit::format::{FileKind, SectionId, TensorErrors};
 use whit::generate::ModelFile;
-use whit::model::spec::{Role, Shape};
+use whit::model::spec::{Part, Role, Shape};
 use whit::model::{Config, Family, GenerationDefaults, Model, Uniform, tensors};
 use whit::quant::{Dtype, PANEL_ROWS, encode_panel, panel_bytes};
 use whit::sampler::Rng;
@@ -165,9 +165,14 @@ impl TinyModel {
                 true => f32::NAN,
                 false => (rng.uniform() as f32 * 2.0 - 1.0) * scale + shift,
             };
+            let shift = match spec.part {
+                // What is remembered fades.
+                Part::ScanRate => -0.6,
+                _ if spec.role == Role::Norm && !spec.is_bias => 1.0,
+                _ => 0.0,
+            };
             match spec.shape {
                 Shape::Vector(n) => {
-                    let shift = if spec.role == Role::Norm && !spec.name.ends_with("bias") { 1.0 } else { 0.0 };
                     let bytes: Vec<u8> = (0..n).flat_map(|_| value(0.1, shift).to_le_bytes()).collect();
                     writer.write(&bytes).expect("written");
                 }
@@ -176,7 +181,7 @@ impl TinyModel {
                     let mut panel = vec![0; panel_bytes(dtype, cols)];
                     for start in (0..rows).step_by(PANEL_ROWS) {
                         let n = PANEL_ROWS.min(rows - start) * cols;
-                        let values: Vec<f32> = (0..n).map(|_| value(0.5, 0.0)).collect();
+                        let values: Vec<f32> = (0..n).map(|_| value(0.5, shift)).collect();
                         encode_panel(dtype, &values, cols, &mut panel);
                         writer.write(&panel).expect("written");
                     }

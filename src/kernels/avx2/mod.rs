@@ -136,6 +136,18 @@ pub(super) fn delta(state: &mut [f32], q: &[f32], k: &[f32], v: &[f32], decay: f
     rows::delta(state, q, k, v, decay, strength);
 }
 
+/// Same as [`scalar::scan`](super::scalar::scan).
+#[target_feature(enable = "avx2")]
+pub(super) fn scan(state: &mut [f32], c: &[f32], b: &[f32], x: &[f32], decay: f32, step: f32) {
+    rows::scan(state, c, b, x, decay, step);
+}
+
+/// Same as [`scalar::selective_scan`](super::scalar::selective_scan).
+#[target_feature(enable = "avx2")]
+pub(super) fn selective_scan(state: &mut [f32], rates: &[f32], c: &[f32], b: &[f32], x: &[f32], steps: &[f32]) {
+    rows::selective_scan(state, rates, c, b, x, steps);
+}
+
 /// Same as [`scalar::rope`](super::scalar::rope).
 #[target_feature(enable = "avx2")]
 pub(super) fn rope(x: &mut [f32], angles: &[f32], head_dim: usize) {

@@ -2,8 +2,8 @@
 
 use quantize::families::{self, Layout};
 use whit::model::{
-    Attention, BranchNorms, Config, DeltaNet, Experts, Family, Gate, HeadNorm, Mixer, MlpKind, NormKind, QkNorm,
-    Routing, Scores, SharedExpert, ShortConv, Uniform, tensors as table,
+    Attention, BranchNorms, Config, DeltaNet, Experts, Family, Gate, HeadNorm, Mamba1, Mamba2, Mixer, Mlp, MlpKind,
+    NormKind, QkNorm, Routing, ScanNorm, Scores, SharedExpert, ShortConv, Uniform, tensors as table,
 };
 
 use crate::random::Random;
@@ -72,7 +72,8 @@ pub(crate) fn config(style: Style, vocab_size: usize, extras: bool, random: &mut
     }
 }
 
-/// A network whose layers differ: attention, a short convolution or a delta net, heads, windows, rotary tables or none, norms, MLPs and biases.
+/// A network whose layers differ: attention, a short convolution, a delta net or a state space, which may stand beside an attention,
+/// heads, windows, rotary tables or none, norms, MLPs or none, and biases.
 pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
     let style = random.pick(&[Style::Gpt2, Style::Llama]);
     let mut config = Uniform { n_layers: random.within(1, 4), ..config(style, vocab_size, true, random) }.config();
@@ -114,6 +115,32 @@ pub(crate) fn varied(vocab_size: usize, random: &mut Random) -> Config {
                 value_dim: random.within(1, 9),
                 width: random.within(1, 4),
             });
+        }
+        let n_groups = random.within(1, 2);
+        let mamba = Mamba2 {
+            n_heads: n_groups * random.within(1, 2),
+            head_dim: random.within(1, 9),
+            state_dim: random.within(1, 9),
+            n_groups,
+            width: random.within(1, 4),
+            conv_bias: random.once_in(2),
+            step_limits: random.pick(&[None, Some([0.125, f32::INFINITY])]),
+            norm: random.pick(&[None, Some(false), Some(true)]).map(|before_gate| ScanNorm { n_groups, before_gate }),
+        };
+        let channels = Mamba1 {
+            channels: random.within(1, 40),
+            state_dim: random.within(1, 9),
+            step_rank: random.within(1, 9),
+            width: random.within(1, 4),
+            conv_bias: random.once_in(2),
+        };
+        if random.once_in(5) {
+            layer.mixer = if random.once_in(2) { Mixer::Mamba2(mamba) } else { Mixer::Mamba1(channels) };
+        } else if random.once_in(5) && layer.attention().is_some() {
+            (layer.beside, layer.mixer_norms) = (Some(Mixer::Mamba2(mamba)), BranchNorms::PRE);
+        }
+        if random.once_in(8) {
+            (layer.mlp, layer.mlp_norms, layer.parallel) = (Mlp::NONE, BranchNorms::NONE, false);
         }
         let Some(a) = layer.attention_mut() else { continue };
         a.n_kv_heads = random.within(1, 3);

@@ -4,7 +4,7 @@ const added = (list) => list.reduce((sum, row) => sum + row.parameters, 0);
 const GROUPS = [
   ['token tables', 'teal', ['embedding', 'positions', 'unembedding', 'layer inputs']],
   ['attention', 'blue', ['key', 'query', 'value', 'output']],
-  ['other mixers', 'blue', ['convolution', 'delta net']],
+  ['other mixers', 'blue', ['convolution', 'delta net', 'state space']],
   ['MLPs', 'amber', ['up-projection', 'gate', 'down-projection']],
   ['norms and biases', 'grey', ['norms', 'biases']]
 ]

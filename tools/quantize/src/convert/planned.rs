@@ -87,7 +87,8 @@ pub(super) fn plan(source: &Checkpoint, dtypes: &Dtypes) -> Result<Vec<Planned>>
             }
         }
         let dtype = dtypes.of(spec.role);
-        let transform = Transform { factor: source.factor(&spec), ..transform };
+        let (factor, row_factors) = (source.factor(&spec), source.row_factors(&spec));
+        let transform = Transform { factor, row_factors, ..transform };
         planned.push(Planned { spec, tensors, transform, dtype, scales: Scales::default() });
     }
     let left_over = source.tensors.iter().enumerate().filter(|(i, _)| !used.contains(i));

@@ -44,16 +44,26 @@ fn folds(config: &Config) -> Vec<Fold> {
     blocks.chain((!config.tied).then_some(head)).collect()
 }
 
+/// What reads the normed input of a state space.
+const STATE_SPACE: [Part; 3] = [Part::ScanGate, Part::ScanInner, Part::ScanStep];
+/// The same with an attention beside it.
+const WITH_STATE_SPACE: [Part; 7] = {
+    let [a, b, c] = STATE_SPACE;
+    [Part::Query, Part::Key, Part::Value, Part::OutputGate, a, b, c]
+};
+
 fn block_folds(number: usize, layer: &Layer) -> impl Iterator<Item = Fold> {
     let fold = |op, makes, reads| Fold { place: (Some(number), op), makes, reads };
     let (op, mixer): (Op, &[Part]) = match layer.mixer {
+        Mixer::Attention(_) if layer.beside.is_some() => (Op::Qkv, &WITH_STATE_SPACE),
         Mixer::Attention(_) => (Op::Qkv, &[Part::Query, Part::Key, Part::Value, Part::OutputGate]),
         Mixer::ShortConv(_) => (Op::ConvInput, &[Part::ConvInput]),
         Mixer::DeltaNet(_) => {
             (Op::DeltaInput, &[Part::DeltaQkv, Part::DeltaGate, Part::DeltaStrength, Part::DeltaDecay])
         }
+        Mixer::Mamba2(_) | Mixer::Mamba1(_) => (Op::ScanInput, &STATE_SPACE),
     };
-    let gated = layer.mlp.kind.gated;
+    let (gated, has_mlp) = (layer.mlp.kind.gated, layer.mlp.hidden_dim > 0);
     let first: &[Part] = if gated { &[Part::Gate, Part::Up] } else { &[Part::Up] };
     // activation(gate) * up and relu(up) of a part of up are that part of them.
     let homogeneous = gated || layer.mlp.kind.activation == Activation::Relu;
@@ -66,7 +76,7 @@ fn block_folds(number: usize, layer: &Layer) -> impl Iterator<Item = Fold> {
         layer.mixer_norms.input.then(|| fold(op, Part::AttentionNorm, mixer)),
         layer.mlp_norms.input.then(|| fold(Op::GateUp, Part::MlpNorm, first)),
         before_output.map(|makes| fold(Op::Output, makes, &[Part::Output])),
-        before_down.map(|makes| fold(Op::Down, makes, &[Part::Down])),
+        before_down.filter(|_| has_mlp).map(|makes| fold(Op::Down, makes, &[Part::Down])),
     ]
     .into_iter()
     .flatten()

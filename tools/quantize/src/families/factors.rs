@@ -3,13 +3,14 @@
 use whit::model::spec::{Part, TensorSpec};
 use whit::model::{Config, Layer};
 
-use super::transform::Turning;
+use super::transform::{RowFactors, Turning};
 use crate::source::rope::Rotary;
 
 /// Factors of parts, in every block or outside of the blocks.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Factors {
     parts: Vec<(Part, Vec<f32>)>,
+    rows: Vec<(Part, RowFactors)>,
     turning: Option<Turning>,
 }
 
@@ -34,8 +35,11 @@ impl Factors {
         self.scale(Part::FinalNorm, vec![(1.0 / multipliers.logits) as f32]);
         // What is normed keeps its length, whatever it is multiplied by before.
         let normed = config.layers.iter().any(|layer| layer.mixer_norms.output);
-        let ends = if normed { [Part::OutputNorm, Part::DownNorm] } else { [Part::Output, Part::Down] };
-        ends.into_iter().for_each(|part| self.scale(part, vec![multipliers.residual as f32; n_layers]));
+        let ends: &[Part] = match normed {
+            true => &[Part::OutputNorm, Part::DownNorm],
+            false => &[Part::Output, Part::ScanOutput, Part::Down, Part::SharedDown],
+        };
+        ends.iter().for_each(|part| self.scale(*part, vec![multipliers.residual as f32; n_layers]));
         if let Some(attention) = multipliers.attention {
             let root = |layer: &Layer| layer.attention().map_or(1.0, |attention| (attention.head_dim as f64).sqrt());
             let queries = config.layers.iter().map(|layer| (attention * root(layer)) as f32);
@@ -70,6 +74,17 @@ impl Factors {
             Some((_, known)) => known.iter_mut().zip(factors).for_each(|(known, factor)| *known *= factor),
             None => self.parts.push((part, factors)),
         }
+    }
+
+    /// Multiplies the rows of the weight of a part, in every block.
+    pub(crate) fn scale_rows(&mut self, part: Part, factors: RowFactors) {
+        self.rows.push((part, factors));
+    }
+
+    /// What the rows of a tensor are multiplied by; `None`: all by the same.
+    pub(crate) fn of_rows(&self, spec: &TensorSpec) -> Option<RowFactors> {
+        let of_part = self.rows.iter().find(|(part, _)| *part == spec.part && !spec.is_bias);
+        of_part.map(|(_, factors)| *factors)
     }
 
     /// What the values of a tensor of the plan `config` are multiplied by; `None`: nothing.

@@ -2,7 +2,7 @@
 
 use whit::error::Result;
 use whit::model::spec::{Expert, Part, TensorSpec};
-use whit::model::{Config, Uniform};
+use whit::model::{Config, Layer, Mamba2, Uniform};
 
 use super::transform::{Heads, RotaryRows, Slice, Transform, Turning};
 use crate::source::gguf::keys::Keys;
@@ -62,8 +62,8 @@ pub(crate) struct Gguf {
     pub(crate) names: Names,
 }
 
-/// Tables of names. The first table that names a part decides. A name is what stands before `.weight` or `.bias`, and `{}` in it
-/// is the number of the block; a name with `{h}` in it is that of a vector for each head. Parts of a block that have one name in one table are one tensor: their rows follow one another, in
+/// Tables of names. The first table that names a part decides. A name is what stands before `.weight` or `.bias`, or before a `=`,
+/// behind which nothing stands; `{}` in it is the number of the block; a name with `{h}` in it is that of a vector for each head. Parts of a block that have one name in one table are one tensor: their rows follow one another, in
 /// the order of the table; those of queries and of their gates do so in each head.
 pub(crate) type Names = &'static [&'static [(Part, &'static str)]];
 
@@ -177,6 +177,13 @@ impl Family {
             (Part::Query | Part::OutputGate, Some(attention)) => attention.width(),
             (Part::Key | Part::Value, Some(attention)) => attention.kv_width(),
             (Part::Down, _) => config.dim,
+            (Part::SharedGate | Part::SharedUp, _) => {
+                let shared = layer.mlp.experts.as_ref().and_then(|experts| experts.shared);
+                shared.map_or(0, |shared| shared.hidden_dim)
+            }
+            (Part::ScanGate | Part::ScanInner | Part::ScanStep | Part::ScanRank | Part::ScanSelect, _) => {
+                scan_rows(layer, part)
+            }
             _ => layer.mlp.hidden_dim,
         };
         let before: usize = fused().take_while(|part| *part != spec.part).map(rows).sum();
@@ -208,9 +215,13 @@ impl Family {
         naming: Naming,
     ) -> Option<String> {
         let (_, name) = named(self.names_of(naming)?, part)?;
-        let is_bias = is_bias || part == Part::RouterBias;
         let block = layer.map(|layer| layer.to_string()).unwrap_or_default();
-        Some(format!("{}.{}", name.replace("{}", &block), if is_bias { "bias" } else { "weight" }))
+        let name = name.replace("{}", &block);
+        Some(match name.strip_suffix('=') {
+            Some(whole) => whole.into(),
+            None if is_bias || part == Part::RouterBias => format!("{name}.bias"),
+            None => format!("{name}.weight"),
+        })
     }
 
     fn expert_names_of(&self, naming: Naming) -> Names {
@@ -291,6 +302,18 @@ impl Layout {
             backwards: false,
             factor,
         })
+    }
+}
+
+/// Rows of a matrix that makes what the state space of a block reads.
+fn scan_rows(layer: &Layer, part: Part) -> usize {
+    match (part, layer.mamba1(), layer.mamba2()) {
+        (Part::ScanRank, Some(mamba), _) => mamba.step_rank,
+        (Part::ScanSelect, Some(mamba), _) => 2 * mamba.state_dim,
+        (_, Some(mamba), _) => mamba.channels,
+        (Part::ScanInner, _, Some(mamba)) => mamba.channels(),
+        (Part::ScanStep, _, Some(mamba)) => mamba.n_heads,
+        (_, _, mamba) => mamba.map_or(0, Mamba2::inner_dim),
     }
 }
 

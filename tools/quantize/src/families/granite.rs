@@ -1,14 +1,15 @@
-//! Granite 3 and 4 (IBM): Llama with multipliers of the embedding, the branches, the scores and the logits. Of Granite 4 those models
-//! without experts all of whose layers are attention. Granite-SWA has sinks, windows, and rotary positions by layer.
+//! Granite 3 and 4 (IBM): Llama with multipliers of the embedding, the branches, the scores and the logits. Models of Granite 4 may have
+//! state spaces in the place of most attentions, and experts beside the MLP. Granite-SWA has sinks, windows, and rotary positions by layer.
 
 use whit::error::Result;
 use whit::model::spec::Part;
-use whit::model::{Config, Experts, Layer};
+use whit::model::{self, Config, Experts, Layer, Mixer, SharedExpert, Uniform};
 
 use super::experts;
 use super::factors::Multipliers;
-use super::family::{Family, Gguf};
+use super::family::{Family, GGUF_NAMES, Gguf, Names};
 use super::llama::{self, NAMES, SHARED, SHARED_GGUF_NAMES, keep_used_tables};
+use super::state_space::{self, BESIDE_OTHERS};
 use super::variant::Variant;
 use crate::source::gguf::keys::Keys;
 use crate::source::hf::fields::Fields;
@@ -31,11 +32,17 @@ pub(super) static GRANITE: Family = Family {
 pub(super) static GRANITE4: Family = Family {
     model_type: "granitemoehybrid",
     architectures: &["GraniteMoeHybridForCausalLM", "GraniteMoeHybridModel"],
-    config: |fields| {
-        check_attention_alone(fields)?;
-        config(fields, &GRANITE4_VARIANT)
-    },
-    names: &[SHARED_MLP, NAMES],
+    config: granite4,
+    names: &[ROUTER, SHARED_MLP, SHARED_EXPERT, state_space::HUB_NAMES, NAMES],
+    expert_names: EXPERTS,
+    gguf: Some(Gguf {
+        architecture: "granitehybrid",
+        label: "granitehybrid",
+        interleaved_rotary: true,
+        config: gguf_granite4,
+        names: &[state_space::GGUF_NAMES, GGUF_NAMES],
+    }),
+    transform: state_space::transform,
     ..SHARED
 };
 
@@ -49,12 +56,8 @@ pub(super) static GRANITE_MOE: Family = Family {
         experts::mix(&mut config, Experts { n_experts, ..experts::softmax(n_active, true) })?;
         Ok(config)
     },
-    names: &[&[(Part::Router, "model.layers.{}.block_sparse_moe.router.layer")], NAMES],
-    expert_names: &[&[
-        (Part::Gate, "model.layers.{}.block_sparse_moe.input_linear"),
-        (Part::Up, "model.layers.{}.block_sparse_moe.input_linear"),
-        (Part::Down, "model.layers.{}.block_sparse_moe.output_linear"),
-    ]],
+    names: &[ROUTER, NAMES],
+    expert_names: EXPERTS,
     gguf: Some(Gguf {
         architecture: "granitemoe",
         label: "granitemoe",
@@ -90,6 +93,13 @@ const SWA_VARIANT: Variant = Variant {
     tied_default: true,
     ..Variant::LLAMA
 };
+const ROUTER: &[(Part, &str)] = &[(Part::Router, "model.layers.{}.block_sparse_moe.router.layer")];
+
+const EXPERTS: Names = &[&[
+    (Part::Gate, "model.layers.{}.block_sparse_moe.input_linear"),
+    (Part::Up, "model.layers.{}.block_sparse_moe.input_linear"),
+    (Part::Down, "model.layers.{}.block_sparse_moe.output_linear"),
+]];
 
 const GRANITE4_VARIANT: Variant = Variant {
     also_called: &[("layer_types", "layers_block_type")],
@@ -99,22 +109,56 @@ const GRANITE4_VARIANT: Variant = Variant {
     ..Variant::LLAMA
 };
 
-/// The MLP, which is the shared expert where there are others.
+/// The MLP.
 const SHARED_MLP: &[(Part, &str)] = &[
     (Part::Gate, "model.layers.{}.shared_mlp.input_linear"),
     (Part::Up, "model.layers.{}.shared_mlp.input_linear"),
     (Part::Down, "model.layers.{}.shared_mlp.output_linear"),
 ];
 
-/// Refuses experts and Mamba.
-fn check_attention_alone(fields: &mut Fields<'_>) -> Result<()> {
-    fields.also_called(GRANITE4_VARIANT.also_called);
-    let experts = fields.usize("num_local_experts", Some(8))?.unwrap_or(0);
-    if experts > 0 {
-        let error = fields.error("num_local_experts", format!("{experts} experts are not supported"));
-        return Err(error.hint("of Granite 4 those models are read that have no experts and no Mamba"));
+/// The same where there are experts, which it is beside.
+const SHARED_EXPERT: &[(Part, &str)] = &[
+    (Part::SharedGate, "model.layers.{}.shared_mlp.input_linear"),
+    (Part::SharedUp, "model.layers.{}.shared_mlp.input_linear"),
+    (Part::SharedDown, "model.layers.{}.shared_mlp.output_linear"),
+];
+
+/// The types of layers that transformers knows, the first two of them attention.
+const TYPES: [&str; 4] = ["full_attention", "attention", "linear_attention", "mamba"];
+
+/// The plan of Granite 4: where config.json names no types, no layer is attention.
+fn granite4(fields: &mut Fields<'_>) -> Result<Config> {
+    let mut config = config(fields, &GRANITE4_VARIANT)?;
+    let n_layers = config.n_layers();
+    let types = fields.types_among(TYPES, n_layers)?;
+    let attends = types.map_or(vec![false; n_layers], |types| types.into_iter().map(|kind| kind < 2).collect());
+    if attends.contains(&false) {
+        state_space::check_activation(fields, config.layers[0].mlp.kind.activation)?;
+        let inner_dim = fields.number("mamba_expand")?.unwrap_or(2).saturating_mul(config.dim);
+        let mixer = Mixer::Mamba2(state_space::read(fields, &BESIDE_OTHERS, inner_dim)?);
+        mix(&mut config, &attends, &mixer);
     }
-    fields.only("layer_types", &["attention", "full_attention"])
+    let n_experts = fields.usize("num_local_experts", Some(8))?.unwrap_or(0);
+    if n_experts > 0 {
+        let hidden_dim = fields.required_or("intermediate_size", 11_008)?;
+        share(&mut config, (n_experts, fields.required_or("num_experts_per_tok", 2)?), hidden_dim)?;
+    }
+    config.check().map(|()| config)
+}
+
+/// Gives the layers that do not attend the `mixer`.
+fn mix(config: &mut Config, attends: &[bool], mixer: &Mixer) {
+    for (layer, _) in config.layers.iter_mut().zip(attends).filter(|(_, attends)| !**attends) {
+        layer.mixer = mixer.clone();
+    }
+    keep_used_tables(config);
+}
+
+/// Gives each layer experts of `hidden_dim`, of which a token uses a few; every token uses the MLP, too.
+fn share(config: &mut Config, (n_experts, n_active): (usize, usize), hidden_dim: usize) -> Result<()> {
+    let shared = SharedExpert { hidden_dim: config.hidden_dim(), gate: false };
+    let experts = Experts { n_experts, shared: Some(shared), ..experts::softmax(n_active, true) };
+    experts::mix_some(config, experts, Some(hidden_dim), |_| true)
 }
 
 fn config(fields: &mut Fields<'_>, variant: &Variant) -> Result<Config> {
@@ -179,13 +223,48 @@ fn with_sinks(fields: &mut Fields<'_>, mut config: Config) -> Result<Config> {
 }
 
 fn gguf_config(keys: &mut Keys<'_, '_>) -> Result<Config> {
+    let config = llama::gguf_config(keys, &Variant::LLAMA)?;
+    multiply(keys, &config)?;
+    Ok(config)
+}
+
+/// The plan of a file of Granite 4. Attention turns where the file says that it was trained so.
+fn gguf_granite4(keys: &mut Keys<'_, '_>) -> Result<Config> {
+    keys.mixes();
+    let (network, attends) = keys.attending(model::Family::Llama, "attention.layer_norm_rms_epsilon")?;
+    let rotary = keys.rotary((network.head_dim, network.context_length), network.n_layers)?;
+    let n_experts = keys.length("expert_count")?.unwrap_or(0);
+    let experts_dim = network.hidden_dim;
+    let network = Uniform {
+        context_length: rotary.context_length,
+        rope_freqs: rotary.freqs,
+        hidden_dim: keys.length("expert_shared_feed_forward_length")?.unwrap_or(experts_dim),
+        ..network
+    };
+    network.check()?;
+    let mut config = network.config();
+    if !keys.bool("rope.scaling.finetuned")?.unwrap_or(false) {
+        config.layers.iter_mut().filter_map(|layer| layer.attention_mut()).for_each(|a| a.rotary = None);
+        keep_used_tables(&mut config);
+    }
+    if let Some(first) = attends.iter().position(|attends| !attends) {
+        let mixer = Mixer::Mamba2(state_space::gguf(keys, first)?);
+        mix(&mut config, &attends, &mixer);
+    }
+    if n_experts > 0 {
+        share(&mut config, keys.experts()?, experts_dim)?;
+    }
+    multiply(keys, &config)?;
+    config.check().map(|()| config)
+}
+
+fn multiply(keys: &mut Keys<'_, '_>, config: &Config) -> Result<()> {
     let multipliers = Multipliers {
         embedding: keys.positive("embedding_scale")?.unwrap_or(1.0),
         residual: keys.positive("residual_scale")?.unwrap_or(1.0),
         attention: keys.positive("attention.scale")?,
         logits: keys.positive("logit_scale")?.unwrap_or(1.0),
     };
-    let config = llama::gguf_config(keys, &Variant::LLAMA)?;
-    keys.multiply(&config, multipliers);
-    Ok(config)
+    keys.multiply(config, multipliers);
+    Ok(())
 }

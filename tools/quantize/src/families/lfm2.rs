@@ -211,22 +211,10 @@ pub(super) fn with_convolutions(network: &Uniform, attends: &[bool], conv: &Shor
 
 /// As [`read`], of a GGUF file: layers without heads of keys and values are convolutions.
 fn gguf_config(keys: &mut Keys<'_, '_>) -> Result<Config> {
-    let key = "attention.head_count_kv";
-    let mut kv_heads = Vec::new();
-    let network = keys.network_with(model::Family::Llama, "attention.layer_norm_rms_epsilon", |keys, n_layers| {
-        kv_heads = keys.each_layer(key, n_layers)?;
-        let mut attending = kv_heads.iter().copied().filter(|heads| *heads > 0);
-        let first = attending.next();
-        if attending.any(|heads| Some(heads) != first) {
-            return Err(keys.error(key, "layers with different numbers of heads: not supported"));
-        }
-        Ok(first)
-    })?;
+    let (network, attends) = keys.attending(model::Family::Llama, "attention.layer_norm_rms_epsilon")?;
     let rotary = keys.rotary((network.head_dim, network.context_length), network.n_layers)?;
     let network = Uniform { context_length: rotary.context_length, qk_norm: true, rope_freqs: rotary.freqs, ..network };
     network.check()?;
-    let attends: Vec<bool> =
-        (0..network.n_layers).map(|i| kv_heads.get(i).or(kv_heads.first()).is_none_or(|heads| *heads > 0)).collect();
     let first = attends.iter().position(|attends| !attends).unwrap_or(0);
     let bias = keys.has(&format!("blk.{first}.shortconv.in_proj.bias"));
     let conv = ShortConv { channels: network.dim, width: keys.number("shortconv.l_cache")?, bias };

@@ -10,6 +10,7 @@ mod exaone;
 mod exaone4;
 mod experts;
 mod factors;
+mod falcon_h1;
 mod family;
 mod gemma;
 mod gemma4;
@@ -27,6 +28,7 @@ mod internlm3;
 mod lfm2;
 mod lfm3;
 mod llama;
+mod mamba;
 mod minicpm;
 mod ministral3;
 mod missing;
@@ -44,6 +46,7 @@ mod qwen_moe;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+mod state_space;
 mod transform;
 mod variant;
 mod wrapper;
@@ -53,7 +56,7 @@ pub(crate) use family::Gguf;
 pub use family::{Family, Layout, Naming, Origin};
 pub(crate) use llama::LLAMA;
 pub(crate) use missing::missing;
-pub use transform::{Heads, RotaryRows, Slice, Tiled, Transform, Turning};
+pub use transform::{Heads, RotaryRows, RowFactors, Slice, Tiled, Transform, Turning};
 pub(crate) use wrapper::Wrapper;
 
 /// All families, in the order in which messages list them.
@@ -110,6 +113,9 @@ pub static FAMILIES: &[&Family] = &[
     &lfm2::LFM2_MOE,
     &lfm3::LFM3,
     &qwen3_5::QWEN3_5,
+    &mamba::MAMBA1,
+    &mamba::MAMBA2,
+    &falcon_h1::FALCON_H1,
 ];
 
 impl Family {
@@ -138,7 +144,7 @@ impl Family {
 mod tests {
     use super::*;
     use whit::model::spec::Part;
-    use whit::model::{self, Uniform};
+    use whit::model::{self, BranchNorms, Mamba1, Mamba2, Mixer, Mlp, ScanNorm, Uniform};
 
     #[test]
     fn names_are_found_by_part_and_the_first_table_counts() {
@@ -189,6 +195,20 @@ mod tests {
             };
             let mut config = network.config();
             config.layers.iter_mut().for_each(|layer| layer.mlp.kind.gated = names(Part::Gate));
+            if !names(Part::Query) {
+                let (n_heads, head_dim, state_dim, n_groups, width) = (4, 4, 8, 2, 4);
+                let (norm, step_limits) = (Some(ScanNorm { n_groups, before_gate: false }), None);
+                let mamba =
+                    Mamba2 { n_heads, head_dim, state_dim, n_groups, width, conv_bias: true, step_limits, norm };
+                let channels = Mamba1 { channels: 24, state_dim, step_rank: 3, width, conv_bias: true };
+                for layer in &mut config.layers {
+                    layer.mixer = match names(Part::ScanSpread) {
+                        true => Mixer::Mamba1(channels.clone()),
+                        false => Mixer::Mamba2(mamba.clone()),
+                    };
+                    (layer.mlp, layer.mlp_norms) = (Mlp::NONE, BranchNorms::NONE);
+                }
+            }
             let namings = [Some(Naming::HuggingFace), family.gguf.as_ref().map(|_| Naming::Gguf)];
             for naming in namings.into_iter().flatten() {
                 let layout = Layout { naming, interleaved_rotary: true, turning: None };

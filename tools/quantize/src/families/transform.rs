@@ -21,10 +21,33 @@ pub struct Transform {
     pub depthwise: bool,
     /// The logarithms of the negatives of what is stored, before one is added.
     pub log_negative: bool,
+    /// The vector is stored as a matrix of so many columns.
+    pub columns: Option<usize>,
+    /// Every element is the logarithm of what minus of it stands for: x becomes -exp(x), before anything else.
+    pub negative_exp: bool,
     /// One is added to every element, before it is multiplied.
     pub plus_one: bool,
     /// What every element is multiplied by.
     pub factor: Option<f32>,
+    /// What rows are multiplied by, where it is not the same for all.
+    pub row_factors: Option<RowFactors>,
+}
+
+/// Factors of rows: so many rows and theirs, so many after them and theirs, and the others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RowFactors(pub [(usize, f32); 3]);
+
+impl RowFactors {
+    /// What row `r` is multiplied by.
+    fn of(&self, mut r: usize) -> f32 {
+        for (rows, factor) in self.0 {
+            match r.checked_sub(rows) {
+                None => return factor,
+                Some(rest) => r = rest,
+            }
+        }
+        1.0
+    }
 }
 
 /// Rows of a tensor, as many as another tensor has.
@@ -152,6 +175,9 @@ impl Transform {
         if self.depthwise {
             dims.insert(1, 1);
         }
+        if let Some(columns) = self.columns {
+            dims = vec![dims[0] / columns as u64, columns as u64];
+        }
         dims
     }
 
@@ -180,11 +206,19 @@ impl Transform {
         if self.log_negative {
             out.iter_mut().for_each(|x| *x = math::ln_f64(-f64::from(*x)) as f32);
         }
+        if self.negative_exp {
+            out.iter_mut().for_each(|x| *x = -math::exp(*x));
+        }
         if self.plus_one {
             out.iter_mut().for_each(|x| *x += 1.0);
         }
         if let Some(factor) = self.factor {
             out.iter_mut().for_each(|x| *x *= factor);
+        }
+        if let Some(factors) = self.row_factors {
+            for (r, out) in (row..).zip(out.chunks_exact_mut(cols)) {
+                out.iter_mut().for_each(|x| *x *= factors.of(r));
+            }
         }
         if let Some(rotary) = self.rotary.filter(|rotary| rotary.factor != 1.0) {
             for (r, out) in (row..).zip(out.chunks_exact_mut(cols)) {

@@ -10,7 +10,7 @@ use whit::tokenizer::{Token, TokenKind, Vocabulary, VocabularyModel};
 
 use super::source_file::SourceFile;
 use super::tensor::{Location, SourceTensor};
-use crate::families::{Factors, Family, Layout};
+use crate::families::{Factors, Family, Layout, RowFactors};
 
 /// The format of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +160,11 @@ impl Checkpoint {
     /// What the values of a tensor of the plan are multiplied by.
     pub(crate) fn factor(&self, spec: &TensorSpec) -> Option<f32> {
         self.factors.of(&self.config, spec)
+    }
+
+    /// What the rows of a tensor of the plan are multiplied by, where it is not the same for all.
+    pub(crate) fn row_factors(&self, spec: &TensorSpec) -> Option<RowFactors> {
+        self.factors.of_rows(spec)
     }
 
     /// Leaves out tensors of blocks that the configuration does not count, and says so.

@@ -18,10 +18,10 @@ use whit::model::Model;
 use whit::quant::Dtype;
 
 /// Families that are not supported: each is refused in words that say so.
-const NOT_YET: &[&str] = &["falcon_h1", "granite4_h", "mamba1", "mamba2_pure"];
+const NOT_YET: &[&str] = &[];
 
 /// Families whose GGUF files are not supported, though llama.cpp runs them.
-const NOT_YET_AS_GGUF: &[&str] = &["falcon_h1", "granite4_h", "mamba1", "mamba2_pure"];
+const NOT_YET_AS_GGUF: &[&str] = &[];
 
 /// Variants that transformers runs and this program refuses, by the names of the family and the variant, with words of the refusal.
 const REFUSED: &[(&str, &str, &str)] = &[

@@ -51,14 +51,23 @@ fn relatives_that_need_more_are_refused() {
         format!(r#"{{"model_type":"gpt_neo",{sizes},"attention_types":{types}}}"#)
     };
     run(vec![
-        row("C-21 experts of Granite", granite4("\"num_local_experts\": 4,"), "4 experts are not", "num_local_experts"),
-        row("C-21 unnamed experts", granite4(""), "8 experts are not supported", "num_local_experts"),
-        row("C-21 unnamed layers", granite4("\"num_local_experts\": 0,"), "missing: layer_types", "layer_types"),
         row(
-            "C-21 Mamba",
-            granite4("\"num_local_experts\": 0, \"layer_types\": [\"mamba\"],"),
-            "supported here: attention",
+            "C-21 unnamed layers, which are Mamba",
+            granite4(""),
+            "128 heads of 0 are not the width 16",
+            "mamba_n_heads",
+        ),
+        row(
+            "C-21 layers of another type",
+            granite4("\"layer_types\": [\"hybrid\"],"),
+            "supported: full_attention, attention, linear_attention, mamba",
             "layer_types",
+        ),
+        row(
+            "C-21 no active experts of Granite",
+            granite4("\"layer_types\": [\"attention\"], \"num_experts_per_tok\": 0,"),
+            "0",
+            "num_experts_per_tok",
         ),
         row(
             "C-21 layers as text",
@@ -276,4 +285,52 @@ fn layers_of_gemma_4() {
             "use_bidirectional_attention",
         ),
     ]);
+}
+
+/// C-29
+#[test]
+fn state_spaces() {
+    let mamba = |more: &str| {
+        let small = "\"num_heads\": 4, \"head_dim\": 4, \"n_groups\": 2, \"state_size\": 4,";
+        of("mamba2", &format!("{small} {more}"))
+    };
+    let numbers = "two numbers, the smaller one first";
+    run(vec![
+        row("C-29 heads of others", mamba("\"expand\": 3,"), "are not the width 24", "num_heads"),
+        row("C-29 biases", mamba("\"use_bias\": true,"), "not supported", "use_bias"),
+        row("C-29 one limit", mamba("\"time_step_limit\": [0.0],"), numbers, "time_step_limit"),
+        row("C-29 limits that descend", mamba("\"time_step_limit\": [1.0, 0.5],"), numbers, "time_step_limit"),
+        row("C-29 limits below 0", mamba("\"time_step_limit\": [-1, Infinity],"), numbers, "time_step_limit"),
+        row(
+            "C-29 a limit of text",
+            mamba("\"time_step_limit\": [0, \"Infinity\"],"),
+            "finite number",
+            "time_step_limit",
+        ),
+        row("C-29 an epsilon without end", mamba("\"layer_norm_epsilon\": Infinity,"), "finite", "layer_norm_epsilon"),
+        row("C-29 a kernel of 0", mamba("\"conv_kernel\": 0,"), "0 is outside 1..=32", "conv_width").nowhere(),
+    ]);
+    let text = mamba("").replace("\"n_groups\": 2", "\"n_groups\": 3");
+    run(vec![row("C-29 groups that do not divide", text, "3 does not divide n_scan_heads 4", "n_groups").nowhere()]);
+    let text = mamba("").replace("\"num_heads\": 4", "\"num_heads\": 5");
+    run(vec![row("C-29 heads that do not divide", text, "are not the width 16", "num_heads")]);
+    let falcon = |more: &str| {
+        let small = "\"mamba_n_heads\": 4, \"mamba_d_ssm\": 16, \"mamba_d_state\": 4, \"projectors_bias\": false,";
+        of("falcon_h1", &format!("\"head_dim\": 4, {small} {more}"))
+    };
+    let numbers = "5 positive numbers";
+    run(vec![
+        row("C-29 four multipliers", falcon("\"ssm_multipliers\": [1, 1, 1, 1],"), numbers, "ssm_multipliers"),
+        row("C-29 six multipliers", falcon("\"ssm_multipliers\": [1, 1, 1, 1, 1, 1],"), numbers, "ssm_multipliers"),
+        row("C-29 a multiplier of 0", falcon("\"mlp_multipliers\": [1, 0],"), "2 positive", "mlp_multipliers"),
+        row(
+            "C-29 a multiplier beside biases",
+            falcon("\"attention_in_multiplier\": 2, \"attention_bias\": true,"),
+            "2 beside biases",
+            "attention_in_multiplier",
+        ),
+        row("C-29 biases of a branch", falcon("\"mamba_proj_bias\": true,"), "not supported", "mamba_proj_bias"),
+    ]);
+    let text = mamba("").replace("\"silu\"", "\"gelu\"");
+    run(vec![row("C-29 another activation", text, "convolutions before state spaces", "hidden_act")]);
 }

@@ -175,3 +175,19 @@ fn vectors_are_those_that_a_naive_program_stored() {
         }
     }
 }
+
+#[test]
+fn rows_have_their_factors_and_logarithms_become_rates() {
+    let factors = RowFactors([(2, 3.0), (1, 0.5), (2, -1.0)]);
+    let transform = Transform { row_factors: Some(factors), ..Transform::default() };
+    let (stored, mut got) = (matrix(6, 2), [f32::NAN; 8]);
+    transform.read_rows((6, 2), 1, &mut got, &elements(&stored)).expect("within the tensor");
+    assert_eq!(got, [6.0, 9.0, 2.0, 2.5, -6.0, -7.0, -8.0, -9.0]);
+    let transform = Transform { columns: Some(1), negative_exp: true, ..Transform::default() };
+    assert_eq!(transform.source_dims(Shape::Vector(3)), [3, 1]);
+    let mut got = [f32::NAN; 3];
+    transform.read_vector(&mut got, &elements(&[vec![0.0, 1.0, -200.0]])).expect("within the tensor");
+    assert_eq!(got, [-1.0, -math::exp(1.0), 0.0]);
+    let halves = Transform { columns: Some(3), ..Transform::default() };
+    assert_eq!(halves.source_dims(Shape::Vector(6)), [2, 3]);
+}

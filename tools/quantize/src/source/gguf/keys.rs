@@ -268,6 +268,30 @@ impl<'m, 'a> Keys<'m, 'a> {
         })
     }
 
+    /// The same of networks in which layers without heads of keys and values are no attention; and of each layer whether it is one.
+    pub(crate) fn attending(&mut self, family: Family, eps: &str) -> Result<(Uniform, Vec<bool>)> {
+        let key = "attention.head_count_kv";
+        let mut kv_heads = Vec::new();
+        let network = self.network_with(family, eps, |keys, n_layers| {
+            kv_heads = keys.each_layer(key, n_layers)?;
+            let mut attending = kv_heads.iter().copied().filter(|heads| *heads > 0);
+            let first = attending.next();
+            if attending.any(|heads| Some(heads) != first) {
+                return Err(keys.error(key, "layers with different numbers of heads: not supported"));
+            }
+            Ok(first)
+        })?;
+        let heads = |layer: usize| kv_heads.get(layer).or(kv_heads.first()).copied();
+        let attends = (0..network.n_layers).map(|layer| heads(layer).is_none_or(|heads| heads > 0)).collect();
+        Ok((network, attends))
+    }
+
+    /// The number of tokens, and whether the unembedding is the embedding; the file has to have `n_layers` blocks.
+    pub(crate) fn ends(&self, n_layers: usize) -> Result<(usize, bool)> {
+        self.check_layers(n_layers)?;
+        Ok((self.vocab_size()?, !self.has("output.weight")))
+    }
+
     fn head_dim(&self, dim: usize, n_heads: usize) -> Result<usize> {
         let head_dim = match self.dimension("attention.key_length", 0)? {
             Some(head_dim) => head_dim,

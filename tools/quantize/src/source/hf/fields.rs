@@ -5,7 +5,7 @@ use whit::model::spec::Part;
 use whit::model::{Activation, Config, MlpKind};
 
 use super::rope::{self, RotaryKind};
-use crate::families::{Factors, Multipliers};
+use crate::families::{Factors, Multipliers, RowFactors};
 use crate::source::json::Value;
 use crate::source::rope::Rotary;
 
@@ -226,7 +226,7 @@ impl<'j> Fields<'j> {
 
     /// Of each layer which of the `known` types `layer_types` says that it has, where it says so.
     pub(crate) fn types_among<const N: usize>(&self, known: [&str; N], n_layers: usize) -> Result<Option<Vec<usize>>> {
-        let key = "layer_types";
+        let key = self.name("layer_types");
         let Some(types) = self.object.set(key) else { return Ok(None) };
         let mut kinds = Vec::new();
         for value in types.items(key)? {
@@ -258,6 +258,27 @@ impl<'j> Fields<'j> {
             _ => Err(value.expected("a number that is not negative", key)),
         };
         list.items(key)?.map(number).collect()
+    }
+
+    /// Two numbers between which others are held, unless they are absent or null; the second may be infinite.
+    pub(crate) fn limits(&self, key: &str) -> Result<Option<[f32; 2]>> {
+        let Some(list) = self.object.get(key) else { return Ok(None) };
+        let numbers = list.items(key)?.take(3).map(|value| value.limit(key)).collect::<Result<Vec<_>>>()?;
+        match numbers[..] {
+            [low, high] if low >= 0.0 && low <= high => Ok(Some([low as f32, high as f32])),
+            _ => Err(list.expected("two numbers, the smaller one first and not below 0", key)),
+        }
+    }
+
+    /// A list of `N` positive numbers, or all 1 where it is absent or null.
+    pub(crate) fn multipliers<const N: usize>(&self, key: &str) -> Result<[f64; N]> {
+        let Some(list) = self.object.get(key) else { return Ok([1.0; N]) };
+        let numbers = list.items(key)?.take(N + 1).map(|value| value.f64(key)).collect::<Result<Vec<_>>>()?;
+        let positive = numbers.iter().all(|number| *number as f32 > 0.0 && (*number as f32).is_finite());
+        <[f64; N]>::try_from(numbers).ok().filter(|_| positive).ok_or_else(|| {
+            let error = list.expected(&format!("{N} positive numbers"), key);
+            error.hint("name the numbers that the model was trained with")
+        })
     }
 
     /// Whether the field `key` is a list without elements.
@@ -390,6 +411,11 @@ impl<'j> Fields<'j> {
     /// A part is to be multiplied, see [`Factors::scale`].
     pub(crate) fn scale(&mut self, part: Part, factors: Vec<f32>) {
         self.factors.scale(part, factors);
+    }
+
+    /// The rows of a part are to be multiplied, see [`Factors::scale_rows`].
+    pub(crate) fn scale_rows(&mut self, part: Part, factors: RowFactors) {
+        self.factors.scale_rows(part, factors);
     }
 }
 

@@ -128,6 +128,15 @@ impl<'j> Value<'j> {
         value.filter(|v: &f64| v.is_finite()).ok_or_else(|| self.expected("a finite number", field))
     }
 
+    /// A number that may be infinite, which Python writes as a word and transformers as an object.
+    pub(crate) fn limit(self, field: &str) -> Result<f64> {
+        let infinite = match self.kind() {
+            Type::Number => self.raw() == "Infinity",
+            _ => self.get("__float__").is_some_and(|word| word.str(field).is_ok_and(|word| word == "Infinity")),
+        };
+        if infinite { Ok(f64::INFINITY) } else { self.f64(field) }
+    }
+
     /// A boolean.
     pub(crate) fn bool(self, field: &str) -> Result<bool> {
         if self.kind() == Type::Bool { Ok(self.raw() == "true") } else { Err(self.expected("true or false", field)) }
@@ -251,6 +260,17 @@ mod tests {
         let root = json.root();
         let found = |key| [root.entry(key).is_some(), root.get(key).is_some(), root.set(key).is_some()];
         assert_eq!(["a", "b", "c", "d"].map(found), [[true, false, false], [true, true, false], [true; 3], [false; 3]]);
+    }
+
+    #[test]
+    fn a_limit_may_be_infinite_in_either_spelling() {
+        let text = br#"[1.5, Infinity, {"__float__": "Infinity"}, {"__float__": "x"}, "Infinity"]"#;
+        let json = Json::parse(text, 0).expect("valid");
+        let limits: Vec<_> = json.root().items("").expect("array").map(|value| value.limit("").ok()).collect();
+        assert_eq!(limits, [Some(1.5), Some(f64::INFINITY), Some(f64::INFINITY), None, None]);
+        let infinite = json.root().items("").expect("array").nth(1).expect("a value");
+        assert!(infinite.f64("").is_err() && infinite.u64("").is_err() && !infinite.is_off());
+        assert!(fails("Infinite").offset().is_some());
     }
 
     #[test]

@@ -100,6 +100,8 @@ impl<'a> Parser<'a> {
             Some(b'[') => self.array(depth + 1),
             Some(b'"') => self.string(),
             Some(b'-' | b'0'..=b'9') => self.number(),
+            // What Python writes for a number without end, which JSON has not.
+            Some(b'I') => self.literal("Infinity", Type::Number),
             Some(b't') => self.literal("true", Type::Bool),
             Some(b'f') => self.literal("false", Type::Bool),
             Some(b'n') => self.literal("null", Type::Null),
