@@ -119,7 +119,7 @@ fn folder() -> std::path::PathBuf {
 }
 
 /// The family that alone is to be tested, whether it is supported yet or not.
-pub(crate) fn only() -> Option<String> {
+fn only() -> Option<String> {
     std::env::var("WHIT_FAMILY").ok()
 }
 

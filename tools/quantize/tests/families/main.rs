@@ -1,6 +1,6 @@
 //! Every family that is supported gives what transformers gives, and so does every setting of it (tests/fixtures/families).
 //!
-//! `WHIT_FAMILY=gemma3 cargo test -p quantize --test families` tests one family, be it in `NOT_YET` or not.
+//! `WHIT_FAMILY=gemma3 cargo test -p quantize --test families` tests one family.
 
 mod bits;
 mod fixture;
@@ -11,17 +11,11 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use fixture::{Fixture, fixtures, only, texts};
+use fixture::{Fixture, fixtures, texts};
 use support::{Converted, Run};
 use whit::error::{Error, Result};
 use whit::model::Model;
 use whit::quant::Dtype;
-
-/// Families that are not supported: each is refused in words that say so.
-const NOT_YET: &[&str] = &[];
-
-/// Families whose GGUF files are not supported, though llama.cpp runs them.
-const NOT_YET_AS_GGUF: &[&str] = &[];
 
 /// Variants that transformers runs and this program refuses, by the names of the family and the variant, with words of the refusal.
 const REFUSED: &[(&str, &str, &str)] = &[
@@ -32,10 +26,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
 
 /// Largest difference of logarithms of probabilities that rounding explains.
 const TOLERANCE: f64 = 1e-4;
-
-fn is_supported(fixture: &Fixture) -> bool {
-    only().is_some() || !NOT_YET.contains(&fixture.name.as_str())
-}
 
 fn log_probabilities(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().fold(f64::NEG_INFINITY, |m, logit| m.max(f64::from(*logit)));
@@ -81,7 +71,7 @@ fn complaint(fixture: &Fixture, variant: &str, outcome: Result<f64>) -> Option<S
 fn every_family_gives_what_transformers_gives() {
     let texts = texts();
     let mut complaints = Vec::new();
-    for fixture in fixtures().iter().filter(|fixture| is_supported(fixture)) {
+    for fixture in &fixtures() {
         let folder = tempfile::tempdir().expect("a folder");
         fixture.write(folder.path());
         let family = convert(folder.path());
@@ -108,33 +98,8 @@ fn every_gguf_file_gives_what_transformers_gives() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("model.gguf");
         std::fs::write(&path, file).expect("written");
-        let supported = only().is_some() || !NOT_YET_AS_GGUF.contains(&fixture.name.as_str());
-        match convert(&path) {
-            outcome if supported => {
-                let outcome = outcome.and_then(|model| apart(&model, &text, fixture.of_gguf()));
-                complaints.extend(complaint(fixture, "as GGUF", outcome));
-            }
-            Ok(_) => complaints.push(format!("{} is supported: take it off the list", fixture.name)),
-            Err(error) if error.named_hint().is_some() => {}
-            Err(error) => complaints.push(format!("{} is refused with no word on what to do: {error}", fixture.name)),
-        }
-    }
-    assert!(complaints.is_empty(), "{}:\n{}", complaints.len(), complaints.join("\n"));
-}
-
-#[test]
-fn families_that_are_not_supported_are_refused_in_words() {
-    let fixtures = fixtures();
-    let mut complaints = Vec::new();
-    for name in NOT_YET.iter().filter(|_| only().is_none()) {
-        let fixture = fixtures.iter().find(|fixture| fixture.name == *name).expect("a fixture");
-        let folder = tempfile::tempdir().expect("a folder");
-        fixture.write(folder.path());
-        match convert(folder.path()) {
-            Ok(_) => complaints.push(format!("{name} is supported: take it off the list")),
-            Err(error) if error.to_string().contains("not supported") && error.named_hint().is_some() => {}
-            Err(error) => complaints.push(format!("{name}: {error}")),
-        }
+        let outcome = convert(&path).and_then(|model| apart(&model, &text, fixture.of_gguf()));
+        complaints.extend(complaint(fixture, "as GGUF", outcome));
     }
     assert!(complaints.is_empty(), "{}:\n{}", complaints.len(), complaints.join("\n"));
 }
