@@ -228,7 +228,7 @@ mod tests {
                         of_one.take_while(|other| *other != spec).map(|spec| spec.shape.dims()[0]).sum::<u64>();
                     let (first, total) = (before as usize, rows.iter().sum::<u64>() as usize);
                     let by_head = family.fused_by_head && naming == Naming::HuggingFace;
-                    let n = config.layers[0].attention().expect("attention").n_kv_heads;
+                    let n = config.layers[0].attention().map_or(1, |attention| attention.n_kv_heads);
                     let heads = Heads { rows: spec.shape.dims()[0] as usize / n, period: total / n };
                     let slice = match by_head {
                         true => Slice { first: first / n, total, matrices: 1, heads: Some(heads) },
