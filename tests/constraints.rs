@@ -79,8 +79,8 @@ fn write(model: &Arc<Model>, grammar: &Grammar, seed: u64, logits: &mut dyn FnMu
     let prompt = [*end_tokens.first().expect("a token that ends texts")];
     let sampler = Sampler::new(SamplerOptions { seed, ..SamplerOptions::default() }, vocab_size).expect("options");
     let rules = StopRules { n_tokens: Some(600), end_tokens, ..StopRules::default() };
-    let writer = Writer::new(model, &prompt, 1000, sampler, rules).expect("a writer");
-    let mut writer = writer.under(grammar.begin().expect("a constraint")).expect("a beginning");
+    let mut writer = Writer::new(model, &prompt, 1000, sampler, rules).expect("a writer");
+    writer.keep_to(grammar.begin().expect("a constraint")).expect("a beginning");
     let (mut text, mut n_asked) = (String::new(), 0);
     let mut row = vec![0.0; vocab_size];
     loop {
@@ -406,8 +406,9 @@ fn texts_have_the_same_bytes_alone_and_together() {
     let writer = |seed| {
         let sampler = Sampler::new(SamplerOptions { seed, ..SamplerOptions::default() }, 259).expect("options");
         let rules = StopRules { n_tokens: Some(200), end_tokens: vec![END], ..StopRules::default() };
-        let writer = Writer::new(&model, &[104, 101, 32], 512, sampler, rules).expect("a writer");
-        writer.under(grammar.begin().expect("a constraint")).expect("a beginning")
+        let mut writer = Writer::new(&model, &[104, 101, 32], 512, sampler, rules).expect("a writer");
+        writer.keep_to(grammar.begin().expect("a constraint")).expect("a beginning");
+        writer
     };
     let alone = |batch: usize, seed| {
         let options = SessionOptions { context_length: 512, batch, ..SessionOptions::default() };
@@ -469,9 +470,9 @@ fn a_constraint_may_be_anybodys_own() {
     let folder = Folder::new("constraints-own");
     let model = TinyModel::gpt2().open(&folder.path("model"));
     let sampler = Sampler::new(SamplerOptions::default(), 259).expect("options");
-    let writer = Writer::new(&model, &[END], 64, sampler, StopRules::default()).expect("a writer");
+    let mut writer = Writer::new(&model, &[END], 64, sampler, StopRules::default()).expect("a writer");
     let letters = Letters { left: 9, mask: whit::sampler::Mask::none(259) };
-    let mut writer = writer.under(Box::new(letters)).expect("a beginning");
+    writer.keep_to(Box::new(letters)).expect("a beginning");
     let mut text = String::new();
     while writer.stop_reason().is_none() {
         writer.take(&[0.5; 259], &mut ()).expect("a token");

@@ -24,7 +24,7 @@ fn memory_that_ends_is_an_error_wherever_it_does() {
     let commands: [&[&str]; 3] =
         [&["chat", "-q", "-t", "1"], &["generate", "-q", "-t", "1", "-f", "-"], &["tokens", "-f", "-"]];
     let mut n_ended = 0;
-    for kib in (14_000..50_000).step_by(4_000) {
+    for kib in (18_000..54_000).step_by(4_000) {
         for words in commands {
             let mut command = Command::new("sh");
             command.args(["-c", &format!("ulimit -v {kib}; exec \"$@\""), "sh"]).arg(whit().get_program()).args(words);

@@ -32,12 +32,9 @@ enum Place<'p> {
     Argument(&'static str),
 }
 
-/// `writer` under `grammar`, if there is one.
-pub(super) fn under(writer: Writer, grammar: Option<&Grammar>) -> Result<Writer> {
-    match grammar {
-        Some(grammar) => writer.under(grammar.begin()?),
-        None => Ok(writer),
-    }
+/// Has `writer` keep to `grammar`, if there is one.
+pub(super) fn keep_to(writer: &mut Writer, grammar: Option<&Grammar>) -> Result<()> {
+    grammar.map_or(Ok(()), |grammar| writer.keep_to(grammar.begin()?))
 }
 
 /// The error of a text that ended before it was what it has to be, if it did.

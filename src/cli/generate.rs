@@ -77,8 +77,8 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         (None, Some(cache)) => writing::restore(cache, &mut session, &prompt, args.verbose)?,
         (None, None) => 0,
     };
-    let writer = Writer::new(model, &prompt, context_length, sampler, rules)?;
-    let mut writer = constraint::under(writer, grammar.as_ref())?;
+    let mut writer = Writer::new(model, &prompt, context_length, sampler, rules)?;
+    constraint::keep_to(&mut writer, grammar.as_ref())?;
     let mut writing = Writing {
         writer: &mut writer,
         session: &mut session,

@@ -97,11 +97,11 @@ impl Writer {
         })
     }
 
-    /// This writer, which has begun nothing yet, of a text that `constraint` allows. The text is all that is written: also where it
-    /// follows control tokens alone, a space in front is part of it.
+    /// Makes this writer, which has begun nothing yet, one of a text that `constraint` allows. The text is all that is written: also
+    /// where it follows control tokens alone, a space in front is part of it.
     ///
     /// Fails where the constraint does, and where strings are banned: for them a text goes back, which a constraint cannot.
-    pub fn under(mut self, constraint: Box<dyn Constraint>) -> Result<Self> {
+    pub fn keep_to(&mut self, constraint: Box<dyn Constraint>) -> Result<()> {
         if !self.bans.is_empty() {
             return Err(Error::usage("no string can be banned under a constraint").field("banned-string"));
         }
@@ -111,7 +111,7 @@ impl Writer {
         }
         self.guide = Some(guide);
         self.decoder = Decoder::continuing(tokenizer(&self.model)?);
-        Ok(self)
+        Ok(())
     }
 
     /// The text whose logits after its last token are wanted: [`Writer::take`] is to be given them. `None` where a piece comes

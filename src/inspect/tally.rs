@@ -360,8 +360,9 @@ mod tests {
             assert!(Op::ALL.iter().all(|op| tally.is_read_by(*op) == read.contains(op)));
             (read.len(), tally.part(Op::Qkv, Category::Query), tally.part(Op::DownNorm, Category::Norm))
         };
-        // Attention has three ops that read no parameters, and none of a convolution, a delta net, experts or layer inputs.
-        let all_but_caches = Op::ALL.len() - 3 - 7 - 5;
+        // Attention has three ops that read no parameters, and none of a convolution, a delta net, experts, layer inputs or a
+        // state space.
+        let all_but_caches = Op::ALL.len() - 3 - 7 - 5 - 5;
         assert_eq!(parts(&config), (all_but_caches - 2, 1.0 / 3.0, 0.0));
         config.layers[1].mixer_norms.output = true;
         config.layers[1].mlp_norms.output = true;

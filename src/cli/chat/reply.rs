@@ -45,8 +45,8 @@ impl Chatting<'_> {
         let end_tokens = [self.conversation.end_tokens(), &self.ends].concat();
         let (stops, banned) = (self.args.stop.clone(), self.args.sampling.banned_string.clone());
         let rules = StopRules { n_tokens, stops, end_tokens, banned, on_full };
-        let writer = Writer::new(self.model, tokens, self.session.context_length(), sampler, rules)?;
-        let mut writer = constraint::under(writer, self.grammar.as_ref())?;
+        let mut writer = Writer::new(self.model, tokens, self.session.context_length(), sampler, rules)?;
+        constraint::keep_to(&mut writer, self.grammar.as_ref())?;
         let cache = self.cache.as_ref();
         writing::prefill(&mut writer, &mut self.session, cache, tokens, self.args.quiet, &mut ())?;
         let prefill_seconds = clock.seconds();

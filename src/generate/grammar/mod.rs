@@ -3,10 +3,10 @@
 //!
 //! ```no_run
 //! use whit::generate::{Writer, grammar::{Grammars, Rule}};
-//! # fn f(model: &std::sync::Arc<whit::Model>, writer: Writer) -> whit::Result<()> {
+//! # fn f(model: &std::sync::Arc<whit::Model>, mut writer: Writer) -> whit::Result<()> {
 //! let grammars = Grammars::new(model)?;
 //! let grammar = grammars.compile(&Rule::Regex("[0-9]+".into()))?;
-//! let writer = writer.under(grammar.begin()?)?;
+//! writer.keep_to(grammar.begin()?)?;
 //! # Ok(()) }
 //! ```
 
