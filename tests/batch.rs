@@ -222,6 +222,8 @@ fn vectors_come_in_every_form_and_are_the_same() {
     assert_eq!(numbers, rows.iter().flat_map(vector).collect::<Vec<_>>());
     // A file that is there stays, unless that is asked for.
     assert!(folder.fails("embed --jsonl in.jsonl -q -o vectors.npy", 73).contains("--force"));
+    let told = folder.fails("embed --jsonl in.jsonl -q --force --format jsonl -o ./in.jsonl", 64);
+    assert!(told.contains("a file that this command reads"), "{told}");
     folder.done("embed --jsonl in.jsonl -q -o vectors.npy --force --pooling last --no-normalize");
     assert_ne!(fs::read(folder.0.join("vectors.npy")).expect("a file"), bytes);
 }

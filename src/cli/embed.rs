@@ -35,6 +35,7 @@ struct Given {
 
 pub(super) fn run(args: &Embed) -> Outcome<()> {
     let format = format(args)?;
+    keeps_what_it_reads(args)?;
     let source = ModelFile::open(args.model.model.as_deref())?;
     let model = source.model()?;
     let given = given(args)?;
@@ -131,6 +132,18 @@ fn line_of(number: usize, line: &str) -> Result<Given> {
         }
         _ => Err(wrong()),
     }
+}
+
+/// Refuses an output that is a file which the command reads, also where others may be replaced.
+fn keeps_what_it_reads(args: &Embed) -> Result<()> {
+    let place = |path: &Path| path.canonicalize().ok();
+    let Some(output) = args.output.as_deref().filter(|path| place(path).is_some()) else { return Ok(()) };
+    let read = [&args.model.model, &args.jsonl, &args.text.file];
+    if read.into_iter().flatten().any(|path| place(path) == place(output)) {
+        let error = Error::usage("it is a file that this command reads").in_file(output.display().to_string());
+        return Err(error.hint("name another output"));
+    }
+    Ok(())
 }
 
 /// Options of as many texts together as there is room for.
