@@ -9,6 +9,7 @@ use super::Chatting;
 use super::stats::Stats;
 use whit::TokenId;
 use whit::error::{Error, Result};
+use whit::generate::guess::Guesses;
 use whit::generate::{StopReason, StopRules, Writer};
 use whit::os::{clock::Stopwatch, interrupt, terminal};
 use whit::sampler::Sampler;
@@ -48,20 +49,31 @@ impl Chatting<'_> {
         let mut writer = Writer::new(self.model, tokens, self.session.context_length(), sampler, rules)?;
         constraint::keep_to(&mut writer, self.grammar.as_ref())?;
         let cache = self.cache.as_ref();
+        if let Some(guesses) = &mut self.guesses {
+            guesses.begin(tokens, &mut || !interrupt::requested())?;
+        }
         writing::prefill(&mut writer, &mut self.session, cache, tokens, self.args.quiet, &mut ())?;
         let prefill_seconds = clock.seconds();
         let clock = Stopwatch::start();
         let mut said = String::new();
-        writing::write(&mut writer, &mut self.session, cache, tokens, &mut (), &mut |(), _, text| {
-            said.push_str(text);
-            self.out.foreign(text)
+        let guesses = self.guesses.as_mut();
+        writing::write(&mut writer, &mut self.session, cache, tokens, guesses, &mut (), &mut |(), written| {
+            said.push_str(written.text);
+            self.out.foreign(written.text)
         })?;
         self.source.check_unchanged()?;
         let reason = writer.stop_reason().unwrap_or(StopReason::Length);
         let n_generated = writer.n_generated();
         let n_prompt = tokens.len();
-        self.stats =
-            Some(Stats { n_prompt, n_computed, prefill_seconds, n_generated, decode_seconds: clock.seconds(), reason });
+        self.stats = Some(Stats {
+            n_prompt,
+            n_computed,
+            prefill_seconds,
+            n_generated,
+            decode_seconds: clock.seconds(),
+            reason,
+            guesses: self.guesses.as_ref().map(Guesses::tally),
+        });
         let replied = reason != StopReason::Interrupted || !said.is_empty();
         if replied {
             self.conversation.reply(said, writer.written());
