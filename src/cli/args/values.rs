@@ -3,7 +3,7 @@
 use clap::builder::RangedI64ValueParser;
 use clap::value_parser;
 use std::path::PathBuf;
-use whit::chat::Argument;
+use whit::chat::{Argument, Think};
 use whit::kernels::Hint;
 
 /// The most tokens that an argument can name.
@@ -80,6 +80,11 @@ pub(super) fn guess(text: &str) -> Result<Guess, String> {
         Some(("draft", path)) if !path.is_empty() => Ok(Guess::Draft(path.into())),
         _ => Err("expected ngram, ngram:FILE or draft:FILE".into()),
     }
+}
+
+pub(super) fn think(text: &str) -> Result<Think, String> {
+    let think = Think::of(text).filter(|think| !matches!(think, Think::Budget(n) if *n as i64 > MOST_TOKENS));
+    think.ok_or_else(|| "expected on, off or a number of tokens".into())
 }
 
 pub(super) fn seconds(text: &str) -> Result<f64, String> {

@@ -2,12 +2,14 @@
 
 use serde_json::{Map, Value};
 use whit::TokenId;
-use whit::chat::{Speaker, Turn};
+use whit::chat::Turn;
+use whit::chat::tools::{Tools, turn_of_message};
 use whit::error::{Error, Result};
+use whit::generate::grammar::Rule;
 use whit::sampler::SamplerOptions;
 
 /// Fields that ask for what is not there. Where they are absent, null, false, zero or empty, they ask for nothing.
-const REFUSED: [&str; 14] = [
+const REFUSED: [&str; 12] = [
     "audio",
     "best_of",
     "echo",
@@ -18,11 +20,11 @@ const REFUSED: [&str; 14] = [
     "reasoning_effort",
     "stream",
     "suffix",
-    "tool_choice",
-    "tools",
     "top_logprobs",
     "web_search_options",
 ];
+/// Where conversations are answered.
+const CHAT: &str = "/v1/chat/completions";
 /// The most answers to a request.
 const MOST_ANSWERS: u64 = 128;
 /// The most tokens that a field can name.
@@ -49,6 +51,10 @@ pub(super) struct Asked {
     /// Answers, each with a seed that is one more than that before.
     pub(super) n_answers: usize,
     pub(super) sampling: SamplerOptions,
+    /// The functions that are offered.
+    pub(super) tools: Option<Tools>,
+    /// What the text of an answer has to be.
+    pub(super) format: Option<Rule>,
 }
 
 /// What the `body` of a request to `url` asks for; what it does not say is as in `sampling`. The error of a request names the field.
@@ -59,11 +65,8 @@ pub(super) fn asked(url: &str, body: &Value, sampling: &SamplerOptions) -> Resul
             return Err(wrong(name, "it is not supported"));
         }
     }
-    if body.get("response_format").is_some_and(|format| format["type"] != "text") {
-        return Err(wrong("response_format", "only text is supported"));
-    }
     let prompt = match url {
-        "/v1/chat/completions" => Prompt::Turns(turns(body.get("messages"))?),
+        CHAT => Prompt::Turns(turns(body.get("messages"))?),
         "/v1/completions" => prompt(body.get("prompt"))?,
         _ => return Err(wrong("url", "it is neither /v1/chat/completions nor /v1/completions")),
     };
@@ -81,6 +84,8 @@ pub(super) fn asked(url: &str, body: &Value, sampling: &SamplerOptions) -> Resul
         stops: body.strings("stop")?,
         n_answers: n_answers as usize,
         sampling: body.sampling(sampling)?,
+        tools: body.tools(url == CHAT)?,
+        format: body.format()?,
     })
 }
 
@@ -136,6 +141,29 @@ impl<'b> Body<'b> {
         Ok(all.into_iter().filter(|text| !text.is_empty()).collect())
     }
 
+    /// The functions that are offered in a chat.
+    fn tools(&self, is_chat: bool) -> Result<Option<Tools>> {
+        let field = |name: &str| self.get(name).unwrap_or(&Value::Null);
+        if !is_chat && field("tools").as_array().is_none_or(|tools| !tools.is_empty()) && !field("tools").is_null() {
+            return Err(wrong("tools", "it is not supported"));
+        }
+        Tools::of_request(field("tools"), field("tool_choice"), field("parallel_tool_calls"))
+    }
+
+    /// What the text of an answer has to be.
+    fn format(&self) -> Result<Option<Rule>> {
+        let Some(format) = self.get("response_format") else { return Ok(None) };
+        match format["type"].as_str() {
+            Some("text") => Ok(None),
+            Some("json_object") => Ok(Some(Rule::JsonObject)),
+            Some("json_schema") => match &format["json_schema"]["schema"] {
+                schema @ Value::Object(_) => Ok(Some(Rule::Schema(schema.to_string()))),
+                _ => Err(wrong("response_format.json_schema.schema", "it is no object")),
+            },
+            _ => Err(wrong("response_format.type", "it is none of text, json_object and json_schema")),
+        }
+    }
+
     /// How tokens are chosen.
     fn sampling(&self, defaults: &SamplerOptions) -> Result<SamplerOptions> {
         let mut options = defaults.clone();
@@ -185,36 +213,14 @@ fn prompt(value: Option<&Value>) -> Result<Prompt> {
 fn turns(value: Option<&Value>) -> Result<Vec<Turn>> {
     let messages = value.and_then(Value::as_array).filter(|messages| !messages.is_empty());
     let messages = messages.ok_or_else(|| wrong("messages", "it is no list of messages"))?;
-    let turn = |(i, message): (usize, &Value)| {
-        let field = |name: &str| format!("messages[{i}].{name}");
-        let role = match message["role"].as_str() {
-            Some("system" | "developer") => Speaker::System,
-            Some("user") => Speaker::User,
-            Some("assistant") => Speaker::Assistant,
-            _ => return Err(wrong(&field("role"), "it is none of system, developer, user and assistant")),
-        };
-        let text = content(&message["content"]);
-        let text = text.ok_or_else(|| wrong(&field("content"), "it is neither a string nor a list of texts"))?;
-        Ok(Turn { role, text, tokens: Vec::new() })
-    };
-    messages.iter().enumerate().map(turn).collect()
-}
-
-/// The text of a message: a string, or parts that are texts.
-fn content(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => {
-            parts.iter().map(|part| part["text"].as_str().filter(|_| part["type"] == "text")).collect()
-        }
-        _ => None,
-    }
+    messages.iter().enumerate().map(|(i, message)| turn_of_message(message, &format!("messages[{i}]"))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+    use whit::chat::Speaker;
 
     fn chat(body: Value) -> Result<Asked> {
         asked("/v1/chat/completions", &body, &SamplerOptions::default())
@@ -264,17 +270,14 @@ mod tests {
             body[name] = value;
             chat(body).expect_err(name).to_string()
         };
-        for (name, value) in [
-            ("tools", json!([{}])),
-            ("logprobs", json!(true)),
-            ("logprobs", json!(0)),
-            ("stream", json!(true)),
-            ("best_of", json!(2)),
-            ("tool_choice", json!("auto")),
-        ] {
+        for (name, value) in
+            [("logprobs", json!(true)), ("logprobs", json!(0)), ("stream", json!(true)), ("best_of", json!(2))]
+        {
             assert_eq!(with(name, value), format!("{name}: it is not supported"));
         }
-        assert_eq!(with("response_format", json!({"type": "json_object"})), "response_format: only text is supported");
+        assert_eq!(with("tools", json!([{}])), "tools[0].type: only functions are supported");
+        let format = "response_format.type: it is none of text, json_object and json_schema";
+        assert_eq!(with("response_format", json!({"type": "xml"})), format);
         assert_eq!(with("n", json!(0)), "n: 0 is below 1");
         assert_eq!(with("n", json!(129)), "n: it is no whole number in 0..=128");
         assert_eq!(with("max_tokens", json!(-1)), "max_tokens: it is no whole number in 0..=1048576");
@@ -285,8 +288,8 @@ mod tests {
             "logit_bias: it is no object from numbers of tokens to numbers"
         );
         assert_eq!(with("messages", json!([])), "messages: it is no list of messages");
-        let role = "messages[0].role: it is none of system, developer, user and assistant";
-        assert_eq!(with("messages", json!([{"role": "tool", "content": ""}])), role);
+        let role = "messages[0].role: it is none of system, developer, user, assistant and tool";
+        assert_eq!(with("messages", json!([{"role": "judge", "content": ""}])), role);
         let content = "messages[0].content: it is neither a string nor a list of texts";
         assert_eq!(with("messages", json!([{"role": "user", "content": [{"type": "image_url"}]}])), content);
         let other = asked("/v1/embeddings", &json!({}), &SamplerOptions::default()).expect_err("refused").to_string();
