@@ -8,6 +8,9 @@ use core::ops::Range;
 /// A body of a region over matrices: called with the number of a matrix, units of it and their columns.
 pub type MatricesBody<'a, T> = dyn Fn(usize, Range<usize>, Columns<'_, T>) + Sync + 'a;
 
+/// A body of a region over two matrices: called with units, which both have, and their columns.
+pub type PairBody<'a, T> = dyn Fn(Range<usize>, [Columns<'_, T>; 2]) + Sync + 'a;
+
 impl Threads {
     /// Cuts `y`, of shape (T, width), into column ranges of whole units and calls `body(units, columns)` on each, one
     /// range a thread, none of fewer than `min_units` units.
@@ -26,12 +29,7 @@ impl Threads {
     }
 
     /// [`run_columns`](Self::run_columns) of two matrices of as many units: `body` is given the same units of both.
-    pub fn run_pairs<T: Send>(
-        &self,
-        ys: [Owned<'_, T>; 2],
-        min_units: usize,
-        body: &(dyn Fn(Range<usize>, [Columns<'_, T>; 2]) + Sync),
-    ) {
+    pub fn run_pairs<T: Send>(&self, ys: [Owned<'_, T>; 2], min_units: usize, body: &PairBody<'_, T>) {
         let [n_units, others] = ys.each_ref().map(|y| y.width.div_ceil(y.unit));
         assert!(n_units == others, "{n_units} and {others} units");
         let ys = ys.map(|Owned { all, width, unit }| {
