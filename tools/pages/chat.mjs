@@ -139,6 +139,11 @@ class Page {
 
   async picture(name) {
     if (!folder) return;
+    await this.run(() =>
+      Promise.all(
+        document.getAnimations().map(({ effect, finished }) => effect.getTiming().iterations === 1 && finished)
+      )
+    );
     const { data } = await this.send('Page.captureScreenshot', { format: 'png' });
     writeFileSync(join(folder, `${name}.png`), Buffer.from(data, 'base64'));
   }
@@ -206,6 +211,17 @@ function faultsOfView() {
     if (ratio < (isLarge ? 3 : 4.5)) found.push(`contrast ${ratio.toFixed(2)} of “${node.data.trim().slice(0, 30)}”`);
   }
   return found;
+}
+
+/** Runs in the page: all that was said, and what is shown of each word of the first reply. */
+function everything() {
+  const { id, tokens } = now.talk.nodes.find(({ role }) => role === 'model');
+  const shown = tokens.map((_, i) => (look(id, i), side.textContent));
+  lookAway();
+  return JSON.stringify([
+    shown,
+    now.talk.nodes.map(({ id, parent, text, how, tokens }) => [id, parent, text, how, tokens?.length])
+  ]);
 }
 
 const textOf = (node) => node.text;
@@ -332,14 +348,9 @@ async function drive(page, name) {
   await page.press('Escape');
 
   // Reload: all of it is there again.
-  const kept = await page.run(() =>
-    now.talk.nodes.map(({ id, text, tokens }) => [id, text, tokens?.map(({ top }) => top.length)])
-  );
+  const kept = await page.run(everything);
   await page.load();
-  const again = await page.run(() =>
-    now.talk.nodes.map(({ id, text, tokens }) => [id, text, tokens?.map(({ top }) => top.length)])
-  );
-  check(JSON.stringify(kept) === JSON.stringify(again), 'a reload changed the conversation');
+  check(kept === (await page.run(everything)), 'a reload changed the conversation, or a distribution of it');
   check((await page.run(() => path()[1].text)) === stopped.text, 'a reload shows another branch');
 
   // A file with a conversation: what it says is text, whatever it says.
