@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Browser } from './browser.mjs';
+import { KEY, serve } from './scripted.mjs';
 
 const LARGEST = 200_000;
 const PATIENCE = 60_000;
@@ -101,7 +102,6 @@ class Page {
     const load = new Promise((done) => (this.loaded = done));
     await this.send('Page.navigate', { url: this.url });
     await load;
-    await this.until('the status of the server', () => document.querySelector('#model').textContent.includes('whit'));
   }
 
   async run(of, ...given) {
@@ -224,10 +224,9 @@ function everything() {
   ]);
 }
 
-const textOf = (node) => node.text;
-
 /** Everything that can be done with one conversation, by keyboard where there is a key. */
 async function drive(page, name) {
+  await page.until('the status', () => now.server);
   await page.run(() => ['max_tokens', 'seed', 'temperature'].forEach((name, i) => change(name, [24, 7, 1][i])));
   await page.look('at first');
   await page.picture(`${name}-0-hello`);
@@ -307,7 +306,7 @@ async function drive(page, name) {
 
   // The same seed gives the same words.
   await page.run(() => again(path().at(-1)));
-  check(textOf(await page.reply()) === first.text, 'the same seed gave another text');
+  check((await page.reply()).text === first.text, 'the same seed gave another text');
 
   // Stop.
   await page.run(() => {
@@ -350,6 +349,7 @@ async function drive(page, name) {
   // Reload: all of it is there again.
   const kept = await page.run(everything);
   await page.load();
+  await page.until('the status', () => now.server);
   check(kept === (await page.run(everything)), 'a reload changed the conversation, or a distribution of it');
   check((await page.run(() => path()[1].text)) === stopped.text, 'a reload shows another branch');
 
@@ -420,6 +420,7 @@ function fullStorage() {
 
 /** Where nothing can be kept the page says so, and works. */
 async function unkept(page) {
+  await page.until('the status', () => now.server);
   await page.run(() => change('max_tokens', 4));
   await page.say(BEGINNING);
   check((await page.reply()).tokens.length > 0, 'no reply without storage');
@@ -429,13 +430,102 @@ async function unkept(page) {
   );
 }
 
-/** Where motion is not wanted nothing moves. */
+/** Where motion is not wanted nothing moves. And the film shows for a temperature what the server computes for it. */
 async function still(page) {
-  await page.run(() => change('max_tokens', 12));
+  await page.until('the status', () => now.server);
+  await page.run(() => ['max_tokens', 'temperature'].forEach((name, i) => change(name, [12, 0.6][i])));
   await page.say(BEGINNING);
   await page.until('the first word', () => document.querySelector('.word'));
   check((await page.run(() => document.getAnimations().length)) === 0, 'something moves');
   await page.reply();
+  const far = await page.run(() => {
+    const stages = path()
+      .at(-1)
+      .tokens.map((token) => [token, token.chain.find(({ name }) => name === 'temperature')]);
+    const apart = stages.flatMap(([token, stage]) => {
+      const film = bender(token)(0.6);
+      return token.top.map(({ id }, k) => Math.abs(film[k] - (stage.top.find((one) => one.id === id)?.p ?? film[k])));
+    });
+    return Math.max(...apart);
+  });
+  check(far < 0.02, `a probability of the film is ${far} from that of the server`);
+}
+
+/** A chat, with a server that says what it is told to. */
+async function converse(page, name, { heard, said }) {
+  // The key is asked for once.
+  await page.until('the question for the key', () => document.querySelector('#ask').open);
+  await page.look('asked for the key');
+  await page.send('Input.insertText', { text: KEY });
+  await page.press('Enter');
+  await page.until('the status', () => now.server?.model === 'scripted');
+  await page.look('at first');
+
+  // Code and characters of several tokens.
+  await page.run(() => {
+    now.talk.system = 'You are a cat.';
+  });
+  await page.say('hello');
+  const reply = await page.reply();
+  check(reply.text === said && reply.end === 'stop', `the reply is ${reply.text}`);
+  const [{ messages, seed, max_tokens: most }] = heard;
+  check(JSON.stringify(messages.map(({ role }) => role)) === '["system","user"]', 'the system prompt was not sent');
+  check(Number.isInteger(seed) && most > 0, 'no seed was sent');
+  const seen = await page.run(() => ({
+    code: talkBox.querySelector('.code').textContent,
+    items: talkBox.querySelectorAll('.item').length,
+    elements: talkBox.querySelectorAll('b, i:not(.mark)').length,
+    strong: talkBox.querySelector('.strong').textContent,
+    text: talkBox.querySelector('.words').textContent.replaceAll('↵', '')
+  }));
+  check(seen.code.includes('<b>"meow"</b>') && seen.elements === 0, `the code is ${seen.code}`);
+  check(seen.items === 2 && seen.strong === 'you', 'items and strong words are not drawn');
+  check(seen.text.replaceAll(/\s/g, '') === `${said}∎`.replaceAll(/\s/g, ''), `the words say ${seen.text}`);
+  await page.look('after a reply');
+  await page.picture(`${name}-1-reply`);
+  await page.run(() =>
+    [...talkBox.querySelectorAll('.word')].find(({ textContent }) => textContent.includes('🐈')).click()
+  );
+  check(
+    (await page.run(() => side.querySelectorAll('.parts button').length)) > 2,
+    'the tokens of a character are not shown'
+  );
+  await page.look('beside a character of several tokens');
+  await page.picture(`${name}-2-character`);
+
+  // The end is a word too: another one lets the text go on.
+  await page.run(() => talkBox.querySelector('.tomb').parentNode.click());
+  await page.run(() => side.querySelectorAll('.bars button')[1].click());
+  await page.until('a branch', () => childrenOf(path()[0].id).length === 2);
+  const branch = await page.reply();
+  check(
+    branch.text.startsWith(`${said} a`) && branch.tokens.length > reply.tokens.length,
+    'the text does not go on after its end'
+  );
+  check(heard.at(-1).whit.begin.length === reply.tokens.length, 'the branch was begun with something else');
+
+  // A full queue, a refusal, a fault in midst.
+  await page.say('wait');
+  await page.until('the wait', () => talkBox.textContent.includes('The queue is full'));
+  check((await page.reply()).text === said, 'no reply after the queue was full');
+  await page.say('wrong');
+  check((await page.reply()).fault === 'top_p is 3, more than 1', 'a refusal is not told');
+  await page.picture(`${name}-3-fault`);
+  await page.say('break');
+  const broken = await page.reply();
+  check(broken.fault.includes('a number that is none') && broken.tokens.length === 5, 'a fault is not told');
+  await page.look('after a fault');
+  await page.run(() => [...talkBox.querySelectorAll('.fault button')].at(-1).click());
+  check((await page.reply()).text === said, 'the reply does not go on after the fault');
+  check(heard.at(-1).whit.begin.length === 5, 'what was written before the fault was lost');
+
+  // A page that is closed while it is told something keeps what it has.
+  await page.say('hello');
+  await page.until('a word', () => now.running?.node.tokens.length > 3);
+  await page.load();
+  const kept = await page.run(() => path().at(-1));
+  check(kept.end === 'stopped' && kept.tokens?.length > 3, `a reload leaves ${JSON.stringify([kept.end, kept.text])}`);
+  page.faults = page.faults.filter((fault) => !/status of (401|503|400)/.test(fault));
 }
 
 const html = readFileSync(join(root, 'src/serve/page.html'), 'utf8');
@@ -448,6 +538,7 @@ const port = await freePort();
 const server = spawn(whit, ['serve', '--port', `${port}`], { stdio: ['ignore', 'ignore', 'pipe'] });
 let told = '';
 server.stderr.on('data', (data) => (told += data));
+const scripted = [await serve(html), await serve(html)];
 const browser = new Browser();
 let failed = 0;
 const report = (name, faults) => {
@@ -473,11 +564,13 @@ try {
     ...SCREENS.map((screen) => [screen.join('-'), screen, drive, {}]),
     ['nothing can be kept', SCREENS[0], unkept, { before: noStorage }],
     ['no room to keep', SCREENS[2], unkept, { before: fullStorage }],
-    ['no motion', SCREENS[2], still, { motion: 'reduce' }]
+    ['no motion', SCREENS[2], still, { motion: 'reduce' }],
+    ['scripted, phone', SCREENS[1], converse, scripted[0]],
+    ['scripted, laptop', SCREENS[2], converse, scripted[1]]
   ];
   for (const [name, screen, of, options] of runs) {
-    const page = await Page.open(browser, url, screen, options);
-    await of(page, name).catch(async (error) => {
+    const page = await Page.open(browser, options.url ?? url, screen, options);
+    await of(page, name, options).catch(async (error) => {
       page.faults.push(error.message);
       await page.picture(`${name}-failed`);
     });
@@ -488,6 +581,7 @@ try {
   report('the run', [error.message, told]);
 } finally {
   await browser.close();
+  scripted.forEach((of) => of.close());
   server.kill();
 }
 process.exitCode = failed ? 1 : 0;
