@@ -377,13 +377,23 @@ async function drive(page, name) {
   };
   writeFileSync(
     file,
-    JSON.stringify({ whit: 1, talks: [talk, { version: 1, id: 'c', nodes: [{ id: 'x', parent: 'y' }] }, 7] })
+    JSON.stringify({
+      whit: 1,
+      talks: [
+        talk,
+        { version: 1, id: 'c', nodes: [{ id: 'x', parent: 'y' }] },
+        { ...talk, id: '"]' },
+        { ...talk, id: 'd', nodes: [{ id: 'x', parent: 'root', tokens: [null] }] },
+        7
+      ]
+    })
   );
   const { root: document_ } = await page.send('DOM.getDocument');
   const { nodeId } = await page.send('DOM.querySelector', { nodeId: document_.nodeId, selector: '#import' });
   await page.send('DOM.setFileInputFiles', { nodeId, files: [file] });
   await page.until('the import', () => now.talk.id === 'hostile');
   rmSync(papers, { recursive: true });
+  check((await page.run(() => talks.size)) === 2, 'what is no conversation came in');
   await page.run(() => talkBox.querySelector('.word').click());
   const shown = await page.run(() => ({
     elements: document.querySelectorAll('img, #talk script').length,
