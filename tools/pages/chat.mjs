@@ -326,9 +326,8 @@ async function drive(page, name) {
 
   // Edit what was said: another branch, from which the first is reached again.
   await page.run(() => change('max_tokens', 12));
-  await page.run(() =>
-    [...document.querySelectorAll('button')].find(({ textContent }) => textContent === 'Edit').click()
-  );
+  await page.run(() => talkBox.querySelector('.given').focus());
+  await page.press('Enter');
   await page.look('while editing');
   await page.picture(`${name}-7-edit`);
   await page.run(() => (document.querySelector('#text').value = ''));
@@ -513,6 +512,22 @@ async function converse(page, name, { heard, said }) {
     'the text does not go on after its end'
   );
   check(heard.at(-1).whit.begin.length === reply.tokens.length, 'the branch was begun with something else');
+
+  // What was said can be edited; Escape leaves it as it is.
+  const edit = () =>
+    [...talkBox.querySelectorAll('.user button')].find(({ textContent }) => textContent === 'Edit').click();
+  await page.run(edit);
+  await page.press('Escape');
+  check(
+    await page.run(() => !now.editing && document.querySelector('#text').value === ''),
+    'Escape does not end the edit'
+  );
+  await page.run(edit);
+  await page.send('Input.insertText', { text: ' again' });
+  await page.press('Enter');
+  await page.until('the edited text', () => path()[0].text === 'hello again');
+  await page.reply();
+  check((await page.run(() => childrenOf('root').length)) === 2, 'the text before the edit is lost');
 
   // A full queue, a refusal, a fault in midst.
   await page.say('wait');
