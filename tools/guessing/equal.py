@@ -116,13 +116,14 @@ def drawn(options, models, kinds, folder):
     """The arguments of a run and of its guesses."""
     draw = options.draw
     model = draw.choices(list(models), weights=list(models.values()))[0]
-    arguments = ["generate", "--raw", "--special", "--seed", str(draw.randrange(1 << 32)), "-n", str(draw.choice((5, 40, 60, 90)))]
+    arguments = ["generate", "--raw", "--special", "--seed", str(draw.randrange(1 << 32)), "-n", str(draw.choice((5, 40, 60, 90, 120)))]
     arguments += ["-m", model] if model else []
     arguments += draw.choice(SAMPLERS) + draw.choice(kinds)
     arguments += ["--kv", draw.choice(("f16", "int8", "f32", "q4")), "-t", str(draw.choice((1, 1, 2)))]
-    if "--banned-string" not in arguments and draw.random() < 0.15:
+    prompt = draw.choice(PROMPTS)
+    if "--banned-string" not in arguments and len(prompt) < 60 and draw.random() < 0.25:
         arguments += ["--ctx", str(draw.choice((64, 96))), "--on-full", "shift"]
-    arguments += ["--prompt", draw.choice(PROMPTS)]
+    arguments += ["--prompt", prompt]
     other = draw.choice([one for one in models if same_tokens(one, model)])
     how = draw.choice(("ngram", "ngram", f"ngram:{folder}/corpus.txt", f"draft:{other or folder + '/story.whit'}"))
     length = draw.choice(([], ["--guess-length", str(draw.randrange(1, 16))]))

@@ -17,7 +17,11 @@ const N_FIRST: u32 = 3;
 const NEW: f64 = 0.15;
 /// A row more is taken to cost this part of a pass, until it was measured.
 const ROW: f64 = 0.05;
-/// What remains of a time that was measured, and of how often guesses were right, after each token without a guess.
+/// Rows beyond those that were measured are taken to cost this part of what these did: the step from one row to two is the largest.
+const BEYOND: f64 = 0.25;
+/// What remains of a time that was measured of several rows after each pass without a guess: other programs may have disturbed it.
+const TIME_REMAINS: f64 = 0.97;
+/// What remains of how often a model's guesses were right.
 const REMAINS: f64 = 0.995;
 /// The weight of earlier guesses beside the last.
 const MEMORY: f64 = 0.96;
@@ -148,7 +152,10 @@ impl Pace {
         let low = (1..n).rev().find(known).unwrap_or(1);
         match (n + 1..=MAX_ROWS).find(known) {
             Some(high) => at(low) + (at(high) - at(low)) * (n - low) as f64 / (high - low) as f64,
-            None => at(low) + ((at(low) - at(1)) / (low.max(2) - 1) as f64).max(ROW * at(1)) * (n - low) as f64,
+            None => {
+                let a_row = BEYOND * (at(low) - at(1)) / (low.max(2) - 1) as f64;
+                at(low) + a_row.max(ROW * at(1)) * (n - low) as f64
+            }
         }
     }
 
@@ -202,7 +209,7 @@ impl Pace {
         let one = self.seconds[0];
         for (more, seconds) in self.seconds.iter_mut().enumerate().skip(1).filter(|(_, seconds)| **seconds > 0.0) {
             let least = one * (1.0 + ROW * more as f64);
-            *seconds = if *seconds > least { least + (*seconds - least) * REMAINS } else { *seconds };
+            *seconds = if *seconds > least { least + (*seconds - least) * TIME_REMAINS } else { *seconds };
         }
         // Guesses of a model are only judged where they are made.
         let Chance { right, n } = &mut self.chances[N_MATCHES];
@@ -273,7 +280,7 @@ mod tests {
         let mut pace = Pace::new();
         (0..3).for_each(|_| pace.passed(1, 1.0, false));
         pace.passed(4, 2.5, true);
-        assert_eq!((pace.cost(1), pace.cost(2), pace.cost(4), pace.cost(6)), (1.0, 1.5, 2.5, 3.5));
+        assert_eq!((pace.cost(1), pace.cost(2), pace.cost(4), pace.cost(6)), (1.0, 1.5, 2.5, 2.75));
     }
 
     #[test]
