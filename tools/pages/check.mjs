@@ -1,10 +1,9 @@
 // Loads every page of a folder in Chromium, on a phone and on a laptop, light and dark, uses what can be used on it, and
 // fails where a page complains, asks for anything, is empty, too wide or too large. Usage: node check.mjs FOLDER
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { Browser } from './browser.mjs';
 
 const LARGEST = 300_000;
 const SIZES = [
@@ -12,68 +11,6 @@ const SIZES = [
   [1280, 800]
 ];
 const SCHEMES = ['light', 'dark'];
-const TIMEOUT = 60_000;
-
-/** Chromium, driven over a pipe: a message is JSON that ends with a NUL. */
-class Browser {
-  constructor(profile) {
-    this.process = spawn(
-      process.env.CHROMIUM ?? 'chromium',
-      [
-        '--headless',
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-quic',
-        '--no-first-run',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-        `--user-data-dir=${profile}`,
-        '--remote-debugging-pipe'
-      ],
-      { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] }
-    );
-    this.waiting = new Map();
-    this.heard = () => {};
-    this.sent = 0;
-    let rest = '';
-    this.process.stdio[4].setEncoding('utf8').on('data', (text) => {
-      const messages = (rest + text).split('\0');
-      rest = messages.pop();
-      messages.forEach((message) => this.receive(JSON.parse(message)));
-    });
-    this.ended = new Promise((done) => this.process.on('close', done));
-    this.failed = new Promise((_, fail) => {
-      this.process.on('error', fail);
-      this.process.on('close', (code) => fail(new Error(`chromium ended with ${code}`)));
-    });
-    this.failed.catch(() => {});
-    // A browser that ended reads no more: `failed` tells.
-    this.process.stdio[3].on('error', () => {});
-  }
-
-  receive({ id, error, result, ...event }) {
-    if (id === undefined) return this.heard(event);
-    const [done, fail] = this.waiting.get(id);
-    this.waiting.delete(id);
-    if (error) fail(new Error(error.message));
-    else done(result);
-  }
-
-  send(method, params = {}, sessionId) {
-    const answer = new Promise((done, fail) => {
-      this.waiting.set(++this.sent, [done, fail]);
-      this.process.stdio[3].write(`${JSON.stringify({ id: this.sent, method, params, sessionId })}\0`);
-    });
-    const late = new Promise((_, fail) => setTimeout(fail, TIMEOUT, new Error(`${method}: no answer`)).unref());
-    return Promise.race([answer, this.failed, late]);
-  }
-
-  async close() {
-    await this.send('Browser.close').catch(() => this.process.kill('SIGKILL'));
-    await this.ended;
-  }
-}
 
 /** Runs in the page: whether it shows anything, how much wider it is than the screen, and what scrolls within it. */
 function look() {
@@ -186,8 +123,7 @@ const folder = resolve(process.argv[2]);
 const pages = readdirSync(folder)
   .filter((name) => name.endsWith('.html'))
   .sort();
-const profile = mkdtempSync(join(tmpdir(), 'whit-pages-'));
-const browser = new Browser(profile);
+const browser = new Browser();
 let bad = pages.length === 0;
 try {
   for (const page of pages) {
@@ -208,7 +144,6 @@ try {
   }
 } finally {
   await browser.close();
-  rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
 }
 if (pages.length === 0) console.log(`no page in ${folder}`);
 process.exitCode = bad ? 1 : 0;
