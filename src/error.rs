@@ -237,9 +237,14 @@ const SHOWN: usize = 120;
 /// `text` with all that moves the cursor escaped, cut to 120 bytes: foreign names are shown through this and can neither
 /// break a line nor fill the screen.
 pub fn printable(text: &str) -> String {
+    escaped(text, SHOWN)
+}
+
+/// `text` with all that moves the cursor escaped, cut to about `most` bytes.
+pub fn escaped(text: &str, most: usize) -> String {
     let mut out = String::new();
     for c in text.chars() {
-        if out.len() >= SHOWN {
+        if out.len() >= most {
             out.push('…');
             break;
         }

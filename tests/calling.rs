@@ -112,6 +112,7 @@ fn thoughts_are_no_part_of_the_product_unless_asked_for() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "yes\n", "{}", told(&output));
 }
 
+/// M-60
 #[test]
 fn what_cannot_be_offered_is_refused() {
     let place = Place::new("calling-refused", "{% for m in messages %}{{ m.content }}{% endfor %}");
@@ -124,7 +125,7 @@ fn what_cannot_be_offered_is_refused() {
         (
             "name.json",
             r#"[{"type":"function","function":{"name":"a b"}}]"#,
-            64,
+            65,
             "tools[0].function.name: a name is 1 to 128 letters",
         ),
         (

@@ -84,8 +84,8 @@ fn call(rules: &mut Rules<'_>, form: Form, tool: &Tool) -> Result<String> {
 /// The error of a schema, with the function whose it is.
 fn of_tool(error: Error, tool: &Tool) -> Error {
     let field = match error.named_field() {
-        Some(place) => format!("function {}, parameters{}", tool.name, place.trim_start_matches('#')),
-        None => format!("function {}, parameters", tool.name),
+        Some(place) if place.starts_with('#') => format!("function {}, parameters{}", tool.name, &place[1..]),
+        _ => format!("function {}, parameters", tool.name),
     };
     Error::data(error.message()).field(field)
 }

@@ -21,7 +21,7 @@ pub enum Part {
 /// Parts a reply. What is said comes as soon as it cannot be the beginning of a mark, a call when it is whole.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    family: Option<Family>,
+    family: Option<Arc<Family>>,
     tools: Arc<Vec<Tool>>,
     marks: Option<Marks>,
     state: State,
@@ -56,7 +56,7 @@ impl Reader {
     pub(super) fn new(family: Option<Family>, tools: Arc<Vec<Tool>>, marks: Option<Marks>, is_thinking: bool) -> Self {
         let state = if is_thinking { State::Thinking } else { State::Text };
         Reader {
-            family,
+            family: family.map(Arc::new),
             tools,
             marks,
             state,
@@ -169,7 +169,7 @@ impl Reader {
     }
 
     fn calls(&mut self, begin: Begin, is_end: bool, parts: &mut Vec<Part>) -> bool {
-        let Some(family) = self.family else { return false };
+        let Some(family) = self.family.as_deref().copied() else { return false };
         match parse::block(family, &self.tools, &self.held, is_end) {
             Ok((calls, length)) => {
                 self.held.drain(..length);
@@ -200,7 +200,7 @@ impl Reader {
 
     /// Marks that may begin calls here.
     fn begins(&self) -> Vec<Begin> {
-        let all = self.family.map_or(&[][..], |family| family.begins);
+        let all = self.family.as_deref().map_or(&[][..], |family| family.begins);
         all.iter().filter(|begin| !begin.is_call || self.is_first).copied().collect()
     }
 

@@ -26,7 +26,8 @@ pub(super) fn prepare(conversation: &mut Conversation, args: &Calling) -> Result
         let parallel = Value::Bool(!args.single_call);
         let tools = Tools::of_request(&tools, &choice, &parallel).map_err(|error| match error.named_field() {
             Some("tool_choice") => error.clone().field("--tool-choice"),
-            _ => named(error.clone()),
+            Some(field) => named(Error::data(error.message()).field(field)),
+            None => named(error.clone()),
         })?;
         if tools.is_none() {
             return Err(named(Error::data("there is no function in it")));

@@ -4,7 +4,7 @@ use super::Rule;
 use super::gbnf::{Expr, Gbnf};
 use super::lexemes::Lexemes;
 use super::{lark, schema};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, escaped};
 use crate::generate::Constraint;
 use crate::model::Model;
 use crate::sampler::Mask;
@@ -27,6 +27,8 @@ const MAX_TOKEN_BYTES: usize = 512;
 /// The most groups and rules of a Lark grammar, which are read by recursion.
 const MAX_GROUPS: usize = 512;
 const MAX_RULES: usize = 256;
+/// Bytes of what the engine says of a rule, in which it shows parts of it.
+const MOST_SAID: usize = 1000;
 /// Steps in which it is found whether two lexemes can be confused.
 const COMPARE_FUEL: u64 = 100_000;
 /// Lexemes that are compared with each other.
@@ -421,7 +423,7 @@ fn said(message: &str) -> String {
     }
     let lines = message.lines().map(str::trim).take_while(|line| !line.starts_with('<'));
     let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-    words.join("; ")
+    escaped(&words.join("; "), MOST_SAID)
 }
 
 fn internal(error: impl core::fmt::Display) -> Error {

@@ -1,7 +1,7 @@
 //! JSON schemas: what is not supported is refused by its place before anything is made of it, for a keyword that is passed over
 //! would be a promise that nobody keeps.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, escaped as shown};
 use serde_json::{Map, Value};
 
 /// Formats of strings that are held.
@@ -56,6 +56,8 @@ const UNSUPPORTED: [&str; 19] = [
     "$vocabulary",
 ];
 
+/// Bytes of a message and of a place in it.
+const MOST_SAID: usize = 1000;
 /// How deep schemas may lie within each other, references followed: the engine reads them by recursion.
 const MAX_DEPTH: usize = 128;
 /// Bytes of what is put in the place of references.
@@ -244,7 +246,10 @@ impl Reader<'_> {
             _ => return Err(Error::data("a schema is an object, true or false").field(place)),
         };
         for (key, value) in object {
-            let wrong = |message: String| Err(Error::data(message).field(format!("{place}/{}", escaped(key))));
+            let wrong = |message: String| {
+                let place = format!("{place}/{}", escaped(key));
+                Err(Error::data(shown(&message, MOST_SAID)).field(shown(&place, MOST_SAID)))
+            };
             if let Some(message) = self.keyword(key, value, place == "#") {
                 return wrong(message);
             }

@@ -71,6 +71,8 @@ impl Bound {
     pub const PICKLE: Bound = Bound { peak: [16 << 20, 160], largest: [1 << 20, 64] };
     /// Of word vectors. A word takes 40 bytes and two in a table of words, which grow by doubling, and four of the file at least.
     pub const WORDS: Bound = Bound { peak: [16 << 20, 64], largest: [1 << 20, 24] };
+    /// Of rules and texts under them: what a grammar is compiled to, bounded by the engine's own limits.
+    pub const RULES: Bound = Bound { peak: [128 << 20, 256], largest: [16 << 20, 64] };
     /// Of a chat template: what it pays for by the byte, 64 MiB and 64 bytes for each of the messages.
     pub const TEMPLATE: Bound = Bound { peak: [72 << 20, 256], largest: [64 << 20, 64] };
 }

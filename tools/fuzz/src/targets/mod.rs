@@ -1,10 +1,12 @@
 //! One file a format: how its inputs are made, and who reads them. A new format is a file here and a line in [`all`].
 
 mod broken;
+mod calls;
 mod config;
 mod gguf;
 mod llama2c;
 mod lora;
+mod rules;
 mod safetensors;
 mod sentencepiece;
 mod session;
@@ -49,6 +51,8 @@ pub fn all() -> Vec<Box<dyn Target>> {
         Box::new(sentencepiece::SentencePiece),
         Box::new(session::SavedSession),
         Box::new(template::ChatTemplate),
+        Box::new(rules::Rules),
+        Box::new(calls::Calls),
     ]
 }
 
