@@ -13,6 +13,7 @@ mod model_file;
 #[cfg(feature = "std")]
 pub mod prefix_cache;
 mod prompt;
+mod schedule;
 mod stops;
 #[cfg(feature = "std")]
 pub mod stream;
@@ -31,6 +32,7 @@ pub use model_file::ModelFile;
 #[cfg(feature = "std")]
 pub use prefix_cache::PrefixCache;
 pub use prompt::{prompt_tokens, recommended_sampling};
+pub use schedule::{Ended, Job, Passed, Running, ScheduleOptions, Scheduler};
 pub use stops::Stops;
 pub use text::Text;
 pub use together::{Together, advance};

@@ -1,6 +1,9 @@
 //! The `whit` command.
 
 mod cli;
+mod requests;
+#[cfg(feature = "serve")]
+mod serve;
 
 use std::process::{ExitCode, exit};
 use whit::error::Kind;

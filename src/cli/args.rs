@@ -5,6 +5,8 @@ mod groups;
 mod many;
 mod measuring;
 mod sampling;
+#[cfg(feature = "serve")]
+mod serving;
 mod values;
 pub(crate) mod views;
 mod writing;
@@ -15,6 +17,8 @@ pub(crate) use groups::{ComputeArgs, ContextArg, Kv, TextArg};
 pub(crate) use many::{Batch, Embed, Pool, Shard, VectorFormat};
 pub(crate) use measuring::{Bench, Doctor, Eval, Inspect, Plan, Score, Trace, Verify};
 pub(crate) use sampling::Sampling;
+#[cfg(feature = "serve")]
+pub(crate) use serving::Serve;
 use std::path::PathBuf;
 pub(crate) use writing::{Chat, Full, Generate, Keeping};
 
@@ -53,6 +57,10 @@ pub(crate) enum Command {
     /// Answer many requests in OpenAI's batch form, some at a time; goes on where it was ended
     #[command(override_usage = "whit batch [OPTIONS] [MODEL] <IN> -o <FILE>")]
     Batch(Box<Batch>),
+    /// Serve models to many clients at once, in the words of OpenAI's, Ollama's, llama.cpp's and Anthropic's APIs
+    #[cfg(feature = "serve")]
+    #[command(override_usage = "whit serve [OPTIONS] [MODEL]")]
+    Serve(Box<Serve>),
     /// Turn texts into vectors: the last hidden states of their tokens, pooled
     #[command(override_usage = "whit embed [OPTIONS] [MODEL] [TEXT]")]
     Embed(Box<Embed>),

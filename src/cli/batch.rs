@@ -1,7 +1,6 @@
 //! `whit batch`: answers to many requests, some at a time. A row depends on its request, the model and the settings alone, and rows
 //! stand in the order of the requests: however often a run was ended, and however many were answered together, the file is the same.
 
-mod body;
 mod kept;
 mod rows;
 
@@ -12,7 +11,7 @@ use super::plan::Wanted;
 use super::sampling::sampler_options;
 use super::setup::{compute, context_length};
 use super::{progress, streaming};
-use body::{Asked, Prompt, asked};
+use crate::requests::{Asked, Prompt, Sending, openai};
 use indicatif::ProgressBar;
 use kept::Kept;
 use rows::{Model as Shown, Named, answered, refused};
@@ -213,7 +212,8 @@ impl<'a> Answerer<'a> {
 
     /// The writers of the answers to a request.
     fn begin(&mut self, asking: &Asking<'_>) -> Result<Begun> {
-        let asked = asked(&asking.request.url, &asking.request.body, &self.sampling)?;
+        let asked = openai::asked(&asking.request.url, &asking.request.body, &self.sampling)?;
+        refuse(&asked)?;
         let is_chat = matches!(asked.prompt, Prompt::Turns(_));
         let (prompt, end_tokens) = self.prompt(asked.prompt.clone())?;
         if prompt.len() >= self.context_length {
@@ -229,6 +229,8 @@ impl<'a> Answerer<'a> {
         let plain = |tokens| Ok((tokens, self.of.end_tokens()));
         match prompt {
             Prompt::Text(text) => plain(prompt_tokens(self.of, &[], &text, Specials::AsText)?),
+            #[cfg(feature = "serve")]
+            Prompt::Marked(text) => plain(prompt_tokens(self.of, &[], &text, Specials::Parse)?),
             Prompt::Tokens(tokens) => plain(tokens),
             Prompt::Turns(turns) => {
                 let conversation = self.conversation.as_mut().map_err(|error| error.clone())?;
@@ -252,6 +254,19 @@ impl<'a> Answerer<'a> {
             on_full: OnFull::Stop,
         };
         Writer::new(self.of, prompt, self.context_length, sampler, rules)
+    }
+}
+
+/// Refuses what a server answers and rows do not hold.
+fn refuse(asked: &Asked) -> Result<()> {
+    let refused = |field: &str, message: &str| Err(Error::usage(message).field(field));
+    match asked {
+        Asked { rule: Some(_), .. } => refused("response_format", "only text is supported"),
+        Asked { n_logprobs: Some(_), .. } => refused("logprobs", "it is not supported"),
+        Asked { sending: Sending::Streamed | Sending::StreamedWithUsage, .. } => {
+            refused("stream", "it is not supported")
+        }
+        _ => Ok(()),
     }
 }
 

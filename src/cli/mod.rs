@@ -25,6 +25,8 @@ mod run;
 mod sampling;
 mod sandbox;
 mod screen;
+#[cfg(feature = "serve")]
+mod serve;
 mod session_file;
 mod setup;
 mod streaming;
@@ -57,11 +59,20 @@ pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
     let arguments = Cli::command().try_get_matches_from(&typed);
     match arguments.and_then(|arguments| Ok((Cli::from_arg_matches(&arguments)?, arguments))) {
         Ok((cli, arguments)) => {
+            #[cfg(feature = "serve")]
+            let socket = match bound(&cli.command) {
+                Ok(socket) => socket,
+                Err(error) => return exit_code(Err(error.into())),
+            };
             // Before the first thread, which would keep what the others give up.
             if !cli.no_sandbox {
                 sandbox::confine(&cli.command, &arguments);
             }
             prepare();
+            #[cfg(feature = "serve")]
+            if let (Command::Serve(args), Some(socket)) = (&cli.command, socket) {
+                return exit_code(serve::run(args, socket));
+            }
             exit_code(command(cli.command))
         }
         Err(error) => match error.kind() {
@@ -77,12 +88,24 @@ pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
     }
 }
 
+/// The socket of a server, which is bound before the right to do so is given up.
+#[cfg(feature = "serve")]
+fn bound(command: &Command) -> whit::Result<Option<tokio::net::TcpSocket>> {
+    match command {
+        Command::Serve(args) => serve::bind(args).map(Some),
+        _ => Ok(None),
+    }
+}
+
 fn command(command: Command) -> Outcome<()> {
     match command {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Batch(args) => batch::run(&args),
+        // It is run with the socket that was bound for it.
+        #[cfg(feature = "serve")]
+        Command::Serve(_) => Ok(()),
         Command::Embed(args) => embed::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),

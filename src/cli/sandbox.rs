@@ -16,6 +16,10 @@ pub(super) fn confine(command: &Command, arguments: &ArgMatches) {
     match (command, arguments.subcommand()) {
         (Command::Completions(_) | Command::Man(_), _) | (_, None) => {}
         (Command::Chat(_) | Command::Run(_), _) => drop(confine_process(None)),
+        #[cfg(feature = "serve")]
+        (Command::Serve(_), Some((_, arguments))) => {
+            let _ = confine_process(Some(&Paths { accepts: true, ..paths(arguments) }));
+        }
         (_, Some((_, arguments))) => drop(confine_process(Some(&paths(arguments)))),
     }
 }

@@ -8,6 +8,7 @@ mod cgroup;
 pub mod clock;
 pub mod clusters;
 pub mod cpu;
+pub mod ends;
 #[cfg(test)]
 mod fake;
 pub mod fault;

@@ -16,6 +16,8 @@ pub struct Paths {
     pub read: Vec<PathBuf>,
     /// Folders in which files may be read, made, changed and removed.
     pub write: Vec<PathBuf>,
+    /// Connections are taken at a socket that is bound already.
+    pub accepts: bool,
 }
 
 /// What a process has given up.
@@ -47,8 +49,9 @@ pub fn confine(paths: Option<&Paths>) -> Confinement {
     if !super::sys::no_new_privileges() {
         return Confinement::default();
     }
+    let accepts = paths.is_some_and(|paths| paths.accepts);
     let paths = paths.is_some_and(files::confine);
-    Confinement { paths, calls: calls::filter().is_some_and(|filter| super::sys::filter_calls(&filter)) }
+    Confinement { paths, calls: calls::filter(accepts).is_some_and(|filter| super::sys::filter_calls(&filter)) }
 }
 
 /// Nothing can be given up here.
@@ -147,7 +150,8 @@ mod tests {
         }
         let read = folder.join("named");
         fs::write(&read, "text").expect("a file");
-        let paths = Paths { read: vec![read.clone(), folder.join("nothing")], write: vec![own.clone()] };
+        let paths =
+            Paths { read: vec![read.clone(), folder.join("nothing")], write: vec![own.clone()], accepts: false };
         let tried = move || {
             let refused = |result: std::io::Result<()>| result.is_err_and(|error| error.kind() == PermissionDenied);
             let files = [

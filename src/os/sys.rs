@@ -271,3 +271,42 @@ pub(super) fn landlock_restrict(rules: &std::os::fd::OwnedFd) -> bool {
     // SAFETY: the descriptor is open; the call takes no pointers.
     unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0_u32) == 0 }
 }
+
+/// The signals that ask a program to end.
+#[cfg(unix)]
+fn ends() -> libc::sigset_t {
+    let mut set = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: the set is writable; it is made empty first, so that all of it is written, and the numbers are those of signals.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        set.assume_init()
+    }
+}
+
+/// Blocks the signals that ask a program to end, for this thread and those that it starts.
+#[cfg(unix)]
+pub(super) fn hold_ends() {
+    // SAFETY: the call reads a set that is whole, and writes none.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &ends(), core::ptr::null_mut()) };
+}
+
+/// Waits for one of these signals; false where it cannot.
+#[cfg(unix)]
+pub(super) fn wait_for_end() -> bool {
+    let mut signal = 0;
+    // SAFETY: the call reads a set that is whole, and writes a number.
+    unsafe { libc::sigwait(&ends(), &mut signal) == 0 }
+}
+
+/// There are none.
+#[cfg(not(unix))]
+pub(super) fn hold_ends() {}
+
+/// There are none.
+#[cfg(not(unix))]
+pub(super) fn wait_for_end() -> bool {
+    false
+}

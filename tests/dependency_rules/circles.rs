@@ -167,7 +167,8 @@ impl Names {
 
 fn module_at(path: &str) -> Module {
     let mut names: Vec<String> = path.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
-    let krate = if ["main", "cli"].contains(&names[0].as_str()) { Crate::Program } else { Crate::Library };
+    let krate =
+        if ["main", "cli", "requests", "serve"].contains(&names[0].as_str()) { Crate::Program } else { Crate::Library };
     if names.last().is_some_and(|last| last == "mod") || path == "lib.rs" || path == "main.rs" {
         names.pop();
     }

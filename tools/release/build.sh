@@ -79,7 +79,7 @@ compile() {
   options+=(--locked --release --target "$target")
   env "${variables[@]}" "${cargo[@]}" build -p quantize "${options[@]}"
   # The library is optimized for speed, what is around it for size: words, pictures, arguments.
-  env "${variables[@]}" "${cargo[@]}" rustc -p whit --features cli --bin whit "${options[@]}" -- -C opt-level=s
+  env "${variables[@]}" "${cargo[@]}" rustc -p whit --features serve --bin whit "${options[@]}" -- -C opt-level=s
 }
 
 # Holds what a release promises of its programs.
@@ -158,7 +158,7 @@ package() {
 }
 
 # Writes man pages and completions; programs for other machines cannot be run here.
-cargo build --locked --release -p whit --features cli
+cargo build --locked --release -p whit --features serve
 native=$PWD/target/release/whit
 
 for target in "${targets[@]}"; do

@@ -78,8 +78,9 @@ fn machine() -> Option<(u32, Option<u32>)> {
 /// An instruction of a filter: code, instructions to leave out where it holds and where it does not, operand.
 pub(in crate::os) type Instruction = (u16, u8, u8, u32);
 
-/// The filter by which the calls fail as if they were not permitted; none where there is none for this machine.
-pub(super) fn filter() -> Option<Vec<Instruction>> {
+/// The filter by which the calls fail as if they were not permitted; none where there is none for this machine. Where the process
+/// `accepts` connections, those that take one at a socket are left to it.
+pub(super) fn filter(accepts: bool) -> Option<Vec<Instruction>> {
     const LOAD: u16 = 0x20;
     const EQUALS: u16 = 0x15;
     const AT_LEAST: u16 = 0x35;
@@ -95,7 +96,8 @@ pub(super) fn filter() -> Option<Vec<Instruction>> {
     if let Some(other) = second_numbers {
         out.extend([(AT_LEAST, 0, 1, other), refused]);
     }
-    for call in FORBIDDEN {
+    let taking = [c::SYS_listen, c::SYS_accept4];
+    for call in FORBIDDEN.into_iter().filter(|call| !(accepts && taking.contains(call))) {
         out.extend([(EQUALS, 0, 1, call as u32), refused]);
     }
     // To type into a terminal what its owner did not type.

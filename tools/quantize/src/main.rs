@@ -75,7 +75,7 @@ fn paths(args: &Args) -> Paths {
         .chain([args.input.clone()])
         .chain(folders.clone())
         .collect();
-    Paths { read, write: sandbox::folders_of(&args.output) }
+    Paths { read, write: sandbox::folders_of(&args.output), accepts: false }
 }
 
 /// A line for the user, which is lost where standard error takes none: that is no reason to stop.

@@ -1,0 +1,84 @@
+//! Arguments of `whit serve`.
+
+use super::groups::{ComputeArgs, ContextArg, ProgressArg};
+use super::sampling::Sampling;
+use super::values::{seconds, template_argument, tokens};
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, ValueHint};
+use std::path::PathBuf;
+use whit::chat::Argument;
+
+/// Arguments of `whit serve`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Serve {
+    /// Model file, which may also stand alone; may be given several times. Clients name a model by its file's name without .whit,
+    /// and the first is that of clients that name none; without it the embedded story model
+    #[arg(short, long = "model", value_name = "MODEL", value_hint = ValueHint::FilePath)]
+    pub(crate) model: Vec<PathBuf>,
+    /// Address to serve at; one that other machines can reach needs --api-key-file, --api-key or --no-auth
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// Port to serve at; 0: one that is free, which is printed
+    #[arg(long, value_name = "N", default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// Texts that are written at a time, 1 to 256, if memory holds so many; changes no answer
+    #[arg(long, value_name = "N", default_value_t = 4, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) parallel: u16,
+    /// Texts that wait for a place, 0 to 4096; more are answered that the server is busy
+    #[arg(long, value_name = "N", default_value_t = 32, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(0..=4096))]
+    pub(crate) queue: u16,
+    /// Tokens of prompts that are computed between two tokens of the other texts, 1 to 4096; changes no answer
+    #[arg(long, value_name = "N", default_value_t = 64, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) slice: u16,
+    /// Time for answers that are under way when the server is asked to end
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, allow_negative_numbers = true, value_parser = seconds)]
+    pub(crate) drain: f64,
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// Most tokens of an answer where the request says nothing; -1: until it or the context ends
+    #[arg(short, long = "tokens", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    #[arg(value_parser = tokens())]
+    pub(crate) n_tokens: i64,
+    #[command(flatten)]
+    pub(crate) context: ContextArg,
+    /// How tokens are chosen where the request says nothing; the seed is then 0, or the one of -s
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Stop an answer at this text, besides those of the request; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) stop: Vec<String>,
+    /// Chat template to use instead of the models' own, in the Jinja language
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) chat_template: Option<PathBuf>,
+    /// Value that the template is given by a name of its own, as enable_thinking=false; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = template_argument)]
+    pub(crate) template_arg: Vec<(String, Argument)>,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArg,
+}
+
+/// Who may ask.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Access")]
+pub(crate) struct Access {
+    /// Key that requests have to bring; other users of this machine can see it, a file is safer
+    #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) api_key: Vec<String>,
+    /// Keys of which requests have to bring one, each a line of FILE
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// Let everybody ask who reaches the address
+    #[arg(long, conflicts_with_all = ["api_key", "api_key_file"])]
+    pub(crate) no_auth: bool,
+    /// Let pages of this origin ask, as http://localhost:3000; * is any; may be given several times
+    #[arg(long, value_name = "ORIGIN", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) cors: Vec<String>,
+    /// Name of this server besides its addresses and names of this network; may be given several times
+    #[arg(long = "name", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) names: Vec<String>,
+}

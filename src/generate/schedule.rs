@@ -1,0 +1,266 @@
+//! Texts that come and go: each joins and leaves between two passes, a long prompt is computed in slices between the tokens of
+//! the others, and a text goes on from the state that holds most of it. No text's bits depend on the others.
+
+use super::{Piece, StopReason, Writer};
+use crate::compute::Compute;
+use crate::error::{Error, Result};
+use crate::model::{Model, Span, State, StateOptions, Wants, Watch, Workspace};
+use crate::ops::KvDtype;
+use crate::sampler::Watcher;
+use crate::token::TokenId;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// How much is written at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScheduleOptions {
+    /// Texts under way at a time.
+    pub n_texts: usize,
+    /// Tokens that the context of each holds.
+    pub context_length: usize,
+    /// Type of cached keys and values.
+    pub kv: KvDtype,
+    /// Tokens of prompts in a pass, at most, beside one of each text: what a text waits for between two of its tokens. Changes
+    /// speed and memory, never a bit.
+    pub slice: usize,
+}
+
+impl ScheduleOptions {
+    /// Tokens of a pass, at most.
+    pub fn batch(&self) -> usize {
+        self.slice + self.n_texts
+    }
+}
+
+/// What somebody wants of a text, who sees how its tokens are chosen.
+pub trait Job: Watcher {
+    /// Whether anybody still waits for it; asked before each pass.
+    fn is_wanted(&self) -> bool;
+
+    /// Its tokens are computed from now on; the first `n_held` of them were held already.
+    fn begun(&mut self, n_held: usize);
+
+    /// It goes on.
+    fn piece(&mut self, piece: Piece<'_>);
+
+    /// It has ended, or no token of it could be chosen.
+    fn ended(&mut self, end: Result<Ended>);
+}
+
+/// How a text ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub reason: StopReason,
+    /// Tokens written.
+    pub n_generated: usize,
+    /// It ended before it was what its constraint allows.
+    pub is_cut_short: bool,
+}
+
+/// What a pass computed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Tokens of texts of which nothing is written yet.
+    pub n_prompt: usize,
+    /// The other tokens.
+    pub n_written: usize,
+}
+
+/// A text under way.
+pub struct Running<J> {
+    state: State,
+    writer: Writer,
+    job: J,
+}
+
+impl<J> Running<J> {
+    /// Who wants it.
+    pub fn job(&self) -> &J {
+        &self.job
+    }
+
+    /// Tokens that are computed.
+    pub fn position(&self) -> usize {
+        self.state.position()
+    }
+
+    /// Its writer.
+    pub fn writer(&self) -> &Writer {
+        &self.writer
+    }
+}
+
+/// Writes the texts of jobs.
+pub struct Scheduler<J> {
+    model: Arc<Model>,
+    compute: Arc<Compute>,
+    workspace: Workspace,
+    /// States of no text under way, the one that was used last at the end. They hold texts that have ended.
+    free: Vec<State>,
+    texts: Vec<Running<J>>,
+}
+
+impl<J: Job> Scheduler<J> {
+    /// Allocates states, buffers and logits.
+    pub fn new(model: &Arc<Model>, compute: &Arc<Compute>, options: ScheduleOptions) -> Result<Self> {
+        let ScheduleOptions { n_texts, context_length, kv, .. } = options;
+        let state = || model.state(StateOptions { context_length, kv, slack: options.batch() });
+        Ok(Scheduler {
+            workspace: Workspace::new(model, options.batch(), n_texts.max(1))?,
+            free: (0..n_texts).map(|_| state()).collect::<Result<_>>()?,
+            texts: Vec::with_capacity(n_texts),
+            model: Arc::clone(model),
+            compute: Arc::clone(compute),
+        })
+    }
+
+    /// Whether another text can begin.
+    pub fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Whether no text is under way.
+    pub fn is_idle(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// The texts under way, in the order in which they began.
+    pub fn texts(&self) -> &[Running<J>] {
+        &self.texts
+    }
+
+    /// Begins a text, of which nothing is written yet; its context is no longer than that of the options. Where there is no room
+    /// it ends with an error.
+    pub fn begin(&mut self, mut writer: Writer, mut job: J) {
+        let Some(mut state) = self.nearest(&mut writer) else {
+            job.ended(Err(Error::usage("as many texts as there is room for are under way")));
+            return;
+        };
+        let n_held = writer.wants().map_or(0, |text| state.hold(text));
+        job.begun(n_held);
+        self.texts.push(Running { state, writer, job });
+    }
+
+    /// Advances all texts by one pass. Texts that nobody wants, and those that end, leave.
+    ///
+    /// Those that want the fewest tokens come first, and each gets at most its share of what is left of the pass: so a text that
+    /// only goes on is never behind a long prompt, and prompts share the rest.
+    ///
+    /// Fails where the pass does; then every text has ended with that error.
+    pub fn step(&mut self) -> Result<Passed> {
+        self.drop_unwanted();
+        match self.pass() {
+            Ok(passed) => Ok(passed),
+            Err(error) => {
+                for mut text in self.texts.drain(..) {
+                    text.job.ended(Err(error.clone()));
+                    self.free.push(text.state);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn drop_unwanted(&mut self) {
+        for i in (0..self.texts.len()).rev() {
+            if !self.texts[i].job.is_wanted() {
+                self.free.push(self.texts.remove(i).state);
+            }
+        }
+    }
+
+    fn pass(&mut self) -> Result<Passed> {
+        let Scheduler { model, compute, workspace, texts, .. } = self;
+        let shares = shares(texts, workspace.batch());
+        let mut passed = Passed::default();
+        let (mut spans, mut complete) = (Vec::with_capacity(texts.len()), Vec::with_capacity(texts.len()));
+        for (Running { state, writer, .. }, share) in texts.iter_mut().zip(shares) {
+            let is_new = writer.n_generated() == 0;
+            let left = writer.wants().map_or(&[][..], |text| &text[state.position()..]);
+            complete.push(share > 0 && share == left.len());
+            if share == 0 {
+                continue;
+            }
+            *if is_new { &mut passed.n_prompt } else { &mut passed.n_written } += share;
+            let wants = if share == left.len() { Wants::Last } else { Wants::Nothing };
+            spans.push(Span { state, tokens: &left[..share], wants });
+        }
+        let n_rows = if spans.is_empty() { 0 } else { workspace.pass(model, compute, &mut spans, Watch::default())? };
+        drop(spans);
+        let vocab_size = model.config().vocab_size;
+        let logits = match n_rows {
+            0 => &mut [],
+            n => workspace.logits(model, compute, 0..n, Watch::default()),
+        };
+        let mut rows = logits.chunks_exact(vocab_size);
+        let mut ended = Vec::new();
+        for (i, (text, is_complete)) in texts.iter_mut().zip(complete).enumerate() {
+            let taken = match is_complete.then(|| rows.next()).flatten() {
+                Some(logits) => text.writer.take(logits, &mut text.job),
+                None => Ok(()),
+            };
+            if text.goes_on(taken) {
+                continue;
+            }
+            ended.push(i);
+        }
+        for i in ended.into_iter().rev() {
+            self.free.push(self.texts.remove(i).state);
+        }
+        Ok(passed)
+    }
+
+    /// The free state to go on from: that which has most in common with what `writer` wants, among those of whose text most is
+    /// common, so that a long text is not given up for a beginning that many share; else the one not used for the longest time.
+    fn nearest(&mut self, writer: &mut Writer) -> Option<State> {
+        let wanted = writer.wants().unwrap_or_default();
+        let common = |state: &State| state.tokens().iter().zip(wanted).take_while(|(a, b)| a == b).count();
+        let goes_on = |i: &usize| 2 * common(&self.free[*i]) >= self.free[*i].position();
+        let best = (0..self.free.len()).filter(goes_on).max_by_key(|i| common(&self.free[*i]));
+        (!self.free.is_empty()).then(|| self.free.remove(best.unwrap_or(0)))
+    }
+
+    /// The longest beginning of `tokens` that a free state holds.
+    pub fn held(&self, tokens: &[TokenId]) -> usize {
+        let common = |state: &State| state.tokens().iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        self.free.iter().map(common).max().unwrap_or(0)
+    }
+}
+
+impl<J: Job> Running<J> {
+    /// Gives its pieces after its logits were `taken`; false where it has ended.
+    fn goes_on(&mut self, taken: Result<()>) -> bool {
+        if let Err(error) = taken {
+            self.job.ended(Err(error));
+            return false;
+        }
+        while let Some(piece) = self.writer.piece() {
+            self.job.piece(piece);
+        }
+        let Some(reason) = self.writer.stop_reason() else { return true };
+        let n_generated = self.writer.n_generated();
+        self.job.ended(Ok(Ended { reason, n_generated, is_cut_short: self.writer.is_cut_short() }));
+        false
+    }
+}
+
+/// How many tokens of each text are computed in a pass of `room`.
+fn shares<J>(texts: &mut [Running<J>], mut room: usize) -> Vec<usize> {
+    let mut left: Vec<(usize, usize)> = Vec::with_capacity(texts.len());
+    for (i, Running { state, writer, .. }) in texts.iter_mut().enumerate() {
+        let n = writer.wants().map_or(0, |text| text.len() - state.hold(text));
+        left.push((n.min(state.max_span()), i));
+    }
+    left.sort_unstable();
+    let mut shares = vec![0; texts.len()];
+    for (served, (n, i)) in left.iter().enumerate() {
+        shares[*i] = (*n).min(room.div_ceil(left.len() - served));
+        room -= shares[*i];
+    }
+    shares
+}
+
+#[cfg(test)]
+#[path = "schedule_tests.rs"]
+mod tests;

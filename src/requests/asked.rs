@@ -1,0 +1,70 @@
+//! What a request asks for, in whosever words.
+
+#[cfg(feature = "serve")]
+use super::extension::Extension;
+use whit::TokenId;
+use whit::chat::Turn;
+use whit::generate::grammar::Rule;
+use whit::sampler::SamplerOptions;
+
+/// What is to be gone on with.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Prompt {
+    /// A conversation.
+    Turns(Vec<Turn>),
+    /// A text.
+    Text(String),
+    /// A text in which names of control tokens are such.
+    #[cfg(feature = "serve")]
+    Marked(String),
+    /// The tokens of a text.
+    Tokens(Vec<TokenId>),
+}
+
+/// How an answer is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// In one piece.
+    Whole,
+    /// As it is written.
+    Streamed,
+    /// As it is written, and at the end how many tokens it had.
+    StreamedWithUsage,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) prompt: Prompt,
+    /// Most tokens of an answer, if it says.
+    pub(crate) n_tokens: Option<usize>,
+    pub(crate) stops: Vec<String>,
+    /// Answers, each with a seed that is one more than that before.
+    pub(crate) n_answers: usize,
+    pub(crate) sampling: SamplerOptions,
+    /// What an answer has to be.
+    pub(crate) rule: Option<Rule>,
+    /// With the probabilities of tokens, and so many of the most probable ones in the place of each.
+    pub(crate) n_logprobs: Option<usize>,
+    pub(crate) sending: Sending,
+    #[cfg(feature = "serve")]
+    pub(crate) extension: Extension,
+}
+
+impl Asked {
+    /// One answer to `prompt`, in one piece, of which nothing else is said.
+    pub(super) fn to(prompt: Prompt, sampling: SamplerOptions) -> Asked {
+        Asked {
+            prompt,
+            n_tokens: None,
+            stops: Vec::new(),
+            n_answers: 1,
+            sampling,
+            rule: None,
+            n_logprobs: None,
+            sending: Sending::Whole,
+            #[cfg(feature = "serve")]
+            extension: Extension::default(),
+        }
+    }
+}

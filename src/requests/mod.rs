@@ -1,0 +1,21 @@
+//! What requests ask for: the bodies of OpenAI's API, and for a server those of Ollama, llama.cpp and Anthropic, as a prompt,
+//! options of the choice of tokens and rules of the text. No sockets, no answers.
+
+#[cfg(feature = "serve")]
+pub(crate) mod anthropic;
+mod asked;
+mod body;
+#[cfg(feature = "serve")]
+pub(crate) mod embeddings;
+#[cfg(feature = "serve")]
+pub(crate) mod extension;
+#[cfg(feature = "serve")]
+pub(crate) mod llama;
+mod messages;
+#[cfg(feature = "serve")]
+pub(crate) mod ollama;
+pub(crate) mod openai;
+#[cfg(feature = "serve")]
+pub(crate) mod responses;
+
+pub(crate) use asked::{Asked, Prompt, Sending};

@@ -1,0 +1,425 @@
+//! The thread that reads requests: from their bodies to texts that are to be written. What takes long here, as a template, a
+//! tokenizer or a grammar, keeps neither the connections waiting nor what is computed.
+
+use super::engine;
+use super::form::{Form, Name};
+use super::house::{House, Offered, now};
+use super::job::{Events, Job, Owner, ToShow, events};
+use super::limits::KEPT_RULES;
+use super::reply::{Refusal, Reply};
+use super::routes::Route;
+use super::{anthropic, llama, ollama, openai};
+use crate::requests::{self, Asked, Prompt, Sending, embeddings};
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use tokio::sync::oneshot;
+use whit::TokenId;
+use whit::chat::{Conversation, Turn};
+use whit::error::{Error, Result};
+use whit::generate::grammar::{Grammar, Grammars, Rule};
+use whit::generate::{OnFull, StopRules, Writer, prompt_tokens};
+use whit::sampler::{Sampler, SamplerOptions};
+use whit::tokenizer::{Decoder, Specials};
+
+/// A request that is to be read.
+pub(super) struct Request {
+    pub(super) route: Route,
+    pub(super) body: Bytes,
+    pub(super) client: IpAddr,
+    pub(super) reply: oneshot::Sender<std::result::Result<Answer, Refusal>>,
+}
+
+/// What becomes of a request.
+pub(super) enum Answer {
+    Whole(Reply),
+    /// Texts that are written.
+    Texts {
+        form: Box<dyn Form>,
+        n_prompt: usize,
+        n_texts: usize,
+        is_streamed: bool,
+        events: Events,
+    },
+    /// Vectors, in the form that is made of them.
+    Vectors {
+        vectors: oneshot::Receiver<Result<Vec<f32>>>,
+        form: Box<dyn FnOnce(Vec<f32>) -> Value + Send>,
+    },
+}
+
+type Outcome<T> = std::result::Result<T, Refusal>;
+
+/// Reads requests.
+pub(super) struct Desk {
+    house: Arc<House>,
+    engine: Sender<engine::Order>,
+    /// Of each model, once somebody asked for a rule.
+    grammars: Vec<Option<Grammars>>,
+    /// Rules that were compiled, the last one at the end.
+    kept: VecDeque<(usize, Rule, Grammar)>,
+}
+
+/// What is to be written.
+struct Begin<'a> {
+    model: usize,
+    asked: &'a Asked,
+    prompt: Vec<TokenId>,
+    end_tokens: Vec<TokenId>,
+}
+
+impl Desk {
+    pub(super) fn new(house: &Arc<House>, engine: Sender<engine::Order>) -> Desk {
+        let grammars = house.models.iter().map(|_| None).collect();
+        Desk { house: Arc::clone(house), engine, grammars, kept: VecDeque::new() }
+    }
+
+    /// Reads requests until nobody can send any.
+    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+        while let Ok(request) = requests.recv() {
+            if request.reply.is_closed() {
+                continue;
+            }
+            let answer = self.answer(&request);
+            let _ = request.reply.send(answer);
+        }
+    }
+
+    fn answer(&mut self, request: &Request) -> Outcome<Answer> {
+        let body: Value = serde_json::from_slice(&request.body)
+            .map_err(|error| Error::usage(format!("it is no JSON: {error}")).field("body"))?;
+        let model = self.model(&body)?;
+        match request.route {
+            Route::Chat | Route::Completions => self.openai(request, &body, model),
+            Route::Responses => self.responses(request, &body, model),
+            Route::Messages => self.messages(request, &body, model),
+            Route::CountTokens => self.count_tokens(&body, model),
+            Route::OllamaChat | Route::OllamaGenerate => self.ollama(request, &body, model),
+            Route::OllamaShow => Ok(whole(&ollama::show(&self.house, self.offered(model)))),
+            // Nothing is fetched: what is asked for is here, or was refused above.
+            Route::OllamaPull => Ok(Answer::Whole(ollama::pulled(&body))),
+            Route::Embeddings | Route::OllamaEmbed => self.vectors(request.route, &body, model),
+            Route::LlamaCompletion => {
+                let asked = requests::llama::completion(&body, &self.offered(model).sampling)?;
+                self.llama(request, asked, model)
+            }
+            Route::Infill => self.infill(request, &body, model),
+            Route::Tokenize => self.tokenize(&body, model),
+            Route::Detokenize => self.detokenize(&body, model),
+            Route::ApplyTemplate => self.apply_template(&body, model),
+            _ => Err(Refusal::new(404, "there is nothing here")),
+        }
+    }
+
+    fn offered(&self, model: usize) -> &Offered {
+        &self.house.models[model]
+    }
+
+    /// The place of the model that a body names.
+    fn model(&self, body: &Value) -> Outcome<usize> {
+        // An older field of Ollama's.
+        let name = body.get("model").filter(|name| !name.is_null()).or(body.get("name"));
+        let name = match name {
+            None | Some(Value::Null) => "",
+            Some(Value::String(name)) => name,
+            Some(_) => return Err(Error::usage("it is no string").field("model").into()),
+        };
+        let place = self.house.named(name);
+        place.ok_or_else(|| {
+            let message = format!("there is no model {:?} here", whit::error::printable(name));
+            Refusal { status: 404, error: Error::usage(message).field("model") }
+        })
+    }
+
+    fn name(&self, model: usize) -> Name {
+        Name { house: Arc::clone(&self.house), model, id: self.house.new_id(), created: now() }
+    }
+
+    fn openai(&mut self, request: &Request, body: &Value, model: usize) -> Outcome<Answer> {
+        let is_chat = request.route == Route::Chat;
+        let url = if is_chat { "/v1/chat/completions" } else { "/v1/completions" };
+        let asked = requests::openai::asked(url, body, &self.offered(model).sampling)?;
+        let name = self.name(model);
+        let has_logprobs = asked.n_logprobs.is_some();
+        let has_extension = asked.extension.n_shown.is_some();
+        let has_usage = asked.sending == Sending::StreamedWithUsage;
+        let form: Box<dyn Form> = match is_chat {
+            true => {
+                let n_calls = vec![0; asked.n_answers];
+                Box::new(openai::chat::Chat { name, has_logprobs, has_extension, has_usage, n_calls })
+            }
+            false => Box::new(openai::completions::Completion { name, has_logprobs, has_extension, has_usage }),
+        };
+        let begin = self.begin(model, &asked)?;
+        self.write(request.client, begin, |_| form)
+    }
+
+    fn responses(&mut self, request: &Request, body: &Value, model: usize) -> Outcome<Answer> {
+        let asked = requests::responses::asked(body, &self.offered(model).sampling)?;
+        let form = Box::new(openai::responses::Response::new(self.name(model)));
+        let begin = self.begin(model, &asked)?;
+        self.write(request.client, begin, |_| form)
+    }
+
+    fn messages(&mut self, request: &Request, body: &Value, model: usize) -> Outcome<Answer> {
+        let asked = requests::anthropic::asked(body, &self.offered(model).sampling)?;
+        let has_extension = asked.extension.n_shown.is_some();
+        let name = self.name(model);
+        let begin = self.begin(model, &asked)?;
+        self.write(request.client, begin, |n_prompt| Box::new(anthropic::Message::new(name, n_prompt, has_extension)))
+    }
+
+    fn count_tokens(&self, body: &Value, model: usize) -> Outcome<Answer> {
+        let turns = requests::anthropic::turns(body)?;
+        let (prompt, _) = self.turns(model, turns)?;
+        Ok(whole(&json!({"input_tokens": prompt.len()})))
+    }
+
+    fn ollama(&mut self, request: &Request, body: &Value, model: usize) -> Outcome<Answer> {
+        let offered = self.offered(model);
+        let (kind, asked) = match request.route {
+            Route::OllamaChat => (ollama::Kind::Chat, requests::ollama::chat(body, &offered.sampling)?),
+            _ => {
+                let asked = requests::ollama::generate(body, offered.template.is_some(), &offered.sampling)?;
+                (ollama::Kind::Generate, asked)
+            }
+        };
+        let has_logprobs = asked.as_ref().is_some_and(|asked| asked.n_logprobs.is_some());
+        let has_extension = asked.as_ref().is_some_and(|asked| asked.extension.n_shown.is_some());
+        let form = ollama::Ollama { name: self.name(model), kind, has_logprobs, has_extension };
+        let Some(asked) = asked else { return Ok(whole(&form.loaded())) };
+        let begin = self.begin(model, &asked)?;
+        self.write(request.client, begin, |_| Box::new(form))
+    }
+
+    fn llama(&mut self, request: &Request, asked: Asked, model: usize) -> Outcome<Answer> {
+        let (has_probs, has_extension) = (asked.n_logprobs.is_some(), asked.extension.n_shown.is_some());
+        let form = llama::Completion { name: self.name(model), has_probs, has_extension };
+        let begin = self.begin(model, &asked)?;
+        self.write(request.client, begin, |_| Box::new(form))
+    }
+
+    fn infill(&mut self, request: &Request, body: &Value, model: usize) -> Outcome<Answer> {
+        let (hole, mut asked) = requests::llama::infill(body, &self.offered(model).sampling)?;
+        let filler = super::infill::Filler::of(self.offered(model).model());
+        let filler =
+            filler.ok_or_else(|| Refusal::new(501, "this model has no tokens for what stands around a hole"))?;
+        asked.prompt = Prompt::Tokens(filler.prompt(&hole));
+        let (has_probs, has_extension) = (asked.n_logprobs.is_some(), asked.extension.n_shown.is_some());
+        let form = llama::Completion { name: self.name(model), has_probs, has_extension };
+        let mut begin = self.begin(model, &asked)?;
+        begin.end_tokens.extend(filler.ends);
+        self.write(request.client, begin, |_| Box::new(form))
+    }
+
+    fn tokenize(&self, body: &Value, model: usize) -> Outcome<Answer> {
+        let asked = requests::llama::tokenize(body)?;
+        let specials = if asked.parse_special { Specials::Parse } else { Specials::AsText };
+        let model = self.offered(model).model();
+        let mut tokens = Vec::new();
+        if let Some(tokenizer) = model.tokenizer() {
+            tokens.extend(tokenizer.bos().filter(|_| asked.add_special && tokenizer.adds_bos()));
+            tokenizer.encode(&asked.text, specials, &mut tokens);
+        }
+        let piece = |id: &TokenId| {
+            let bytes = model.tokenizer().map_or(&[][..], |tokenizer| tokenizer.bytes(*id));
+            let piece = core::str::from_utf8(bytes).map_or_else(|_| json!(bytes), |text| json!(text));
+            json!({"id": id, "piece": piece})
+        };
+        let tokens = if asked.with_pieces { tokens.iter().map(piece).collect() } else { json!(tokens) };
+        Ok(whole(&json!({"tokens": tokens})))
+    }
+
+    fn detokenize(&self, body: &Value, model: usize) -> Outcome<Answer> {
+        let tokens = requests::llama::detokenize(body)?;
+        let mut text = String::new();
+        if let Some(tokenizer) = self.offered(model).model().tokenizer() {
+            let mut decoder = Decoder::continuing(tokenizer);
+            tokens.iter().for_each(|id| text.push_str(decoder.push(tokenizer, *id)));
+            text.push_str(decoder.finish());
+        }
+        Ok(whole(&json!({"content": text})))
+    }
+
+    fn apply_template(&self, body: &Value, model: usize) -> Outcome<Answer> {
+        let (tokens, _) = self.turns(model, requests::llama::turns(body)?)?;
+        let tokenizer = self.offered(model).model().tokenizer();
+        let bytes: Vec<u8> =
+            tokens.iter().flat_map(|id| tokenizer.map_or(&[][..], |of| of.bytes(*id))).copied().collect();
+        Ok(whole(&json!({"prompt": String::from_utf8_lossy(&bytes)})))
+    }
+
+    fn vectors(&self, route: Route, body: &Value, model: usize) -> Outcome<Answer> {
+        let wanted = embeddings::wanted(body)?;
+        let offered = self.offered(model);
+        let dim = offered.model().config().dim;
+        let n_elements = wanted.n_elements.unwrap_or(dim);
+        if n_elements > dim {
+            let message = format!("{n_elements} are more than the {dim} of this model");
+            return Err(Error::usage(message).field("dimensions").into());
+        }
+        let room = self.house.admit(1).ok_or_else(Refusal::busy)?.pop();
+        let tokens = wanted.texts.iter().enumerate().map(|(i, text)| {
+            let tokens = match text {
+                Prompt::Text(text) => prompt_tokens(offered.model(), &[], text, Specials::AsText)?,
+                Prompt::Tokens(tokens) => tokens.clone(),
+                _ => Vec::new(),
+            };
+            check_length(tokens.len(), offered.schedule.context_length + 1, &format!("input[{i}]"))?;
+            Ok(tokens)
+        });
+        let texts = tokens.collect::<Result<Vec<_>>>()?;
+        let n_tokens = texts.iter().map(Vec::len).sum();
+        let (reply, vectors) = oneshot::channel();
+        let order = engine::Vectors { model, texts, pooling: wanted.pooling, reply, room };
+        self.engine.send(engine::Order::Vectors(order)).map_err(|_| Refusal::ending())?;
+        let name = offered.name.clone();
+        let form: Box<dyn FnOnce(Vec<f32>) -> Value + Send> = match route {
+            Route::Embeddings => Box::new(move |vectors| {
+                openai::vectors::answer(&name, &vectors, dim, n_elements, wanted.is_base64, n_tokens)
+            }),
+            _ => Box::new(move |vectors| {
+                let cut = |vector: &[f32]| openai::vectors::cut(vector, n_elements);
+                let vectors: Vec<Vec<f32>> = vectors.chunks_exact(dim).map(cut).collect();
+                json!({"model": name, "embeddings": vectors, "prompt_eval_count": n_tokens})
+            }),
+        };
+        Ok(Answer::Vectors { vectors, form })
+    }
+
+    /// The tokens of what is asked for.
+    fn begin<'a>(&self, model: usize, asked: &'a Asked) -> Outcome<Begin<'a>> {
+        if self.house.is_ending() {
+            return Err(Refusal::ending());
+        }
+        // Before anything takes time.
+        if self.house.load() >= self.house.capacity() {
+            return Err(Refusal::busy());
+        }
+        let of = self.offered(model).model();
+        let plain = |tokens| (tokens, of.end_tokens());
+        let (mut prompt, end_tokens) = match &asked.prompt {
+            Prompt::Text(text) => plain(prompt_tokens(of, &[], text, Specials::AsText)?),
+            Prompt::Marked(text) => plain(prompt_tokens(of, &[], text, Specials::Parse)?),
+            Prompt::Tokens(tokens) => plain(tokens.clone()),
+            Prompt::Turns(turns) => self.turns(model, turns.clone())?,
+        };
+        prompt.extend(&asked.extension.begin);
+        let field = if matches!(asked.prompt, Prompt::Turns(_)) { "messages" } else { "prompt" };
+        check_length(prompt.len(), self.offered(model).schedule.context_length, field)?;
+        Ok(Begin { model, asked, prompt, end_tokens })
+    }
+
+    /// The tokens of a conversation, and those that end a reply.
+    fn turns(&self, model: usize, turns: Vec<Turn>) -> Result<(Vec<TokenId>, Vec<TokenId>)> {
+        let offered = self.offered(model);
+        let template = offered.template.as_deref();
+        let template = template.ok_or_else(|| {
+            let error = Error::usage("this model has no chat template, so it cannot talk").field("messages");
+            error.hint("/v1/completions goes on with a text")
+        })?;
+        let arguments = offered.template_arguments.clone();
+        let mut conversation = Conversation::with_template(offered.model(), template, arguments)?;
+        conversation.resume(turns);
+        Ok((conversation.tokens()?, conversation.end_tokens().to_vec()))
+    }
+
+    /// Has the texts be written, in the form that `form` makes of the number of tokens before them.
+    fn write(
+        &mut self,
+        client: IpAddr,
+        begin: Begin<'_>,
+        form: impl FnOnce(usize) -> Box<dyn Form>,
+    ) -> Outcome<Answer> {
+        let Begin { model, asked, prompt, end_tokens } = begin;
+        let n_texts = asked.n_answers;
+        if n_texts > self.house.capacity() {
+            let message = format!("{n_texts} are more than the {} that this server holds", self.house.capacity());
+            return Err(Error::usage(message).field("n").into());
+        }
+        let mut writers = Vec::with_capacity(n_texts);
+        for i in 0..n_texts as u64 {
+            let options = SamplerOptions { seed: asked.sampling.seed.wrapping_add(i), ..asked.sampling.clone() };
+            let mut writer = self.writer(model, asked, &prompt, &end_tokens, options.clone())?;
+            if let Some(rule) = &asked.rule {
+                writer.keep_to(self.grammar(model, rule)?.begin()?)?;
+            }
+            writers.push((writer, options));
+        }
+        let to_show = match (asked.extension.n_shown, asked.n_logprobs) {
+            (None, None) => None,
+            (shown, logprobs) => {
+                let n_top = shown.unwrap_or(0).max(logprobs.unwrap_or(0));
+                Some(ToShow { n_top, stages: asked.extension.stages })
+            }
+        };
+        let room = self.house.admit(n_texts).ok_or_else(Refusal::busy)?;
+        let (outlet, events) = events();
+        for (text, ((writer, options), room)) in writers.into_iter().zip(room).enumerate() {
+            let owner = Owner { model, client, text };
+            let job = Box::new(Job::new(&self.house, owner, outlet.clone(), to_show, &options, room));
+            let order = engine::Waiting { model, writer: Box::new(writer), job };
+            self.engine.send(engine::Order::Text(order)).map_err(|_| Refusal::ending())?;
+        }
+        let is_streamed = asked.sending != Sending::Whole;
+        Ok(Answer::Texts { form: form(prompt.len()), n_prompt: prompt.len(), n_texts, is_streamed, events })
+    }
+
+    fn writer(
+        &self,
+        model: usize,
+        asked: &Asked,
+        prompt: &[TokenId],
+        end_tokens: &[TokenId],
+        options: SamplerOptions,
+    ) -> Result<Writer> {
+        let offered = self.offered(model);
+        let sampler = Sampler::new(options, offered.model().config().vocab_size)?;
+        let rules = StopRules {
+            n_tokens: asked.n_tokens.or(offered.n_tokens),
+            stops: [&offered.stops[..], &asked.stops].concat(),
+            end_tokens: end_tokens.to_vec(),
+            banned: Vec::new(),
+            on_full: OnFull::Stop,
+        };
+        Writer::new(offered.model(), prompt, offered.schedule.context_length, sampler, rules)
+    }
+
+    /// A rule, compiled for the tokens of a model.
+    fn grammar(&mut self, model: usize, rule: &Rule) -> Result<&Grammar> {
+        let is_it = |(of, kept, _): &(usize, Rule, Grammar)| *of == model && kept == rule;
+        if let Some(place) = self.kept.iter().position(is_it)
+            && let Some(entry) = self.kept.remove(place)
+        {
+            self.kept.push_back(entry);
+        } else {
+            let grammars = match &mut self.grammars[model] {
+                Some(grammars) => grammars,
+                none => none.insert(Grammars::new(self.house.models[model].model())?),
+            };
+            let compiled = grammars.compile(rule)?;
+            if self.kept.len() >= KEPT_RULES {
+                self.kept.pop_front();
+            }
+            self.kept.push_back((model, rule.clone(), compiled));
+        }
+        let (_, _, grammar) = self.kept.back().ok_or_else(|| Error::data("no rule was compiled"))?;
+        Ok(grammar)
+    }
+}
+
+fn whole(value: &Value) -> Answer {
+    Answer::Whole(Reply::json(value))
+}
+
+/// Refuses a prompt that leaves no room in a context.
+fn check_length(n_tokens: usize, context_length: usize, field: &str) -> Result<()> {
+    if n_tokens < context_length {
+        return Ok(());
+    }
+    let message = format!("{n_tokens} tokens leave no room in a context of {context_length}");
+    Err(Error::new(whit::error::Kind::Resources, message).field(field))
+}

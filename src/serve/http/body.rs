@@ -1,0 +1,177 @@
+//! The body of an answer: known as a whole, or a stream of what is being written.
+
+use super::super::form::{Form, Gathered, Part};
+use super::super::job::{End, Event, Events, Token};
+use super::super::reply::Refusal;
+use hyper::body::{Bytes, Frame, SizeHint};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// A body.
+pub(super) enum Body {
+    /// All of it; `None` once it was sent.
+    Whole(Option<Bytes>),
+    Stream(Box<Sending>),
+}
+
+/// An answer that is sent as it is written.
+pub(super) struct Sending {
+    stream: Stream,
+    form: Box<dyn Form>,
+    /// What comes before the first event.
+    begin: Option<String>,
+    has_ended: bool,
+}
+
+impl Body {
+    pub(super) fn whole(text: String) -> Body {
+        Body::Whole(Some(text.into()).filter(|bytes: &Bytes| !bytes.is_empty()))
+    }
+
+    pub(super) fn stream(stream: Stream, form: Box<dyn Form>, begin: String) -> Body {
+        let begin = Some(begin).filter(|begin| !begin.is_empty());
+        Body::Stream(Box::new(Sending { stream, form, begin, has_ended: false }))
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let part = match &mut *self {
+            Body::Whole(bytes) => bytes.take(),
+            Body::Stream(sending) => ready!(sending.poll(cx)).map(Bytes::from),
+        };
+        Poll::Ready(part.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Body::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Body::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Sending {
+    /// The next part of what is sent.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<String>> {
+        if let Some(begin) = self.begin.take() {
+            return Poll::Ready(Some(begin));
+        }
+        loop {
+            if self.has_ended {
+                return Poll::Ready(None);
+            }
+            let part = match ready!(self.stream.poll(cx)) {
+                Ok(Some(happened)) => self.tell(&happened),
+                Ok(None) => {
+                    self.has_ended = true;
+                    self.form.finished(&self.stream.gathered)
+                }
+                Err(refusal) => {
+                    self.has_ended = true;
+                    self.form.failed(&refusal)
+                }
+            };
+            if !part.is_empty() {
+                return Poll::Ready(Some(part));
+            }
+        }
+    }
+
+    fn tell(&mut self, happened: &Happened) -> String {
+        match happened {
+            Happened::Begun { text } => self.form.begun(*text),
+            Happened::Parts { text, parts, tokens } => self.parts(*text, parts, tokens),
+            Happened::Ended { text, parts } => {
+                self.parts(*text, parts, &[]) + &self.form.ended(*text, &self.stream.gathered)
+            }
+        }
+    }
+
+    /// Parts of a text; the tokens stand with the first of them.
+    fn parts(&mut self, text: usize, parts: &[Part], tokens: &[Token]) -> String {
+        for part in parts.iter().filter(|part| matches!(part, Part::Call(_))) {
+            self.stream.gathered.texts[text].add(part);
+        }
+        let of = |i: usize| if i == 0 { tokens } else { &[] };
+        parts.iter().enumerate().map(|(i, part)| self.form.part(text, part, of(i))).collect()
+    }
+}
+
+/// What happened to the texts of an answer.
+enum Happened {
+    Begun { text: usize },
+    Parts { text: usize, parts: Vec<Part>, tokens: Vec<Token> },
+    Ended { text: usize, parts: Vec<Part> },
+}
+
+/// Texts that are being written, and what is known of them so far.
+pub(super) struct Stream {
+    events: Events,
+    gathered: Gathered,
+}
+
+impl Stream {
+    pub(super) fn new(events: Events, gathered: Gathered) -> Stream {
+        Stream { events, gathered }
+    }
+
+    /// What is known so far.
+    pub(super) fn gathered(&self) -> &Gathered {
+        &self.gathered
+    }
+
+    /// The next event, of which the gathered texts know; the parts of an answer in one piece are theirs. `None` after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<()>, Refusal> {
+        let Some(event) = self.events.next().await else { return self.end() };
+        let (text, parts, tokens) = match self.note(event)? {
+            Happened::Begun { .. } => return Ok(Some(())),
+            Happened::Parts { text, parts, tokens } => (text, parts, tokens),
+            Happened::Ended { text, parts } => (text, parts, Vec::new()),
+        };
+        let written = &mut self.gathered.texts[text];
+        parts.iter().for_each(|part| written.add(part));
+        written.tokens.extend(tokens);
+        Ok(Some(()))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Happened>, Refusal>> {
+        Poll::Ready(match ready!(self.events.poll(cx)) {
+            Some(event) => self.note(event).map(Some),
+            None => self.end().map(|_| None),
+        })
+    }
+
+    fn note(&mut self, event: Event) -> Result<Happened, Refusal> {
+        Ok(match event {
+            Event::Begun { text, n_held } => {
+                self.gathered.texts[text].n_held = n_held;
+                Happened::Begun { text }
+            }
+            Event::Piece { text, piece } => {
+                Happened::Parts { text, parts: vec![Part::Text(piece.text)], tokens: piece.token.into_iter().collect() }
+            }
+            Event::Ended { text, end } => {
+                let end: End = end?;
+                self.gathered.texts[text].end = Some(end);
+                Happened::Ended { text, parts: Vec::new() }
+            }
+        })
+    }
+
+    /// The end, which is none where a text was given up.
+    fn end(&self) -> Result<Option<()>, Refusal> {
+        if self.gathered.texts.iter().all(|text| text.end.is_some()) {
+            return Ok(None);
+        }
+        Err(Refusal::new(503, "the answer was given up"))
+    }
+}

@@ -1,0 +1,100 @@
+//! `whit serve`: models that many clients ask at once, over HTTP. Three kinds of threads: one serves the connections, one reads
+//! requests, one computes (with the threads of the kernels). What is sent, and what a text is, depends on its request alone.
+
+mod anthropic;
+mod desk;
+mod engine;
+mod form;
+mod gate;
+mod house;
+mod http;
+mod infill;
+mod job;
+mod limits;
+mod llama;
+mod ollama;
+mod openai;
+mod reply;
+mod routes;
+mod stats;
+mod status;
+
+pub(crate) use gate::Gate;
+pub(crate) use house::{Offered, Options};
+pub(crate) use limits::{EMBED_BATCH, MOST_CONNECTIONS};
+
+use desk::Desk;
+use engine::Engine;
+use house::House;
+use std::sync::Arc;
+use std::sync::mpsc::{channel, sync_channel};
+use std::thread;
+use tokio::net::TcpSocket;
+use tokio::runtime::{Builder, Runtime};
+use whit::Compute;
+use whit::error::{Error, Kind, Result};
+use whit::os::ends;
+
+/// Connections that wait to be taken.
+const BACKLOG: u32 = 1024;
+
+/// Serves `models` at `socket`, which is bound, until a signal asks the process to end and answers under way have ended. `ready`
+/// is told the port when it is open.
+///
+/// Fails where there is no memory for what the plan of the models says.
+pub(crate) fn run(
+    socket: TcpSocket,
+    models: Vec<Offered>,
+    compute: &Arc<Compute>,
+    options: Options,
+    ready: impl FnOnce(std::net::SocketAddr),
+) -> Result<()> {
+    let house = Arc::new(House::new(models, options));
+    let (to_engine, orders) = channel();
+    let (to_desk, requests) = sync_channel(limits::MOST_UNREAD);
+    // All memory is there before the port opens.
+    let engine = Engine::new(&house, compute, orders)?;
+    let desk = Desk::new(&house, to_engine);
+    let runtime = runtime()?;
+    let computing = started("compute", move || engine.run())?;
+    let reading = started("desk", move || desk.run(&requests))?;
+    watch(&house)?;
+    let served = runtime.block_on(async {
+        let failed = |error: std::io::Error| Error::new(Kind::Io, error.to_string()).field("port");
+        let listener = socket.listen(BACKLOG).map_err(failed)?;
+        http::ready(&house);
+        ready(listener.local_addr().map_err(failed)?);
+        http::serve(Arc::clone(&house), listener, to_desk).await;
+        Ok(())
+    });
+    // Whatever is left of answers is given up: their connections close, and nobody waits for them.
+    drop(runtime);
+    for thread in [reading, computing] {
+        let _ = thread.join();
+    }
+    served
+}
+
+fn runtime() -> Result<Runtime> {
+    let built = Builder::new_current_thread().enable_io().enable_time().build();
+    built.map_err(|error| Error::new(Kind::Resources, format!("the server cannot start: {error}")))
+}
+
+fn started(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
+    let thread = thread::Builder::new().name(format!("whit-{name}")).spawn(work);
+    thread.map_err(|error| Error::new(Kind::Resources, format!("no thread: {error}")))
+}
+
+/// Has a signal end the server, and a second one end it at once.
+fn watch(house: &Arc<House>) -> Result<()> {
+    let house = Arc::clone(house);
+    started("signals", move || {
+        while ends::wait() {
+            if house.is_ending() {
+                house.hurry.send_replace(true);
+            }
+            house.ending.send_replace(true);
+        }
+    })
+    .map(drop)
+}

@@ -1,0 +1,215 @@
+//! Answers of Ollama's API.
+
+use super::form::{Call, Form, Gathered, Name, Part, Written, line};
+use super::house::{House, Offered};
+use super::job::Token;
+use super::reply::{Api, LINES, Refusal, Reply};
+use serde_json::{Value, json};
+use std::time::Duration;
+use whit::generate::StopReason;
+use whit::os::calendar::Moment;
+
+/// Which of two forms an answer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Chat,
+    Generate,
+}
+
+/// The form of an answer.
+pub(super) struct Ollama {
+    pub(super) name: Name,
+    pub(super) kind: Kind,
+    /// Probabilities of tokens are sent.
+    pub(super) has_logprobs: bool,
+    /// How tokens were chosen is.
+    pub(super) has_extension: bool,
+}
+
+impl Ollama {
+    fn object(&self, said: &str, thought: &str, calls: &[Call], is_done: bool) -> Value {
+        let mut object = json!({"model": self.name.offered().name, "created_at": timestamp()});
+        match self.kind {
+            Kind::Chat => object["message"] = json!({"role": "assistant", "content": said}),
+            Kind::Generate => object["response"] = json!(said),
+        }
+        let message = if self.kind == Kind::Chat { &mut object["message"] } else { &mut object };
+        if !thought.is_empty() {
+            message["thinking"] = json!(thought);
+        }
+        if !calls.is_empty() {
+            message["tool_calls"] = calls.iter().map(tool_call).collect();
+        }
+        object["done"] = json!(is_done);
+        object
+    }
+
+    fn show(&self, object: &mut Value, tokens: &[Token]) {
+        if self.has_logprobs && !tokens.is_empty() {
+            object["logprobs"] = super::openai::logprobs(&self.name, tokens)["content"].take();
+        }
+        if self.has_extension && !tokens.is_empty() {
+            object["whit"] = self.name.extension(tokens);
+        }
+    }
+
+    fn last(&self, (said, thought, calls): (&str, &str, &[Call]), whole: &Gathered) -> Value {
+        let mut object = self.object(said, thought, calls, true);
+        let Some(end) = whole.texts.first().and_then(|text: &Written| text.end) else { return object };
+        let nanos = |time: Duration| json!(time.as_nanos() as u64);
+        let times = end.times;
+        object["done_reason"] = json!(match end.reason {
+            StopReason::Length | StopReason::ContextFull | StopReason::Interrupted => "length",
+            _ => "stop",
+        });
+        object["total_duration"] = nanos(times.waited + times.prefill + times.writing);
+        object["load_duration"] = nanos(times.waited);
+        object["prompt_eval_count"] = json!(whole.n_prompt);
+        object["prompt_eval_duration"] = nanos(times.prefill);
+        object["eval_count"] = json!(whole.n_written());
+        object["eval_duration"] = nanos(times.writing);
+        object
+    }
+
+    /// What a request without a prompt is answered: the model is there.
+    pub(super) fn loaded(&self) -> Value {
+        let mut object = self.object("", "", &[], true);
+        object["done_reason"] = json!("load");
+        object
+    }
+}
+
+impl Form for Ollama {
+    fn content_type(&self) -> &'static str {
+        LINES
+    }
+
+    fn part(&mut self, _text: usize, part: &Part, tokens: &[Token]) -> String {
+        let mut object = match part {
+            Part::Text(said) => self.object(said, "", &[], false),
+            Part::Thinking(thought) => self.object("", thought, &[], false),
+            Part::Call(call) => self.object("", "", std::slice::from_ref(call), false),
+        };
+        self.show(&mut object, tokens);
+        line(&object)
+    }
+
+    fn ended(&mut self, _text: usize, so_far: &Gathered) -> String {
+        line(&self.last(("", "", &[]), so_far))
+    }
+
+    fn failed(&mut self, refusal: &Refusal) -> String {
+        line(&refusal.value(Api::Ollama))
+    }
+
+    fn whole(&mut self, whole: &Gathered) -> Value {
+        let written = whole.texts.first();
+        let said = written.map_or(("", "", &[][..]), |text| (&*text.text, &*text.thinking, &text.calls[..]));
+        let mut object = self.last(said, whole);
+        self.show(&mut object, written.map_or(&[], |text| &text.tokens));
+        object
+    }
+}
+
+/// A call; what it is given is an object here.
+fn tool_call(call: &Call) -> Value {
+    let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!({}));
+    json!({"id": call.id, "function": {"name": call.name, "arguments": arguments}})
+}
+
+/// The time now, as RFC 3339 has it.
+fn timestamp() -> String {
+    of_seconds(super::house::now())
+}
+
+fn of_seconds(seconds: u64) -> String {
+    let moment = Moment::utc(seconds.min(u64::from(u32::MAX)) as u32);
+    moment.format("%Y-%m-%dT%H:%M:%SZ").unwrap_or_default()
+}
+
+/// The list of models.
+pub(super) fn tags(house: &House) -> Value {
+    let all = house.models.iter().map(|offered| entry(house, offered));
+    json!({"models": all.collect::<Vec<_>>()})
+}
+
+/// The models in memory: all, for as long as the server runs.
+pub(super) fn running(house: &House) -> Value {
+    let all = house.models.iter().map(|offered| {
+        let mut entry = entry(house, offered);
+        entry["expires_at"] = json!("2106-02-07T06:28:15Z");
+        entry["size_vram"] = json!(0);
+        entry["context_length"] = json!(offered.schedule.context_length);
+        entry
+    });
+    json!({"models": all.collect::<Vec<_>>()})
+}
+
+fn entry(house: &House, offered: &Offered) -> Value {
+    json!({
+        "name": offered.name,
+        "model": offered.name,
+        "modified_at": of_seconds(house.started_at),
+        "size": offered.model().file().file_bytes(),
+        "digest": offered.hash(),
+        "details": details(offered),
+    })
+}
+
+fn details(offered: &Offered) -> Value {
+    let parameters = offered.n_parameters();
+    json!({
+        "parent_model": "", "format": "whit", "family": "whit", "families": ["whit"],
+        "parameter_size": size(parameters), "quantization_level": offered.quantization(),
+    })
+}
+
+/// A number of parameters in a few digits.
+fn size(n: u64) -> String {
+    match n {
+        1_000_000_000.. => format!("{:.1}B", n as f64 / 1e9),
+        _ => format!("{:.1}M", n as f64 / 1e6),
+    }
+}
+
+/// The answer to who wants a model to be fetched that is here.
+pub(super) fn pulled(body: &Value) -> Reply {
+    let success = json!({"status": "success"});
+    match body["stream"] == false {
+        true => Reply::json(&success),
+        false => Reply::text(LINES, line(&json!({"status": "pulling manifest"})) + &line(&success)),
+    }
+}
+
+/// What is known of a model.
+pub(super) fn show(house: &House, offered: &Offered) -> Value {
+    let config = offered.model().config();
+    json!({
+        "modelfile": "",
+        "parameters": "",
+        "template": offered.template.clone().unwrap_or_default(),
+        "details": details(offered),
+        "model_info": {
+            "general.architecture": "whit",
+            "general.parameter_count": offered.n_parameters(),
+            "whit.context_length": config.context_length,
+            "whit.embedding_length": config.dim,
+            "whit.block_count": config.layers.len(),
+            "whit.vocab_size": config.vocab_size,
+            "whit.content_hash": offered.hash(),
+        },
+        "capabilities": ["completion", "embedding"],
+        "modified_at": of_seconds(house.started_at),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_are_written_as_ollama_does() {
+        assert_eq!(of_seconds(1_700_000_000), "2023-11-14T22:13:20Z");
+        assert_eq!((size(135_000_000), size(7_240_000_000)), ("135.0M".into(), "7.2B".into()));
+    }
+}

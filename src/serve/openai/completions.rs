@@ -1,0 +1,107 @@
+//! Completions of texts.
+
+use super::super::form::{Form, Gathered, Name, Part, Written, event};
+use super::super::job::{Shown, Token};
+use super::super::reply::{Api, EVENTS, Refusal};
+use super::fields::{logarithm, timings, usage};
+use serde_json::{Map, Value, json};
+
+/// The form of an answer.
+pub(crate) struct Completion {
+    pub(crate) name: Name,
+    /// Probabilities of tokens are sent.
+    pub(crate) has_logprobs: bool,
+    /// How tokens were chosen is.
+    pub(crate) has_extension: bool,
+    /// A stream tells at its end how many tokens there were.
+    pub(crate) has_usage: bool,
+}
+
+impl Completion {
+    fn object(&self) -> Value {
+        json!({
+            "id": format!("cmpl-{}", self.name.id),
+            "object": "text_completion",
+            "created": self.name.created,
+            "model": self.name.offered().name,
+            "system_fingerprint": self.name.offered().fingerprint(),
+        })
+    }
+
+    fn choice(&self, text: usize, said: &str, reason: Option<&str>, tokens: &[Token]) -> Value {
+        let mut choice = json!({"index": text, "text": said, "logprobs": null, "finish_reason": reason});
+        if self.has_logprobs && !tokens.is_empty() {
+            choice["logprobs"] = self.logprobs(tokens);
+        }
+        if self.has_extension && !tokens.is_empty() {
+            choice["whit"] = self.name.extension(tokens);
+        }
+        choice
+    }
+
+    fn logprobs(&self, tokens: &[Token]) -> Value {
+        let (mut names, mut own, mut tops) = (Vec::new(), Vec::new(), Vec::new());
+        for token in tokens {
+            let Some(Shown { probability, top, .. }) = &token.shown else { continue };
+            names.push(json!(self.name.text_of(token.id)));
+            own.push(json!(logarithm(*probability)));
+            let top = top.iter().map(|ranked| (self.name.text_of(ranked.id), json!(logarithm(ranked.probability))));
+            tops.push(Value::Object(top.collect::<Map<_, _>>()));
+        }
+        json!({"tokens": names, "token_logprobs": own, "top_logprobs": tops})
+    }
+
+    fn chunk(&self, choice: Value) -> String {
+        let mut chunk = self.object();
+        chunk["choices"] = json!([choice]);
+        if self.has_usage {
+            chunk["usage"] = Value::Null;
+        }
+        event(&chunk)
+    }
+}
+
+impl Form for Completion {
+    fn content_type(&self) -> &'static str {
+        EVENTS
+    }
+
+    fn part(&mut self, text: usize, part: &Part, tokens: &[Token]) -> String {
+        match part {
+            Part::Text(said) => self.chunk(self.choice(text, said, None, tokens)),
+            Part::Thinking(_) | Part::Call(_) => String::new(),
+        }
+    }
+
+    fn ended(&mut self, text: usize, so_far: &Gathered) -> String {
+        let reason = so_far.texts[text].finish_reason();
+        self.chunk(self.choice(text, "", reason, &[]))
+    }
+
+    fn finished(&mut self, whole: &Gathered) -> String {
+        let mut out = String::new();
+        if self.has_usage {
+            let mut chunk = self.object();
+            chunk["choices"] = json!([]);
+            chunk["usage"] = usage(whole);
+            out += &event(&chunk);
+        }
+        out + "data: [DONE]\n\n"
+    }
+
+    fn failed(&mut self, refusal: &Refusal) -> String {
+        event(&refusal.value(Api::OpenAi))
+    }
+
+    fn whole(&mut self, whole: &Gathered) -> Value {
+        let choice =
+            |(i, written): (usize, &Written)| self.choice(i, &written.text, written.finish_reason(), &written.tokens);
+        let mut object = self.object();
+        object["choices"] = whole.texts.iter().enumerate().map(choice).collect();
+        object["usage"] = usage(whole);
+        if let Some(end) = whole.texts.first().and_then(|text| text.end) {
+            object["timings"] = timings(whole, &end);
+        }
+        object
+    }
+}

@@ -1,0 +1,72 @@
+//! Fields that several answers of OpenAI's API have.
+
+use super::super::form::{Gathered, Name};
+use super::super::house::{House, Offered};
+use super::super::job::{End, Shown, Token};
+use serde_json::{Value, json};
+
+/// How many tokens an answer has.
+pub(crate) fn usage(whole: &Gathered) -> Value {
+    let n_written = whole.n_written();
+    json!({
+        "prompt_tokens": whole.n_prompt,
+        "completion_tokens": n_written,
+        "total_tokens": whole.n_prompt + n_written,
+        "prompt_tokens_details": {"cached_tokens": whole.n_held()},
+    })
+}
+
+/// How fast an answer came, as llama.cpp tells it.
+pub(crate) fn timings(whole: &Gathered, end: &End) -> Value {
+    let n_computed = whole.n_prompt.saturating_sub(whole.n_held());
+    let (prompt, written) = (end.times.prefill.as_secs_f64() * 1e3, end.times.writing.as_secs_f64() * 1e3);
+    let pace = |n: usize, ms: f64| if ms > 0.0 { n as f64 * 1e3 / ms } else { 0.0 };
+    // The first token comes with the prompt.
+    let n_written = end.n_generated.saturating_sub(1);
+    json!({
+        "cache_n": whole.n_held(), "prompt_n": n_computed, "prompt_ms": prompt,
+        "prompt_per_second": pace(n_computed, prompt),
+        "predicted_n": end.n_generated, "predicted_ms": written, "predicted_per_second": pace(n_written, written),
+    })
+}
+
+/// The probabilities of tokens of a conversation.
+pub(crate) fn logprobs(name: &Name, tokens: &[Token]) -> Value {
+    let one = |id, probability: f64| json!({"token": name.text_of(id), "logprob": logarithm(probability), "bytes": name.bytes_of(id)});
+    let content = tokens.iter().filter_map(|token| {
+        let Shown { probability, top, .. } = token.shown.as_ref()?;
+        let mut entry = one(token.id, *probability);
+        entry["top_logprobs"] = top.iter().map(|ranked| one(ranked.id, ranked.probability)).collect();
+        Some(entry)
+    });
+    json!({"content": content.collect::<Vec<_>>(), "refusal": null})
+}
+
+/// The natural logarithm of a probability; what JSON has no number for is the least that an API writes.
+pub(crate) fn logarithm(probability: f64) -> f64 {
+    probability.ln().max(-9999.0)
+}
+
+/// The list of models.
+pub(crate) fn models(house: &House) -> Value {
+    let all = |offered| model(house, offered);
+    let data: Vec<Value> = house.models.iter().map(all).collect();
+    json!({"object": "list", "data": data})
+}
+
+/// A model of the list.
+pub(crate) fn model(house: &House, offered: &Offered) -> Value {
+    json!({
+        "id": offered.name,
+        "object": "model",
+        "created": house.started_at,
+        "owned_by": "whit",
+        "meta": {
+            "n_vocab": offered.model().config().vocab_size,
+            "n_ctx": offered.schedule.context_length,
+            "n_ctx_train": offered.model().config().context_length,
+            "n_embd": offered.model().config().dim,
+            "size": offered.model().file().file_bytes(),
+        },
+    })
+}

@@ -1,0 +1,110 @@
+//! Answers that need no model: how the server is, and what it has.
+
+use super::house::House;
+use super::reply::{PAGE, Refusal, Reply, TEXT};
+use super::routes::Route;
+use super::{llama, ollama, openai, stats};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+use whit::os::thermal;
+
+/// The page.
+pub(super) fn page(_house: &House) -> Reply {
+    Reply::text(PAGE, include_str!("page.html"))
+}
+
+/// The answer of a route that needs no body, if it is one; `model` is the model of the path.
+pub(super) fn answer(house: &House, route: Route, model: &str) -> Option<Result<Reply, Refusal>> {
+    let is_ready = house.is_ready.load(Ordering::Relaxed) && !house.is_ending();
+    let well = |is_well: bool, value: Value| {
+        let status = if is_well { 200 } else { 503 };
+        Ok(Reply { status, ..Reply::json(&value) })
+    };
+    Some(match route {
+        Route::Live => Ok(Reply::text(TEXT, "ok\n")),
+        Route::Ready if is_ready => Ok(Reply::text(TEXT, "ok\n")),
+        Route::Ready => Err(Refusal::ending()),
+        Route::Health => well(is_ready, json!({"status": if is_ready { "ok" } else { "ending" }})),
+        Route::Metrics => Ok(Reply::text(TEXT, metrics(house))),
+        Route::Status => Ok(Reply::json(&status(house))),
+        Route::Models => Ok(Reply::json(&openai::models(house))),
+        Route::Model => match house.named(model) {
+            Some(place) => Ok(Reply::json(&openai::model(house, &house.models[place]))),
+            None => Err(Refusal::new(404, "there is no such model here")),
+        },
+        Route::Version => Ok(Reply::json(&json!({"version": env!("CARGO_PKG_VERSION")}))),
+        Route::Tags => Ok(Reply::json(&ollama::tags(house))),
+        Route::Running => Ok(Reply::json(&ollama::running(house))),
+        Route::Props => Ok(Reply::json(&llama::props(house))),
+        Route::Slots => Ok(Reply::json(&llama::slots(house))),
+        _ => return None,
+    })
+}
+
+/// How the server is, for its page.
+fn status(house: &House) -> Value {
+    let offered = &house.models[0];
+    let options = &offered.sampling;
+    let active = stats::of(&house.stats.active);
+    json!({
+        "model": offered.name,
+        "models": house.models.iter().map(|offered| offered.name.as_str()).collect::<Vec<_>>(),
+        "context_length": offered.schedule.context_length,
+        "queue": (house.load() as u64).saturating_sub(active),
+        "active": active,
+        "parallel": house.n_places(),
+        "decode_tokens_per_second": house.stats.decode(),
+        "prefill_tokens_per_second": house.stats.prefill(),
+        "temperature_celsius": thermal::condition().celsius,
+        "chat": offered.template.is_some(),
+        "defaults": {
+            "temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p, "min_p": options.min_p,
+            "repeat_penalty": options.repeat_penalty, "seed": options.seed,
+        },
+        "fingerprint": offered.fingerprint(),
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// Counters and gauges, as Prometheus reads them.
+fn metrics(house: &House) -> String {
+    let stats = &house.stats;
+    let counters = [
+        ("requests", "Requests that came in.", stats::of(&stats.requests)),
+        ("requests_refused", "Requests that were refused.", stats::of(&stats.refused)),
+        ("texts", "Texts that were begun.", stats::of(&stats.texts)),
+        ("texts_cancelled", "Texts that nobody waited for to the end.", stats::of(&stats.cancelled)),
+        ("prompt_tokens", "Tokens of prompts that were computed.", stats::of(&stats.prompt_tokens)),
+        ("prompt_tokens_held", "Tokens of prompts that were held already.", stats::of(&stats.held_tokens)),
+        ("written_tokens", "Tokens that were written.", stats::of(&stats.written_tokens)),
+    ];
+    let active = stats::of(&stats.active);
+    let gauges = [
+        ("texts_active", "Texts that are written now.", Some(active as f64)),
+        ("texts_waiting", "Texts that wait for a place.", Some((house.load() as u64).saturating_sub(active) as f64)),
+        ("prefill_tokens_per_second", "Pace of prompts in the last while.", stats.prefill()),
+        ("decode_tokens_per_second", "Pace of writing in the last while, of all texts together.", stats.decode()),
+        ("uptime_seconds", "Time since the start.", Some(house.started.elapsed().as_secs_f64())),
+        ("temperature_celsius", "The hottest zone of the machine.", thermal::condition().celsius),
+    ];
+    let mut out = String::new();
+    for (name, help, value) in counters {
+        let _ = writeln!(
+            out,
+            "# HELP whit_{name}_total {help}\n# TYPE whit_{name}_total counter\nwhit_{name}_total {value}"
+        );
+    }
+    let busy = stats::of(&stats.busy_micros) as f64 / 1e6;
+    let _ = writeln!(
+        out,
+        "# HELP whit_busy_seconds_total Time in which texts were computed.\n# TYPE whit_busy_seconds_total counter\n\
+         whit_busy_seconds_total {busy}"
+    );
+    for (name, help, value) in gauges {
+        if let Some(value) = value {
+            let _ = writeln!(out, "# HELP whit_{name} {help}\n# TYPE whit_{name} gauge\nwhit_{name} {value}");
+        }
+    }
+    out
+}
