@@ -3,7 +3,7 @@
 // the console, asks for anything elsewhere, loses what was said, is hard to read or has parts without a name.
 // Usage: node chat.mjs WHIT [FOLDER]; pictures of the screens go to FOLDER.
 import { spawn } from 'node:child_process';
-import { readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -66,6 +66,8 @@ class Page {
     const { targetId } = await browser.send('Target.createTarget', { url: 'about:blank', browserContextId });
     const { sessionId } = await browser.send('Target.attachToTarget', { targetId, flatten: true });
     Object.assign(page, { faults: [], url, width, send: (method, params) => browser.send(method, params, sessionId) });
+    page.keepFiles = (downloadPath) =>
+      browser.send('Browser.setDownloadBehavior', { behavior: 'allow', browserContextId, downloadPath });
     page.close = () => browser.send('Target.disposeBrowserContext', { browserContextId });
     browser.heard = (event) => event.sessionId === sessionId && page.hear(event);
     for (const domain of ['Page', 'Runtime', 'Log', 'Network', 'Accessibility', 'DOM'])
@@ -346,14 +348,22 @@ async function drive(page, name) {
   await page.press('Escape');
 
   // Reload: all of it is there again.
-  const kept = await page.run(everything);
+  const before = await page.run(everything);
   await page.load();
   await page.until('the status', () => now.server);
-  check(kept === (await page.run(everything)), 'a reload changed the conversation, or a distribution of it');
+  check(before === (await page.run(everything)), 'a reload changed the conversation, or a distribution of it');
   check((await page.run(() => path()[1].text)) === stopped.text, 'a reload shows another branch');
 
-  // A file with a conversation: what it says is text, whatever it says.
+  // A file of all conversations; and one from elsewhere: what it says is text, whatever it says.
   const papers = mkdtempSync(join(tmpdir(), 'whit-chat-'));
+  await page.keepFiles(papers);
+  await page.run(() => document.querySelector('#export').click());
+  const kept = join(papers, 'whit-conversations.json');
+  const exported = await until('the export', () => existsSync(kept) && JSON.parse(readFileSync(kept, 'utf8')));
+  check(
+    exported.talks[0].nodes.some(({ text }) => text === first.text),
+    'what was said is not in the file'
+  );
   const file = join(papers, 'talk.json');
   const talk = {
     version: 1,
