@@ -379,7 +379,13 @@ async function drive(page, name) {
         tokens: [
           { id: 1, text: MARKUP, top: [{ id: 1, text: MARKUP, probability: 0.5 }] },
           { bytes: [0xf0, 0x9f] },
-          { bytes: [0x90, 0x88] }
+          {
+            bytes: [0x90, 0x88],
+            more: [
+              [null, [7]],
+              [null, [MARKUP, -1, [null], [null]]]
+            ]
+          }
         ]
       }
     ]
@@ -403,6 +409,12 @@ async function drive(page, name) {
   await page.until('the import', () => now.talk.id === 'hostile');
   rmSync(papers, { recursive: true });
   check((await page.run(() => talks.size)) === 2, 'what is no conversation came in');
+  await page.run(() => [...talkBox.querySelectorAll('.word')].at(-1).click());
+  check(
+    (await page.run(() => side.querySelectorAll('.parts button').length)) === 2,
+    'the tokens of a character are not shown'
+  );
+  await page.run(() => side.querySelectorAll('.parts button')[1].click());
   await page.run(() => talkBox.querySelector('.word').click());
   const shown = await page.run(() => ({
     elements: document.querySelectorAll('img, #talk script').length,
