@@ -313,17 +313,22 @@ async function drive(page, name) {
   // Stop.
   await page.run(() => {
     change('max_tokens', 100_000);
-    change('seed', null);
-    new MutationObserver((_, observer) => {
-      if (!now.running || now.running.node.tokens.length === 0) return;
-      observer.disconnect();
+    // Escape comes with the first word, however fast the others follow.
+    const taken = take;
+    take = (run, event) => {
+      taken(run, event);
+      if (run.node.tokens.length === 0) return;
+      take = taken;
       document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', bubbles: true }));
-    }).observe(talkBox, { childList: true, subtree: true });
+    };
     again(path().at(-1));
   });
   await page.until('the stop', () => path().at(-1).end === 'stopped' && !now.running);
   const stopped = await page.reply();
-  check(stopped.tokens.length > 0, 'nothing is left of a reply that was stopped');
+  check(
+    stopped.tokens.length > 0 && stopped.tokens.length < 20,
+    `${stopped.tokens.length} tokens are left of a reply that was stopped`
+  );
   await page.until('the end of the work', async () => (await (await fetch('whit/status')).json()).active === 0);
 
   // Edit what was said: another branch, from which the first is reached again.
@@ -567,7 +572,7 @@ async function converse(page, name, { heard, said }) {
   check(heard.at(-1).whit.begin.length === 5, 'what was written before the fault was lost');
 
   // A page that is closed while it is told something keeps what it has.
-  await page.say('hello');
+  await page.say('pause');
   await page.until('a word', () => now.running?.node.tokens.length > 3);
   await page.load();
   const kept = await page.run(() => path().at(-1));

@@ -84,6 +84,8 @@ async function answer(request, response, heard) {
   const begin = body.whit.begin?.length ?? 0;
   const decoder = new TextDecoder();
   for (const bytes of pieces.slice(begin % pieces.length)) {
+    // Says no more until nobody listens.
+    if (asked === 'pause' && bytes === pieces[5]) return new Promise((done) => response.on('close', done));
     if (asked === 'break' && !begin && bytes === pieces[5]) {
       send({ error: { message: 'the model met a number that is none' } });
       return response.end();
