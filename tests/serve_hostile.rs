@@ -106,6 +106,21 @@ fn requests_of_every_bad_shape_are_refused() {
 }
 
 #[test]
+fn who_opens_many_connections_and_says_nothing_keeps_nobody_out() {
+    let server = Server::start(&["-t", "1"]);
+    let mut silent = Vec::new();
+    for i in 0..600 {
+        let mut stream = server.connect();
+        if i % 3 > 0 {
+            let _ = stream.write_all(&b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nX: "[..20 * (i % 3)]);
+        }
+        silent.push(stream);
+    }
+    let answer = server.ask("/v1/completions", &json!({"prompt": "a", "max_tokens": 1}));
+    assert_eq!(answer["usage"]["completion_tokens"], 1);
+}
+
+#[test]
 fn pages_of_other_origins_ask_where_they_may() {
     let server = Server::start(&["-t", "1", "--cors", "https://chat.example"]);
     let body = json!({"prompt": "a", "max_tokens": 1}).to_string();

@@ -2,6 +2,7 @@
 
 mod body;
 mod io;
+mod seats;
 
 use super::desk::{self, Answer};
 use super::form::{Form, Gathered, Written};
@@ -18,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use io::{Clock, Io};
+use seats::{Seat, Seats};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
@@ -28,7 +30,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time;
 
 /// What the page may load and do: what is in it, and to ask this server.
@@ -42,30 +44,31 @@ pub(super) type Desk = SyncSender<desk::Request>;
 
 /// Serves connections until the server is asked to end and those that are open have ended, or for as long as they may.
 pub(super) async fn serve(house: Arc<House>, listener: TcpListener, desk: Desk) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS as usize));
+    let seats = Seats::new(MOST_CONNECTIONS);
     let mut ending = house.ending.subscribe();
     loop {
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await.ok();
-            (listener.accept().await, place)
+            // The one that comes is taken first: only then must somebody leave for it.
+            let accepted = listener.accept().await;
+            (accepted, seats.take().await)
         };
         let mut ended = pin!(ending.wait_for(|is_ending| *is_ending));
         match first(&mut ended, next).await {
             None => break,
-            Some((Ok((stream, client)), place)) => {
-                let served = connection(Arc::clone(&house), stream, client, desk.clone());
+            Some((Ok((stream, client)), Some((seat, place)))) => {
+                let served = connection(Arc::clone(&house), stream, client, desk.clone(), seat);
                 tokio::spawn(async move {
                     served.await;
                     drop(place);
                 });
             }
-            Some((Err(_), _)) => time::sleep(NO_DESCRIPTOR).await,
+            Some(_) => time::sleep(NO_DESCRIPTOR).await,
         }
     }
     drop(listener);
     let mut hurry = house.hurry.subscribe();
     let mut hurried = pin!(hurry.wait_for(|is_hurried| *is_hurried));
-    let all_ended = time::timeout(house.options.drain, places.acquire_many(MOST_CONNECTIONS));
+    let all_ended = time::timeout(house.options.drain, seats.empty());
     let _ = first(&mut hurried, all_ended).await;
 }
 
@@ -80,19 +83,23 @@ async fn first<W: Future>(ended: &mut (impl Future + Unpin), work: W) -> Option<
 }
 
 /// Serves one connection; when the server ends, to the end of the answer that is being sent.
-async fn connection(house: Arc<House>, stream: TcpStream, client: SocketAddr, desk: Desk) {
+async fn connection(house: Arc<House>, stream: TcpStream, client: SocketAddr, desk: Desk, seat: Arc<Seat>) {
     let _ = stream.set_nodelay(true);
     let mut ending = house.ending.subscribe();
     let service = service_fn(|request| {
-        let (house, desk) = (Arc::clone(&house), desk.clone());
-        async move { Ok::<_, Infallible>(answer(&house, &desk, client.ip(), request).await) }
+        let (house, desk, busy) = (Arc::clone(&house), desk.clone(), seat.busy());
+        async move { Ok::<_, Infallible>(answer(&house, &desk, client.ip(), request).await.map(|body| body.of(busy))) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(Clock).header_read_timeout(HEADER_TIME).max_headers(MOST_HEADERS).max_buf_size(HEADER_BYTES);
     let mut connection = pin!(builder.serve_connection(Io::new(stream), service));
     let mut ended = pin!(ending.wait_for(|is_ending| *is_ending));
+    let mut left = pin!(seat.left());
     let mut is_told = false;
     let _ = poll_fn(|cx| {
+        if left.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
         if !is_told && ended.as_mut().poll(cx).is_ready() {
             is_told = true;
             connection.as_mut().graceful_shutdown();

@@ -3,20 +3,27 @@
 use super::super::form::{Form, Gathered, Part};
 use super::super::job::{End, Event, Events, Token};
 use super::super::reply::Refusal;
+use super::seats::Busy;
 use hyper::body::{Bytes, Frame, SizeHint};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 /// A body.
-pub(super) enum Body {
+pub(super) struct Body {
+    content: Content,
+    /// The connection is busy until it was sent.
+    busy: Option<Busy>,
+}
+
+enum Content {
     /// All of it; `None` once it was sent.
     Whole(Option<Bytes>),
     Stream(Box<Sending>),
 }
 
 /// An answer that is sent as it is written.
-pub(super) struct Sending {
+struct Sending {
     stream: Stream,
     form: Box<dyn Form>,
     /// What comes before the first event.
@@ -26,12 +33,19 @@ pub(super) struct Sending {
 
 impl Body {
     pub(super) fn whole(text: String) -> Body {
-        Body::Whole(Some(text.into()).filter(|bytes: &Bytes| !bytes.is_empty()))
+        let content = Content::Whole(Some(text.into()).filter(|bytes: &Bytes| !bytes.is_empty()));
+        Body { content, busy: None }
     }
 
     pub(super) fn stream(stream: Stream, form: Box<dyn Form>, begin: String) -> Body {
         let begin = Some(begin).filter(|begin| !begin.is_empty());
-        Body::Stream(Box::new(Sending { stream, form, begin, has_ended: false }))
+        let content = Content::Stream(Box::new(Sending { stream, form, begin, has_ended: false }));
+        Body { content, busy: None }
+    }
+
+    /// The body of an answer that keeps its connection `busy`.
+    pub(super) fn of(self, busy: Busy) -> Body {
+        Body { busy: Some(busy), ..self }
     }
 }
 
@@ -40,21 +54,24 @@ impl hyper::body::Body for Body {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let part = match &mut *self {
-            Body::Whole(bytes) => bytes.take(),
-            Body::Stream(sending) => ready!(sending.poll(cx)).map(Bytes::from),
+        let part = match &mut self.content {
+            Content::Whole(bytes) => bytes.take(),
+            Content::Stream(sending) => ready!(sending.poll(cx)).map(Bytes::from),
         };
+        if part.is_none() {
+            self.busy = None;
+        }
         Poll::Ready(part.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Body::Whole(None))
+        matches!(self.content, Content::Whole(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Body::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Body::Stream(_) => SizeHint::default(),
+        match &self.content {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Content::Stream(_) => SizeHint::default(),
         }
     }
 }
