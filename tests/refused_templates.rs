@@ -19,7 +19,7 @@ fn status(name: &str) -> Option<u64> {
 /// One test: the memory, the threads and the interrupt are those of the process.
 #[test]
 fn a_refused_template_leaves_nothing_behind() {
-    let turns = [Turn { role: Speaker::User, text: "hello".into(), tokens: Vec::new() }];
+    let turns = [Turn::new(Speaker::User, "hello")];
     let doubled = "{% set n = namespace(x='aaaaaaaa') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}";
     let nested = "{% set n = namespace(x=1) %}{% for i in range(99999) %}{% set n.x = [n.x] %}{% endfor %}";
     let within = "{% set n = namespace() %}{% set n.n = n %}";

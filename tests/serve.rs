@@ -185,6 +185,72 @@ fn an_answer_keeps_to_a_schema_and_to_stop_strings() {
 }
 
 #[test]
+fn functions_are_called_in_the_words_of_each_api() {
+    let (server, template) = talking(&[]);
+    let schema = json!({"type": "object", "properties": {"city": {"enum": ["Rome", "Oslo"]}}, "required": ["city"]});
+    let tools = json!([{"type": "function", "function": {"name": "weather", "description": "How it is", "parameters": schema}}]);
+    let messages = json!([{"role": "user", "content": "How is the weather?"}]);
+    let is_city = |arguments: &Value| {
+        assert!(["Rome", "Oslo"].contains(&arguments["city"].as_str().unwrap_or_default()), "{arguments}")
+    };
+    let body = json!({"messages": messages, "tools": tools, "tool_choice": "required", "parallel_tool_calls": false, "seed": 1});
+    let answer = server.ask("/v1/chat/completions", &body);
+    let choice = &answer["choices"][0];
+    let call = &choice["message"]["tool_calls"][0];
+    assert_eq!(
+        (&choice["finish_reason"], &call["function"]["name"]),
+        (&json!("tool_calls"), &json!("weather")),
+        "{answer}"
+    );
+    let arguments = call["function"]["arguments"].as_str().expect("a text");
+    is_city(&serde_json::from_str(arguments).expect("JSON"));
+    let mut streamed = body.clone();
+    streamed["stream"] = json!(true);
+    let events = server.post("/v1/chat/completions", &streamed).events();
+    let delta = events.iter().find_map(|event| event["choices"][0]["delta"].get("tool_calls")).expect("a call");
+    assert_eq!((&delta[0]["function"], &delta[0]["index"]), (&call["function"], &json!(0)));
+    assert_eq!(events.last().expect("events")["choices"][0]["finish_reason"], "tool_calls");
+
+    // What the function gave goes back.
+    let mut told = messages.as_array().expect("messages").clone();
+    told.push(choice["message"].clone());
+    told.push(json!({"role": "tool", "tool_call_id": call["id"], "content": "Rain"}));
+    let next = server.post("/v1/chat/completions", &json!({"messages": told, "tools": tools, "max_tokens": 4}));
+    assert_eq!(next.status, 200, "{}", next.body);
+
+    let anthropic = json!({
+        "messages": messages, "max_tokens": 200, "tools": [{"name": "weather", "input_schema": schema}], "tool_choice": {"type": "any", "disable_parallel_tool_use": true},
+    });
+    let answer = server.ask("/v1/messages", &anthropic);
+    let used =
+        answer["content"].as_array().expect("blocks").iter().find(|block| block["type"] == "tool_use").expect("a call");
+    is_city(&used["input"]);
+    assert_eq!(answer["stop_reason"], "tool_use");
+    let mut streamed = anthropic.clone();
+    streamed["stream"] = json!(true);
+    let events = server.post("/v1/messages", &streamed).events();
+    let json: String = events.iter().filter_map(|event| event["delta"]["partial_json"].as_str()).collect();
+    is_city(&serde_json::from_str(&json).expect("JSON"));
+
+    let flat = json!([{"type": "function", "name": "weather", "parameters": schema}]);
+    let answer =
+        server.ask("/v1/responses", &json!({"input": "How is the weather?", "tools": flat, "tool_choice": "required"}));
+    let call = answer["output"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .find(|item| item["type"] == "function_call")
+        .expect("a call");
+    is_city(&serde_json::from_str(call["arguments"].as_str().expect("a text")).expect("JSON"));
+    let ollama = server.post(
+        "/api/chat",
+        &json!({"messages": messages, "tools": tools, "options": {"num_predict": 20}, "stream": false}),
+    );
+    assert_eq!(ollama.status, 200, "{}", ollama.body);
+    let _ = std::fs::remove_file(template);
+}
+
+#[test]
 fn other_apis_give_the_same_text_in_their_words() {
     let (server, template) = talking(&[]);
     let messages = json!([{"role": "user", "content": "Tell a story."}]);

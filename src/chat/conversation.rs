@@ -1,8 +1,11 @@
 //! A conversation under way: what was said so far, and the template by which the model reads it.
 
+use super::argument::Argument;
+use super::generic;
 use super::prompt::tokens;
-use super::template::{Argument, Template};
-use super::turn::{Speaker, Turn};
+use super::template::Template;
+use super::thinking::{self, Marks, Think};
+use super::turn::{Answers, Call, Speaker, Turn};
 use crate::error::{Error, Kind, Result};
 use crate::model::Model;
 use crate::os::calendar::Moment;
@@ -15,10 +18,18 @@ use std::sync::Arc;
 /// What is to be computed next are its [tokens](Conversation::tokens); what is written after them is its next
 /// [reply](Conversation::reply). A session that holds the tokens of before holds most of those of now.
 pub struct Conversation {
-    model: Arc<Model>,
-    template: Template,
+    pub(super) model: Arc<Model>,
+    pub(super) template: Template,
     end_tokens: Vec<TokenId>,
     turns: Vec<Turn>,
+    /// What stands around thoughts.
+    pub(super) marks: Option<Marks>,
+    pub(super) think: Think,
+    /// What a model is told of functions whose template knows none.
+    pub(super) told: Option<String>,
+    /// The functions that are offered, with the form of their calls.
+    #[cfg(feature = "constraints")]
+    pub(super) tools: Option<(super::tools::Tools, super::tools::Family)>,
 }
 
 impl Conversation {
@@ -37,7 +48,47 @@ impl Conversation {
         arguments.into_iter().for_each(|(name, value)| template.set(name, value));
         let mut end_tokens = model.end_tokens();
         end_tokens.extend(closing(&template, tokenizer).filter(|closing| !end_tokens.contains(closing)));
-        Ok(Conversation { model: Arc::clone(model), template, end_tokens, turns: Vec::new() })
+        Ok(Conversation {
+            model: Arc::clone(model),
+            marks: Marks::of(&template, tokenizer),
+            template,
+            end_tokens,
+            turns: Vec::new(),
+            think: Think::AsEver,
+            told: None,
+            #[cfg(feature = "constraints")]
+            tools: None,
+        })
+    }
+
+    /// Has the model think before it replies, or not. Fails where it cannot be told so.
+    pub fn set_think(&mut self, think: Think) -> Result<()> {
+        thinking::ask(&mut self.template, think, self.marks)?;
+        self.think = think;
+        Ok(())
+    }
+
+    /// Whether the model's thoughts are told from its replies.
+    pub fn knows_thoughts(&self) -> bool {
+        self.marks.is_some()
+    }
+
+    /// Whether the template takes the thoughts of earlier replies apart from their text.
+    pub fn takes_thoughts(&self) -> bool {
+        self.template.source().contains("reasoning_content")
+    }
+
+    /// Gives the template descriptions of functions, or a model whose template does nothing with them a text that tells of them.
+    #[cfg(feature = "constraints")]
+    pub(super) fn offer(&mut self, descriptions: Vec<Argument>, must_call: bool) {
+        let none = descriptions.is_empty();
+        self.template.set_tools(descriptions.clone());
+        let knows =
+            none || self.template.tells_of_tools() && super::tools::Family::of(self.template.source()).is_some();
+        self.told = (!knows).then(|| generic::system_text(&descriptions, must_call));
+        if self.told.is_some() {
+            self.template.set_tools(Vec::new());
+        }
     }
 
     /// What was said, the first turn first.
@@ -53,13 +104,13 @@ impl Conversation {
     /// Begins anew with this system prompt.
     pub fn begin(&mut self, system: Option<String>) {
         self.turns.clear();
-        self.turns.extend(system.map(|text| Turn { role: Speaker::System, text, tokens: Vec::new() }));
+        self.turns.extend(system.map(|text| Turn::new(Speaker::System, text)));
     }
 
     /// Fails where the template takes questions, but none after this system prompt.
     pub fn check_system(&self) -> Result<()> {
         let Some(system) = self.system() else { return Ok(()) };
-        let question = Turn { role: Speaker::User, text: "Is this a question?".into(), tokens: Vec::new() };
+        let question = Turn::new(Speaker::User, "Is this a question?");
         match self.template.render(&[system.clone(), question.clone()]) {
             Err(error) if error.kind() == Kind::Interrupted || self.template.render(&[question]).is_ok() => Err(error),
             _ => Ok(()),
@@ -83,12 +134,36 @@ impl Conversation {
 
     /// The user says something.
     pub fn say(&mut self, text: impl Into<String>) {
-        self.turns.push(Turn { role: Speaker::User, text: text.into(), tokens: Vec::new() });
+        self.turns.push(Turn::new(Speaker::User, text));
     }
 
     /// The model replied with `text`, which is that of `tokens`; without tokens, it is read as a new text is.
     pub fn reply(&mut self, text: impl Into<String>, tokens: &[TokenId]) {
-        self.turns.push(Turn { role: Speaker::Assistant, text: text.into(), tokens: tokens.to_vec() });
+        self.turns.push(Turn { tokens: tokens.to_vec(), ..Turn::new(Speaker::Assistant, text) });
+    }
+
+    /// The model replied as `turn` says.
+    pub fn add_reply(&mut self, turn: Turn) {
+        self.turns.push(turn);
+    }
+
+    /// The function that `call` calls gave `text`.
+    pub fn answer(&mut self, call: &Call, text: impl Into<String>) {
+        let answers = Some(Answers { id: call.id.clone(), name: call.name.clone() });
+        self.turns.push(Turn { answers, ..Turn::new(Speaker::Tool, text) });
+    }
+
+    /// How many functions the model has called.
+    pub fn n_calls(&self) -> usize {
+        self.turns.iter().map(|turn| turn.calls.len()).sum()
+    }
+
+    /// The calls that the model waits for: those of its last reply that no function has answered.
+    pub fn open_calls(&self) -> &[Call] {
+        let n_answers = self.turns.iter().rev().take_while(|turn| turn.role == Speaker::Tool).count();
+        let reply = self.turns[..self.turns.len() - n_answers].last();
+        let calls = reply.filter(|turn| turn.role == Speaker::Assistant).map_or(&[][..], |turn| &turn.calls);
+        &calls[n_answers.min(calls.len())..]
     }
 
     /// Takes back what the user said last, and the reply to it; `false` where nothing was said.
@@ -108,16 +183,34 @@ impl Conversation {
     /// Forgets the first question and its reply, where another question follows; `false` where none does.
     pub fn forget_first(&mut self) -> bool {
         let n_kept = usize::from(self.system().is_some());
-        let may = self.turns.len() > n_kept + 2;
-        if may {
-            self.turns.drain(n_kept..n_kept + 2);
+        let next = (n_kept + 1..self.turns.len()).find(|i| self.turns[*i].role == Speaker::User);
+        if let Some(next) = next {
+            self.turns.drain(n_kept..next);
         }
-        may
+        next.is_some()
     }
 
     /// The tokens of all turns, up to where the next reply begins.
     pub fn tokens(&self) -> Result<Vec<TokenId>> {
-        tokens(&self.turns, &self.template, tokenizer(&self.model)?)
+        let tokenizer = tokenizer(&self.model)?;
+        let mut prompt = match &self.told {
+            Some(told) => {
+                let takes_system = self.takes_system(told);
+                tokens(&generic::said(&self.turns, told, takes_system), &self.template, tokenizer)?
+            }
+            None => tokens(&self.turns, &self.template, tokenizer)?,
+        };
+        if let Some(marks) = self.marks.filter(|_| self.think == Think::Off) {
+            let closed = marks.closed(&prompt, tokenizer);
+            prompt.extend(closed);
+        }
+        Ok(prompt)
+    }
+
+    /// Whether the template takes a system prompt and tells the model of it.
+    fn takes_system(&self, system: &str) -> bool {
+        let turns = [Turn::new(Speaker::System, system), Turn::new(Speaker::User, "A question?")];
+        self.template.render(&turns).is_ok_and(|text| text.contains(system.trim()))
     }
 
     /// The tokens of the system prompt alone; none where there is none, or where the template does not take it alone.
@@ -144,9 +237,11 @@ impl Conversation {
 /// The control token that `template` puts after a reply.
 pub(super) fn closing(template: &Template, tokenizer: &Tokenizer<'_>) -> Option<TokenId> {
     const REPLY: &str = "That is a reply.";
-    let turn = |role, text: &str| Turn { role, text: text.into(), tokens: Vec::new() };
-    let turns =
-        [turn(Speaker::User, "A question?"), turn(Speaker::Assistant, REPLY), turn(Speaker::User, "And another one?")];
+    let turns = [
+        Turn::new(Speaker::User, "A question?"),
+        Turn::new(Speaker::Assistant, REPLY),
+        Turn::new(Speaker::User, "And another one?"),
+    ];
     let text = template.render(&turns).ok()?;
     let after = text.split_once(REPLY)?.1.trim_start();
     let (span, id) = tokenizer.next_special(after)?;

@@ -6,6 +6,10 @@
 //! them, or half among them, becomes one. A template that looks at what was said may give another text for other characters;
 //! then fewer are changed, and what is not changed can be no control token wherever it stands.
 //!
+//! What functions gave is said as much as what users say. Descriptions of functions and the calls of replies stand in forms that
+//! templates look into, so that in them the names of tokens alone are changed; and where there are such, the template itself has to
+//! name a token that it writes.
+//!
 //! The probe also marks the ends of replies, by which their very tokens, as the model wrote them, are found a place again: so
 //! a conversation that goes on begins with the tokens that the KV cache holds.
 
@@ -32,20 +36,58 @@ pub fn tokens(turns: &[Turn], template: &Template, tokenizer: &Tokenizer<'_>) ->
     if last.is_some_and(|turn| !text.contains(turn.text.trim())) {
         return Err(Error::data("it leaves out what the user said").field("chat template"));
     }
+    let given = given(turns, template);
+    let elsewhere = |text: &str| names_elsewhere(text, tokenizer);
     for probe in Probe::ALL {
         let contents: Vec<String> = turns.iter().map(|turn| probe.content(turn, template, tokenizer)).collect();
         // A template that computes too much has said so above; one that raises an exception looked at what was said.
-        let probed = match template.render_with(turns, contents.clone()) {
+        let probed = match template.render_with(turns, contents.clone(), &elsewhere) {
             Ok(probed) => probed,
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
             Err(_) => continue,
         };
         if original(&probed) == text {
-            return Ok(Prompt { text: &probed, contents: &contents, probed: true, turns, tokenizer }.tokens());
+            let given: Vec<String> = given.iter().map(|text| elsewhere(text)).collect();
+            let prompt =
+                Prompt { text: &probed, contents: &contents, given: &given, probed: true, turns, template, tokenizer };
+            return Ok(prompt.tokens());
         }
     }
     let contents: Vec<String> = turns.iter().map(|turn| turn.text.clone()).collect();
-    Ok(Prompt { text: &text, contents: &contents, probed: false, turns, tokenizer }.tokens())
+    Ok(Prompt { text: &text, contents: &contents, given: &given, probed: false, turns, template, tokenizer }.tokens())
+}
+
+/// The words of descriptions of functions, of calls and of what else is not the text of a turn.
+fn given(turns: &[Turn], template: &Template) -> Vec<String> {
+    let mut given = Vec::new();
+    let mut each = |text: &str| given.push(text.to_owned());
+    template.tools().iter().for_each(|tool| tool.texts(&mut each));
+    for turn in turns {
+        for call in &turn.calls {
+            each(&call.id);
+            each(&call.name);
+            call.arguments.texts(&mut each);
+        }
+        if let Some(answers) = &turn.answers {
+            each(&answers.id);
+            each(&answers.name);
+        }
+        each(&turn.thinking);
+    }
+    given.retain(|text| !text.trim().is_empty());
+    given
+}
+
+/// `text` with the names of tokens in it changed.
+fn names_elsewhere(text: &str, tokenizer: &Tokenizer<'_>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((span, _)) = tokenizer.next_special(rest) {
+        out.push_str(&rest[..span.start]);
+        out.extend(rest[span.clone()].chars().map(elsewhere));
+        rest = &rest[span.end..];
+    }
+    out + rest
 }
 
 /// What is changed before a template is asked where it puts it. Of what users and the system prompt say, all characters but
@@ -73,6 +115,11 @@ impl Probe {
             for literal in template.literals() {
                 text.match_indices(literal).for_each(|(at, _)| changed[at..at + literal.len()].fill(false));
             }
+        }
+        if turn.role == Speaker::Tool {
+            // What JSON escapes: templates write what functions gave as a string of it.
+            let escaped = text.char_indices().filter(|(_, c)| matches!(c, '"' | '\\') || c.is_control());
+            escaped.for_each(|(at, c)| changed[at..at + c.len_utf8()].fill(false));
         }
         if !(reply && self != Probe::All) {
             let mut from = 0;
@@ -111,9 +158,12 @@ fn original(text: &str) -> String {
 struct Prompt<'a> {
     text: &'a str,
     contents: &'a [String],
+    /// Words besides those of the turns.
+    given: &'a [String],
     /// Whether they are those of a probe.
     probed: bool,
     turns: &'a [Turn],
+    template: &'a Template,
     tokenizer: &'a Tokenizer<'a>,
 }
 
@@ -148,6 +198,17 @@ impl Prompt<'_> {
     /// known of what stands where, replies count, too.
     fn may_be_said(&self, name: &str) -> bool {
         let cuts = || name.char_indices().skip(1).map(|(at, _)| name.split_at(at));
+        let is_a_part = |said: &String| {
+            let said = said.trim();
+            // A plain word within a name, as the name of a parameter may be, makes none without the rest of it.
+            let is_plain = said.chars().all(|c| c.is_alphanumeric() || c == '_');
+            !is_plain && name.contains(said)
+                || said.contains(name)
+                || cuts().any(|(begin, end)| !is_plain && (said.ends_with(begin) || said.starts_with(end)))
+        };
+        if !self.given.is_empty() && (!self.template.names(name) || self.given.iter().any(is_a_part)) {
+            return true;
+        }
         self.turns.iter().zip(self.contents).filter(|(turn, _)| !self.probed || turn.role != Speaker::Assistant).any(
             |(_, content)| {
                 let said = content.trim();

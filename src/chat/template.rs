@@ -1,8 +1,9 @@
 //! A model's chat template: messages to the text that the model was trained on. Templates come with model files, so they
 //! may compute only so much: by steps, never by time, so that a slow board gets the same text.
 
+use super::argument::Argument;
 use super::jinja::{self, Fault, Meter, Value, Why};
-use super::turn::Turn;
+use super::turn::{Call, Speaker, Turn};
 use crate::error::{Error, Kind, Result};
 use crate::os::calendar::Moment;
 use crate::tokenizer::Tokenizer;
@@ -30,48 +31,23 @@ pub struct Template {
     now: Moment,
     /// What it is given besides, by name.
     arguments: Vec<(String, Argument)>,
+    /// The functions that the model may call, each as whoever offers them describes it.
+    tools: Vec<Argument>,
+    /// The form in which it is given calls.
+    form: CallForm,
 }
 
-/// A value that a template is given by a name of its own, as `enable_thinking`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Argument {
-    /// `None`.
-    None,
-    /// `True` or `False`.
-    Boolean(bool),
-    /// A whole number.
-    Integer(i64),
-    /// Another number.
-    Float(f64),
-    /// A text.
-    Text(String),
+/// In which form a template is given the calls of a reply.
+#[derive(Debug, Clone, Copy, Default)]
+struct CallForm {
+    /// What a function is given is a text in JSON.
+    as_json: bool,
+    /// The content of a reply that is calls alone is `None`.
+    as_none: bool,
 }
 
-impl Argument {
-    /// The value that `text` names: `true`, `false`, `none`, a number, or else the text itself.
-    pub fn of(text: &str) -> Argument {
-        match text {
-            "none" | "None" | "null" => Argument::None,
-            "true" | "True" => Argument::Boolean(true),
-            "false" | "False" => Argument::Boolean(false),
-            _ => match (text.parse(), text.parse()) {
-                (Ok(n), _) => Argument::Integer(n),
-                (_, Ok(x)) => Argument::Float(x),
-                _ => Argument::Text(text.into()),
-            },
-        }
-    }
-
-    fn value(&self) -> Value {
-        match self {
-            Argument::None => Value::None,
-            Argument::Boolean(value) => Value::Bool(*value),
-            Argument::Integer(value) => Value::Int(*value),
-            Argument::Float(value) => Value::Float(*value),
-            Argument::Text(value) => Value::text(value),
-        }
-    }
-}
+/// What is changed of the words of functions and calls before they are written.
+pub(super) type Change<'c> = dyn Fn(&str) -> String + 'c;
 
 impl Template {
     /// The template in `source` of a model with this tokenizer, for a conversation that takes place at `now`.
@@ -91,12 +67,63 @@ impl Template {
             eos,
             now,
             arguments: Vec::new(),
+            tools: Vec::new(),
+            form: CallForm::default(),
         }
     }
 
     /// Gives it `value` as `name` from now on.
     pub fn set(&mut self, name: String, value: Argument) {
+        self.arguments.retain(|(known, _)| *known != name);
         self.arguments.push((name, value));
+    }
+
+    /// Gives it descriptions of the functions that the model may call; none takes them away. Finds out in which form it wants calls.
+    pub fn set_tools(&mut self, tools: Vec<Argument>) {
+        self.tools = tools;
+        let forms = [(false, false), (true, false), (false, true), (true, true)];
+        let forms = forms.into_iter().map(|(as_json, as_none)| CallForm { as_json, as_none });
+        let fitting = forms.into_iter().find(|form| Template { form: *form, ..self.clone() }.writes_given());
+        self.form = fitting.unwrap_or_default();
+    }
+
+    /// Whether it writes what a call is given, and not in Python's own form.
+    fn writes_given(&self) -> bool {
+        const NAME: &str = "given_name";
+        let given = Argument::Dict(vec![(NAME.into(), Argument::Text("given value".into()))]);
+        let mut reply = Turn::new(Speaker::Assistant, "");
+        reply.calls.push(Call { id: "call00000".into(), name: "function_name".into(), arguments: given });
+        let text = self.render(&[Turn::new(Speaker::User, "A question?"), reply]);
+        text.is_ok_and(|text| text.contains(NAME) && !text.contains(&format!("'{NAME}'")))
+    }
+
+    /// Whether it tells the model of its functions.
+    #[cfg(feature = "constraints")]
+    pub(super) fn tells_of_tools(&self) -> bool {
+        let names = self.tools.iter().filter_map(|tool| tool.get("function")?.get("name")?.text());
+        let text = self.render(&[Turn::new(Speaker::User, "A question?")]);
+        text.is_ok_and(|text| names.into_iter().all(|name| text.contains(name)))
+    }
+
+    /// Its text.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether it writes a token of this name: its text has it, or it is one that begins or ends a text.
+    pub(super) fn names(&self, token: &str) -> bool {
+        let of_role = |role: &str| {
+            let parts = token.split_once(role).filter(|(before, after)| !before.is_empty() && !after.is_empty());
+            parts.is_some_and(|(before, after)| self.source.contains(before) && self.source.contains(after))
+        };
+        self.source.contains(token)
+            || [&self.bos, &self.eos].into_iter().flatten().any(|name| name == token)
+            || Speaker::ALL.iter().any(|speaker| of_role(speaker.name()))
+    }
+
+    /// The descriptions of functions.
+    pub(super) fn tools(&self) -> &[Argument] {
+        &self.tools
     }
 
     /// The words that the template itself names, as which it may look for something.
@@ -106,38 +133,81 @@ impl Template {
 
     /// The text of `turns`, which ends where the model's next reply begins.
     pub fn render(&self, turns: &[Turn]) -> Result<String> {
-        self.render_with(turns, turns.iter().map(|turn| turn.text.clone()).collect())
+        self.render_with(turns, turns.iter().map(|turn| turn.text.clone()).collect(), &str::to_owned)
     }
 
-    /// The text of `turns`, in which `contents` is said instead.
-    pub(super) fn render_with(&self, turns: &[Turn], contents: Vec<String>) -> Result<String> {
-        let length: usize = contents.iter().map(|content| content.len() + TURN).sum();
+    /// The text of `turns`, in which `contents` is said instead, and the words of functions and calls are changed.
+    pub(super) fn render_with(&self, turns: &[Turn], contents: Vec<String>, change: &Change) -> Result<String> {
+        let calls = turns.iter().flat_map(|turn| &turn.calls).map(|call| call.arguments.n_bytes() + TURN);
+        let tools = self.tools.iter().map(|tool| tool.n_bytes() + TURN);
+        let length: usize = contents.iter().map(|content| content.len() + TURN).chain(calls).chain(tools).sum();
         let meter = Meter::new(STEPS + STEPS_A_BYTE * length as u64);
         let most = MOST_BYTES.max(2 * length);
-        match self.fill(turns, &contents, &meter) {
+        match self.fill(turns, &contents, change, &meter) {
             Ok(text) if text.len() <= most => Ok(text),
             Ok(_) => Err(Error::data(format!("it writes more than {most} bytes")).field("chat template")),
             Err(fault) => Err(refusal(&fault)),
         }
     }
 
-    fn fill(&self, turns: &[Turn], contents: &[String], meter: &Meter) -> core::result::Result<String, Fault> {
-        let message = |(turn, content): (&Turn, &String)| {
-            let entries = vec![("role", Value::text(turn.role.name())), ("content", Value::text(content))];
-            jinja::dict(entries, meter)
-        };
+    fn fill(
+        &self,
+        turns: &[Turn],
+        contents: &[String],
+        change: &Change,
+        meter: &Meter,
+    ) -> core::result::Result<String, Fault> {
+        let message = |(turn, content): (&Turn, &String)| self.message(turn, content, change, meter);
         let messages = turns.iter().zip(contents).map(message).collect::<core::result::Result<_, _>>()?;
+        let tools: Vec<Value> =
+            self.tools.iter().map(|tool| tool.changed(change).value(meter)).collect::<core::result::Result<_, _>>()?;
+        let tools = if tools.is_empty() { Value::None } else { jinja::list(tools, meter)? };
+        let arguments = self.arguments.iter().map(|(name, value)| Ok((name.as_str(), value.value(meter)?)));
+        let arguments = arguments.collect::<core::result::Result<Vec<_>, Fault>>()?;
         let token = |name: &Option<String>, what| name.as_deref().map_or_else(|| Value::Undefined(what), Value::text);
         let mut values = vec![
             ("messages", jinja::list(messages, meter)?),
-            ("tools", Value::None),
+            ("tools", tools),
             ("documents", Value::None),
             ("add_generation_prompt", Value::Bool(true)),
             ("bos_token", token(&self.bos, "bos_token".into())),
             ("eos_token", token(&self.eos, "eos_token".into())),
         ];
-        values.splice(0..0, self.arguments.iter().map(|(name, value)| (name.as_str(), value.value())));
+        values.splice(0..0, arguments);
         jinja::render(&self.source, values, self.now, meter)
+    }
+
+    /// A turn as templates are given it.
+    fn message(
+        &self,
+        turn: &Turn,
+        content: &str,
+        change: &Change,
+        meter: &Meter,
+    ) -> core::result::Result<Value, Fault> {
+        let text = |text: &str| Value::text(&change(text));
+        let is_none = self.form.as_none && !turn.calls.is_empty() && content.is_empty();
+        let content = if is_none { Value::None } else { Value::text(content) };
+        let mut entries = vec![("role", Value::text(turn.role.name())), ("content", content)];
+        if !turn.thinking.is_empty() {
+            entries.push(("reasoning_content", text(&turn.thinking)));
+        }
+        if !turn.calls.is_empty() {
+            let call = |call: &Call| {
+                let given = call.arguments.changed(change);
+                let given = if self.form.as_json { Value::text(&given.json()) } else { given.value(meter)? };
+                let function = jinja::dict(vec![("name", text(&call.name)), ("arguments", given)], meter)?;
+                let entries = vec![("id", text(&call.id)), ("type", Value::text("function")), ("function", function)];
+                jinja::dict(entries, meter)
+            };
+            let calls = turn.calls.iter().map(call).collect::<core::result::Result<_, _>>()?;
+            entries.push(("tool_calls", jinja::list(calls, meter)?));
+        }
+        if let Some(answers) = &turn.answers {
+            let named = [("tool_call_id", &answers.id), ("name", &answers.name)];
+            entries.extend(named.into_iter().filter(|(_, of)| !of.is_empty()).map(|(name, of)| (name, text(of))));
+        }
+        jinja::dict(entries, meter)
     }
 }
 

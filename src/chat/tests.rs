@@ -24,7 +24,7 @@ fn vocabulary(special: &[&str]) -> Vec<u8> {
 }
 
 fn turn(role: Speaker, text: &str) -> Turn {
-    Turn { role, text: text.into(), tokens: Vec::new() }
+    Turn::new(role, text)
 }
 
 fn user(text: &str) -> Vec<Turn> {
@@ -132,7 +132,7 @@ fn a_template_may_look_at_replies() {
     tokenizer.encode("whole ", Specials::AsText, &mut own);
     // Tokens that no text has, to see whether they are those that are read.
     own.push(255);
-    let reply = |text: &str| Turn { role: Speaker::Assistant, text: text.into(), tokens: own.clone() };
+    let reply = |text: &str| Turn { tokens: own.clone(), ..turn(Speaker::Assistant, text) };
     let turns = [
         turn(Speaker::User, "</think>"),
         reply("<think>\nhm</think>\n\nfour"),
@@ -277,7 +277,7 @@ fn a_reply_keeps_the_tokens_it_was_written_with() {
     // "a<|im_end|>" of plain bytes, as a model may write it.
     let mut own = Vec::new();
     tokenizer.encode("a<|im_end|>", Specials::AsText, &mut own);
-    turns.push(Turn { role: Speaker::Assistant, text: "a<|im_end|>".into(), tokens: own.clone() });
+    turns.push(Turn { tokens: own.clone(), ..turn(Speaker::Assistant, "a<|im_end|>") });
     turns.push(turn(Speaker::User, "more"));
     let after = tokens(&turns, &template, &tokenizer).expect("a text");
     assert_eq!(after[..before.len() + own.len()], [&before[..], &own].concat());
@@ -291,7 +291,7 @@ fn a_reply_keeps_the_tokens_it_was_written_with() {
 
 #[test]
 fn a_note_that_is_no_conversation_is_refused() {
-    let turns = [turn(Speaker::System, "s"), Turn { role: Speaker::Assistant, text: "é".into(), tokens: vec![1, 2] }];
+    let turns = [turn(Speaker::System, "s"), Turn { tokens: vec![1, 2], ..turn(Speaker::Assistant, "é") }];
     let note = to_note(&turns);
     for n in 0..note.len() {
         from_note(&note[..n]).expect_err("cut");

@@ -1,5 +1,6 @@
 //! Turns of a conversation, and the note of a saved session that holds them.
 
+use super::argument::{Argument, read_text};
 use crate::error::{Error, Result};
 use crate::format::cursor::{Cursor, Encoder};
 use crate::token::TokenId;
@@ -13,10 +14,12 @@ pub enum Speaker {
     User,
     /// The model.
     Assistant,
+    /// A function that the model called.
+    Tool,
 }
 
 impl Speaker {
-    const ALL: [Speaker; 3] = [Speaker::System, Speaker::User, Speaker::Assistant];
+    pub(super) const ALL: [Speaker; 4] = [Speaker::System, Speaker::User, Speaker::Assistant, Speaker::Tool];
 
     /// The name in templates.
     pub fn name(self) -> &'static str {
@@ -24,20 +27,58 @@ impl Speaker {
             Speaker::System => "system",
             Speaker::User => "user",
             Speaker::Assistant => "assistant",
+            Speaker::Tool => "tool",
         }
     }
 }
 
 /// What somebody said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
     /// Who.
     pub role: Speaker,
     /// What.
     pub text: String,
-    /// Of a reply: its tokens, as they were chosen.
+    /// Of a reply: its tokens, as they were chosen. None where the text is not all that was written.
     pub tokens: Vec<TokenId>,
+    /// Of a reply: what the model thought before, where it is parted from the text.
+    pub thinking: String,
+    /// Of a reply: the functions that the model calls.
+    pub calls: Vec<Call>,
+    /// Of what a function gave: which call it answers.
+    pub answers: Option<Answers>,
 }
+
+/// A call of a function.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// What tells it from others; may be empty.
+    pub id: String,
+    /// The name of the function.
+    pub name: String,
+    /// What it is given, a dict.
+    pub arguments: Argument,
+}
+
+/// Which call is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answers {
+    /// The id of the call; may be empty.
+    pub id: String,
+    /// The name of the function; may be empty.
+    pub name: String,
+}
+
+impl Turn {
+    /// What `role` says.
+    pub fn new(role: Speaker, text: impl Into<String>) -> Turn {
+        let text = text.into();
+        Turn { role, text, tokens: Vec::new(), thinking: String::new(), calls: Vec::new(), answers: None }
+    }
+}
+
+/// In a note, beside the number of the role: there is more than a text and its tokens.
+const MORE: u32 = 1 << 8;
 
 /// The turns as the note of a saved session.
 pub fn to_note(turns: &[Turn]) -> Vec<u8> {
@@ -57,13 +98,32 @@ pub fn to_record(before: &[Turn], now: &[Turn]) -> Vec<u8> {
 }
 
 fn write(turns: &[Turn], out: &mut Encoder) {
+    let write_text = |text: &str, out: &mut Encoder| {
+        out.u32(text.len() as u32);
+        out.bytes(text.as_bytes());
+    };
     out.u32(turns.len() as u32);
     for turn in turns {
-        out.u32(Speaker::ALL.iter().position(|role| *role == turn.role).unwrap_or(0) as u32);
-        out.u32(turn.text.len() as u32);
-        out.bytes(turn.text.as_bytes());
+        let more = !turn.thinking.is_empty() || !turn.calls.is_empty() || turn.answers.is_some();
+        let role = Speaker::ALL.iter().position(|role| *role == turn.role).unwrap_or(0) as u32;
+        out.u32(if more { role | MORE } else { role });
+        write_text(&turn.text, out);
         out.u32(turn.tokens.len() as u32);
         turn.tokens.iter().for_each(|token| out.u32(*token));
+        if more {
+            write_text(&turn.thinking, out);
+            out.u32(turn.calls.len() as u32);
+            for call in &turn.calls {
+                write_text(&call.id, out);
+                write_text(&call.name, out);
+                call.arguments.write(out);
+            }
+            out.u32(turn.answers.is_some().into());
+            if let Some(answers) = &turn.answers {
+                write_text(&answers.id, out);
+                write_text(&answers.name, out);
+            }
+        }
     }
 }
 
@@ -89,13 +149,22 @@ pub fn apply_record(turns: &mut Vec<Turn>, record: &[u8]) -> Result<()> {
 fn read(mut cursor: Cursor<'_>, turns: &mut Vec<Turn>) -> Result<()> {
     for _ in 0..cursor.count(12, "turns")? {
         let at = cursor.offset();
-        let role = *Speaker::ALL.get(cursor.u32("role")? as usize).ok_or_else(|| Error::data("unknown role").at(at))?;
-        let length = cursor.count(1, "text")?;
-        let text = core::str::from_utf8(cursor.take(length, "text")?);
-        let text = text.map_err(|_| Error::data("the text is not UTF-8").field("conversation").at(at))?;
+        let role = cursor.u32("role")?;
+        let is_known = *Speaker::ALL.get((role & !MORE) as usize).ok_or_else(|| Error::data("unknown role").at(at))?;
+        let mut turn = Turn::new(is_known, read_text(&mut cursor)?);
         let n_tokens = cursor.count(4, "tokens")?;
-        let tokens = (0..n_tokens).map(|_| cursor.u32("tokens")).collect::<Result<_>>()?;
-        turns.push(Turn { role, text: text.to_owned(), tokens });
+        turn.tokens = (0..n_tokens).map(|_| cursor.u32("tokens")).collect::<Result<_>>()?;
+        if role & MORE != 0 {
+            turn.thinking = read_text(&mut cursor)?;
+            for _ in 0..cursor.count(12, "calls")? {
+                let (id, name) = (read_text(&mut cursor)?, read_text(&mut cursor)?);
+                turn.calls.push(Call { id, name, arguments: Argument::read(&mut cursor)? });
+            }
+            if cursor.u32("answers")? != 0 {
+                turn.answers = Some(Answers { id: read_text(&mut cursor)?, name: read_text(&mut cursor)? });
+            }
+        }
+        turns.push(turn);
     }
     cursor.finish()
 }
@@ -105,7 +174,7 @@ mod tests {
     use super::*;
 
     fn turn(role: Speaker, text: &str) -> Turn {
-        Turn { role, text: text.into(), tokens: vec![1; text.len()] }
+        Turn { tokens: vec![1; text.len()], ..Turn::new(role, text) }
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(crate) mod views;
 mod writing;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-pub(crate) use constraints::Constraints;
+pub(crate) use constraints::{Calling, Constraints};
 pub(crate) use groups::{ComputeArgs, ContextArg, Kv, TextArg};
 pub(crate) use many::{Batch, Embed, Pool, Shard, VectorFormat};
 pub(crate) use measuring::{Bench, Doctor, Eval, Inspect, Plan, Score, Trace, Verify};

@@ -16,11 +16,14 @@ use indicatif::ProgressBar;
 use kept::Kept;
 use rows::{Model as Shown, Named, answered, refused};
 use serde_json::Value;
+use std::cell::OnceCell;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use whit::chat::Conversation;
+use whit::chat::tools::{Reader, ReplyRules};
 use whit::error::{Error, Kind, Result};
+use whit::generate::grammar::{Grammar, Grammars};
 use whit::generate::{Finished, Many, ManyOptions, OnFull, StopRules, Writer, prompt_tokens};
 use whit::model::{Model, SessionOptions};
 use whit::ops::NUMERICS_VERSION;
@@ -62,8 +65,8 @@ pub(super) fn run(args: &Batch) -> Outcome<()> {
         }
         let (place, request) = requests.next()?;
         match answerer.begin(request) {
-            Ok(Begun { is_chat, n_prompt, writers }) => {
-                rows.borrow_mut().begin(place, is_chat, n_prompt, writers.len());
+            Ok(Begun { reader, n_prompt, writers }) => {
+                rows.borrow_mut().begin(place, reader, n_prompt, writers.len());
                 waiting.extend(writers.into_iter().enumerate().map(|(answer, writer)| ((place, answer), writer)));
             }
             Err(error) => rows.borrow_mut().refuse(place, &error),
@@ -170,11 +173,13 @@ struct Answerer<'a> {
     sampling: SamplerOptions,
     context_length: usize,
     settings: blake3::Hasher,
+    grammars: OnceCell<Grammars>,
 }
 
 /// The texts of a request.
 struct Begun {
-    is_chat: bool,
+    /// Of a conversation: what parts its answers.
+    reader: Option<Reader>,
     n_prompt: usize,
     writers: Vec<Writer>,
 }
@@ -201,7 +206,7 @@ impl<'a> Answerer<'a> {
             settings.update(&(part.len() as u64).to_le_bytes()).update(part);
         }
         settings.update(format!("{:?} {:?}", template, args.template_arg).as_bytes());
-        Ok(Answerer { args, of, model, conversation, sampling, context_length, settings })
+        Ok(Answerer { args, of, model, conversation, sampling, context_length, settings, grammars: OnceCell::new() })
     }
 
     /// What names the answer to a request: equal where the request, the model and all settings are.
@@ -215,13 +220,47 @@ impl<'a> Answerer<'a> {
         let asked = openai::asked(&asking.request.url, &asking.request.body, &self.sampling)?;
         refuse(&asked)?;
         let is_chat = matches!(asked.prompt, Prompt::Turns(_));
+        if let Ok(conversation) = self.conversation.as_mut() {
+            conversation.set_tools(asked.tools.clone());
+        }
         let (prompt, end_tokens) = self.prompt(asked.prompt.clone())?;
         if prompt.len() >= self.context_length {
             let message = format!("{} tokens leave no room in a context of {}", prompt.len(), self.context_length);
             return Err(Error::usage(message).field(if is_chat { "messages" } else { "prompt" }));
         }
-        let writers = (0..asked.n_answers as u64).map(|i| self.writer(&asked, &prompt, &end_tokens, i));
-        Ok(Begun { is_chat, n_prompt: prompt.len(), writers: writers.collect::<Result<_>>()? })
+        let content = asked.rule.as_ref().map(|rule| {
+            let compiled = self.grammars()?.compile(rule);
+            compiled.map_err(|error| within("response_format", &error))
+        });
+        let content = content.transpose()?;
+        let rules = if is_chat { Some(self.rules(content.as_ref(), asked.tools.is_some())?) } else { None };
+        let writers = (0..asked.n_answers as u64).map(|i| {
+            let mut writer = self.writer(&asked, &prompt, &end_tokens, i)?;
+            match (&rules, &content) {
+                (Some(rules), _) => rules.apply(&mut writer, &prompt)?,
+                (None, Some(content)) => writer.keep_to(content.begin()?)?,
+                (None, None) => {}
+            }
+            Ok(writer)
+        });
+        let writers = writers.collect::<Result<_>>()?;
+        let reader = rules.map(|rules| rules.reader(&prompt));
+        Ok(Begun { reader, n_prompt: prompt.len(), writers })
+    }
+
+    /// The engine of grammars, which is made where it is first needed.
+    fn grammars(&self) -> Result<&Grammars> {
+        if self.grammars.get().is_none() {
+            let _ = self.grammars.set(Grammars::new(self.of)?);
+        }
+        self.grammars.get().ok_or_else(|| Error::data("this model has no tokenizer"))
+    }
+
+    /// What the answers to the conversation keep to.
+    fn rules(&self, content: Option<&Grammar>, has_tools: bool) -> Result<ReplyRules> {
+        let conversation = self.conversation.as_ref().map_err(|error| error.clone())?;
+        let grammars = if has_tools { Some(self.grammars()?) } else { None };
+        conversation.reply_rules(content.map(Grammar::again), grammars).map_err(|error| within("tools", &error))
     }
 
     /// The tokens of a prompt, and those that end an answer to it.
@@ -261,13 +300,18 @@ impl<'a> Answerer<'a> {
 fn refuse(asked: &Asked) -> Result<()> {
     let refused = |field: &str, message: &str| Err(Error::usage(message).field(field));
     match asked {
-        Asked { rule: Some(_), .. } => refused("response_format", "only text is supported"),
         Asked { n_logprobs: Some(_), .. } => refused("logprobs", "it is not supported"),
         Asked { sending: Sending::Streamed | Sending::StreamedWithUsage, .. } => {
             refused("stream", "it is not supported")
         }
         _ => Ok(()),
     }
+}
+
+/// The error of a field, with the place within it.
+fn within(field: &str, error: &Error) -> Error {
+    let place = error.named_field().map(|place| format!(" {place}")).unwrap_or_default();
+    Error::usage(error.message()).field(format!("{field}{place}"))
 }
 
 /// Rows that are being made, and those that wait for one before them.
@@ -284,7 +328,8 @@ struct Rows<'r> {
 
 /// The answers to a request, of which some are still written.
 struct Open {
-    is_chat: bool,
+    /// Of a conversation: what parts its answers.
+    reader: Option<Reader>,
     n_prompt: usize,
     answers: Vec<Option<Result<Finished>>>,
 }
@@ -296,8 +341,8 @@ impl<'r> Rows<'r> {
         Rows { asked, model, bar, open, whole, next: 0, n_refused: 0 }
     }
 
-    fn begin(&mut self, place: usize, is_chat: bool, n_prompt: usize, n_answers: usize) {
-        self.open.insert(place, Open { is_chat, n_prompt, answers: (0..n_answers).map(|_| None).collect() });
+    fn begin(&mut self, place: usize, reader: Option<Reader>, n_prompt: usize, n_answers: usize) {
+        self.open.insert(place, Open { reader, n_prompt, answers: (0..n_answers).map(|_| None).collect() });
     }
 
     fn refuse(&mut self, place: usize, error: &Error) {
@@ -311,10 +356,10 @@ impl<'r> Rows<'r> {
         if open.answers.iter().any(Option::is_none) {
             return;
         }
-        let Some(Open { is_chat, n_prompt, answers }) = self.open.remove(&place) else { return };
+        let Some(Open { reader, n_prompt, answers }) = self.open.remove(&place) else { return };
         match answers.into_iter().flatten().collect::<Result<Vec<_>>>() {
             Ok(answers) => {
-                let row = answered(&self.asked[place].named(), &self.model, is_chat, n_prompt, &answers);
+                let row = answered(&self.asked[place].named(), &self.model, reader.as_ref(), n_prompt, &answers);
                 self.add(place, row);
             }
             Err(error) => self.refuse(place, &error),

@@ -1,5 +1,6 @@
 //! `whit chat`: a conversation, by the model's own template.
 
+mod calling;
 mod commands;
 mod kept;
 mod lines;
@@ -23,10 +24,10 @@ use stats::Stats;
 use std::path::Path;
 use std::sync::Arc;
 use whit::TokenId;
+use whit::chat::tools::ReplyRules;
 use whit::chat::{Conversation, Turn};
 use whit::error::{Error, Kind, Result};
 use whit::failure::with_flags;
-use whit::generate::grammar::Grammar;
 use whit::generate::{self, PrefixCache};
 use whit::model::{Model, Session};
 use whit::ops::KvDtype;
@@ -41,12 +42,14 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     let mut conversation = conversation(args, model, &source)?;
     conversation.begin(args.system.clone());
     conversation.check_system().map_err(no_system)?;
+    calling::prepare(&mut conversation, &args.calling)?;
     let ends = ends(&args.end, model)?;
     let context_length = context_length(&args.context, model)?;
     // An error in it is reported before anybody has said anything.
     keeping::on_full(&args.keeping, 0, context_length)?;
     let options = sampler_options(&args.sampling, model)?;
     let grammar = constraint::grammar(&args.constraints, model)?;
+    let rules = calling::rules(&conversation, grammar, args)?;
     let compute = compute(&args.compute)?;
     let session_options = session_options(context_length, args.compute.kv);
     let plan = Wanted::one(model, session_options, &compute, &args.compute, "--ctx").check()?;
@@ -68,7 +71,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         kept,
         kv,
         options,
-        grammar,
+        rules,
         n_again: 0,
         out: if args.raw.raw { Output::new().raw() } else { Output::new() },
         at_terminal: lines.is_terminal(),
@@ -87,6 +90,12 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         output::tell(&format!("whit: {name}, context {context_length}, {private} private at most, seed {seed}"));
         if lines.is_terminal() {
             output::tell("whit: /help lists commands, Ctrl-C stops a reply, Ctrl-D ends");
+        }
+        if let Some(form) = talk.conversation.form_of_calls().filter(|_| args.verbose) {
+            output::tell(&format!("whit: calls are written in the form of {form}"));
+        }
+        if talk.conversation.tells_of_tools_itself() {
+            output::tell("whit: this model's template knows no functions, so a system prompt tells of them");
         }
     }
     fault::watch_ends();
@@ -140,8 +149,8 @@ struct Chatting<'c> {
     kept: Option<Kept>,
     kv: KvDtype,
     options: SamplerOptions,
-    /// What every reply has to be.
-    grammar: Option<Grammar>,
+    /// What every reply keeps to and is parted by.
+    rules: ReplyRules,
     /// Replies that were drawn and taken back.
     n_again: u64,
     out: Output,
@@ -189,10 +198,11 @@ impl Chatting<'_> {
         match input {
             Input::Nothing | Input::Quit => {}
             Input::Say(text) => {
-                self.conversation.say(text);
-                if !self.reply()? {
+                let before = self.conversation.turns().to_vec();
+                self.say(text);
+                if self.conversation.open_calls().is_empty() && !self.reply()? {
                     // Nothing was answered, so nothing was asked.
-                    self.conversation.undo();
+                    self.go_on_with(before);
                 }
             }
             Input::Help => output::tell(HELP.trim_end()),
@@ -213,6 +223,14 @@ impl Chatting<'_> {
             Input::Wrong(message) => note(format_args!("whit: {message}")),
         }
         Ok(())
+    }
+
+    /// Says `text`, or has it be what the first function gave whose call is open.
+    fn say(&mut self, text: String) {
+        match self.conversation.open_calls().first().cloned() {
+            Some(call) => self.conversation.answer(&call, text),
+            None => self.conversation.say(text),
+        }
     }
 
     fn undo(&mut self) {

@@ -82,6 +82,22 @@ impl Output {
         self.flush()
     }
 
+    /// Writes text of a model that stands back, and at once: dimmed on a terminal that has colours.
+    pub(crate) fn dimmed(&mut self, text: &str) -> Outcome<()> {
+        if !(self.is_terminal() && console::colors_enabled()) {
+            return self.foreign(text);
+        }
+        self.write("\u{1b}[2m")?;
+        self.foreign(text)?;
+        self.write("\u{1b}[22m")?;
+        self.flush()
+    }
+
+    /// Whether somebody sees it.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.out.is_terminal()
+    }
+
     /// Sends what was written.
     pub(crate) fn flush(&mut self) -> Outcome<()> {
         self.out.flush().map_err(failed)

@@ -33,6 +33,8 @@ pub struct Writer {
     context_length: usize,
     next: Next,
     guide: Option<Guide>,
+    /// Control tokens whose names are a part of the text.
+    spelled: Vec<TokenId>,
     n_generated: usize,
     /// The text in the context, with the token that is to be put into it next.
     tokens: Vec<TokenId>,
@@ -89,6 +91,7 @@ impl Writer {
             context_length,
             next: Next::Logits,
             guide: None,
+            spelled: Vec::new(),
             n_generated: 0,
             tokens,
             n_shifts: 0,
@@ -112,6 +115,11 @@ impl Writer {
         self.guide = Some(guide);
         self.decoder = Decoder::continuing(tokenizer(&self.model)?);
         Ok(())
+    }
+
+    /// From now on the names of these control tokens, which are silent otherwise, are a part of the text.
+    pub fn spell(&mut self, tokens: Vec<TokenId>) {
+        self.spelled = tokens;
     }
 
     /// The text whose logits after its last token are wanted: [`Writer::take`] is to be given them. `None` where a piece comes
@@ -279,7 +287,10 @@ impl Writer {
     fn say(&mut self, token: TokenId) -> bool {
         let Some(tokenizer) = self.model.tokenizer() else { return true };
         let mark = self.decoder.mark();
-        let piece = self.decoder.push(tokenizer, token);
+        let piece = match self.spelled.contains(&token) {
+            true => self.decoder.push_name(tokenizer, token),
+            false => self.decoder.push(tokenizer, token),
+        };
         if self.bans.is_empty() {
             self.stops.push(piece);
             return true;

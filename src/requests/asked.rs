@@ -3,7 +3,10 @@
 #[cfg(feature = "serve")]
 use super::extension::Extension;
 use whit::TokenId;
+#[cfg(feature = "serve")]
+use whit::chat::Think;
 use whit::chat::Turn;
+use whit::chat::tools::Tools;
 use whit::generate::grammar::Rule;
 use whit::sampler::SamplerOptions;
 
@@ -42,6 +45,11 @@ pub(crate) struct Asked {
     /// Answers, each with a seed that is one more than that before.
     pub(crate) n_answers: usize,
     pub(crate) sampling: SamplerOptions,
+    /// The functions that are offered.
+    pub(crate) tools: Option<Tools>,
+    /// How much the model thinks first.
+    #[cfg(feature = "serve")]
+    pub(crate) think: Think,
     /// What an answer has to be.
     pub(crate) rule: Option<Rule>,
     /// With the probabilities of tokens, and so many of the most probable ones in the place of each.
@@ -60,6 +68,9 @@ impl Asked {
             stops: Vec::new(),
             n_answers: 1,
             sampling,
+            tools: None,
+            #[cfg(feature = "serve")]
+            think: Think::AsEver,
             rule: None,
             n_logprobs: None,
             sending: Sending::Whole,

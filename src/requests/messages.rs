@@ -2,34 +2,27 @@
 
 use super::body::wrong;
 use serde_json::Value;
-use whit::chat::{Speaker, Turn};
+#[cfg(feature = "serve")]
+use whit::chat::Speaker;
+use whit::chat::Turn;
+use whit::chat::tools::turn_of_message;
 use whit::error::Result;
 
 /// The turns of a conversation, with one at least.
 pub(super) fn turns(value: Option<&Value>) -> Result<Vec<Turn>> {
     let messages = value.and_then(Value::as_array).filter(|messages| !messages.is_empty());
     let messages = messages.ok_or_else(|| wrong("messages", "it is no list of messages"))?;
-    let turn = |(i, message): (usize, &Value)| {
-        let field = |name: &str| format!("messages[{i}].{name}");
-        let role = match message["role"].as_str() {
-            Some("system" | "developer") => Speaker::System,
-            Some("user") => Speaker::User,
-            Some("assistant") => Speaker::Assistant,
-            _ => return Err(wrong(&field("role"), "it is none of system, developer, user and assistant")),
-        };
-        let text = content(&message["content"], &["text"]);
-        let text = text.ok_or_else(|| wrong(&field("content"), "it is neither a string nor a list of texts"))?;
-        Ok(said(role, text))
-    };
-    messages.iter().enumerate().map(turn).collect()
+    messages.iter().enumerate().map(|(i, message)| turn_of_message(message, &format!("messages[{i}]"))).collect()
 }
 
 /// A turn of which only the text is known.
+#[cfg(feature = "serve")]
 pub(super) fn said(role: Speaker, text: String) -> Turn {
-    Turn { role, text, tokens: Vec::new() }
+    Turn::new(role, text)
 }
 
 /// The text of a message: a string, or parts of these types, which are texts.
+#[cfg(feature = "serve")]
 pub(super) fn content(value: &Value, types: &[&str]) -> Option<String> {
     let is_text = |part: &&Value| part["type"].as_str().is_some_and(|name| types.contains(&name));
     match value {

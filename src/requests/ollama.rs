@@ -4,7 +4,8 @@ use super::body::{Body, wrong};
 use super::messages::{said, turns};
 use super::{Asked, Prompt, Sending};
 use serde_json::Value;
-use whit::chat::Speaker;
+use whit::chat::tools::Tools;
+use whit::chat::{Speaker, Think};
 use whit::error::Result;
 use whit::generate::grammar::Rule;
 use whit::sampler::SamplerOptions;
@@ -18,14 +19,23 @@ pub(crate) fn chat(body: &Value, sampling: &SamplerOptions) -> Result<Option<Ask
     for (i, message) in body.get("messages").and_then(Value::as_array).into_iter().flatten().enumerate() {
         refuse_images(&format!("messages[{i}].images"), message.get("images"))?;
     }
-    let turns = turns(body.get("messages"))?;
-    asked(&body, Prompt::Turns(turns), sampling).map(Some)
+    let mut turns = turns(body.get("messages"))?;
+    for (turn, message) in turns.iter_mut().zip(body.get("messages").and_then(Value::as_array).into_iter().flatten()) {
+        if let Some(thinking) = message["thinking"].as_str() {
+            turn.thinking = thinking.to_owned();
+        }
+        if let (Some(answers), Some(name)) = (&mut turn.answers, message["tool_name"].as_str()) {
+            answers.name = name.to_owned();
+        }
+    }
+    let tools = Tools::of_request(body.get("tools").unwrap_or(&Value::Null), &Value::Null, &Value::Null)?;
+    Ok(Some(Asked { tools, ..asked(&body, Prompt::Turns(turns), sampling)? }))
 }
 
 /// What a request to `/api/generate` asks for: by the model's template, unless it is raw or the model has none; `None` as above.
 pub(crate) fn generate(body: &Value, has_template: bool, sampling: &SamplerOptions) -> Result<Option<Asked>> {
     let body = Body::of("body", body)?;
-    body.refuse(&["suffix", "context", "template"])?;
+    body.refuse(&["suffix", "context", "template", "tools"])?;
     refuse_images("images", body.get("images"))?;
     let text = body.text("prompt")?.unwrap_or_default();
     if text.is_empty() {
@@ -46,7 +56,6 @@ pub(crate) fn generate(body: &Value, has_template: bool, sampling: &SamplerOptio
 
 /// What both have.
 fn asked(body: &Body<'_>, prompt: Prompt, sampling: &SamplerOptions) -> Result<Asked> {
-    body.refuse(&["tools"])?;
     let none = Value::Object(serde_json::Map::new());
     let options = Body::of("options", body.get("options").unwrap_or(&none))?;
     let rule = match body.get("format") {
@@ -60,11 +69,19 @@ fn asked(body: &Body<'_>, prompt: Prompt, sampling: &SamplerOptions) -> Result<A
         true => Some(body.integer("top_logprobs", 20)?.unwrap_or(0) as usize),
         false => None,
     };
+    let think = match body.get("think") {
+        None => Think::AsEver,
+        Some(Value::Bool(false)) => Think::Off,
+        // Some models are told how much.
+        Some(Value::Bool(true) | Value::String(_)) => Think::On,
+        Some(_) => return Err(wrong("think", "it is neither true nor false nor a level")),
+    };
     let is_streamed = body.get("stream").is_none() || body.flag("stream")?;
     Ok(Asked {
         n_tokens: options.bound("num_predict")?,
         stops: options.strings("stop")?,
         rule,
+        think,
         n_logprobs,
         sending: if is_streamed { Sending::Streamed } else { Sending::Whole },
         extension: super::extension::of(body)?,

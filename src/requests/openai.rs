@@ -4,12 +4,15 @@ use super::body::{Body, MOST_TOKENS, wrong};
 use super::messages::turns;
 use super::{Asked, Prompt, Sending};
 use serde_json::Value;
+#[cfg(feature = "serve")]
+use whit::chat::Think;
+use whit::chat::tools::Tools;
 use whit::error::Result;
 use whit::generate::grammar::Rule;
 use whit::sampler::SamplerOptions;
 
 /// Fields that ask for what is not there. Where they are absent, null, false, zero or empty, they ask for nothing.
-const REFUSED: [&str; 11] = [
+const REFUSED: [&str; 9] = [
     "audio",
     "best_of",
     "echo",
@@ -18,8 +21,6 @@ const REFUSED: [&str; 11] = [
     "prediction",
     "reasoning_effort",
     "suffix",
-    "tool_choice",
-    "tools",
     "web_search_options",
 ];
 /// The most answers to a request.
@@ -50,6 +51,9 @@ pub(crate) fn asked(url: &str, body: &Value, sampling: &SamplerOptions) -> Resul
         n_tokens: n_tokens.map(|n| n as usize),
         stops: body.strings("stop")?,
         n_answers: n_answers as usize,
+        tools: tools(&body, is_chat)?,
+        #[cfg(feature = "serve")]
+        think: think(&body)?,
         rule: rule(body.get("response_format"))?,
         n_logprobs: n_logprobs(&body, is_chat)?,
         sending: sending(&body)?,
@@ -57,6 +61,26 @@ pub(crate) fn asked(url: &str, body: &Value, sampling: &SamplerOptions) -> Resul
         extension: super::extension::of(&body)?,
         ..Asked::to(prompt, body.sampling(sampling)?)
     })
+}
+
+/// The functions that are offered in a conversation.
+fn tools(body: &Body<'_>, is_chat: bool) -> Result<Option<Tools>> {
+    let field = |name: &str| body.get(name).unwrap_or(&Value::Null);
+    if !is_chat {
+        body.refuse(&["tools"])?;
+    }
+    Tools::of_request(field("tools"), field("tool_choice"), field("parallel_tool_calls"))
+}
+
+/// Whether the model thinks first, as vLLM and llama.cpp are told.
+#[cfg(feature = "serve")]
+fn think(body: &Body<'_>) -> Result<Think> {
+    let Some(arguments) = body.get("chat_template_kwargs") else { return Ok(Think::AsEver) };
+    let arguments = Body::of("chat_template_kwargs", arguments)?;
+    match arguments.get("enable_thinking") {
+        None => Ok(Think::AsEver),
+        Some(_) => Ok(if arguments.flag("enable_thinking")? { Think::On } else { Think::Off }),
+    }
 }
 
 /// How the answer is to be sent.
@@ -166,7 +190,7 @@ mod tests {
             body[name] = value;
             chat(body).expect_err(name).to_string()
         };
-        for (name, value) in [("tools", json!([{}])), ("best_of", json!(2)), ("tool_choice", json!("auto"))] {
+        for (name, value) in [("best_of", json!(2)), ("echo", json!(true))] {
             assert_eq!(with(name, value), format!("{name}: it is not supported"));
         }
         let format = "response_format.type: it is none of text, json_object and json_schema";
@@ -186,8 +210,9 @@ mod tests {
             "logit_bias: it is no object from numbers of tokens to numbers"
         );
         assert_eq!(with("messages", json!([])), "messages: it is no list of messages");
-        let role = "messages[0].role: it is none of system, developer, user and assistant";
-        assert_eq!(with("messages", json!([{"role": "tool", "content": ""}])), role);
+        assert_eq!(with("tools", json!([{}])), "tools[0].type: only functions are supported");
+        let role = "messages[0].role: it is none of system, developer, user, assistant and tool";
+        assert_eq!(with("messages", json!([{"role": "judge", "content": ""}])), role);
         let content = "messages[0].content: it is neither a string nor a list of texts";
         assert_eq!(with("messages", json!([{"role": "user", "content": [{"type": "image_url"}]}])), content);
         let other = asked("/v1/embeddings", &json!({}), &SamplerOptions::default()).expect_err("refused").to_string();

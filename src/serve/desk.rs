@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use tokio::sync::oneshot;
 use whit::TokenId;
-use whit::chat::{Conversation, Turn};
+use whit::chat::tools::{Reader, ReplyRules, Tools};
+use whit::chat::{Conversation, Think, Turn};
 use whit::error::{Error, Result};
 use whit::generate::grammar::{Grammar, Grammars, Rule};
 use whit::generate::{OnFull, StopRules, Writer, prompt_tokens};
@@ -43,6 +44,8 @@ pub(super) enum Answer {
         n_texts: usize,
         is_streamed: bool,
         events: Events,
+        /// What parts each of them.
+        reader: Reader,
     },
     /// Vectors, in the form that is made of them.
     Vectors {
@@ -61,6 +64,17 @@ pub(super) struct Desk {
     grammars: Vec<Option<Grammars>>,
     /// Rules that were compiled, the last one at the end.
     kept: VecDeque<(usize, Rule, Grammar)>,
+    /// What replies keep to, likewise.
+    replies: VecDeque<(ReplyKey, ReplyRules)>,
+}
+
+/// What decides what a reply keeps to.
+#[derive(PartialEq)]
+struct ReplyKey {
+    model: usize,
+    tools: Option<Tools>,
+    rule: Option<Rule>,
+    think: Think,
 }
 
 /// What is to be written.
@@ -69,12 +83,14 @@ struct Begin<'a> {
     asked: &'a Asked,
     prompt: Vec<TokenId>,
     end_tokens: Vec<TokenId>,
+    /// What a reply keeps to and is parted by, with the calls of the conversation so far; `None` of a text.
+    rules: Option<(ReplyRules, usize)>,
 }
 
 impl Desk {
     pub(super) fn new(house: &Arc<House>, engine: Sender<engine::Order>) -> Desk {
         let grammars = house.models.iter().map(|_| None).collect();
-        Desk { house: Arc::clone(house), engine, grammars, kept: VecDeque::new() }
+        Desk { house: Arc::clone(house), engine, grammars, kept: VecDeque::new(), replies: VecDeque::new() }
     }
 
     /// Reads requests until nobody can send any.
@@ -174,7 +190,7 @@ impl Desk {
 
     fn count_tokens(&self, body: &Value, model: usize) -> Outcome<Answer> {
         let turns = requests::anthropic::turns(body)?;
-        let (prompt, _) = self.turns(model, turns)?;
+        let prompt = self.turns(model, turns)?;
         Ok(whole(&json!({"input_tokens": prompt.len()})))
     }
 
@@ -204,7 +220,8 @@ impl Desk {
 
     fn infill(&mut self, request: &Request, body: &Value, model: usize) -> Outcome<Answer> {
         let (hole, mut asked) = requests::llama::infill(body, &self.offered(model).sampling)?;
-        let filler = super::infill::Filler::of(self.offered(model).model());
+        let of = Arc::clone(self.offered(model).model());
+        let filler = super::infill::Filler::of(&of);
         let filler =
             filler.ok_or_else(|| Refusal::new(501, "this model has no tokens for what stands around a hole"))?;
         asked.prompt = Prompt::Tokens(filler.prompt(&hole));
@@ -245,7 +262,7 @@ impl Desk {
     }
 
     fn apply_template(&self, body: &Value, model: usize) -> Outcome<Answer> {
-        let (tokens, _) = self.turns(model, requests::llama::turns(body)?)?;
+        let tokens = self.turns(model, requests::llama::turns(body)?)?;
         let tokenizer = self.offered(model).model().tokenizer();
         let bytes: Vec<u8> =
             tokens.iter().flat_map(|id| tokenizer.map_or(&[][..], |of| of.bytes(*id))).copied().collect();
@@ -291,7 +308,7 @@ impl Desk {
     }
 
     /// The tokens of what is asked for.
-    fn begin<'a>(&self, model: usize, asked: &'a Asked) -> Outcome<Begin<'a>> {
+    fn begin<'a>(&mut self, model: usize, asked: &'a Asked) -> Outcome<Begin<'a>> {
         if self.house.is_ending() {
             return Err(Refusal::ending());
         }
@@ -299,22 +316,62 @@ impl Desk {
         if self.house.load() >= self.house.capacity() {
             return Err(Refusal::busy());
         }
-        let of = self.offered(model).model();
+        let of = &Arc::clone(self.offered(model).model());
         let plain = |tokens| (tokens, of.end_tokens());
+        let mut rules = None;
         let (mut prompt, end_tokens) = match &asked.prompt {
             Prompt::Text(text) => plain(prompt_tokens(of, &[], text, Specials::AsText)?),
             Prompt::Marked(text) => plain(prompt_tokens(of, &[], text, Specials::Parse)?),
             Prompt::Tokens(tokens) => plain(tokens.clone()),
-            Prompt::Turns(turns) => self.turns(model, turns.clone())?,
+            Prompt::Turns(turns) => {
+                let conversation = self.conversation(model, turns.clone(), asked)?;
+                rules = Some((self.rules(model, &conversation, asked)?, conversation.n_calls()));
+                (conversation.tokens()?, conversation.end_tokens().to_vec())
+            }
         };
         prompt.extend(&asked.extension.begin);
         let field = if matches!(asked.prompt, Prompt::Turns(_)) { "messages" } else { "prompt" };
         check_length(prompt.len(), self.offered(model).schedule.context_length, field)?;
-        Ok(Begin { model, asked, prompt, end_tokens })
+        Ok(Begin { model, asked, prompt, end_tokens, rules })
     }
 
-    /// The tokens of a conversation, and those that end a reply.
-    fn turns(&self, model: usize, turns: Vec<Turn>) -> Result<(Vec<TokenId>, Vec<TokenId>)> {
+    /// The tokens of turns alone.
+    fn turns(&self, model: usize, turns: Vec<Turn>) -> Result<Vec<TokenId>> {
+        self.talk(model, turns)?.tokens()
+    }
+
+    /// The conversation that is asked for.
+    fn conversation(&self, model: usize, turns: Vec<Turn>, asked: &Asked) -> Result<Conversation> {
+        let mut conversation = self.talk(model, turns)?;
+        conversation.set_tools(asked.tools.clone());
+        match conversation.set_think(asked.think) {
+            // A model that cannot think does not.
+            Err(_) if asked.think == Think::Off => {}
+            done => done?,
+        }
+        Ok(conversation)
+    }
+
+    /// What replies of a conversation keep to; compiled once for the same functions and rule.
+    fn rules(&mut self, model: usize, conversation: &Conversation, asked: &Asked) -> Result<ReplyRules> {
+        if asked.tools.is_none() && asked.rule.is_none() {
+            return conversation.reply_rules(None, None);
+        }
+        let key = ReplyKey { model, tools: asked.tools.clone(), rule: asked.rule.clone(), think: asked.think };
+        if let Some((_, rules)) = self.replies.iter().find(|(kept, _)| *kept == key) {
+            return Ok(rules.clone());
+        }
+        let content = asked.rule.as_ref().map(|rule| self.grammar(model, rule).map(Grammar::again)).transpose()?;
+        let rules = conversation.reply_rules(content, Some(self.grammars(model)?))?;
+        if self.replies.len() >= KEPT_RULES {
+            self.replies.pop_front();
+        }
+        self.replies.push_back((key, rules.clone()));
+        Ok(rules)
+    }
+
+    /// Turns, as the model's template has them.
+    fn talk(&self, model: usize, turns: Vec<Turn>) -> Result<Conversation> {
         let offered = self.offered(model);
         let template = offered.template.as_deref();
         let template = template.ok_or_else(|| {
@@ -324,7 +381,7 @@ impl Desk {
         let arguments = offered.template_arguments.clone();
         let mut conversation = Conversation::with_template(offered.model(), template, arguments)?;
         conversation.resume(turns);
-        Ok((conversation.tokens()?, conversation.end_tokens().to_vec()))
+        Ok(conversation)
     }
 
     /// Has the texts be written, in the form that `form` makes of the number of tokens before them.
@@ -334,7 +391,7 @@ impl Desk {
         begin: Begin<'_>,
         form: impl FnOnce(usize) -> Box<dyn Form>,
     ) -> Outcome<Answer> {
-        let Begin { model, asked, prompt, end_tokens } = begin;
+        let Begin { model, asked, prompt, end_tokens, rules } = begin;
         let n_texts = asked.n_answers;
         if n_texts > self.house.capacity() {
             let message = format!("{n_texts} are more than the {} that this server holds", self.house.capacity());
@@ -344,8 +401,10 @@ impl Desk {
         for i in 0..n_texts as u64 {
             let options = SamplerOptions { seed: asked.sampling.seed.wrapping_add(i), ..asked.sampling.clone() };
             let mut writer = self.writer(model, asked, &prompt, &end_tokens, options.clone())?;
-            if let Some(rule) = &asked.rule {
-                writer.keep_to(self.grammar(model, rule)?.begin()?)?;
+            match (&rules, &asked.rule) {
+                (Some((rules, _)), _) => rules.apply(&mut writer, &prompt)?,
+                (None, Some(rule)) => writer.keep_to(self.grammar(model, rule)?.begin()?)?,
+                (None, None) => {}
             }
             writers.push((writer, options));
         }
@@ -365,7 +424,9 @@ impl Desk {
             self.engine.send(engine::Order::Text(order)).map_err(|_| Refusal::ending())?;
         }
         let is_streamed = asked.sending != Sending::Whole;
-        Ok(Answer::Texts { form: form(prompt.len()), n_prompt: prompt.len(), n_texts, is_streamed, events })
+        let parted = |(rules, n_calls): (ReplyRules, usize)| rules.reader(&prompt).number_from(n_calls);
+        let reader = rules.map_or_else(Reader::plain, parted);
+        Ok(Answer::Texts { form: form(prompt.len()), n_prompt: prompt.len(), n_texts, is_streamed, events, reader })
     }
 
     fn writer(
@@ -388,6 +449,14 @@ impl Desk {
         Writer::new(offered.model(), prompt, offered.schedule.context_length, sampler, rules)
     }
 
+    /// What compiles rules for a model.
+    fn grammars(&mut self, model: usize) -> Result<&Grammars> {
+        match &mut self.grammars[model] {
+            Some(grammars) => Ok(grammars),
+            none => Ok(none.insert(Grammars::new(self.house.models[model].model())?)),
+        }
+    }
+
     /// A rule, compiled for the tokens of a model.
     fn grammar(&mut self, model: usize, rule: &Rule) -> Result<&Grammar> {
         let is_it = |(of, kept, _): &(usize, Rule, Grammar)| *of == model && kept == rule;
@@ -396,11 +465,7 @@ impl Desk {
         {
             self.kept.push_back(entry);
         } else {
-            let grammars = match &mut self.grammars[model] {
-                Some(grammars) => grammars,
-                none => none.insert(Grammars::new(self.house.models[model].model())?),
-            };
-            let compiled = grammars.compile(rule)?;
+            let compiled = self.grammars(model)?.compile(rule)?;
             if self.kept.len() >= KEPT_RULES {
                 self.kept.pop_front();
             }

@@ -6,6 +6,7 @@ use super::reply::Refusal;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use whit::TokenId;
+use whit::chat::tools;
 use whit::generate::StopReason;
 use whit::inspect::Ranked;
 
@@ -15,21 +16,32 @@ pub(super) enum Part {
     /// What it says.
     Text(String),
     /// What the model thought before.
-    #[expect(dead_code, reason = "replies are not parted yet")]
     Thinking(String),
     /// A function that it calls.
-    #[expect(dead_code, reason = "replies are not parted yet")]
     Call(Call),
 }
 
 /// A call of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Call {
-    /// As no other call of this server is called.
+    /// As no other call of its conversation is called.
     pub(super) id: String,
     pub(super) name: String,
     /// What it is given, an object as JSON.
     pub(super) arguments: String,
+}
+
+impl Part {
+    /// What a reader of a reply gives.
+    pub(super) fn of(part: tools::Part) -> Part {
+        match part {
+            tools::Part::Text(text) => Part::Text(text),
+            tools::Part::Thinking(text) => Part::Thinking(text),
+            tools::Part::Call(call) => {
+                Part::Call(Call { id: call.id, name: call.name, arguments: call.arguments.json() })
+            }
+        }
+    }
 }
 
 /// A text of an answer, so far.

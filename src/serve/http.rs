@@ -5,7 +5,7 @@ mod io;
 mod seats;
 
 use super::desk::{self, Answer};
-use super::form::{Form, Gathered, Written};
+use super::form::Form;
 use super::gate::Gate;
 use super::house::House;
 use super::limits::{BODY_TIME, HEADER_BYTES, HEADER_TIME, MOST_BODY_BYTES, MOST_CONNECTIONS, MOST_HEADERS};
@@ -208,9 +208,8 @@ async fn allowed(
             let vectors = vectors.await.map_err(|_| Refusal::new(500, "the vectors were not computed"))??;
             Ok(sent(Reply::json(&form(vectors))))
         }
-        Answer::Texts { mut form, n_prompt, n_texts, is_streamed, events } => {
-            let texts = (0..n_texts).map(|_| Written::default()).collect();
-            let stream = Stream::new(events, Gathered { n_prompt, texts });
+        Answer::Texts { mut form, n_prompt, n_texts, is_streamed, events, reader } => {
+            let stream = Stream::new(events, n_prompt, n_texts, reader);
             if is_streamed {
                 let content_type = form.content_type();
                 let begin = form.begin();

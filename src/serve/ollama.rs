@@ -184,6 +184,12 @@ pub(super) fn pulled(body: &Value) -> Reply {
 /// What is known of a model.
 pub(super) fn show(house: &House, offered: &Offered) -> Value {
     let config = offered.model().config();
+    let mut capabilities = vec!["completion", "embedding"];
+    if let Some(template) = &offered.template {
+        // Functions are told to any model that talks, if need be in a system prompt.
+        capabilities.push("tools");
+        capabilities.extend(template.contains("think").then_some("thinking"));
+    }
     json!({
         "modelfile": "",
         "parameters": "",
@@ -198,7 +204,7 @@ pub(super) fn show(house: &House, offered: &Offered) -> Value {
             "whit.vocab_size": config.vocab_size,
             "whit.content_hash": offered.hash(),
         },
-        "capabilities": ["completion", "embedding"],
+        "capabilities": capabilities,
         "modified_at": of_seconds(house.started_at),
     })
 }

@@ -61,6 +61,15 @@ impl Decoder {
         &self.text
     }
 
+    /// The text that the name of token `id` completes, whatever kind it is of.
+    pub fn push_name(&mut self, tokenizer: &Tokenizer, id: TokenId) -> &str {
+        self.text.clear();
+        self.strip_space = false;
+        self.bytes.extend_from_slice(tokenizer.bytes(id));
+        self.drain();
+        &self.text
+    }
+
     /// Where it stands.
     pub fn mark(&self) -> DecoderMark {
         let mut bytes = [0; WAITING];

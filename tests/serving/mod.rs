@@ -14,7 +14,9 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A chat template for a model that has none.
-pub(crate) const TEMPLATE: &str = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+pub(crate) const TEMPLATE: &str = "{% for t in tools or [] %}<tool_call>{{ t['function']['name'] }}</tool_call>\n{% endfor %}\
+    {% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}\
+    {% if add_generation_prompt %}assistant:{% endif %}";
 
 /// A server, ended when it is dropped.
 pub(crate) struct Server {

@@ -147,7 +147,7 @@ impl Writer<'_> {
 }
 
 /// `x` as Python's JSON writes it.
-fn number(x: f64) -> String {
+pub(super) fn number(x: f64) -> String {
     match x {
         _ if x.is_nan() => "NaN".into(),
         f64::INFINITY => "Infinity".into(),

@@ -42,6 +42,11 @@ pub(super) fn list(items: Vec<Value>, meter: &Meter) -> Result<Value, Fault> {
     value::list(items, meter)
 }
 
+/// `x` as Python's JSON writes it.
+pub(super) fn json_number(x: f64) -> String {
+    json::number(x)
+}
+
 /// What the template in `source` writes at `now`, given `values`.
 pub(super) fn render(source: &str, values: Vec<(&str, Value)>, now: Moment, meter: &Meter) -> Result<String, Fault> {
     let block = parser::parse(source, meter)?;

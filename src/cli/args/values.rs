@@ -2,7 +2,7 @@
 
 use clap::builder::RangedI64ValueParser;
 use clap::value_parser;
-use whit::chat::Argument;
+use whit::chat::{Argument, Think};
 use whit::kernels::Hint;
 
 /// The most tokens that an argument can name.
@@ -61,6 +61,11 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 pub(super) fn template_argument(text: &str) -> Result<(String, Argument), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as enable_thinking=false")?;
     Ok((name.trim().into(), Argument::of(value.trim())))
+}
+
+pub(super) fn think(text: &str) -> Result<Think, String> {
+    let think = Think::of(text).filter(|think| !matches!(think, Think::Budget(n) if *n as i64 > MOST_TOKENS));
+    think.ok_or_else(|| "expected on, off or a number of tokens".into())
 }
 
 pub(super) fn seconds(text: &str) -> Result<f64, String> {

@@ -1,6 +1,6 @@
 //! Arguments of the commands that write text.
 
-use super::constraints::Constraints;
+use super::constraints::{Calling, Constraints};
 use super::groups::{ComputeArgs, ContextArg, ModelArg, RawArg, TextArg};
 use super::sampling::Sampling;
 use super::values::{count, size, template_argument, tokens};
@@ -130,6 +130,8 @@ pub(crate) struct Chat {
     pub(crate) sampling: Sampling,
     #[command(flatten)]
     pub(crate) constraints: Constraints,
+    #[command(flatten)]
+    pub(crate) calling: Calling,
     /// Stop a reply at this text, which is not printed; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,
@@ -158,7 +160,8 @@ impl Chat {
     /// such a template can give.
     pub(crate) fn as_generate(&self) -> Option<Generate> {
         let talks = self.system.is_some() || self.chat_template.is_some() || !self.template_arg.is_empty();
-        if talks || self.commands {
+        let calls = self.calling.tools.is_some() || self.calling.think.is_some();
+        if talks || calls || self.commands {
             return None;
         }
         let of = self.clone();

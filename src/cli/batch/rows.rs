@@ -1,6 +1,7 @@
 //! Answers as lines, in the form of OpenAI's batches.
 
 use super::super::json::{self, Object};
+use whit::chat::tools::{Part, Reader};
 use whit::error::Error;
 use whit::failure::with_flags;
 use whit::generate::{Finished, StopReason};
@@ -22,27 +23,32 @@ pub(super) struct Model {
     pub(super) fingerprint: String,
 }
 
-/// The row of answers to a conversation, or to a text.
+/// The row of answers to a conversation, which `reader` parts, or to a text.
 pub(super) fn answered(
     named: &Named<'_>,
     model: &Model,
-    is_chat: bool,
+    reader: Option<&Reader>,
     n_prompt: usize,
     answers: &[Finished],
 ) -> String {
     let choices = answers.iter().enumerate().map(|(i, answer)| {
         let choice = Object::default().raw("index", i);
-        let choice = match is_chat {
-            true => {
-                choice.raw("message", Object::default().text("role", "assistant").text("content", &answer.text).line())
+        let (choice, calls) = match reader {
+            Some(reader) => {
+                let (message, calls) = message(reader.clone(), &answer.text);
+                (choice.raw("message", message), calls)
             }
-            false => choice.text("text", &answer.text),
+            None => (choice.text("text", &answer.text), false),
         };
-        choice.raw("logprobs", "null").text("finish_reason", reason(answer.reason)).line()
+        let ended = match reason(answer.reason) {
+            "stop" if calls => "tool_calls",
+            ended => ended,
+        };
+        choice.raw("logprobs", "null").text("finish_reason", ended).line()
     });
     let n_written: usize = answers.iter().map(|answer| answer.n_generated).sum();
     let usage = Object::default().raw("prompt_tokens", n_prompt).raw("completion_tokens", n_written);
-    let (prefix, object) = if is_chat { ("chatcmpl", "chat.completion") } else { ("cmpl", "text_completion") };
+    let (prefix, object) = if reader.is_some() { ("chatcmpl", "chat.completion") } else { ("cmpl", "text_completion") };
     let body = Object::default()
         .text("id", &format!("{prefix}-{}", named.hash))
         .text("object", object)
@@ -53,6 +59,33 @@ pub(super) fn answered(
         .raw("choices", json::list(choices))
         .raw("usage", usage.raw("total_tokens", n_prompt + n_written).line());
     row(named, 200, body)
+}
+
+/// The message of an answer, and whether it calls functions.
+fn message(mut reader: Reader, answer: &str) -> (String, bool) {
+    let mut parts = reader.push(answer);
+    parts.extend(reader.finish());
+    let (mut text, mut thoughts, mut calls) = (String::new(), String::new(), Vec::new());
+    for part in parts {
+        match part {
+            Part::Text(of) => text += &of,
+            Part::Thinking(of) => thoughts += &of,
+            Part::Call(call) => {
+                let arguments = call.arguments.json();
+                let function = Object::default().text("name", &call.name).text("arguments", &arguments).line();
+                calls.push(
+                    Object::default().text("id", &call.id).text("type", "function").raw("function", function).line(),
+                );
+            }
+        }
+    }
+    let message = Object::default().text("role", "assistant");
+    let message = message.maybe("content", Some(text.as_str()).filter(|text| calls.is_empty() || !text.is_empty()));
+    let message = if thoughts.is_empty() { message } else { message.text("reasoning_content", thoughts.trim()) };
+    match calls.is_empty() {
+        true => (message.line(), false),
+        false => (message.raw("tool_calls", json::list(calls)).line(), true),
+    }
 }
 
 /// The row of a request that cannot be answered.
@@ -97,9 +130,10 @@ mod tests {
     fn rows_have_the_fields_of_openai() {
         let named = Named { custom_id: "a\"b", hash: "0123" };
         let model = Model { name: "m.whit".into(), fingerprint: "whit-1".into() };
+        let reader = Reader::plain();
         let answer = |reason| Finished { text: "Hi\n".into(), reason, n_generated: 2 };
         let answers = [answer(StopReason::EndOfText), answer(StopReason::Length)];
-        let line = answered(&named, &model, true, 5, &answers);
+        let line = answered(&named, &model, Some(&reader), 5, &answers);
         assert!(line.starts_with(BEGINNING) && line.ends_with("}\n"), "{line}");
         let row: Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!((&row["custom_id"], &row["error"]), (&"a\"b".into(), &Value::Null));
@@ -111,7 +145,7 @@ mod tests {
             (&"stop".into(), &"length".into())
         );
         assert_eq!((&body["usage"]["completion_tokens"], &body["usage"]["total_tokens"]), (&4.into(), &9.into()));
-        let text: Value = serde_json::from_str(&answered(&named, &model, false, 5, &answers)).expect("JSON");
+        let text: Value = serde_json::from_str(&answered(&named, &model, None, 5, &answers)).expect("JSON");
         assert_eq!(text["response"]["body"]["choices"][1]["text"], "Hi\n");
         let refused: Value = serde_json::from_str(&refused(&named, &Error::usage("no").field("n"))).expect("JSON");
         assert_eq!(refused["response"]["status_code"], 400);

@@ -6,6 +6,7 @@ use super::super::keeping;
 use super::super::output::{Outcome, note};
 use super::super::writing;
 use super::Chatting;
+use super::calling::{Parts, turn_of};
 use super::stats::Stats;
 use whit::TokenId;
 use whit::error::{Error, Result};
@@ -46,30 +47,35 @@ impl Chatting<'_> {
         let (stops, banned) = (self.args.stop.clone(), self.args.sampling.banned_string.clone());
         let rules = StopRules { n_tokens, stops, end_tokens, banned, on_full };
         let mut writer = Writer::new(self.model, tokens, self.session.context_length(), sampler, rules)?;
-        constraint::keep_to(&mut writer, self.grammar.as_ref())?;
+        self.rules.apply(&mut writer, tokens)?;
         let cache = self.cache.as_ref();
         writing::prefill(&mut writer, &mut self.session, cache, tokens, self.args.quiet, &mut ())?;
         let prefill_seconds = clock.seconds();
         let clock = Stopwatch::start();
-        let mut said = String::new();
+        let mut parts =
+            Parts::new(self.rules.reader(tokens).number_from(self.conversation.n_calls()), self.args.calling.thoughts);
         writing::write(&mut writer, &mut self.session, cache, tokens, &mut (), &mut |(), _, text| {
-            said.push_str(text);
-            self.out.foreign(text)
+            parts.push(text, &mut self.out)
         })?;
+        parts.finish(&mut self.out)?;
         self.source.check_unchanged()?;
         let reason = writer.stop_reason().unwrap_or(StopReason::Length);
         let n_generated = writer.n_generated();
         let n_prompt = tokens.len();
         self.stats =
             Some(Stats { n_prompt, n_computed, prefill_seconds, n_generated, decode_seconds: clock.seconds(), reason });
-        let replied = reason != StopReason::Interrupted || !said.is_empty();
+        let replied = reason != StopReason::Interrupted || !parts.whole.is_empty();
         if replied {
-            self.conversation.reply(said, writer.written());
+            self.conversation.add_reply(turn_of(&parts, writer.written(), self.conversation.takes_thoughts()));
             self.keep_or_tell();
         }
-        self.out.line(if self.at_terminal { "\n" } else { "" })?;
+        // Lines of calls have ended already.
+        if parts.calls.is_empty() {
+            self.out.line(if self.at_terminal { "\n" } else { "" })?;
+        }
         self.out.flush()?;
         self.tell_end(reason);
+        self.ask_for_results();
         if reason != StopReason::Interrupted
             && let Err(error) = constraint::cut_short(&mut writer)
         {
@@ -124,6 +130,14 @@ impl Chatting<'_> {
 
     pub(super) fn was_interrupted(&self) -> bool {
         self.stats.as_ref().is_some_and(|stats| stats.reason == StopReason::Interrupted)
+    }
+
+    /// Says at a terminal what is to be typed next, where functions were called.
+    fn ask_for_results(&self) {
+        let names: Vec<&str> = self.conversation.open_calls().iter().map(|call| call.name.as_str()).collect();
+        if self.at_terminal && !names.is_empty() {
+            note(format_args!("whit: a line for what each of these gives: {}", names.join(", ")));
+        }
     }
 
     fn tell_end(&self, reason: StopReason) {

@@ -95,6 +95,28 @@ impl Grammars {
         }
     }
 
+    /// Compiles a grammar in the form of Lark in which the control `tokens` stand by their numbers, as `<[5]>`. It is of the library's
+    /// own making: how deep it nests is not checked.
+    pub fn compile_marked(&self, lark: &str, tokens: &[TokenId]) -> Result<Grammar> {
+        if lark.len() > MAX_BYTES {
+            return Err(Error::data(format!(
+                "{} bytes are more than the {MAX_BYTES} that a rule may have",
+                lark.len()
+            )));
+        }
+        let mut texts = Mask::clone(&self.texts);
+        tokens.iter().for_each(|token| texts.set(*token, true));
+        self.finish_among(TopLevelGrammar::from_lark(lark.to_owned()), &Arc::new(texts))
+    }
+
+    /// The JSON Schema in `text` as it stands in a grammar in the form of Lark, behind `%json`. What cannot be held is an error with
+    /// its place.
+    pub fn checked_schema(&self, text: &str) -> Result<String> {
+        let schema = schema::read(text, &|pattern| check_pattern(pattern))?;
+        self.schema(schema.clone())?;
+        Ok(as_written(schema).to_string())
+    }
+
     fn choice(&self, texts: &[String]) -> Result<Grammar> {
         if texts.is_empty() || texts.iter().any(String::is_empty) {
             return Err(Error::usage("a choice is among texts that are not empty"));
@@ -116,15 +138,7 @@ impl Grammars {
     }
 
     fn of_schema(&self, schema: &Value) -> Result<Grammar> {
-        let mut schema = schema.clone();
-        let options = JsonCompileOptions {
-            item_separator: ", ".into(),
-            key_separator: ": ".into(),
-            whitespace_flexible: false,
-            ..JsonCompileOptions::default()
-        };
-        options.apply_to(&mut schema);
-        self.finish(TopLevelGrammar::from_json_schema(schema))
+        self.finish(TopLevelGrammar::from_json_schema(as_written(schema.clone())))
     }
 
     /// The error of the innermost schema that is as wrong by itself, with its place.
@@ -151,11 +165,16 @@ impl Grammars {
     }
 
     fn finish(&self, grammar: TopLevelGrammar) -> Result<Grammar> {
+        self.finish_among(grammar, &self.texts)
+    }
+
+    /// Compiles `grammar` for texts of the tokens `texts`.
+    fn finish_among(&self, grammar: TopLevelGrammar, texts: &Arc<Mask>) -> Result<Grammar> {
         let parser = self.factory.create_parser(grammar).map_err(|error| Error::data(said(&error.to_string())))?;
         let mut matcher = Matcher::new(Ok(parser));
         // What ends before it began is found out here.
         matcher.consume_tokens(&[]).map_err(|error| Error::data(said(&error.to_string())))?;
-        let grammar = Grammar { matcher, texts: Arc::clone(&self.texts) };
+        let grammar = Grammar { matcher, texts: Arc::clone(texts) };
         let mut text = grammar.text()?;
         if !text.may_end() && text.mask(&[])?.n_allowed() == 0 {
             return Err(Error::data("no text fulfils it, or none of this model's tokens begins one"));
@@ -165,9 +184,24 @@ impl Grammars {
 }
 
 impl Grammar {
+    /// The same rule once more.
+    pub fn again(&self) -> Grammar {
+        Grammar { matcher: self.matcher.deep_clone(), texts: Arc::clone(&self.texts) }
+    }
+
     /// The constraint on a text that begins.
     pub fn begin(&self) -> Result<Box<dyn Constraint>> {
         Ok(Box::new(self.text()?))
+    }
+
+    /// The constraint on a text that begins with `beginning` and goes on; `None` where no text that fulfils the rule begins so.
+    pub fn begin_behind(&self, beginning: &[u8]) -> Result<Option<Box<dyn Constraint>>> {
+        let mut text = self.text()?;
+        let env = text.matcher.tok_env().map_err(internal)?;
+        let tokens = env.tok_trie().greedy_tokenize(beginning);
+        let is_spelled = tokens.iter().flat_map(|token| env.tok_trie().token(*token)).eq(beginning);
+        let begins = is_spelled && text.matcher.try_consume_tokens(&tokens).map_err(internal)? == tokens.len();
+        Ok(if begins { Some(Box::new(text)) } else { None })
     }
 
     fn text(&self) -> Result<UnderGrammar> {
@@ -235,6 +269,18 @@ impl Constraint for UnderGrammar {
     fn is_complete(&mut self) -> bool {
         self.matcher.is_stopped()
     }
+}
+
+/// `schema`, whose values are written in one line with a space behind `,` and `:`.
+fn as_written(mut schema: Value) -> Value {
+    let options = JsonCompileOptions {
+        item_separator: ", ".into(),
+        key_separator: ": ".into(),
+        whitespace_flexible: false,
+        ..JsonCompileOptions::default()
+    };
+    options.apply_to(&mut schema);
+    schema
 }
 
 /// The text that a token is where it stands in a text; none of one that is never chosen.

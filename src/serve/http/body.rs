@@ -1,6 +1,6 @@
 //! The body of an answer: known as a whole, or a stream of what is being written.
 
-use super::super::form::{Form, Gathered, Part};
+use super::super::form::{Form, Gathered, Part, Written};
 use super::super::job::{End, Event, Events, Token};
 use super::super::reply::Refusal;
 use super::seats::Busy;
@@ -8,6 +8,7 @@ use hyper::body::{Bytes, Frame, SizeHint};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use whit::chat::tools::{self, Reader};
 
 /// A body.
 pub(super) struct Body {
@@ -123,6 +124,10 @@ impl Sending {
     }
 }
 
+fn parted(parts: Vec<tools::Part>) -> Vec<Part> {
+    parts.into_iter().map(Part::of).collect()
+}
+
 /// What happened to the texts of an answer.
 enum Happened {
     Begun { text: usize },
@@ -134,11 +139,15 @@ enum Happened {
 pub(super) struct Stream {
     events: Events,
     gathered: Gathered,
+    /// What parts each text.
+    readers: Vec<Reader>,
 }
 
 impl Stream {
-    pub(super) fn new(events: Events, gathered: Gathered) -> Stream {
-        Stream { events, gathered }
+    /// Of `n_texts` texts behind a prompt of so many tokens, each parted by a copy of `reader`.
+    pub(super) fn new(events: Events, n_prompt: usize, n_texts: usize, reader: Reader) -> Stream {
+        let texts = (0..n_texts).map(|_| Written::default()).collect();
+        Stream { events, gathered: Gathered { n_prompt, texts }, readers: vec![reader; n_texts] }
     }
 
     /// What is known so far.
@@ -174,12 +183,18 @@ impl Stream {
                 Happened::Begun { text }
             }
             Event::Piece { text, piece } => {
-                Happened::Parts { text, parts: vec![Part::Text(piece.text)], tokens: piece.token.into_iter().collect() }
+                let tokens: Vec<Token> = piece.token.into_iter().collect();
+                let mut parts = parted(self.readers[text].push(&piece.text));
+                // How a token was chosen is told at once, whatever is said with it.
+                if parts.is_empty() && !tokens.is_empty() {
+                    parts.push(Part::Text(String::new()));
+                }
+                Happened::Parts { text, parts, tokens }
             }
             Event::Ended { text, end } => {
                 let end: End = end?;
                 self.gathered.texts[text].end = Some(end);
-                Happened::Ended { text, parts: Vec::new() }
+                Happened::Ended { text, parts: parted(self.readers[text].finish()) }
             }
         })
     }

@@ -89,7 +89,7 @@ fn numbers(saved: &[u8]) -> Range<usize> {
 /// Some turns after none or after some, as a record tells them.
 fn said(random: &mut Random) -> Vec<u8> {
     let turns = |n: usize| -> Vec<Turn> {
-        let turn = |i| Turn { role: Speaker::User, text: format!("said {i}"), tokens: vec![i as u32; i] };
+        let turn = |i| Turn { tokens: vec![i as u32; i], ..Turn::new(Speaker::User, format!("said {i}")) };
         (0..n).map(turn).collect()
     };
     to_record(&turns(random.below(3)), &turns(random.below(4)))

@@ -161,7 +161,7 @@ fn turn(i: usize, random: &mut Random) -> Turn {
         _ => Speaker::Assistant,
     };
     let text = (0..random.below(8)).map(|_| random.pick(&WORDS)).collect();
-    Turn { role, text, tokens: Vec::new() }
+    Turn::new(role, text)
 }
 
 /// Some statements within one another, `depth` deep at most.
