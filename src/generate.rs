@@ -7,6 +7,8 @@ mod constraint;
 mod engine;
 #[cfg(feature = "constraints")]
 pub mod grammar;
+#[cfg(feature = "std")]
+pub mod guess;
 mod many;
 #[cfg(feature = "std")]
 mod model_file;

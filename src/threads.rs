@@ -12,7 +12,7 @@ mod pool;
 
 #[cfg(not(feature = "std"))]
 pub use alone::{MAX_THREADS, Threads};
-pub use columns::{Columns, MatricesBody};
+pub use columns::{Columns, MatricesBody, Owned, PairBody};
 #[cfg(feature = "std")]
 pub use pool::{MAX_THREADS, STACK_BYTES, Threads};
 

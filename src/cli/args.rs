@@ -13,13 +13,14 @@ mod writing;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 pub(crate) use constraints::{Calling, Constraints};
-pub(crate) use groups::{ComputeArgs, ContextArg, Kv, TextArg};
+pub(crate) use groups::{ComputeArgs, ContextArg, GuessArg, Kv, TextArg};
 pub(crate) use many::{Batch, Embed, Pool, Shard, VectorFormat};
 pub(crate) use measuring::{Bench, Doctor, Eval, Inspect, Plan, Score, Trace, Verify};
 pub(crate) use sampling::Sampling;
 #[cfg(feature = "serve")]
 pub(crate) use serving::Serve;
 use std::path::PathBuf;
+pub(crate) use values::Guess;
 pub(crate) use writing::{Chat, Full, Generate, Keeping};
 
 /// What a new user may try.

@@ -47,6 +47,7 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
         n_threads: computes.iter().map(|compute| compute.threads.len()).sum(),
         flag: "--depth",
         max_memory: None,
+        guessing: None,
     };
     wanted.check()?;
     let setting = setting(&source, &model, &costs, &plan);

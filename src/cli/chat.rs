@@ -9,6 +9,7 @@ mod stats;
 
 use super::args::Chat;
 use super::constraint;
+use super::guessing::{self, Guessing};
 use super::input::{self, ModelFile};
 use super::keeping;
 use super::output::{self, End, Outcome, Output, bytes, note};
@@ -28,6 +29,7 @@ use whit::chat::tools::ReplyRules;
 use whit::chat::{Conversation, Turn};
 use whit::error::{Error, Kind, Result};
 use whit::failure::with_flags;
+use whit::generate::guess::Guesses;
 use whit::generate::{self, PrefixCache};
 use whit::model::{Model, Session};
 use whit::ops::KvDtype;
@@ -51,10 +53,13 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     let grammar = constraint::grammar(&args.constraints, model)?;
     let rules = calling::rules(&conversation, grammar, args)?;
     let compute = compute(&args.compute)?;
-    let session_options = session_options(context_length, args.compute.kv);
-    let plan = Wanted::one(model, session_options, &compute, &args.compute, "--ctx").check()?;
+    let guessing = Guessing::asked(&args.guess, model, args.compute.max_memory)?;
+    let session_options = guessing::options(guessing.as_ref(), session_options(context_length, args.compute.kv));
+    let wanted = Wanted::one(model, session_options, &compute, &args.compute, "--ctx");
+    let plan = Wanted { guessing: guessing.as_ref(), ..wanted }.check()?;
     let mut session = Session::new(model, &compute, session_options)?;
     streaming::pace(&mut session, &source, model, &plan, args.compute.max_memory, args.quiet)?;
+    let guesses = guessing.map(|guessing| guessing.guesses(model, &compute, session_options)).transpose()?;
     let kv = args.compute.kv.into();
     let cache = keeping::cache(&args.keeping, &args.compute, &opened, args.verbose)?;
     let kept = Kept::open(&args.keeping, &opened, kv)?;
@@ -67,6 +72,7 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
         conversation,
         ends,
         session,
+        guesses,
         cache,
         kept,
         kv,
@@ -144,6 +150,7 @@ struct Chatting<'c> {
     /// Tokens that end a reply besides those of the conversation.
     ends: Vec<TokenId>,
     session: Session,
+    guesses: Option<Guesses>,
     cache: Option<PrefixCache>,
     /// Where it is saved after every turn.
     kept: Option<Kept>,

@@ -5,6 +5,7 @@ mod report;
 
 use super::args::Generate;
 use super::constraint;
+use super::guessing::{self, Guessing};
 use super::input::{self, ModelFile};
 use super::keeping;
 use super::output::{End, Outcome, bytes, tell};
@@ -19,6 +20,7 @@ use super::writing::{self, Each};
 use printer::Printer;
 use report::Report;
 use whit::error::{Error, Result};
+use whit::generate::guess::Guesses;
 use whit::generate::{OPEN_CONTEXT, PrefixCache, StopReason, StopRules, Writer, prompt_tokens};
 use whit::inspect::MemoryPlan;
 use whit::model::{Model, Session};
@@ -53,12 +55,16 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let rules = StopRules { n_tokens, stops, end_tokens, banned, on_full };
     let grammar = constraint::grammar(&args.constraints, model)?;
     let compute = compute(&args.compute)?;
-    let session_options = session_options(context_length, args.compute.kv);
-    let plan = Wanted::one(model, session_options, &compute, &args.compute, "--ctx").check()?;
+    let guessing = Guessing::asked(&args.guess, model, args.compute.max_memory)?;
+    let session_options = guessing::options(guessing.as_ref(), session_options(context_length, args.compute.kv));
+    let wanted = Wanted::one(model, session_options, &compute, &args.compute, "--ctx");
+    let plan = Wanted { guessing: guessing.as_ref(), ..wanted }.check()?;
     let sampler = Sampler::new(options, model.config().vocab_size)?;
     let mut show = shows(args, tokenizer, sampler.options())?;
     let mut session = Session::new(model, &compute, session_options)?;
     streaming::pace(&mut session, &source, model, &plan, args.compute.max_memory, args.quiet)?;
+    let guesses = guessing.map(|guessing| guessing.guesses(model, &compute, session_options));
+    let mut guesses = guesses.transpose()?;
     tell_start(args, &source, model, &compute, &plan, context_length);
     interrupt::watch();
     if args.interactive {
@@ -84,6 +90,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         session: &mut session,
         cache: cache.as_ref(),
         prompt: &prompt,
+        guesses: guesses.as_mut(),
         quiet: args.quiet,
     };
     let clocks = source.if_unchanged(writing.write_shown(clock, show.as_mut(), &mut printer))?;
@@ -100,6 +107,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         threads: compute.threads.len(),
         seed,
         reason: writer.stop_reason().unwrap_or(StopReason::Length),
+        guesses: guesses.as_ref().map(Guesses::tally),
     };
     if let Some(file) = &mut session_file {
         file.write(&mut session, writer.tokens(), &[])?;
@@ -131,6 +139,7 @@ struct Writing<'w> {
     session: &'w mut Session,
     cache: Option<&'w PrefixCache>,
     prompt: &'w [TokenId],
+    guesses: Option<&'w mut Guesses>,
     /// No progress is shown.
     quiet: bool,
 }
@@ -138,20 +147,23 @@ struct Writing<'w> {
 impl Writing<'_> {
     /// Computes the prompt and writes the text after it to its end; `clock` runs since the first was begun.
     fn write<W: Watcher>(&mut self, clock: Stopwatch, watcher: &mut W, each: &mut Each<'_, W>) -> Outcome<Clocks> {
-        let Writing { writer, session, cache, prompt, quiet } = self;
+        let Writing { writer, session, cache, prompt, guesses, quiet } = self;
+        if let Some(guesses) = guesses {
+            guesses.begin(prompt, &mut || !interrupt::requested())?;
+        }
         writing::prefill(writer, session, *cache, prompt, *quiet, watcher)?;
         let prefill = clock.seconds();
         let clock = Stopwatch::start();
-        writing::write(writer, session, *cache, prompt, watcher, each)?;
+        writing::write(writer, session, *cache, prompt, guesses.as_deref_mut(), watcher, each)?;
         Ok(Clocks { prefill, decode: clock.seconds() })
     }
 
     /// [`write`](Self::write), with the choices where they are shown.
     fn write_shown(&mut self, clock: Stopwatch, show: Option<&mut Show<'_>>, printer: &mut Printer) -> Outcome<Clocks> {
         let Some(show) = show else {
-            return self.write(clock, &mut (), &mut |(), token, text| printer.piece(token, text));
+            return self.write(clock, &mut (), &mut |(), written| printer.piece(written));
         };
-        let clocks = self.write(clock, show, &mut |show, token, text| printer.choice(show, token, text))?;
+        let clocks = self.write(clock, show, &mut |show, written| printer.choice(show, written))?;
         // A token that ends the text is no piece of it, but it was chosen.
         printer.last_choice(show)?;
         Ok(clocks)

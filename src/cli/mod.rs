@@ -12,6 +12,7 @@ mod doctor_page;
 mod embed;
 mod eval;
 mod generate;
+mod guessing;
 mod input;
 mod inspect;
 mod json;

@@ -1,6 +1,7 @@
 //! `whit plan`: the memory of a run before anything is allocated; and the check of it that every command makes.
 
 use super::args::{self, ComputeArgs};
+use super::guessing::{self, Guessing};
 use super::input::ModelFile;
 use super::json::{self, Object};
 use super::output::{Outcome, Output, bytes};
@@ -27,6 +28,8 @@ pub(super) struct Wanted<'w> {
     pub(super) flag: &'static str,
     /// What the user allows.
     pub(super) max_memory: Option<u64>,
+    /// By what tokens are guessed.
+    pub(super) guessing: Option<&'w Guessing>,
 }
 
 /// What there is, and whether a plan fits into it.
@@ -76,13 +79,24 @@ impl<'w> Wanted<'w> {
         flag: &'static str,
     ) -> Self {
         let (file_bytes, n_threads) = (model.file().file_bytes(), compute.threads.len());
-        Wanted { model, file_bytes, options, n_sessions: 1, n_texts: 1, n_threads, flag, max_memory: args.max_memory }
+        Wanted {
+            model,
+            file_bytes,
+            options,
+            n_sessions: 1,
+            n_texts: 1,
+            n_threads,
+            flag,
+            max_memory: args.max_memory,
+            guessing: None,
+        }
     }
 
     fn plan(&self, context_length: usize, kv: KvDtype) -> MemoryPlan {
         let options = SessionOptions { context_length, kv, ..self.options };
         let plan = MemoryPlan::new(self.model, self.file_bytes, options, self.n_sessions, self.n_threads);
-        plan.of_texts(self.model.config(), self.n_texts)
+        let plan = plan.of_texts(self.model.config(), self.n_texts);
+        self.guessing.map_or(plan, |guessing| guessing.planned(plan, self.model, options))
     }
 
     /// The longest context of this model that fits into all `places`.
@@ -126,11 +140,21 @@ pub(super) fn run(args: &args::Plan) -> Outcome<()> {
     let model = source.model()?;
     let context_length = context_length(&args.context, &model)?;
     let ComputeArgs { kv, max_memory, .. } = args.compute;
-    let options = session_options(context_length, kv);
+    let guessing = Guessing::asked(&args.guess, &model, max_memory)?;
+    let options = guessing::options(guessing.as_ref(), session_options(context_length, kv));
     let n_threads = n_threads(&args.compute);
     let file_bytes = model.file().file_bytes();
-    let wanted =
-        Wanted { model: &model, file_bytes, options, n_sessions: 1, n_texts: 1, n_threads, flag: "--ctx", max_memory };
+    let wanted = Wanted {
+        model: &model,
+        file_bytes,
+        options,
+        n_sessions: 1,
+        n_texts: 1,
+        n_threads,
+        flag: "--ctx",
+        max_memory,
+        guessing: guessing.as_ref(),
+    };
     let plan = wanted.plan(context_length, options.kv);
     let places = Place::all(max_memory, streaming::least(&model, file_bytes));
     let addresses = memory::address_bytes().map(|now| now + plan.to_come() + plan.reserved + plan.program);
@@ -149,8 +173,9 @@ fn page(name: &str, wanted: &Wanted<'_>, plan: &MemoryPlan, places: &[Place]) ->
     let (ending, each) = (if threads == 1 { "" } else { "s" }, bytes(plan.kv / n.max(1) as u64));
     let line = |name: &str, value: u64, what: String| format!("{name:<9}{:>10}  {what}\n", bytes(value));
     let mut out = format!("{name}: context {n}, {} cache, {threads} thread{ending}\n\n", kv.name());
-    let file = "the model file; its pages are given back when memory is short";
-    out += &line("mapped", plan.mapped, file.into());
+    let has_draft = wanted.guessing.is_some_and(Guessing::has_draft);
+    let file = if has_draft { "the files of model and draft; their" } else { "the model file; its" };
+    out += &line("mapped", plan.mapped, format!("{file} pages are given back when memory is short"));
     let attends = wanted.model.config().layers.iter().all(|layer| layer.attention().is_some());
     let held = if attends { "keys and values" } else { "keys, values and other states" };
     out += &line("kv", plan.kv, format!("{held} of {n} positions, {each} each"));

@@ -9,6 +9,8 @@ use whit::os::sandbox::{Paths, confine_process, folders_of};
 const WRITTEN: [&str; 4] = ["html", "output", "session", "tree"];
 /// That which names the folder of a cache.
 const CACHE: &str = "cache";
+/// That which names a file behind the word for what it is for.
+const GUESS: &str = "guess";
 
 /// Confines the process to what `command` with these arguments is about. The files of a conversation are not bounded: `/save` and
 /// `/load` take any. What prints completions and man pages reads nothing of strangers.
@@ -34,6 +36,7 @@ fn paths(arguments: &ArgMatches) -> Paths {
             let path = PathBuf::from(said);
             match id.as_str() {
                 CACHE => cache = Some(path.clone()),
+                GUESS => paths.read.extend(said.to_string_lossy().split_once(':').map(|(_, path)| path.into())),
                 written if WRITTEN.contains(&written) => paths.write.extend(folders_of(&path)),
                 _ => {}
             }

@@ -7,22 +7,35 @@ use std::sync::Arc;
 use whit::TokenId;
 use whit::error::Result;
 use whit::failure::with_flags;
-use whit::generate::{PrefixCache, Writer};
+use whit::generate::guess::Guesses;
+use whit::generate::{Piece, PrefixCache, Writer};
 use whit::model::Session;
 use whit::ops::KV_BLOCK;
 use whit::os::interrupt;
 use whit::sampler::Watcher;
 
-/// Given each piece of a text: its token, if one was chosen, and what became certain.
-pub(super) type Each<'e, W> = dyn FnMut(&mut W, Option<TokenId>, &str) -> Outcome<()> + 'e;
+/// A piece of a text.
+#[derive(Clone, Copy)]
+pub(super) struct Written<'t> {
+    /// Its token, if one was chosen.
+    pub(super) token: Option<TokenId>,
+    /// What became certain.
+    pub(super) text: &'t str,
+    /// Whether the token was the one that had been guessed, if one was.
+    pub(super) guessed: Option<bool>,
+}
+
+/// Given each piece of a text.
+pub(super) type Each<'e, W> = dyn FnMut(&mut W, Written<'_>) -> Outcome<()> + 'e;
 
 /// Writes a text to its end: hands each piece to `each`, keeps `prompt` once the first is out, ends where the user interrupts.
-/// `watcher` sees how the tokens are chosen.
+/// `guesses` are made ahead, if there are any. `watcher` sees how the tokens are chosen.
 pub(super) fn write<W: Watcher>(
     writer: &mut Writer,
     session: &mut Session,
     mut cache: Option<&PrefixCache>,
     prompt: &[TokenId],
+    mut guesses: Option<&mut Guesses>,
     watcher: &mut W,
     each: &mut Each<'_, W>,
 ) -> Outcome<()> {
@@ -31,8 +44,13 @@ pub(super) fn write<W: Watcher>(
         if interrupt::requested() {
             writer.interrupt();
         }
-        let Some(piece) = writer.next_piece(session, watcher)? else { return Ok(()) };
-        each(watcher, piece.token, piece.text)?;
+        let piece = match &mut guesses {
+            Some(guesses) => guesses.next_piece(writer, session, watcher)?,
+            None => writer.next_piece(session, watcher)?,
+        };
+        let Some(Piece { token, text }) = piece else { break };
+        let guessed = guesses.as_ref().and_then(|guesses| guesses.last()).filter(|_| token.is_some());
+        each(watcher, Written { token, text, guessed })?;
         if let Some(cache) = cache.take() {
             keep(cache, session, prompt);
         }
@@ -43,6 +61,10 @@ pub(super) fn write<W: Watcher>(
             note(format_args!("whit: the context of {n} tokens was full; the text goes on with {n_tokens} of them"));
         }
     }
+    if let Some(guesses) = guesses {
+        guesses.end(writer, session);
+    }
+    Ok(())
 }
 
 /// Keeps what `session` holds of `prompt`. The text does not depend on the cache, so one that cannot be written to is no error.

@@ -230,6 +230,18 @@ impl Writer {
         self.n_generated
     }
 
+    /// The sampler as it will choose the next token.
+    #[cfg(feature = "std")]
+    pub(super) fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
+    /// Tokens that may be written until the asked number of them is reached.
+    #[cfg(feature = "std")]
+    pub(super) fn n_left(&self) -> usize {
+        self.rules.n_tokens.map_or(usize::MAX, |n| n.saturating_sub(self.n_generated))
+    }
+
     /// The text in the context, from its first token to the last that was shown, which may not be computed yet.
     pub fn tokens(&self) -> &[TokenId] {
         &self.tokens

@@ -70,6 +70,21 @@ impl MemoryPlan {
         MemoryPlan { kv: self.kv.saturating_mul(n), scratch: self.scratch.saturating_add(samplers), ..self }
     }
 
+    /// The plan of a text of this `config`'s network whose tokens are guessed, by a run of this `draft` if there is one, with
+    /// `more` bytes for other guesses.
+    pub fn of_guesses(self, config: &Config, draft: Option<MemoryPlan>, more: u64) -> MemoryPlan {
+        let scratch = self.scratch.saturating_add(config.note_bytes()).saturating_add(more);
+        let plan = MemoryPlan { scratch, ..self };
+        let Some(draft) = draft else { return plan };
+        MemoryPlan {
+            mapped: plan.mapped.saturating_add(draft.mapped),
+            kv: plan.kv.saturating_add(draft.kv),
+            scratch: plan.scratch.saturating_add(draft.scratch),
+            tables: plan.tables.saturating_add(draft.tables),
+            ..plan
+        }
+    }
+
     /// Private memory at its peak: all but the mapped file.
     pub fn private(&self) -> u64 {
         self.to_come().saturating_add(self.tables).saturating_add(self.program)

@@ -4,9 +4,10 @@ use super::attention::Attention;
 use super::block::Layer;
 use super::fields::in_limit;
 use super::spec::NormKind;
-use super::state::StateOptions;
+use super::state::{StateOptions, note_bytes};
 use crate::error::{Error, Result};
 use crate::format::check_name;
+use crate::ops::KvDtype;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -80,6 +81,12 @@ impl Config {
     pub fn state_bytes(&self, options: StateOptions) -> u64 {
         let options = self.layer_options(options);
         self.layers.iter().map(|layer| layer.state_bytes(options)).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of what [`State::note`](super::State::note) notes of a text; 0 where no block goes back to marks alone.
+    pub fn note_bytes(&self) -> u64 {
+        let kinds = self.layers.iter().flat_map(|layer| layer.state_kinds(KvDtype::F16));
+        note_bytes(kinds) as u64
     }
 
     /// What each layer has room for: a text that is taken back by `slack` tokens goes back to the mark before them.

@@ -71,6 +71,8 @@ pub struct Session {
     state: State,
     workspace: Workspace,
     pace: Option<Box<dyn Pace + Send>>,
+    /// Positions after whose tokens the logits are at hand, which [`Session::extend_ahead`] computed last.
+    ahead: Range<usize>,
 }
 
 impl Session {
@@ -86,6 +88,7 @@ impl Session {
             model: Arc::clone(model),
             compute: Arc::clone(compute),
             pace: None,
+            ahead: 0..0,
         })
     }
 
@@ -109,8 +112,9 @@ impl Session {
         &self.state
     }
 
-    /// The state of the text, to save it or to put it back.
+    /// The state of the text, to save it or to put it back. Logits that were computed ahead are given up.
     pub fn state_mut(&mut self) -> &mut State {
+        self.ahead = 0..0;
         &mut self.state
     }
 
@@ -151,6 +155,39 @@ impl Session {
         tokens.chunks(step).try_for_each(|tokens| self.pass(tokens, Wants::Nothing, None))
     }
 
+    /// Appends `tokens`, and computes the logits after the last `n` of them at once; [`Session::logits_after`] gives them.
+    ///
+    /// Fails as [`Session::extend`] does, and where these are more than the session has logit rows, or than tokens go through the
+    /// network in one pass.
+    pub fn extend_ahead(&mut self, tokens: &[TokenId], n: usize) -> Result<()> {
+        self.room(tokens)?;
+        let most = self.most_ahead();
+        if n == 0 || n > tokens.len().min(most) {
+            let message = format!("logits after the last {n} of {} tokens, at most {most} at once", tokens.len());
+            return Err(Error::usage(message));
+        }
+        let n_before = if tokens.len() > self.step() { tokens.len() - n } else { 0 };
+        if n_before > 0 {
+            self.append(&tokens[..n_before])?;
+        }
+        let last = &tokens[n_before..];
+        self.pass(last, Wants::Each, None)?;
+        self.logits(last.len() - n..last.len(), None);
+        self.ahead = self.position() - n..self.position();
+        Ok(())
+    }
+
+    /// The most tokens after which [`Session::extend_ahead`] computes the logits at once.
+    pub fn most_ahead(&self) -> usize {
+        self.workspace.logit_rows().min(self.step())
+    }
+
+    /// The logits after `text`, (vocab_size), if they were computed ahead and nothing was computed or changed since.
+    pub fn logits_after(&self, text: &[TokenId]) -> Option<&[f32]> {
+        let row = text.len().checked_sub(self.ahead.start + 1).filter(|row| *row < self.ahead.len())?;
+        self.state.tokens().starts_with(text).then(|| self.workspace.row(row))
+    }
+
     fn run(&mut self, tokens: &[TokenId], mut observer: Option<&mut dyn Observer>) -> Result<&[f32]> {
         self.room(tokens)?;
         let step = self.step();
@@ -164,6 +201,7 @@ impl Session {
 
     /// What a residual stream row `x` (dim) says; see [`Workspace::read_out`].
     pub fn read_out(&mut self, x: &[f32]) -> &[f32] {
+        self.ahead = 0..0;
         self.workspace.read_out(&self.model, &self.compute, x)
     }
 
@@ -215,7 +253,8 @@ impl Session {
     }
 
     fn pass(&mut self, tokens: &[TokenId], wants: Wants, observer: Option<&mut dyn Observer>) -> Result<()> {
-        let Session { model, compute, state, workspace, pace } = self;
+        let Session { model, compute, state, workspace, pace, ahead } = self;
+        *ahead = 0..0;
         let mut spans = [Span { state, tokens, wants }];
         workspace.pass(model, compute, &mut spans, watch(pace, observer)).map(|_| ())
     }

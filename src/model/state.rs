@@ -8,6 +8,7 @@ use crate::token::TokenId;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::any::Any;
+use core::borrow::Borrow;
 use core::ops::Range;
 
 /// What a state has room for.
@@ -89,6 +90,12 @@ fn mark<'k>(kinds: impl Iterator<Item = &'k StateKind>, position: usize) -> usiz
     position / step * step
 }
 
+/// Bytes of what [`State::note`] notes of layers of these `kinds`.
+pub(super) fn note_bytes(kinds: impl Iterator<Item = impl Borrow<StateKind>>) -> usize {
+    let marked = kinds.filter(|kind| kind.borrow().step > 1);
+    marked.map(|kind| kind.borrow().block_bytes).fold(0, usize::saturating_add)
+}
+
 /// The tokens of one text in a pass.
 pub struct Span<'s> {
     /// The state of the text, which they continue.
@@ -142,6 +149,16 @@ pub struct State {
     /// Up to this token the text was restored; of the blocks before it, layers with a window hold only those needed to go on from
     /// there. 0: nothing was restored without them.
     restored: usize,
+    noted: Noted,
+}
+
+/// What the layers that go back to marks alone remember at one more position.
+#[derive(Default)]
+struct Noted {
+    /// 0: nothing is noted.
+    position: usize,
+    /// Of each of these layers the block in which the token before the position stands.
+    bytes: Vec<u8>,
 }
 
 impl State {
@@ -155,7 +172,7 @@ impl State {
             return Err(Error::new(Kind::Resources, format!("no memory for a context of {context_length} tokens")));
         }
         let max_span = if forgets { options.slack } else { context_length };
-        Ok(State { layers, tokens, context_length, max_span, end: 0, restored: 0 })
+        Ok(State { layers, tokens, context_length, max_span, end: 0, restored: 0, noted: Noted::default() })
     }
 
     /// The tokens held.
@@ -189,20 +206,75 @@ impl State {
         self.end = self.end.max(self.tokens.len());
     }
 
-    /// Forgets every token from `position` on, and some before it where a layer can only go back to marks that it sets every
-    /// [`KV_BLOCK`] positions; returns how many are held then, so that the caller computes the rest. None are held where a layer
-    /// has given up what the next token needs: then the text must be computed anew.
+    /// Forgets every token from `position` on, and some before it where a layer can only go back to marks, which are set every
+    /// [`KV_BLOCK`] positions and by [`State::note`]; returns how many are held then, so that the caller computes the rest. None are
+    /// held where a layer has given up what the next token needs: then the text must be computed anew.
     pub fn rewind(&mut self, position: usize) -> usize {
         if position < self.tokens.len() {
             let mark = mark(self.kinds(), position);
+            let mark = if self.noted.position <= position { mark.max(self.noted.position) } else { mark };
             let reaches = |layer: &LayerState| layer.kind.first_needed(mark) >= self.oldest_block(layer);
             let held = if self.layers.iter().all(reaches) { mark } else { 0 };
             self.tokens.truncate(held);
             if held == 0 {
                 (self.end, self.restored) = (0, 0);
             }
+            if held > 0 && held == self.noted.position {
+                self.put_back();
+            } else if held < self.noted.position {
+                self.noted.position = 0;
+            }
         }
         self.tokens.len()
+    }
+
+    /// Some layer goes back to marks alone.
+    pub fn has_marks(&self) -> bool {
+        self.kinds().any(|kind| kind.step > 1)
+    }
+
+    /// The position to which the text can be taken back besides those of the other marks; 0: none was noted, or it was taken back
+    /// further.
+    pub fn noted(&self) -> usize {
+        self.noted.position
+    }
+
+    /// Has layers that go back to marks alone go back to this position, too, in place of the one that was noted before. False where
+    /// there is no memory for it.
+    pub fn note(&mut self) -> bool {
+        let n_bytes = note_bytes(self.kinds());
+        let position = self.position();
+        let State { layers, noted, .. } = self;
+        noted.position = 0;
+        noted.bytes.clear();
+        if n_bytes == 0 || position == 0 {
+            return true;
+        }
+        if !room::reserve(&mut noted.bytes, n_bytes) {
+            return false;
+        }
+        let block = (position - 1) / KV_BLOCK;
+        let mut write = |bytes: &[u8]| {
+            noted.bytes.extend_from_slice(bytes);
+            Ok(())
+        };
+        let mut marked = layers.iter().filter(|layer| layer.kind.step > 1);
+        if marked.all(|layer| layer.memory.save_block(block, &mut write).is_ok()) {
+            noted.position = position;
+        }
+        noted.position > 0
+    }
+
+    /// Has the layers remember what was noted.
+    fn put_back(&mut self) {
+        let State { layers, noted, .. } = self;
+        let block = (noted.position - 1) / KV_BLOCK;
+        let mut bytes = &noted.bytes[..];
+        for layer in layers.iter_mut().filter(|layer| layer.kind.step > 1) {
+            let (piece, rest) = bytes.split_at(layer.kind.block_bytes);
+            layer.memory.restore_block(block, piece);
+            bytes = rest;
+        }
     }
 
     /// Forgets all but the longest beginning that it has in common with `tokens`, and of `tokens` the last at least, so that
@@ -380,6 +452,21 @@ mod tests {
         // Its window reaches back from the mark to what the ring has given up.
         assert_eq!(text(&[MARKS, (Some(40), 1, 3)], 319).rewind(318), 288);
         assert_eq!(text(&[MARKS, (Some(40), 1, 2)], 319).rewind(318), 0);
+    }
+
+    #[test]
+    fn a_text_goes_back_to_what_was_noted_as_well() {
+        let mut state = text(&[(None, 1, 10), MARKS], 70);
+        assert!(state.has_marks() && state.note() && state.noted() == 70);
+        state.computed(&[1; 20]);
+        assert_eq!((state.rewind(85), state.noted()), (70, 70));
+        state.computed(&[1; 40]);
+        assert_eq!((state.rewind(100), state.noted()), (96, 70), "a mark that is nearer");
+        assert_eq!(state.rewind(80), 70);
+        assert_eq!((state.rewind(69), state.noted()), (64, 0), "before it");
+        let mut plain = text(&[(None, 1, 10)], 70);
+        assert!(!plain.has_marks() && plain.note() && plain.noted() == 0);
+        assert_eq!(plain.rewind(69), 69);
     }
 
     #[test]

@@ -117,6 +117,12 @@ impl Workspace {
         logits
     }
 
+    /// The `row`-th of the logits that were computed last, (vocab_size).
+    pub(super) fn row(&self, row: usize) -> &[f32] {
+        let vocab_size = self.logits.len() / self.logit_rows;
+        &self.logits[row * vocab_size..(row + 1) * vocab_size]
+    }
+
     /// The last hidden states of some of the wanted tokens of the last pass, (rows, dim): what the final norm makes of the residual
     /// stream, and the unembedding reads. Logits can be asked for as well, before or after.
     pub fn hidden(&mut self, model: &Model, compute: &Compute, rows: Range<usize>) -> &[f32] {

@@ -6,6 +6,7 @@ use crate::compute::Compute;
 use crate::error::{Error, Kind, Remedy, Result};
 use crate::kernels::BLOCK;
 use crate::room;
+use crate::threads::Owned;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -131,25 +132,37 @@ impl RecurrentCache {
         let n_tokens = inputs.len() / channels;
         assert!(inputs.len() == n_tokens * channels, "{} inputs of {channels} channels", inputs.len());
         let (heads_len, head_len) = (n_heads * shape.head_len(), shape.head_len());
-        let min_heads = MIN_ELEMENTS.div_ceil(head_len);
         let width = out.len() / n_tokens.max(1);
         assert!(out.len() == n_tokens * width && width.div_ceil(columns) == n_heads, "{width} outputs of a token");
-        for (t, (out, input)) in out.chunks_exact_mut(width).zip(inputs.chunks_exact(channels)).enumerate() {
-            let (heads, kept) = self.begin(position + t).split_at_mut(heads_len);
-            compute.threads.run_columns(heads, heads_len, head_len, min_heads, &|units, mut part| {
-                for (i, state) in units.zip(part.row(0).chunks_exact_mut(head_len)) {
-                    head(t, i, state);
+        let mut first = 0;
+        while first < n_tokens {
+            // The tokens of a block, so that a head's state stays in a cache from one to the next.
+            let n = (BLOCK - (position + first) % BLOCK).min(n_tokens - first);
+            let (heads, kept) = self.begin(position + first).split_at_mut(heads_len);
+            let states = Owned { all: heads, width: heads_len, unit: head_len };
+            let given = Owned { all: &mut out[first * width..(first + n) * width], width, unit: columns };
+            let min_heads = MIN_ELEMENTS.div_ceil(n * head_len);
+            compute.threads.run_pairs([states, given], min_heads, &|units, [mut states, mut given]| {
+                for (k, state) in states.row(0).chunks_exact_mut(head_len).enumerate() {
+                    for (t, row) in given.rows(0..n).enumerate() {
+                        head(first + t, units.start + k, state);
+                        let out = row[k * columns..].iter_mut().take(columns);
+                        out.zip(&state[head_len - columns..]).for_each(|(out, last)| *out = *last);
+                    }
                 }
             });
-            for (out, head) in out.chunks_mut(columns).zip(heads.chunks_exact(head_len)) {
-                out.copy_from_slice(&head[head_len - columns..][..out.len()]);
-            }
-            if let Some(rest) = kept.len().checked_sub(channels) {
-                kept.copy_within(channels.., 0);
-                kept[rest..].copy_from_slice(input);
-            }
+            keep(kept, &inputs[first * channels..(first + n) * channels]);
+            first += n;
         }
     }
+}
+
+/// Lets `inputs` follow those that are `kept`, of which the last stay.
+fn keep(kept: &mut [f32], inputs: &[f32]) {
+    let n = inputs.len().min(kept.len());
+    let rest = kept.len() - n;
+    kept.copy_within(n.., 0);
+    kept[rest..].copy_from_slice(&inputs[inputs.len() - n..]);
 }
 
 /// Consecutive tokens of one text, and what their convolution meets.

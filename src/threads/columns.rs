@@ -8,6 +8,9 @@ use core::ops::Range;
 /// A body of a region over matrices: called with the number of a matrix, units of it and their columns.
 pub type MatricesBody<'a, T> = dyn Fn(usize, Range<usize>, Columns<'_, T>) + Sync + 'a;
 
+/// A body of a region over two matrices: called with units, which both have, and their columns.
+pub type PairBody<'a, T> = dyn Fn(Range<usize>, [Columns<'_, T>; 2]) + Sync + 'a;
+
 impl Threads {
     /// Cuts `y`, of shape (T, width), into column ranges of whole units and calls `body(units, columns)` on each, one
     /// range a thread, none of fewer than `min_units` units.
@@ -23,6 +26,23 @@ impl Threads {
         body: &(dyn Fn(Range<usize>, Columns<'_, T>) + Sync),
     ) {
         self.run_matrices([(y, width)], unit, min_units, &|_, units, columns| body(units, columns));
+    }
+
+    /// [`run_columns`](Self::run_columns) of two matrices of as many units: `body` is given the same units of both.
+    pub fn run_pairs<T: Send>(&self, ys: [Owned<'_, T>; 2], min_units: usize, body: &PairBody<'_, T>) {
+        let [n_units, others] = ys.each_ref().map(|y| y.width.div_ceil(y.unit));
+        assert!(n_units == others, "{n_units} and {others} units");
+        let ys = ys.map(|Owned { all, width, unit }| {
+            assert!(all.len().is_multiple_of(width), "{} elements in rows of {width}", all.len());
+            (Pointer(all.as_mut_ptr()), all.len() / width, width, unit)
+        });
+        self.run_parts(n_units, n_units / min_units.max(1), &|range| {
+            let columns = ys.each_ref().map(|&(ref all, n_rows, width, unit)| {
+                let (start, end) = (range.start * unit, (range.end * unit).min(width));
+                Columns { all: all.get(), width, n_rows, start, end, borrow: PhantomData }
+            });
+            body(range, columns);
+        });
     }
 
     /// [`run_columns`](Self::run_columns) over the units of several matrices, each a slice and its width, in one region;
@@ -53,6 +73,16 @@ impl Threads {
             }
         });
     }
+}
+
+/// A matrix of which threads own some columns each.
+pub struct Owned<'a, T> {
+    /// Its rows, one after the other.
+    pub all: &'a mut [T],
+    /// Columns.
+    pub width: usize,
+    /// Columns of a unit; the last unit may be narrower.
+    pub unit: usize,
 }
 
 /// A pointer that may be sent, for [`Threads::run_columns`].

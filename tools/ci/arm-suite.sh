@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs the runtime's tests, and those of the converter that hold bits equal, as aarch64 programs under qemu, once for each CPU
-# named. Without names: the tests of kernels, ops, bits and the command line alone, on a CPU with plain NEON and, as 32-bit programs, on one of
-# ARMv7; those of kernels and ops on CPUs with dotprod and fp16, and with i8mm. tools/ci/install-cross.sh installs what this needs.
+# Runs the runtime's tests, and those of the converter that hold bits equal, as ARM programs under qemu, once for each CPU named:
+# aarch64, or 32-bit programs on cortex-a7. Without names: the tests of kernels, ops, bits and the command line alone on a CPU with
+# plain NEON; those of kernels, ops and small models on one of ARMv7, and on CPUs with dotprod and fp16, and
+# with i8mm. tools/ci/install-cross.sh installs what this needs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -42,15 +43,19 @@ run() {
 
 # The same packages each time: others would have the library compiled again, with other features.
 kernels=(-p whit -p quantize --test kernels_battery --test ops_equality)
-bits=("${kernels[@]}" --test equality --test goldens --test cli)
+bits=("${kernels[@]}" --test equality --test goldens)
+armv7=armv7-unknown-linux-gnueabihf
 for cpu in "$@"; do
-  run aarch64-unknown-linux-gnu "$cpu" -p whit -p quantize --lib --bins "${tests[@]}" --test equality --test goldens --test families
+  target=aarch64-unknown-linux-gnu
+  [[ $cpu != cortex-a7 ]] || target=$armv7
+  run "$target" "$cpu" -p whit -p quantize --lib --bins "${tests[@]}" --test equality --test goldens --test families
 done
 if [ $# -eq 0 ]; then
-  run aarch64-unknown-linux-gnu cortex-a53 "${bits[@]}"
-  # What has dotprod or i8mm differs in its kernels alone, which are held equal to the scalar ones; whole models are the night's.
+  run aarch64-unknown-linux-gnu cortex-a53 "${bits[@]}" --test cli
+  # What has dotprod or i8mm differs in its kernels alone, which are held equal to the scalar ones; large models are the night's.
+  small=(-- --skip story --skip smollm2)
   for cpu in cortex-a76 max; do
-    run aarch64-unknown-linux-gnu "$cpu" "${kernels[@]}"
+    run aarch64-unknown-linux-gnu "$cpu" "${kernels[@]}" --test goldens "${small[@]}"
   done
-  run armv7-unknown-linux-gnueabihf cortex-a7 "${bits[@]}"
+  run "$armv7" cortex-a7 "${bits[@]}" "${small[@]}"
 fi

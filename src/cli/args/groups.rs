@@ -1,6 +1,6 @@
 //! Arguments that several commands share.
 
-use super::values::{count, seconds, size, threads};
+use super::values::{Guess, count, guess, seconds, size, threads};
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::{Path, PathBuf};
 
@@ -72,6 +72,15 @@ pub(crate) struct ComputeArgs {
     /// Take no more memory than this, such as 300M or 1.5GiB: weights that it does not hold are streamed from storage
     #[arg(long, value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
     pub(crate) max_memory: Option<u64>,
+}
+
+/// How tokens are guessed ahead.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct GuessArg {
+    /// Guess tokens ahead and compute several in a pass, which changes no byte: ngram, by what was written before; ngram:FILE, by a
+    /// text, too; draft:FILE, by a smaller model with the same tokens
+    #[arg(long, value_name = "HOW", value_parser = guess)]
+    pub(crate) guess: Option<Guess>,
 }
 
 /// Precision of the KV cache.

@@ -1,6 +1,6 @@
 //! Arguments of the commands that look at a model file, at its speed and at how well it predicts.
 
-use super::groups::{ComputeArgs, ContextArg, Kv, LimitArgs, ModelAlone, ModelArg, PrintArg, ProgressArg};
+use super::groups::{ComputeArgs, ContextArg, GuessArg, Kv, LimitArgs, ModelAlone, ModelArg, PrintArg, ProgressArg};
 use super::values::{count, prefetch, threads};
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -156,6 +156,8 @@ pub(crate) struct Plan {
     pub(crate) context: ContextArg,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) guess: GuessArg,
     #[command(flatten)]
     pub(crate) print: PrintArg,
 }

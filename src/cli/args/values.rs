@@ -2,6 +2,7 @@
 
 use clap::builder::RangedI64ValueParser;
 use clap::value_parser;
+use std::path::PathBuf;
 use whit::chat::{Argument, Think};
 use whit::kernels::Hint;
 
@@ -63,6 +64,24 @@ pub(super) fn template_argument(text: &str) -> Result<(String, Argument), String
     Ok((name.trim().into(), Argument::of(value.trim())))
 }
 
+/// By what tokens are guessed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Guess {
+    /// What was written before, and a text in a file.
+    Ngram(Option<PathBuf>),
+    /// The model in a file.
+    Draft(PathBuf),
+}
+
+pub(super) fn guess(text: &str) -> Result<Guess, String> {
+    match text.split_once(':') {
+        None if text == "ngram" => Ok(Guess::Ngram(None)),
+        Some(("ngram", path)) if !path.is_empty() => Ok(Guess::Ngram(Some(path.into()))),
+        Some(("draft", path)) if !path.is_empty() => Ok(Guess::Draft(path.into())),
+        _ => Err("expected ngram, ngram:FILE or draft:FILE".into()),
+    }
+}
+
 pub(super) fn think(text: &str) -> Result<Think, String> {
     let think = Think::of(text).filter(|think| !matches!(think, Think::Budget(n) if *n as i64 > MOST_TOKENS));
     think.ok_or_else(|| "expected on, off or a number of tokens".into())
@@ -85,6 +104,16 @@ mod tests {
         }
         for wrong in ["", "M", "-1", "-1M", "1T", "nan", "1e30", "inf", "1 M M"] {
             assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn guesses_are_by_what_was_written_or_by_a_model() {
+        assert_eq!(guess("ngram"), Ok(Guess::Ngram(None)));
+        assert_eq!(guess("ngram:a:b.txt"), Ok(Guess::Ngram(Some("a:b.txt".into()))));
+        assert_eq!(guess("draft:small.whit"), Ok(Guess::Draft("small.whit".into())));
+        for wrong in ["", "draft", "draft:", "ngram:", "model.whit", "Ngram"] {
+            assert!(guess(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Arguments of the commands that write text.
 
 use super::constraints::{Calling, Constraints};
-use super::groups::{ComputeArgs, ContextArg, ModelArg, RawArg, TextArg};
+use super::groups::{ComputeArgs, ContextArg, GuessArg, ModelArg, RawArg, TextArg};
 use super::sampling::Sampling;
 use super::values::{count, size, template_argument, tokens};
 use super::views;
@@ -41,6 +41,8 @@ pub(crate) struct Generate {
     pub(crate) keeping: Keeping,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) guess: GuessArg,
     /// Read special tokens in the prompt as such, not as text
     #[arg(long)]
     pub(crate) special: bool,
@@ -53,7 +55,7 @@ pub(crate) struct Generate {
     #[arg(long)]
     pub(crate) show: bool,
     /// Show, and choose tokens with the arrow keys: stories part and stay in a tree
-    #[arg(short, long, conflicts_with_all = ["banned_string", "json", "html", "session", "quiet", "stop", "raw", "constraint"])]
+    #[arg(short, long, conflicts_with_all = ["banned_string", "guess", "json", "html", "session", "quiet", "stop", "raw", "constraint"])]
     pub(crate) interactive: bool,
     /// Write the tree of stories to FILE, as JSON lines
     #[arg(long, value_name = "FILE", requires = "interactive", value_hint = ValueHint::FilePath)]
@@ -143,6 +145,8 @@ pub(crate) struct Chat {
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     #[command(flatten)]
+    pub(crate) guess: GuessArg,
+    #[command(flatten)]
     pub(crate) raw: RawArg,
     /// Take lines that begin with / as commands where they do not come from a terminal, too
     #[arg(long)]
@@ -176,6 +180,7 @@ impl Chat {
             end: of.end,
             keeping: of.keeping,
             compute: of.compute,
+            guess: of.guess,
             special: false,
             no_echo: false,
             raw: of.raw,

@@ -10,6 +10,7 @@ use super::calling::{Parts, turn_of};
 use super::stats::Stats;
 use whit::TokenId;
 use whit::error::{Error, Result};
+use whit::generate::guess::Guesses;
 use whit::generate::{StopReason, StopRules, Writer};
 use whit::os::{clock::Stopwatch, interrupt, terminal};
 use whit::sampler::Sampler;
@@ -49,21 +50,32 @@ impl Chatting<'_> {
         let mut writer = Writer::new(self.model, tokens, self.session.context_length(), sampler, rules)?;
         self.rules.apply(&mut writer, tokens)?;
         let cache = self.cache.as_ref();
+        if let Some(guesses) = &mut self.guesses {
+            guesses.begin(tokens, &mut || !interrupt::requested())?;
+        }
         writing::prefill(&mut writer, &mut self.session, cache, tokens, self.args.quiet, &mut ())?;
         let prefill_seconds = clock.seconds();
         let clock = Stopwatch::start();
         let mut parts =
             Parts::new(self.rules.reader(tokens).number_from(self.conversation.n_calls()), self.args.calling.thoughts);
-        writing::write(&mut writer, &mut self.session, cache, tokens, &mut (), &mut |(), _, text| {
-            parts.push(text, &mut self.out)
+        let guesses = self.guesses.as_mut();
+        writing::write(&mut writer, &mut self.session, cache, tokens, guesses, &mut (), &mut |(), written| {
+            parts.push(written.text, &mut self.out)
         })?;
         parts.finish(&mut self.out)?;
         self.source.check_unchanged()?;
         let reason = writer.stop_reason().unwrap_or(StopReason::Length);
         let n_generated = writer.n_generated();
         let n_prompt = tokens.len();
-        self.stats =
-            Some(Stats { n_prompt, n_computed, prefill_seconds, n_generated, decode_seconds: clock.seconds(), reason });
+        self.stats = Some(Stats {
+            n_prompt,
+            n_computed,
+            prefill_seconds,
+            n_generated,
+            decode_seconds: clock.seconds(),
+            reason,
+            guesses: self.guesses.as_ref().map(Guesses::tally),
+        });
         let replied = reason != StopReason::Interrupted || !parts.whole.is_empty();
         if replied {
             self.conversation.add_reply(turn_of(&parts, writer.written(), self.conversation.takes_thoughts()));

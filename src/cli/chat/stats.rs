@@ -1,7 +1,9 @@
 //! What a reply took, in words.
 
+use super::super::guessing;
 use super::super::output::{bytes, note};
 use whit::generate::StopReason;
+use whit::generate::guess::Tally;
 use whit::model::Session;
 use whit::os::memory;
 
@@ -13,6 +15,8 @@ pub(super) struct Stats {
     pub(super) n_generated: usize,
     pub(super) decode_seconds: f64,
     pub(super) reason: StopReason,
+    /// How guesses went, if there were any.
+    pub(super) guesses: Option<Tally>,
 }
 
 impl Stats {
@@ -31,6 +35,9 @@ impl Stats {
             rate(self.n_generated.saturating_sub(1), self.decode_seconds),
             self.reason.name(),
         ));
+        if let Some(tally) = self.guesses {
+            note(format_args!("whit: {}", guessing::words(tally, self.n_generated)));
+        }
         let private = memory::private_bytes().map_or("unknown".into(), bytes);
         let (position, context_length) = (session.position(), session.context_length());
         note(format_args!("whit: {position} of {context_length} positions in use; memory: {private} private"));

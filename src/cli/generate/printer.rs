@@ -5,6 +5,7 @@ use crate::cli::args::Generate;
 use crate::cli::json::{self, Object};
 use crate::cli::output::{Outcome, Output};
 use crate::cli::views::Show;
+use crate::cli::writing::Written;
 use whit::TokenId;
 
 /// Prints the text as it comes: plain, or as JSON lines.
@@ -33,7 +34,7 @@ impl Printer {
         self.out.flush()
     }
 
-    pub(super) fn piece(&mut self, token: Option<TokenId>, text: &str) -> Outcome<()> {
+    pub(super) fn piece(&mut self, Written { token, text, .. }: Written<'_>) -> Outcome<()> {
         if !self.json {
             return self.text(text);
         }
@@ -46,16 +47,16 @@ impl Printer {
     }
 
     /// A piece with the choice of its token.
-    pub(super) fn choice(&mut self, show: &mut Show<'_>, token: Option<TokenId>, text: &str) -> Outcome<()> {
-        match show.choice(token, text) {
+    pub(super) fn choice(&mut self, show: &mut Show<'_>, written: Written<'_>) -> Outcome<()> {
+        match show.choice(written.token, written.text, written.guessed) {
             Some(chosen) => self.chosen(&chosen),
-            None => self.piece(token, text),
+            None => self.piece(written),
         }
     }
 
     /// The choice that no piece came with, if there is one.
     pub(super) fn last_choice(&mut self, show: &mut Show<'_>) -> Outcome<()> {
-        show.choice(None, "").map_or(Ok(()), |chosen| self.chosen(&chosen))
+        show.choice(None, "", None).map_or(Ok(()), |chosen| self.chosen(&chosen))
     }
 
     fn chosen(&mut self, (picture, json): &(Vec<String>, String)) -> Outcome<()> {

@@ -1,8 +1,10 @@
 //! The figures of a text that was written, as lines on standard error or as the last line of JSON.
 
+use crate::cli::guessing;
 use crate::cli::json::Object;
 use crate::cli::output::{self, bytes};
 use whit::generate::StopReason;
+use whit::generate::guess::Tally;
 use whit::os::memory;
 
 /// The figures that are reported at the end.
@@ -19,6 +21,8 @@ pub(super) struct Report {
     pub(super) threads: usize,
     pub(super) seed: u64,
     pub(super) reason: StopReason,
+    /// How guesses went, if there were any.
+    pub(super) guesses: Option<Tally>,
 }
 
 impl Report {
@@ -58,6 +62,9 @@ impl Report {
             self.kernels,
             self.threads,
         ));
+        if let Some(tally) = self.guesses {
+            output::tell(&format!("whit: {}", guessing::words(tally, self.n_generated)));
+        }
         output::tell(&format!("whit: seed {}; stopped: {}", self.seed, self.reason.name()));
         if self.reason == StopReason::ContextFull {
             self.tell_context();
@@ -87,6 +94,13 @@ impl Report {
             .text("kernels", self.kernels)
             .raw("threads", self.threads)
             .raw("seed", self.seed);
+        let summary = match self.guesses {
+            Some(tally) => summary
+                .raw("guessed_tokens", tally.n_guessed)
+                .raw("accepted_tokens", tally.n_right)
+                .raw("decode_passes", tally.n_passes),
+            None => summary,
+        };
         Object::default().raw("summary", summary.line()).line()
     }
 }

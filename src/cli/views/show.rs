@@ -77,11 +77,17 @@ impl<'a> Show<'a> {
         lines.iter().map(|line| self.canvas.dim(line)).collect()
     }
 
-    /// Picture and JSON of the choice that was recorded last, or of a `token` for which there was none; `text` came with it.
-    pub(crate) fn choice(&mut self, token: Option<TokenId>, text: &str) -> Option<(Vec<String>, String)> {
+    /// Picture and JSON of the choice that was recorded last, or of a `token` for which there was none; `text` came with it. `guessed`
+    /// says whether it was the one that had been guessed, if one was.
+    pub(crate) fn choice(
+        &mut self,
+        token: Option<TokenId>,
+        text: &str,
+        guessed: Option<bool>,
+    ) -> Option<(Vec<String>, String)> {
         let shown = match (self.recorder.take(), token) {
-            (Some(choice), _) => Some(self.chosen(&choice)),
-            (None, Some(token)) => Some(self.forced(token)),
+            (Some(choice), _) => Some(self.chosen(&choice, guessed)),
+            (None, Some(token)) => Some(self.forced(token, guessed)),
             (None, None) => None,
         };
         self.said.push_str(text);
@@ -91,24 +97,24 @@ impl<'a> Show<'a> {
         Some((picture, json))
     }
 
-    fn chosen(&mut self, choice: &Choice) -> (Vec<String>, String) {
-        let mut lines = self.title(choice.token, choice.struck().is_some());
+    fn chosen(&mut self, choice: &Choice, guessed: Option<bool>) -> (Vec<String>, String) {
+        let mut lines = self.title(choice.token, choice.struck().is_some(), guessed);
         lines.extend(choice_lines(&self.canvas, &self.tokenizer, choice, None));
         lines.push(String::new());
-        (lines, choice_json(&self.tokenizer, choice))
+        (lines, guess_json(choice_json(&self.tokenizer, choice), guessed).line())
     }
 
     /// A token that had to come, so that nothing was chosen.
-    fn forced(&mut self, token: TokenId) -> (Vec<String>, String) {
-        let mut lines = self.title(token, true);
+    fn forced(&mut self, token: TokenId, guessed: Option<bool>) -> (Vec<String>, String) {
+        let mut lines = self.title(token, true, guessed);
         lines.push(self.canvas.dim("   only this may come: nothing is asked, nothing is drawn"));
         lines.push(String::new());
         let json = Object::default().raw("token", token).text("text", &text(&self.tokenizer, token));
-        (lines, json.raw("forced", true).line())
+        (lines, guess_json(json.raw("forced", true), guessed).line())
     }
 
     /// The next token behind the text that it goes on; above the first, what is said before it.
-    fn title(&mut self, token: TokenId, is_constrained: bool) -> Vec<String> {
+    fn title(&mut self, token: TokenId, is_constrained: bool, guessed: Option<bool>) -> Vec<String> {
         self.n_shown += 1;
         let mut lines = if self.n_shown == 1 { self.head(is_constrained) } else { Vec::new() };
         let canvas = &self.canvas;
@@ -117,6 +123,10 @@ impl<'a> Show<'a> {
         let before = end_of(&before, canvas.width.saturating_sub(12 + columns(&name)));
         let number = canvas.bold(&format!("{}.", self.n_shown));
         lines.push(format!("{number} {}{}", canvas.dim(before), canvas.chosen(&name)));
+        if let Some(is_right) = guessed {
+            let how = if is_right { "guessed ahead, and accepted" } else { "another token was guessed ahead" };
+            lines.push(canvas.dim(&format!("   {how}")));
+        }
         lines
     }
 
@@ -264,8 +274,16 @@ impl<'r> Rows<'r> {
     }
 }
 
+/// Adds to the JSON of a token whether it was guessed, if one was.
+fn guess_json(object: Object, guessed: Option<bool>) -> Object {
+    match guessed {
+        Some(is_right) => object.raw("guessed", is_right),
+        None => object,
+    }
+}
+
 /// A choice as a line of JSON.
-fn choice_json(tokenizer: &Tokenizer<'_>, choice: &Choice) -> String {
+fn choice_json(tokenizer: &Tokenizer<'_>, choice: &Choice) -> Object {
     let stages = choice.stages.iter().map(|stage| {
         let object = Object::default().text("stage", stage.stage.name()).number("chosen_probability", stage.chosen);
         let of_top = stage.of_top.iter().map(|share| json::number(share.unwrap_or(f64::NAN)));
@@ -288,5 +306,4 @@ fn choice_json(tokenizer: &Tokenizer<'_>, choice: &Choice) -> String {
         .number("part_start", choice.part.start)
         .number("part_end", choice.part.end)
         .raw("candidates_left", choice.n_left)
-        .line()
 }

@@ -1,3 +1,4 @@
+use super::super::Owned;
 use super::*;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicUsize;
@@ -142,6 +143,32 @@ fn columns_cover_a_matrix_with_a_narrow_last_unit() {
         });
         assert!(y.iter().enumerate().all(|(i, &v)| v == i + 1));
     }
+}
+
+#[test]
+fn pairs_have_the_same_units() {
+    for n in [1, 2, 3] {
+        let threads = Threads::new(n).expect("threads");
+        let (mut a, mut b) = (vec![0; 2 * 12], vec![0; 3 * 7]);
+        let ys = [Owned { all: &mut a, width: 12, unit: 3 }, Owned { all: &mut b, width: 7, unit: 2 }];
+        threads.run_pairs(ys, 1, &|units, [mut a, mut b]| {
+            assert_eq!(a.row(0).len(), 3 * units.len());
+            let narrow = usize::from(units.end == 4);
+            assert_eq!(b.row(0).len(), 2 * units.len() - narrow);
+            for columns in [&mut a, &mut b] {
+                columns.rows(0..columns.n_rows()).flatten().for_each(|v| *v += 1);
+            }
+        });
+        assert!(a.iter().chain(&b).all(|v| *v == 1));
+    }
+}
+
+#[test]
+#[should_panic(expected = "4 and 3 units")]
+fn pairs_of_other_units_are_refused() {
+    let (mut a, mut b) = ([0; 12], [0; 6]);
+    let ys = [Owned { all: &mut a, width: 12, unit: 3 }, Owned { all: &mut b, width: 6, unit: 2 }];
+    Threads::new(1).expect("a thread").run_pairs(ys, 1, &|_, _| ());
 }
 
 #[test]

@@ -100,7 +100,8 @@ function show(i) {
         [step.rank, 'rank'],
         [percent(first.chosen_probability), 'by the model'],
         [percent(last.chosen_probability), 'after the chain'],
-        [`${first.entropy_bits.toFixed(2)} → ${last.entropy_bits.toFixed(2)}`, 'bits of entropy']
+        [`${first.entropy_bits.toFixed(2)} → ${last.entropy_bits.toFixed(2)}`, 'bits of entropy'],
+        ...(step.guessed === undefined ? [] : [[step.guessed ? 'accepted' : 'another', 'guessed ahead']])
       ]),
       table(step)
     ),

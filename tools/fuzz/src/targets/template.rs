@@ -160,7 +160,7 @@ fn turn(i: usize, random: &mut Random) -> Turn {
         (i, _) if i % 2 == 0 => Speaker::User,
         _ => Speaker::Assistant,
     };
-    let text = (0..random.below(8)).map(|_| random.pick(&WORDS)).collect();
+    let text: String = (0..random.below(8)).map(|_| random.pick(&WORDS)).collect();
     Turn::new(role, text)
 }
 

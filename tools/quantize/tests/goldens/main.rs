@@ -7,6 +7,9 @@
 //! Each test takes what can be run in minutes, so of emulated CPUs all int8 hashes of the best backend and some of the
 //! rest; with `WHIT_GOLDENS=full` it takes all there is, of SmolLM2 still on the best backend alone.
 
+#[path = "../families/fixture.rs"]
+#[expect(dead_code, reason = "variants and GGUF files are for the tests of families")]
+mod fixture;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -33,6 +36,24 @@ const SMOL_PROMPTS: [(usize, usize); 9] =
 const SMOL_QUICK: usize = 2;
 /// One in so many prompts is run where floats are emulated or a backend is not the best one; where both, a single one.
 const EMULATED: usize = 7;
+/// Tokens of the prompt of families, and after it: longer than every window of theirs, and than the groups of 32 in a cache.
+const FAMILY_PROMPT: (usize, usize) = (75, 16);
+/// A family of each group of ops, which alone are run where floats are emulated: gates and windows with caps, sinks, a short
+/// convolution, a delta net, Mamba 1, Mamba 2 beside an attention, experts, three values a weight, layers that share keys, norms and
+/// branches of LayerNorm in parallel, positions by ALiBi.
+const FAMILY_GROUPS: [&str; 11] = [
+    "gemma2",
+    "granite_swa",
+    "lfm2",
+    "qwen3_5",
+    "mamba1",
+    "falcon_h1",
+    "lfm2_moe",
+    "bitnet_dense",
+    "gemma4_e2b",
+    "phi2",
+    "bloom",
+];
 
 fn goldens_path() -> PathBuf {
     root().join("tools/quantize/tests/goldens/goldens.txt")
@@ -183,6 +204,36 @@ fn smollm2_gives_the_same_bits_everywhere() {
     }
 }
 
+/// The families whose hashes are kept, by their names.
+fn family_hashes(weights: Dtype) -> impl Iterator<Item = (fixture::Fixture, String)> {
+    let (n, more) = FAMILY_PROMPT;
+    fixture::fixtures().into_iter().map(move |fixture| {
+        let name = format!("family {} {} f16 {n}+{more}", fixture.name, weights.name());
+        (fixture, name)
+    })
+}
+
+#[test]
+fn every_family_gives_the_same_bits_everywhere() {
+    let emulated = std::env::consts::ARCH != "x86_64" && !full();
+    for weights in [Dtype::Int8, Dtype::F16] {
+        for (fixture, name) in family_hashes(weights) {
+            if emulated && (weights == Dtype::F16 || !FAMILY_GROUPS.contains(&fixture.name.as_str())) {
+                continue;
+            }
+            let folder = tempfile::tempdir().expect("a folder");
+            fixture.write(folder.path());
+            let model = Converted::new(folder.path(), weights).model();
+            for kernels in backends(!emulated) {
+                if weights == Dtype::Int8 || has_fma(kernels) || writing() {
+                    let (n, more) = FAMILY_PROMPT;
+                    check(&[(name.clone(), hash(&model, kernels, KvDtype::F16, n, more))], kernels.name);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn the_file_holds_these_hashes_and_no_others() {
     let stories = [Dtype::Int8, Dtype::F16, Dtype::Q4, Dtype::Q5, Dtype::Q6].into_iter().flat_map(|dtype| {
@@ -192,7 +243,8 @@ fn the_file_holds_these_hashes_and_no_others() {
     });
     let smol =
         ["f16", "int8"].iter().flat_map(|kv| SMOL_PROMPTS.map(|(n, more)| format!("smollm2 int8 {kv} {n}+{more}")));
-    let mut want: Vec<_> = stories.chain(smol).chain(["smollm2 int8 file".into()]).collect();
+    let families = [Dtype::Int8, Dtype::F16].into_iter().flat_map(family_hashes).map(|(_, name)| name);
+    let mut want: Vec<_> = stories.chain(smol).chain(families).chain(["smollm2 int8 file".into()]).collect();
     want.sort();
     assert!(goldens().into_keys().eq(want), "goldens.txt has other names");
     assert!(!writing(), "goldens.txt is written anew: run again without WHIT_WRITE_GOLDENS");
