@@ -14,8 +14,15 @@ use whit::{Compute, TokenId};
 /// The most tokens of a corpus: the memory for them is part of the plan.
 const MOST_CORPUS_TOKENS: usize = 1 << 20;
 
-/// What guesses will be made by.
-pub(super) enum Guessing {
+/// What guesses will be made.
+pub(super) struct Guessing {
+    by: By,
+    /// Tokens of each, if not as many as pay.
+    length: Option<usize>,
+}
+
+/// What guesses are made by.
+enum By {
     /// What was written before, and the tokens of a corpus.
     Ngram(Vec<TokenId>),
     /// Another model.
@@ -40,9 +47,9 @@ pub(super) fn words(tally: Tally, n_generated: usize) -> String {
 impl Guessing {
     /// What the arguments name, for texts of `model`.
     pub(super) fn asked(args: &GuessArg, model: &Arc<Model>, max_memory: Option<u64>) -> Result<Option<Self>> {
-        match &args.guess {
-            None => Ok(None),
-            Some(Guess::Ngram(None)) => Ok(Some(Guessing::Ngram(Vec::new()))),
+        let by = match &args.guess {
+            None => return Ok(None),
+            Some(Guess::Ngram(None)) => By::Ngram(Vec::new()),
             Some(Guess::Ngram(Some(path))) => {
                 let text = input::text(path)?;
                 let mut tokens = Vec::new();
@@ -53,7 +60,7 @@ impl Guessing {
                     let message = format!("{} tokens to guess by, at most {MOST_CORPUS_TOKENS}", tokens.len());
                     return Err(Error::data(message).in_file(path.display().to_string()));
                 }
-                Ok(Some(Guessing::Ngram(tokens)))
+                By::Ngram(tokens)
             }
             Some(Guess::Draft(path)) => {
                 if max_memory.is_some() {
@@ -63,24 +70,25 @@ impl Guessing {
                 let source = ModelFile::open(Some(path))?;
                 let draft = source.model()?;
                 Draft::check(&draft, model).map_err(|error| error.in_file(source.name()))?;
-                Ok(Some(Guessing::Draft(draft)))
+                By::Draft(draft)
             }
-        }
+        };
+        Ok(Some(Guessing { by, length: args.guess_length.map(usize::from) }))
     }
 
     /// Another model guesses.
     pub(super) fn has_draft(&self) -> bool {
-        matches!(self, Guessing::Draft(_))
+        matches!(self.by, By::Draft(_))
     }
 
     /// The `plan` of a text of `model` with its guesses, in a session with these options.
     pub(super) fn planned(&self, plan: MemoryPlan, model: &Model, options: SessionOptions) -> MemoryPlan {
-        match self {
-            Guessing::Ngram(tokens) => {
+        match &self.by {
+            By::Ngram(tokens) => {
                 let n_tokens = tokens.len() + options.context_length;
                 plan.of_guesses(model.config(), None, Corpus::bytes(n_tokens))
             }
-            Guessing::Draft(draft) => {
+            By::Draft(draft) => {
                 let of = MemoryPlan::new(draft, draft.file().file_bytes(), draft_options(draft, options), 1, 1);
                 let of = MemoryPlan { scratch: of.scratch.saturating_add(draft.config().note_bytes()), ..of };
                 plan.of_guesses(model.config(), Some(of), 0)
@@ -95,15 +103,19 @@ impl Guessing {
         compute: &Arc<Compute>,
         options: SessionOptions,
     ) -> Result<Guesses> {
-        let source = match self {
-            Guessing::Ngram(tokens) if tokens.is_empty() => Source::Ngram(None),
-            Guessing::Ngram(tokens) => Source::Ngram(Some(Corpus::new(&tokens))),
-            Guessing::Draft(draft) => {
+        let source = match self.by {
+            By::Ngram(tokens) if tokens.is_empty() => Source::Ngram(None),
+            By::Ngram(tokens) => Source::Ngram(Some(Corpus::new(&tokens))),
+            By::Draft(draft) => {
                 let session = Session::new(&draft, compute, draft_options(&draft, options))?;
                 Source::Draft(Box::new(Draft::new(session, model)?))
             }
         };
-        Ok(Guesses::new(source))
+        let guesses = Guesses::new(source);
+        Ok(match self.length {
+            Some(n) => guesses.of_length(n),
+            None => guesses,
+        })
     }
 }
 

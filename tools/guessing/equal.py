@@ -15,6 +15,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -86,8 +87,7 @@ def family(name, quantize, folder):
     os.mkdir(source)
     with open(os.path.join(fixtures, "llama", "config.json")) as file:
         n_tokens = json.load(file)["vocab_size"]
-    for file in ("tokenizer.json",):
-        os.symlink(os.path.abspath(os.path.join(fixtures, "llama", file)), f"{source}/{file}")
+    shutil.copy(os.path.join(fixtures, "llama", "tokenizer.json"), source)
     config = described["config"] | {"vocab_size": n_tokens}
     with open(f"{source}/config.json", "w") as file:
         json.dump(config, file)
@@ -125,7 +125,8 @@ def drawn(options, models, kinds, folder):
     arguments += ["--prompt", draw.choice(PROMPTS)]
     other = draw.choice([one for one in models if same_tokens(one, model)])
     how = draw.choice(("ngram", "ngram", f"ngram:{folder}/corpus.txt", f"draft:{other or folder + '/story.whit'}"))
-    return arguments, how
+    length = draw.choice(([], ["--guess-length", str(draw.randrange(1, 16))]))
+    return arguments, ["--guess", how, *length]
 
 
 def same_tokens(one, other):
@@ -165,7 +166,7 @@ def main():
         for i in range(options.runs):
             arguments, how = drawn(options, models, kinds, folder)
             code, text, told = run([options.whit, *arguments])
-            again, guessed, said = run([options.whit, *arguments, "--guess", how])
+            again, guessed, said = run([options.whit, *arguments, *how])
             figures = re.search(r"guessed (\d+) tokens, (\d+) accepted", said)
             if figures:
                 tally.update(guessed=int(figures[1]), accepted=int(figures[2]))
@@ -173,7 +174,7 @@ def main():
             failed[code] += 1
             if (again, guessed) != (code, text):
                 different += 1
-                print(f"differs: {arguments} --guess {how}: {code}, {again}\n{text}\n{guessed}\n{said}", flush=True)
+                print(f"differs: {arguments} {how}: {code}, {again}\n{text}\n{guessed}\n{said}", flush=True)
             if (i + 1) % 100 == 0:
                 print(f"{i + 1} runs, {different} differ, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     print(f"{options.runs} runs with and without: {different} differ; {tally['guessed']} tokens guessed, {tally['accepted']} accepted")

@@ -3,7 +3,7 @@
 
     tools/guessing/speed.py WHIT MODEL [--draft SMALL] [--threads 1,2] [--runs 5] [--tokens 192] [--random]
 
-Texts that repeat themselves: an edit of code and a summary that quotes, both greedy. Ordinary ones: a story and an explanation, drawn at
+Texts that repeat themselves: two edits of code and a summary that quotes, all greedy. Ordinary ones: a story and an explanation, drawn at
 temperatures 0.8 and 1.5. With --random, for models of random weights: a greedy text, which soon goes round in circles, and one at
 temperature 1, which never does. Pairs of runs alternate; the ratio is the median of the pairs' ratios. Python's standard library only.
 """
@@ -43,13 +43,16 @@ def asked(question):
 def texts():
     """Name, kind, arguments."""
     greedy = ["--temp", "0", "--special"]
-    edit = asked(f"Add a docstring to every method of this code and return all of the code.\n\n```python\n{CODE}```")
-    edited = edit + "```python\n" + CODE[: CODE.index("    def deposit")]
+    edit = asked(f"Here is my code:\n\n```python\n{CODE}```\n\nAdd a method `close` and return all of the code.")
+    edited = edit + "Here is the code with the method `close`:\n\n```python\nclass Account:\n    def"
+    renamed = CODE.replace("Account", "Customer")
+    copied = f"# account.py\n\n{CODE}\n\n# customer.py\n\n" + renamed[: renamed.index(".owner")]
     quoted = asked(f"Quote the most important sentences of this article, word for word.\n\n{ARTICLE}")
     story = asked("Tell me a story about a fox who wants to learn to read.")
     explain = asked("Explain why the sky is blue.")
     return (
         ("an edit of code", "repeats", [*greedy, "--prompt", edited]),
+        ("a class that is renamed", "repeats", ["--temp", "0", "--prompt", copied]),
         ("a summary that quotes", "repeats", [*greedy, "--prompt", quoted]),
         ("a story, temperature 0.8", "ordinary", ["--temp", "0.8", "--seed", "1", "--special", "--prompt", story]),
         ("an explanation, temperature 0.8", "ordinary", ["--temp", "0.8", "--seed", "2", "--special", "--prompt", explain]),

