@@ -37,21 +37,23 @@ pub(super) struct Request {
 /// What becomes of a request.
 pub(super) enum Answer {
     Whole(Reply),
-    /// Texts that are written.
-    Texts {
-        form: Box<dyn Form>,
-        n_prompt: usize,
-        n_texts: usize,
-        is_streamed: bool,
-        events: Events,
-        /// What parts each of them.
-        reader: Reader,
-    },
+    Texts(Box<Texts>),
     /// Vectors, in the form that is made of them.
     Vectors {
         vectors: oneshot::Receiver<Result<Vec<f32>>>,
         form: Box<dyn FnOnce(Vec<f32>) -> Value + Send>,
     },
+}
+
+/// Texts that are written.
+pub(super) struct Texts {
+    pub(super) form: Box<dyn Form>,
+    pub(super) n_prompt: usize,
+    pub(super) n_texts: usize,
+    pub(super) is_streamed: bool,
+    pub(super) events: Events,
+    /// What parts each of them.
+    pub(super) reader: Reader,
 }
 
 type Outcome<T> = std::result::Result<T, Refusal>;
@@ -426,7 +428,9 @@ impl Desk {
         let is_streamed = asked.sending != Sending::Whole;
         let parted = |(rules, n_calls): (ReplyRules, usize)| rules.reader(&prompt).number_from(n_calls);
         let reader = rules.map_or_else(Reader::plain, parted);
-        Ok(Answer::Texts { form: form(prompt.len()), n_prompt: prompt.len(), n_texts, is_streamed, events, reader })
+        let n_prompt = prompt.len();
+        let texts = Texts { form: form(n_prompt), n_prompt, n_texts, is_streamed, events, reader };
+        Ok(Answer::Texts(Box::new(texts)))
     }
 
     fn writer(

@@ -4,7 +4,7 @@ mod body;
 mod io;
 mod seats;
 
-use super::desk::{self, Answer};
+use super::desk::{self, Answer, Texts};
 use super::form::Form;
 use super::gate::Gate;
 use super::house::House;
@@ -208,7 +208,8 @@ async fn allowed(
             let vectors = vectors.await.map_err(|_| Refusal::new(500, "the vectors were not computed"))??;
             Ok(sent(Reply::json(&form(vectors))))
         }
-        Answer::Texts { mut form, n_prompt, n_texts, is_streamed, events, reader } => {
+        Answer::Texts(texts) => {
+            let Texts { mut form, n_prompt, n_texts, is_streamed, events, reader } = *texts;
             let stream = Stream::new(events, n_prompt, n_texts, reader);
             if is_streamed {
                 let content_type = form.content_type();

@@ -3,7 +3,7 @@
 // the console, asks for anything elsewhere, loses what was said, is hard to read or has parts without a name.
 // Usage: node chat.mjs WHIT [FOLDER]; pictures of the screens go to FOLDER.
 import { spawn } from 'node:child_process';
-import { readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -66,6 +66,8 @@ class Page {
     const { targetId } = await browser.send('Target.createTarget', { url: 'about:blank', browserContextId });
     const { sessionId } = await browser.send('Target.attachToTarget', { targetId, flatten: true });
     Object.assign(page, { faults: [], url, width, send: (method, params) => browser.send(method, params, sessionId) });
+    page.keepFiles = (downloadPath) =>
+      browser.send('Browser.setDownloadBehavior', { behavior: 'allow', browserContextId, downloadPath });
     page.close = () => browser.send('Target.disposeBrowserContext', { browserContextId });
     browser.heard = (event) => event.sessionId === sessionId && page.hear(event);
     for (const domain of ['Page', 'Runtime', 'Log', 'Network', 'Accessibility', 'DOM'])
@@ -311,17 +313,22 @@ async function drive(page, name) {
   // Stop.
   await page.run(() => {
     change('max_tokens', 100_000);
-    change('seed', null);
-    new MutationObserver((_, observer) => {
-      if (!now.running || now.running.node.tokens.length === 0) return;
-      observer.disconnect();
+    // Escape comes with the first word, however fast the others follow.
+    const taken = take;
+    take = (run, event) => {
+      taken(run, event);
+      if (run.node.tokens.length === 0) return;
+      take = taken;
       document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', bubbles: true }));
-    }).observe(talkBox, { childList: true, subtree: true });
+    };
     again(path().at(-1));
   });
   await page.until('the stop', () => path().at(-1).end === 'stopped' && !now.running);
   const stopped = await page.reply();
-  check(stopped.tokens.length > 0, 'nothing is left of a reply that was stopped');
+  check(
+    stopped.tokens.length > 0 && stopped.tokens.length < 20,
+    `${stopped.tokens.length} tokens are left of a reply that was stopped`
+  );
   await page.until('the end of the work', async () => (await (await fetch('whit/status')).json()).active === 0);
 
   // Edit what was said: another branch, from which the first is reached again.
@@ -346,14 +353,22 @@ async function drive(page, name) {
   await page.press('Escape');
 
   // Reload: all of it is there again.
-  const kept = await page.run(everything);
+  const before = await page.run(everything);
   await page.load();
   await page.until('the status', () => now.server);
-  check(kept === (await page.run(everything)), 'a reload changed the conversation, or a distribution of it');
+  check(before === (await page.run(everything)), 'a reload changed the conversation, or a distribution of it');
   check((await page.run(() => path()[1].text)) === stopped.text, 'a reload shows another branch');
 
-  // A file with a conversation: what it says is text, whatever it says.
+  // A file of all conversations; and one from elsewhere: what it says is text, whatever it says.
   const papers = mkdtempSync(join(tmpdir(), 'whit-chat-'));
+  await page.keepFiles(papers);
+  await page.run(() => document.querySelector('#export').click());
+  const kept = join(papers, 'whit-conversations.json');
+  const exported = await until('the export', () => existsSync(kept) && JSON.parse(readFileSync(kept, 'utf8')));
+  check(
+    exported.talks[0].nodes.some(({ text }) => text === first.text),
+    'what was said is not in the file'
+  );
   const file = join(papers, 'talk.json');
   const talk = {
     version: 1,
@@ -369,7 +384,13 @@ async function drive(page, name) {
         tokens: [
           { id: 1, text: MARKUP, top: [{ id: 1, text: MARKUP, probability: 0.5 }] },
           { bytes: [0xf0, 0x9f] },
-          { bytes: [0x90, 0x88] }
+          {
+            bytes: [0x90, 0x88],
+            more: [
+              [null, [7]],
+              [null, [MARKUP, -1, [null], [null]]]
+            ]
+          }
         ]
       }
     ]
@@ -393,6 +414,12 @@ async function drive(page, name) {
   await page.until('the import', () => now.talk.id === 'hostile');
   rmSync(papers, { recursive: true });
   check((await page.run(() => talks.size)) === 2, 'what is no conversation came in');
+  await page.run(() => [...talkBox.querySelectorAll('.word')].at(-1).click());
+  check(
+    (await page.run(() => side.querySelectorAll('.parts button').length)) === 2,
+    'the tokens of a character are not shown'
+  );
+  await page.run(() => side.querySelectorAll('.parts button')[1].click());
   await page.run(() => talkBox.querySelector('.word').click());
   const shown = await page.run(() => ({
     elements: document.querySelectorAll('img, #talk script').length,
@@ -545,7 +572,7 @@ async function converse(page, name, { heard, said }) {
   check(heard.at(-1).whit.begin.length === 5, 'what was written before the fault was lost');
 
   // A page that is closed while it is told something keeps what it has.
-  await page.say('hello');
+  await page.say('pause');
   await page.until('a word', () => now.running?.node.tokens.length > 3);
   await page.load();
   const kept = await page.run(() => path().at(-1));

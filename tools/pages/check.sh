@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes every page that whit can write, with the embedded model and some as of a deeper one, and checks each in Chromium.
+# Makes every page that whit can write, with the embedded model and some as of a deeper one, and checks each in Chromium;
+# then drives the page of `whit serve`.
 # Usage: tools/pages/check.sh [WHIT]
 set -euo pipefail
 
@@ -37,3 +38,4 @@ for view in attend lens; do
   node "$here/deepen.mjs" "$view.html" "$view-deep.html"
 done
 node "$here/check.mjs" "$pages"
+node "$here/chat.mjs" "$whit"

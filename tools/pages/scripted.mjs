@@ -84,6 +84,8 @@ async function answer(request, response, heard) {
   const begin = body.whit.begin?.length ?? 0;
   const decoder = new TextDecoder();
   for (const bytes of pieces.slice(begin % pieces.length)) {
+    // Says no more until nobody listens.
+    if (asked === 'pause' && bytes === pieces[5]) return new Promise((done) => response.on('close', done));
     if (asked === 'break' && !begin && bytes === pieces[5]) {
       send({ error: { message: 'the model met a number that is none' } });
       return response.end();
@@ -107,7 +109,7 @@ export async function serve(page) {
     response.writeHead(200, {
       'Content-Type': 'text/html; charset=utf-8',
       'Content-Security-Policy':
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     });
     response.end(page);
   });
