@@ -47,6 +47,9 @@ pub trait Job: Watcher {
     fn ended(&mut self, end: Result<Ended>);
 }
 
+/// A beginning of fewer tokens is computed rather than copied.
+const LEAST_COPIED: usize = 32;
+
 /// How a text ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
@@ -213,12 +216,22 @@ impl<J: Job> Scheduler<J> {
 
     /// The free state to go on from: that which has most in common with what `writer` wants, among those of whose text most is
     /// common, so that a long text is not given up for a beginning that many share; else the one not used for the longest time.
+    /// Where another state, free or of a text under way, holds much more of it, it takes that over.
     fn nearest(&mut self, writer: &mut Writer) -> Option<State> {
         let wanted = writer.wants().unwrap_or_default();
         let common = |state: &State| state.tokens().iter().zip(wanted).take_while(|(a, b)| a == b).count();
         let goes_on = |i: &usize| 2 * common(&self.free[*i]) >= self.free[*i].position();
         let best = (0..self.free.len()).filter(goes_on).max_by_key(|i| common(&self.free[*i]));
-        (!self.free.is_empty()).then(|| self.free.remove(best.unwrap_or(0)))
+        if self.free.is_empty() {
+            return None;
+        }
+        let mut state = self.free.remove(best.unwrap_or(0));
+        let others = self.free.iter().chain(self.texts.iter().map(|text| &text.state));
+        let least = common(&state) + LEAST_COPIED;
+        if let Some(other) = others.max_by_key(|other| common(other)).filter(|other| common(other) >= least) {
+            state.copy_beginning(other, common(other).min(wanted.len() - 1));
+        }
+        Some(state)
     }
 
     /// The longest beginning of `tokens` that a free state holds.

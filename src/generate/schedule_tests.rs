@@ -177,6 +177,28 @@ fn a_text_goes_on_from_the_state_that_holds_it() {
 }
 
 #[test]
+fn a_text_takes_over_a_beginning_that_another_goes_on_from() {
+    let long: Vec<TokenId> = (0..120).map(|k| (k * 7 % 900) as TokenId).collect();
+    let branch = [&long[..50], &[9; 3]].concat();
+    let Some(mut alone) = House::new(1, 64) else { return };
+    alone.begin(1, &branch, 20, usize::MAX);
+    alone.finish();
+    for is_running in [false, true] {
+        let mut house = House::new(2, 64).expect("as before");
+        house.begin(0, &long, if is_running { 6 } else { 0 }, usize::MAX);
+        while house.told(0).passes.is_empty() && !house.scheduler.is_idle() {
+            house.step();
+        }
+        assert_eq!(house.scheduler.is_idle(), !is_running);
+        house.begin(1, &branch, 20, usize::MAX);
+        assert_eq!(house.told(1).n_held, 50);
+        house.finish();
+        assert_eq!(house.told(1).text, alone.told(1).text);
+        assert!(house.scheduler.held(&long) >= 119, "it is held still");
+    }
+}
+
+#[test]
 fn a_text_that_cannot_go_on_fails_alone() {
     let Some(mut house) = House::new(2, 16) else { return };
     let banned = (0..1024).map(|id| (id, f32::NEG_INFINITY)).collect();

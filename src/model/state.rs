@@ -288,6 +288,35 @@ impl State {
         self.rewind(n.min(tokens.len().saturating_sub(1)))
     }
 
+    /// Forgets its text and takes over the first tokens of `other`, a state of the same model: `n` of them, or so many fewer that a
+    /// text can go on from there. Does nothing where layers of the other have given up what is needed, or where there is no room.
+    pub fn copy_beginning(&mut self, other: &State, n: usize) {
+        let n = mark(other.kinds(), n.min(other.position()));
+        let mut bytes = Vec::new();
+        let most = other.kinds().map(|kind| kind.block_bytes).max().unwrap_or(0);
+        if n == 0 || n > self.context_length || !other.holds_needed(0, n) || !room::reserve(&mut bytes, most) {
+            return;
+        }
+        self.rewind(0);
+        let mark = last_mark(other.kinds(), n);
+        for (to, from) in self.layers.iter_mut().zip(&other.layers) {
+            for block in from.kind.first_needed(mark)..n.div_ceil(KV_BLOCK) {
+                bytes.clear();
+                let mut take = |piece: &[u8]| {
+                    bytes.extend_from_slice(piece);
+                    Ok(())
+                };
+                if from.memory.save_block(block, &mut take).is_ok() {
+                    to.memory.restore_block(block, &bytes);
+                }
+            }
+        }
+        if other.kinds().any(|kind| kind.first_needed(mark) > 0) {
+            self.restored = n;
+        }
+        self.computed(&other.tokens[..n]);
+    }
+
     /// Decodes the key of `position` of KV head `head` of block `layer`, as it is held, into `out` (head_dim).
     ///
     /// Panics where it is not held, or where the block has no attention.

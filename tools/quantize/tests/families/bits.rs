@@ -1,5 +1,5 @@
 //! Every family gives the same bits for any batch, any number of threads, any backend, and after its text was
-//! saved, restored and taken back.
+//! saved, restored and taken back, and where its beginning was taken over.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ fn saved(session: &mut Session, settings: &Settings, tokens: &[u32]) -> Vec<u8> 
 }
 
 #[test]
-fn a_text_saved_restored_and_taken_back_goes_on_to_the_same_bits() {
+fn a_text_saved_restored_taken_back_and_taken_over_goes_on_to_the_same_bits() {
     let text = texts().pop().expect("a text");
     let compute = Arc::new(Compute::new(kernels::detect(), 2).expect("threads"));
     each_model(|model, what| {
@@ -88,6 +88,12 @@ fn a_text_saved_restored_and_taken_back_goes_on_to_the_same_bits() {
                 assert!(held <= n, "{what} {kv:?}: {held} tokens held of {n}");
                 let again = bits(second.extend(&text[held..]).expect("room"));
                 assert!(again == want, "{what} {kv:?}: taken back to {held} for {n} tokens");
+                let mut third = session();
+                third.extend(&text[60..70]).expect("room");
+                third.state_mut().copy_beginning(second.state(), n);
+                let held = third.state_mut().hold(&text);
+                let copied = bits(third.extend(&text[held..]).expect("room"));
+                assert!(copied == want, "{what} {kv:?}: {held} of {n} tokens taken over");
             }
         }
     });
