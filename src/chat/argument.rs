@@ -221,6 +221,8 @@ fn json_string(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
             c if c < ' ' => out.push_str(&format!("\\u{:04x}", c as u32)),
             c => out.push(c),
         }
@@ -241,7 +243,7 @@ mod tests {
             Argument::Boolean(false),
             Argument::Integer(-7),
             Argument::Float(1.0),
-            Argument::Text("é\n\u{1}\\".into()),
+            Argument::Text("é\n\u{1}\u{8}\u{c}\\".into()),
             Argument::List(vec![]),
         ];
         let value = dict(Argument::List(all));
@@ -252,7 +254,7 @@ mod tests {
         };
         let bytes = note(&value);
         assert_eq!(Argument::read(&mut Cursor::new(&bytes, "conversation")), Ok(value.clone()));
-        let json = r#"{"a\"b": [true, false, -7, 1.0, "é\n\u0001\\", []], "": null}"#;
+        let json = r#"{"a\"b": [true, false, -7, 1.0, "é\n\u0001\b\f\\", []], "": null}"#;
         assert_eq!(value.json(), json);
         let mut deep = Argument::None;
         for _ in 0..200 {
