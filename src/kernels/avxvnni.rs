@@ -10,8 +10,9 @@ use super::avx2::{self, Codes, add_group, line, prefetch, store_16, widen};
 use super::kv4::{KvHeadQ4, Unpacked};
 use super::online_softmax::{attend, by_panel, softmax};
 use super::scalar::check_matmul;
-use super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Unit};
+use super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Scaling, Unit};
 use super::{Group, Hint, PanelOut, Tokens};
+use crate::quant::planes::OFFSETS;
 use crate::quant::t2::GROUP_BYTES;
 use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes};
 use core::arch::x86_64::*;
@@ -32,8 +33,8 @@ fn unit<'a>() -> impl Unit<'a, INT8_SCALES, INT8_CODES, 2, Unpacked = &'a Codes,
         line: |codes: &&Codes, j, half| _mm256_xor_si256(line(codes, j, half), _mm256_set1_epi8(i8::MIN)),
         start: |x: &Group| _mm256_set1_epi32(x.start),
         dot: |sums, w: __m256i, x| _mm256_dpbusd_avx_epi32(sums, w, _mm256_set1_epi32(x)),
-        widen: |_: &(), scales: &[u8; INT8_SCALES]| widen(scales),
-        add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
+        widen: |_: &(), scales: &[u8; INT8_SCALES]| widen(scales).map(Scaling::by),
+        add: |sums, dots, by: Scaling<_>, x: &Group| add_group(sums, dots, by.scale, x.scale),
     }
 }
 
@@ -61,13 +62,13 @@ pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], hint: Hint, ou
 /// by.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-fn planes_unit<'a, const BITS: usize, const CODES: usize>() -> impl Unit<'a, PANEL_ROWS, CODES, 2> {
-    // The start is that of weights plus 128; q5 and q6 add 16 and 32.
+fn planes_unit<'a, const BITS: usize, const CODES: usize, const SCALES: usize>() -> impl Unit<'a, SCALES, CODES, 2> {
+    // The start is that of weights plus 128; q5 and q6 add 16 and 32, integers with offsets nothing.
     let shift = if BITS == 4 { 0 } else { 8 - BITS };
     Closures {
         prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
         ahead: |_| Ahead { matvec: 2048, matmul: 2048 },
-        panel: |bytes, cols| planes::panel::<CODES>(bytes, cols),
+        panel: |bytes, cols| planes::panel::<SCALES, CODES>(bytes, cols),
         unpack: |head: &Head, planes: &'a [u8; CODES]| {
             (_mm256_xor_si256(head.levels, _mm256_set1_epi8(i8::MIN)), planes)
         },
@@ -75,29 +76,29 @@ fn planes_unit<'a, const BITS: usize, const CODES: usize>() -> impl Unit<'a, PAN
             let codes = planes::codes::<BITS>(*planes, j, half);
             if BITS == 4 { _mm256_shuffle_epi8(*levels, codes) } else { codes }
         },
-        start: move |x: &Group| _mm256_set1_epi32(x.start >> shift),
+        start: move |x: &Group| _mm256_set1_epi32(if BITS > 4 && SCALES == OFFSETS { 0 } else { x.start >> shift }),
         dot: |sums, w: __m256i, x| _mm256_dpbusd_avx_epi32(sums, w, _mm256_set1_epi32(x)),
-        widen: |head: &Head, scales: &[u8; PANEL_ROWS]| planes::widen(head, scales),
-        add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
+        widen: |head: &Head, scales: &[u8; SCALES]| planes::widen(head, scales),
+        add: |sums, dots, by, x: &Group| planes::add(sums, dots, by, x),
     }
 }
 
 /// Same as [`scalar`](super::scalar)'s product of one token with weights of `BITS` bits.
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-pub(super) fn planes_matvec<const BITS: usize, const CODES: usize>(
+pub(super) fn planes_matvec<const BITS: usize, const CODES: usize, const SCALES: usize>(
     dtype: Dtype,
     panels: &[u8],
     x: &Tokens<'_>,
     hint: Hint,
     out: &mut [f32],
 ) {
-    let (unit, bytes) = (planes_unit::<BITS, CODES>(), panel_bytes(dtype, x.cols));
+    let (unit, bytes) = (planes_unit::<BITS, CODES, SCALES>(), panel_bytes(dtype, x.cols));
     x86::matvec::<1, true, _, _, _>(&unit, panels, bytes, x.cols, x.groups, hint, out);
 }
 
 /// Same as [`scalar`](super::scalar)'s product of some tokens with weights of `BITS` bits.
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-pub(super) fn planes_matmul<const BITS: usize, const CODES: usize>(
+pub(super) fn planes_matmul<const BITS: usize, const CODES: usize, const SCALES: usize>(
     dtype: Dtype,
     panel: &[u8],
     x: &Tokens<'_>,
@@ -105,7 +106,7 @@ pub(super) fn planes_matmul<const BITS: usize, const CODES: usize>(
     out: &mut [PanelOut],
 ) {
     check_matmul(dtype, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
-    x86::matmul::<TOKENS, _, _, _>(&planes_unit::<BITS, CODES>(), panel, x.cols, x.groups, hint, out);
+    x86::matmul::<TOKENS, _, _, _>(&planes_unit::<BITS, CODES, SCALES>(), panel, x.cols, x.groups, hint, out);
 }
 
 /// The instructions for weights of three values: of the values plus 1, which a token's sum starts below 0 by.
@@ -121,8 +122,8 @@ fn ternary_unit<'a>() -> impl Unit<'a, 0, GROUP_BYTES, 2> {
         // That of weights plus 128 is 128 times as much.
         start: |x: &Group| _mm256_set1_epi32(x.start >> 7),
         dot: |sums, w: __m256i, x| _mm256_dpbusd_avx_epi32(sums, w, _mm256_set1_epi32(x)),
-        widen: |head: &Scales, _: &[u8; 0]| *head,
-        add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
+        widen: |head: &Scales, _: &[u8; 0]| head.map(Scaling::by),
+        add: |sums, dots, by: Scaling<_>, x: &Group| add_group(sums, dots, by.scale, x.scale),
     }
 }
 

@@ -45,27 +45,27 @@ pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [Pan
 
 /// Same as [`scalar`](super::scalar)'s product of one token with weights of `BITS` bits.
 #[target_feature(enable = "neon,dotprod")]
-pub(super) fn planes_matvec<const BITS: usize, const CODES: usize>(
+pub(super) fn planes_matvec<const BITS: usize, const CODES: usize, const SCALES: usize>(
     dtype: Dtype,
     panels: &[u8],
     x: &Tokens<'_>,
     out: &mut [f32],
 ) {
     planes::matvec(dtype, panels, x, out, |panel, x, out| {
-        planes::product::<BITS, CODES>(panel, x, out, |w, x| dots_of_rows(w, x));
+        planes::product::<BITS, CODES, SCALES>(panel, x, out, |w, x| dots_of_rows(w, x));
     });
 }
 
 /// Same as [`scalar`](super::scalar)'s product of some tokens with weights of `BITS` bits.
 #[target_feature(enable = "neon,dotprod")]
-pub(super) fn planes_matmul<const BITS: usize, const CODES: usize>(
+pub(super) fn planes_matmul<const BITS: usize, const CODES: usize, const SCALES: usize>(
     dtype: Dtype,
     panel: &[u8],
     x: &Tokens<'_>,
     out: &mut [PanelOut],
 ) {
     check_matmul(dtype, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
-    planes::product::<BITS, CODES>(panel, x, out, |w, x| dots_of_rows(w, x));
+    planes::product::<BITS, CODES, SCALES>(panel, x, out, |w, x| dots_of_rows(w, x));
 }
 
 /// Same as [`scalar`](super::scalar)'s product of one token with weights of three values.

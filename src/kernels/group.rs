@@ -18,4 +18,10 @@ pub struct Group {
 impl Group {
     /// Codes, scale and start 0.
     pub const ZERO: Group = Group { codes: [0; GROUP_SIZE], scale: 0.0, start: 0 };
+
+    /// The sum of the codes.
+    #[inline(always)]
+    pub fn sum(&self) -> i32 {
+        -(self.start >> 7)
+    }
 }

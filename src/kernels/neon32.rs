@@ -12,7 +12,7 @@ use super::lanes::widen;
 use super::online_softmax::{attend, by_panel, softmax};
 use super::scalar::{check_matmul, check_matvec, quantize, quantize_group};
 use super::{Group, PanelOut, Tokens};
-use crate::quant::planes::{self, Head, LEVELS, LINE_BYTES};
+use crate::quant::planes::{self, Head, LEVELS, LINE_BYTES, OFFSETS};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes, t2};
 use core::arch::asm;
 use core::ops::Range;
@@ -58,7 +58,7 @@ pub(super) unsafe fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &m
 /// # Safety
 ///
 /// The CPU has NEON.
-pub(super) unsafe fn planes_matvec<const BITS: usize, const CODES: usize>(
+pub(super) unsafe fn planes_matvec<const BITS: usize, const CODES: usize, const SCALES: usize>(
     dtype: Dtype,
     panels: &[u8],
     x: &Tokens<'_>,
@@ -68,7 +68,7 @@ pub(super) unsafe fn planes_matvec<const BITS: usize, const CODES: usize>(
     check_matvec(panels, bytes, out);
     for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
         // SAFETY: the contract of this function.
-        unsafe { planes_matmul::<BITS, CODES>(dtype, panel, x, core::slice::from_mut(out)) };
+        unsafe { planes_matmul::<BITS, CODES, SCALES>(dtype, panel, x, core::slice::from_mut(out)) };
     }
 }
 
@@ -78,7 +78,7 @@ pub(super) unsafe fn planes_matvec<const BITS: usize, const CODES: usize>(
 /// # Safety
 ///
 /// The CPU has NEON.
-pub(super) unsafe fn planes_matmul<const BITS: usize, const CODES: usize>(
+pub(super) unsafe fn planes_matmul<const BITS: usize, const CODES: usize, const SCALES: usize>(
     dtype: Dtype,
     panel: &[u8],
     x: &Tokens<'_>,
@@ -87,7 +87,8 @@ pub(super) unsafe fn planes_matmul<const BITS: usize, const CODES: usize>(
     let n = out.len();
     check_matmul(dtype, panel, x.cols, x.groups.len(), groups(x.cols), n);
     let head = Head::read(panel);
-    let (scales, planes) = planes::parts::<CODES>(panel, x.cols);
+    let (scales, planes) = planes::parts::<SCALES, CODES>(panel, x.cols);
+    let zero = u32::from(planes::zero(BITS, SCALES));
     let mut codes = [0; PANEL_ROWS * GROUP_SIZE];
     out.fill([0.0; PANEL_ROWS]);
     for ((planes, scales), x) in planes.iter().zip(scales).zip(x.groups.chunks_exact(n)) {
@@ -98,20 +99,23 @@ pub(super) unsafe fn planes_matmul<const BITS: usize, const CODES: usize>(
             unsafe {
                 match BITS {
                     4 => level_line(&lines[j % 4], down, &head.levels, out),
-                    5 => integer_line([&lines[j % 4], &lines[4]], [down, 4 - j as i32], [0x10, 16], out),
+                    5 => integer_line([&lines[j % 4], &lines[4]], [down, 4 - j as i32], [0x10, zero], out),
                     _ => {
                         let up = 4 - 2 * (j % 4) as i32;
-                        integer_line([&lines[j % 4], &lines[4 + j / 4]], [down, up], [0x30, 32], out);
+                        integer_line([&lines[j % 4], &lines[4 + j / 4]], [down, up], [0x30, zero], out);
                     }
                 }
             }
         }
-        let scales = scales.map(|byte| head.scale(byte));
+        let scales = planes::scalings(&head, scales);
         for (x, out) in x.iter().zip(out.iter_mut()) {
             // SAFETY: the contract of this function.
             let dots = unsafe { dots(&codes, &x.codes) };
             for r in 0..PANEL_ROWS {
-                out[r] += dots[r] as f32 * (scales[r] * x.scale);
+                out[r] += dots[r] as f32 * (scales[r].scale * x.scale);
+                if SCALES == OFFSETS {
+                    out[r] += x.sum() as f32 * (scales[r].offset * x.scale);
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use super::rows;
 #[cfg(not(feature = "std"))]
 use super::soft::Soft;
 use super::{Group, PanelOut, ProductTable, Products, TILE, Tokens};
-use crate::quant::planes::{self, Codes, Head};
+use crate::quant::planes::{self, Codes, Head, OFFSETS, Scaling};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes, scale_bytes, t2};
 use core::borrow::Borrow;
 use core::convert::identity;
@@ -81,20 +81,24 @@ pub fn quantize(x: &[f32], cols: usize, out: &mut [Group]) {
     }
 }
 
-/// The products of a format of [`planes`] with codes of so many bits.
+/// The products of a format of [`planes`] with codes of so many bits and so many bytes of scales a group.
 macro_rules! planes_products {
-    ($dtype:expr, $bits:literal) => {
+    ($dtype:expr, $bits:literal, $scales:ident) => {
         Products {
             matvec: |panels, x, _, out| {
                 let bytes = panel_bytes($dtype, x.cols);
                 check_matvec(panels, bytes, out);
                 for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
-                    planes_matmul::<$bits, { planes::group_bytes($bits) }>(panel, x, core::slice::from_mut(out));
+                    planes_matmul::<$bits, { planes::group_bytes($bits) }, { planes::$scales }>(
+                        panel,
+                        x,
+                        core::slice::from_mut(out),
+                    );
                 }
             },
             matmul: |panel, x, _, out| {
                 check_matmul($dtype, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
-                planes_matmul::<$bits, { planes::group_bytes($bits) }>(panel, x, out);
+                planes_matmul::<$bits, { planes::group_bytes($bits) }, { planes::$scales }>(panel, x, out);
             },
         }
     };
@@ -114,9 +118,9 @@ pub const PRODUCTS: ProductTable = ProductTable([
         matvec: |panels, x, _, out| int8_matvec(panels, x.cols, x.groups, out),
         matmul: |panel, x, _, out| int8_matmul(panel, x.cols, x.groups, out),
     },
-    planes_products!(Dtype::Q4, 4),
-    planes_products!(Dtype::Q5, 5),
-    planes_products!(Dtype::Q6, 6),
+    planes_products!(Dtype::Q4, 4, BYTES),
+    planes_products!(Dtype::Q5, 5, BYTES),
+    planes_products!(Dtype::Q6, 6, BYTES),
     Products {
         matvec: |panels, x, _, out| {
             let bytes = panel_bytes(Dtype::T2, x.cols);
@@ -130,6 +134,10 @@ pub const PRODUCTS: ProductTable = ProductTable([
             ternary_matmul(panel, x, out);
         },
     },
+    planes_products!(Dtype::Q4h, 4, HALVES),
+    planes_products!(Dtype::Q4m, 4, OFFSETS),
+    planes_products!(Dtype::Q5h, 5, HALVES),
+    planes_products!(Dtype::Q5m, 5, OFFSETS),
 ]);
 
 /// Product of consecutive int8 `panels` with one token `x` (groups): `out` (panels * 16).
@@ -147,27 +155,32 @@ pub fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut])
     let (scales, codes) = panel.split_at(scale_bytes(cols));
     let scales = scales.as_chunks::<{ PANEL_ROWS * 2 }>().0;
     group_matmul(codes.as_chunks().0, scales, x, out, identity::<&Codes>, |scales| {
-        core::array::from_fn(|r| read_f16(scales, r))
+        core::array::from_fn(|r| Scaling { scale: read_f16(scales, r), offset: 0.0 })
     });
 }
 
-/// Product of one panel of planes of `BYTES` bytes a group, of codes of `BITS` bits, with the n tokens of `x`: `out` (n, 16).
-fn planes_matmul<const BITS: usize, const BYTES: usize>(panel: &[u8], x: &Tokens<'_>, out: &mut [PanelOut]) {
+/// Product of one panel of planes of `CODES` bytes a group, of codes of `BITS` bits, and `SCALES` bytes of scales a group, with the n
+/// tokens of `x`: `out` (n, 16).
+fn planes_matmul<const BITS: usize, const CODES: usize, const SCALES: usize>(
+    panel: &[u8],
+    x: &Tokens<'_>,
+    out: &mut [PanelOut],
+) {
     let head = Head::read(panel);
-    let (scales, codes) = planes::parts::<BYTES>(panel, x.cols);
-    let unpack = |codes: &[u8; BYTES]| planes::values::<BITS>(&head, codes);
-    group_matmul(codes, scales, x.groups, out, unpack, |scales| scales.map(|byte| head.scale(byte)));
+    let (scales, codes) = planes::parts::<SCALES, CODES>(panel, x.cols);
+    let unpack = |codes: &[u8; CODES]| planes::values::<BITS, SCALES>(&head, codes);
+    group_matmul(codes, scales, x.groups, out, unpack, |scales| planes::scalings(&head, scales));
 }
 
 /// Product of one panel of weights of three values with the n tokens of `x`: `out` (n, 16).
 fn ternary_matmul(panel: &[u8], x: &Tokens<'_>, out: &mut [PanelOut]) {
-    let scales = t2::scales(panel);
+    let scales = t2::scales(panel).map(|scale| Scaling { scale, offset: 0.0 });
     let (none, codes) = t2::parts(panel, x.cols);
     group_matmul(codes, none, x.groups, out, t2::values, |_| scales);
 }
 
 /// The products of one panel with the n tokens of `x` (groups, n), whatever the packing: of the bytes of a group `unpack` makes
-/// the codes and `widen` the scales.
+/// the codes and `widen` the scales. An offset is added to every weight of its row, and so meets the sum of the inputs.
 #[inline(always)]
 fn group_matmul<'a, const BYTES: usize, const SCALES: usize, C: Borrow<Codes>>(
     codes: &'a [[u8; BYTES]],
@@ -175,7 +188,7 @@ fn group_matmul<'a, const BYTES: usize, const SCALES: usize, C: Borrow<Codes>>(
     x: &[Group],
     out: &mut [PanelOut],
     unpack: impl Fn(&'a [u8; BYTES]) -> C,
-    widen: impl Fn(&[u8; SCALES]) -> [f32; PANEL_ROWS],
+    widen: impl Fn(&[u8; SCALES]) -> [Scaling; PANEL_ROWS],
 ) {
     let n = out.len();
     out.fill([0.0; PANEL_ROWS]);
@@ -184,7 +197,10 @@ fn group_matmul<'a, const BYTES: usize, const SCALES: usize, C: Borrow<Codes>>(
         for (x, out) in x.iter().zip(out.iter_mut()) {
             let dots = int8_dots(codes.borrow(), &x.codes);
             for r in 0..PANEL_ROWS {
-                out[r] += dots[r] as f32 * (scales[r] * x.scale);
+                out[r] += dots[r] as f32 * (scales[r].scale * x.scale);
+                if SCALES == OFFSETS {
+                    out[r] += x.sum() as f32 * (scales[r].offset * x.scale);
+                }
             }
         }
     }

@@ -15,7 +15,7 @@ use super::{dotprod, i8mm, neon};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 use crate::quant::Dtype;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
-use crate::quant::planes::group_bytes;
+use crate::quant::planes::{self, group_bytes};
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 use std::arch::is_aarch64_feature_detected;
 
@@ -104,17 +104,17 @@ macro_rules! entry {
             matmul: entry!(|panel, x, hint, out| $isa::ternary_matmul(panel, x, hint, out)),
         }
     };
-    // Of planes of so many bits.
-    (planes: $isa:ident, $dtype:expr, $bits:literal) => {
+    // Of planes of so many bits, with so many bytes of scales a group.
+    (planes: $isa:ident, $dtype:expr, $bits:literal, $scales:ident) => {
         Products {
-            matvec: entry!(|panels, x, _hint, out| $isa::planes_matvec<$bits, { group_bytes($bits) }>($dtype, panels, x, out)),
-            matmul: entry!(|panel, x, _hint, out| $isa::planes_matmul<$bits, { group_bytes($bits) }>($dtype, panel, x, out)),
+            matvec: entry!(|panels, x, _hint, out| $isa::planes_matvec<$bits, { group_bytes($bits) }, { planes::$scales }>($dtype, panels, x, out)),
+            matmul: entry!(|panel, x, _hint, out| $isa::planes_matmul<$bits, { group_bytes($bits) }, { planes::$scales }>($dtype, panel, x, out)),
         }
     };
-    (planes hint: $isa:ident, $dtype:expr, $bits:literal) => {
+    (planes hint: $isa:ident, $dtype:expr, $bits:literal, $scales:ident) => {
         Products {
-            matvec: entry!(|panels, x, hint, out| $isa::planes_matvec<$bits, { group_bytes($bits) }>($dtype, panels, x, hint, out)),
-            matmul: entry!(|panel, x, hint, out| $isa::planes_matmul<$bits, { group_bytes($bits) }>($dtype, panel, x, hint, out)),
+            matvec: entry!(|panels, x, hint, out| $isa::planes_matvec<$bits, { group_bytes($bits) }, { planes::$scales }>($dtype, panels, x, hint, out)),
+            matmul: entry!(|panel, x, hint, out| $isa::planes_matmul<$bits, { group_bytes($bits) }, { planes::$scales }>($dtype, panel, x, hint, out)),
         }
     };
 }
@@ -131,10 +131,14 @@ static AVX2: Kernels = Kernels {
         .with(Dtype::F32, entry!(floats: avx2::f32_matvec, f32_matmul))
         .with(Dtype::F16, entry!(floats: avx2::f16_matvec, f16_matmul))
         .with(Dtype::Int8, entry!(groups hint: avx2::int8_matvec, int8_matmul))
-        .with(Dtype::Q4, entry!(planes hint: avx2, Dtype::Q4, 4))
-        .with(Dtype::Q5, entry!(planes hint: avx2, Dtype::Q5, 5))
-        .with(Dtype::Q6, entry!(planes hint: avx2, Dtype::Q6, 6))
-        .with(Dtype::T2, entry!(ternary hint: avx2)),
+        .with(Dtype::Q4, entry!(planes hint: avx2, Dtype::Q4, 4, BYTES))
+        .with(Dtype::Q5, entry!(planes hint: avx2, Dtype::Q5, 5, BYTES))
+        .with(Dtype::Q6, entry!(planes hint: avx2, Dtype::Q6, 6, BYTES))
+        .with(Dtype::T2, entry!(ternary hint: avx2))
+        .with(Dtype::Q4h, entry!(planes hint: avx2, Dtype::Q4h, 4, HALVES))
+        .with(Dtype::Q4m, entry!(planes hint: avx2, Dtype::Q4m, 4, OFFSETS))
+        .with(Dtype::Q5h, entry!(planes hint: avx2, Dtype::Q5h, 5, HALVES))
+        .with(Dtype::Q5m, entry!(planes hint: avx2, Dtype::Q5m, 5, OFFSETS)),
     attend_f16: entry!(avx2::attend_f16(queries, head, hint)),
     attend_f32: entry!(avx2::attend_f32(queries, head, hint)),
     attend_int8: entry!(avx2::attend_int8(queries, head, hint)),
@@ -165,10 +169,14 @@ static AVXVNNI: Kernels = Kernels {
     products: AVX2
         .products
         .with(Dtype::Int8, entry!(groups hint: avxvnni::int8_matvec, int8_matmul))
-        .with(Dtype::Q4, entry!(planes hint: avxvnni, Dtype::Q4, 4))
-        .with(Dtype::Q5, entry!(planes hint: avxvnni, Dtype::Q5, 5))
-        .with(Dtype::Q6, entry!(planes hint: avxvnni, Dtype::Q6, 6))
-        .with(Dtype::T2, entry!(ternary hint: avxvnni)),
+        .with(Dtype::Q4, entry!(planes hint: avxvnni, Dtype::Q4, 4, BYTES))
+        .with(Dtype::Q5, entry!(planes hint: avxvnni, Dtype::Q5, 5, BYTES))
+        .with(Dtype::Q6, entry!(planes hint: avxvnni, Dtype::Q6, 6, BYTES))
+        .with(Dtype::T2, entry!(ternary hint: avxvnni))
+        .with(Dtype::Q4h, entry!(planes hint: avxvnni, Dtype::Q4h, 4, HALVES))
+        .with(Dtype::Q4m, entry!(planes hint: avxvnni, Dtype::Q4m, 4, OFFSETS))
+        .with(Dtype::Q5h, entry!(planes hint: avxvnni, Dtype::Q5h, 5, HALVES))
+        .with(Dtype::Q5m, entry!(planes hint: avxvnni, Dtype::Q5m, 5, OFFSETS)),
     attend_int8: entry!(avxvnni::attend_int8(queries, head, hint)),
     attend_q4: entry!(avxvnni::attend_q4(queries, head, hint)),
     peaks: &AVXVNNI_PEAKS,
@@ -187,10 +195,14 @@ static AVX512: Kernels = Kernels {
         .with(Dtype::F32, entry!(floats: avx512::f32_matvec, f32_matmul))
         .with(Dtype::F16, entry!(floats: avx512::f16_matvec, f16_matmul))
         .with(Dtype::Int8, entry!(groups hint: avx512::int8_matvec, int8_matmul))
-        .with(Dtype::Q4, entry!(planes hint: avx512, Dtype::Q4, 4))
-        .with(Dtype::Q5, entry!(planes hint: avx512, Dtype::Q5, 5))
-        .with(Dtype::Q6, entry!(planes hint: avx512, Dtype::Q6, 6))
-        .with(Dtype::T2, entry!(ternary hint: avx512)),
+        .with(Dtype::Q4, entry!(planes hint: avx512, Dtype::Q4, 4, BYTES))
+        .with(Dtype::Q5, entry!(planes hint: avx512, Dtype::Q5, 5, BYTES))
+        .with(Dtype::Q6, entry!(planes hint: avx512, Dtype::Q6, 6, BYTES))
+        .with(Dtype::T2, entry!(ternary hint: avx512))
+        .with(Dtype::Q4h, entry!(planes hint: avx512, Dtype::Q4h, 4, HALVES))
+        .with(Dtype::Q4m, entry!(planes hint: avx512, Dtype::Q4m, 4, OFFSETS))
+        .with(Dtype::Q5h, entry!(planes hint: avx512, Dtype::Q5h, 5, HALVES))
+        .with(Dtype::Q5m, entry!(planes hint: avx512, Dtype::Q5m, 5, OFFSETS)),
     attend_f16: entry!(avx512::attend_f16(queries, head, hint)),
     attend_f32: entry!(avx512::attend_f32(queries, head, hint)),
     attend_int8: entry!(avx512::attend_int8(queries, head, hint)),
@@ -246,10 +258,14 @@ static NEON: Kernels = Kernels {
         .with(Dtype::F32, entry!(floats: neon::f32_matvec, f32_matmul))
         .with(Dtype::F16, entry!(floats: neon::f16_matvec, f16_matmul))
         .with(Dtype::Int8, entry!(groups: neon::int8_matvec, int8_matmul))
-        .with(Dtype::Q4, entry!(planes: neon, Dtype::Q4, 4))
-        .with(Dtype::Q5, entry!(planes: neon, Dtype::Q5, 5))
-        .with(Dtype::Q6, entry!(planes: neon, Dtype::Q6, 6))
-        .with(Dtype::T2, entry!(ternary: neon)),
+        .with(Dtype::Q4, entry!(planes: neon, Dtype::Q4, 4, BYTES))
+        .with(Dtype::Q5, entry!(planes: neon, Dtype::Q5, 5, BYTES))
+        .with(Dtype::Q6, entry!(planes: neon, Dtype::Q6, 6, BYTES))
+        .with(Dtype::T2, entry!(ternary: neon))
+        .with(Dtype::Q4h, entry!(planes: neon, Dtype::Q4h, 4, HALVES))
+        .with(Dtype::Q4m, entry!(planes: neon, Dtype::Q4m, 4, OFFSETS))
+        .with(Dtype::Q5h, entry!(planes: neon, Dtype::Q5h, 5, HALVES))
+        .with(Dtype::Q5m, entry!(planes: neon, Dtype::Q5m, 5, OFFSETS)),
     attend_f16: entry!(|queries, head, _hint| neon::attend_f16(queries, head)),
     attend_f32: entry!(|queries, head, _hint| neon::attend_f32(queries, head)),
     attend_int8: entry!(|queries, head, _hint| neon::attend_int8(queries, head)),
@@ -269,10 +285,14 @@ static DOTPROD: Kernels = Kernels {
     products: NEON
         .products
         .with(Dtype::Int8, entry!(groups: dotprod::int8_matvec, int8_matmul))
-        .with(Dtype::Q4, entry!(planes: dotprod, Dtype::Q4, 4))
-        .with(Dtype::Q5, entry!(planes: dotprod, Dtype::Q5, 5))
-        .with(Dtype::Q6, entry!(planes: dotprod, Dtype::Q6, 6))
-        .with(Dtype::T2, entry!(ternary: dotprod)),
+        .with(Dtype::Q4, entry!(planes: dotprod, Dtype::Q4, 4, BYTES))
+        .with(Dtype::Q5, entry!(planes: dotprod, Dtype::Q5, 5, BYTES))
+        .with(Dtype::Q6, entry!(planes: dotprod, Dtype::Q6, 6, BYTES))
+        .with(Dtype::T2, entry!(ternary: dotprod))
+        .with(Dtype::Q4h, entry!(planes: dotprod, Dtype::Q4h, 4, HALVES))
+        .with(Dtype::Q4m, entry!(planes: dotprod, Dtype::Q4m, 4, OFFSETS))
+        .with(Dtype::Q5h, entry!(planes: dotprod, Dtype::Q5h, 5, HALVES))
+        .with(Dtype::Q5m, entry!(planes: dotprod, Dtype::Q5m, 5, OFFSETS)),
     attend_int8: entry!(|queries, head, _hint| dotprod::attend_int8(queries, head)),
     attend_q4: entry!(|queries, head, _hint| dotprod::attend_q4(queries, head)),
     peaks: &DOTPROD_PEAKS,
@@ -328,10 +348,14 @@ static NEON32: Kernels = Kernels {
     products: SCALAR
         .products
         .with(Dtype::Int8, entry!(groups: neon32::int8_matvec, int8_matmul))
-        .with(Dtype::Q4, entry!(planes: neon32, Dtype::Q4, 4))
-        .with(Dtype::Q5, entry!(planes: neon32, Dtype::Q5, 5))
-        .with(Dtype::Q6, entry!(planes: neon32, Dtype::Q6, 6))
-        .with(Dtype::T2, entry!(ternary: neon32)),
+        .with(Dtype::Q4, entry!(planes: neon32, Dtype::Q4, 4, BYTES))
+        .with(Dtype::Q5, entry!(planes: neon32, Dtype::Q5, 5, BYTES))
+        .with(Dtype::Q6, entry!(planes: neon32, Dtype::Q6, 6, BYTES))
+        .with(Dtype::T2, entry!(ternary: neon32))
+        .with(Dtype::Q4h, entry!(planes: neon32, Dtype::Q4h, 4, HALVES))
+        .with(Dtype::Q4m, entry!(planes: neon32, Dtype::Q4m, 4, OFFSETS))
+        .with(Dtype::Q5h, entry!(planes: neon32, Dtype::Q5h, 5, HALVES))
+        .with(Dtype::Q5m, entry!(planes: neon32, Dtype::Q5m, 5, OFFSETS)),
     attend_int8: entry!(|queries, head, _hint| neon32::attend_int8(queries, head)),
     attend_q4: entry!(|queries, head, _hint| neon32::attend_q4(queries, head)),
     peaks: &NEON32_PEAKS,

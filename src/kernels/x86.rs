@@ -42,6 +42,21 @@ pub(super) struct Ahead {
     pub(super) matmul: usize,
 }
 
+/// What the rows of a part of a group are multiplied by, and what is added then.
+#[derive(Clone, Copy)]
+pub(super) struct Scaling<Floats> {
+    pub(super) scale: Floats,
+    pub(super) offset: Option<Floats>,
+}
+
+impl<Floats> Scaling<Floats> {
+    /// Without an offset.
+    #[inline(always)]
+    pub(super) fn by(scale: Floats) -> Self {
+        Scaling { scale, offset: None }
+    }
+}
+
 /// The instructions of a backend for one packing: `SCALES` bytes of scales a group and `CODES` of codes. A register holds
 /// `16 / PARTS` rows of a panel.
 pub(super) trait Unit<'a, const SCALES: usize, const CODES: usize, const PARTS: usize> {
@@ -72,9 +87,9 @@ pub(super) trait Unit<'a, const SCALES: usize, const CODES: usize, const PARTS: 
     /// The sums plus the products of `w` with the 4 codes in `x`.
     fn dot(&self, sums: Self::Sums, w: Self::Line, x: i32) -> Self::Sums;
     /// The scales of the rows by parts.
-    fn widen(&self, head: &Self::Head, scales: &[u8; SCALES]) -> [Self::Floats; PARTS];
-    /// `sums + dots * (scales * scale)`, each step rounded.
-    fn add(&self, sums: Self::Floats, dots: Self::Sums, scales: Self::Floats, scale: f32) -> Self::Floats;
+    fn widen(&self, head: &Self::Head, scales: &[u8; SCALES]) -> [Scaling<Self::Floats>; PARTS];
+    /// `sums + dots * (scale * x.scale)`, then, where there are offsets, plus `x.sum() * (offset * x.scale)`; each step rounded.
+    fn add(&self, sums: Self::Floats, dots: Self::Sums, by: Scaling<Self::Floats>, x: &Group) -> Self::Floats;
 }
 
 /// A [`Unit`] of closures. A backend makes them in a function with its target features, so that they have these too.
@@ -118,8 +133,8 @@ where
     Line: Fn(&U, usize, usize) -> W,
     Start: Fn(&Group) -> D,
     Dot: Fn(D, W, i32) -> D,
-    Widen: Fn(&H, &[u8; SCALES]) -> [F; PARTS],
-    Add: Fn(F, D, F, f32) -> F,
+    Widen: Fn(&H, &[u8; SCALES]) -> [Scaling<F>; PARTS],
+    Add: Fn(F, D, Scaling<F>, &Group) -> F,
     W: Copy,
     D: Pod,
     F: Pod,
@@ -166,13 +181,13 @@ where
     }
 
     #[inline(always)]
-    fn widen(&self, head: &H, scales: &[u8; SCALES]) -> [F; PARTS] {
+    fn widen(&self, head: &H, scales: &[u8; SCALES]) -> [Scaling<F>; PARTS] {
         (self.widen)(head, scales)
     }
 
     #[inline(always)]
-    fn add(&self, sums: F, dots: D, scales: F, scale: f32) -> F {
-        (self.add)(sums, dots, scales, scale)
+    fn add(&self, sums: F, dots: D, by: Scaling<F>, x: &Group) -> F {
+        (self.add)(sums, dots, by, x)
     }
 }
 
@@ -279,7 +294,7 @@ fn streams<'a, const P: usize, const BY_PART: bool, const SCALES: usize, const C
             }
             let scales = unit.widen(&panel.head, &panel.scales[g]);
             for part in 0..PARTS {
-                sums[part] = unit.add(sums[part], products[part], scales[part], x.scale);
+                sums[part] = unit.add(sums[part], products[part], scales[part], x);
             }
         }
     }
@@ -348,16 +363,16 @@ fn add_products<
 >(
     unit: &U,
     unpacked: &U::Unpacked,
-    scales: [U::Floats; PARTS],
+    scales: [Scaling<U::Floats>; PARTS],
     x: &[Group],
     out: &mut [PanelOut],
 ) {
     let (x, out): (&[Group; N], &mut [PanelOut; N]) = (x.try_into().expect("N"), out.try_into().expect("N"));
-    for (part, scales) in scales.into_iter().enumerate() {
+    for (part, by) in scales.into_iter().enumerate() {
         let dots = dots::<N, SCALES, CODES, PARTS, U>(unit, unpacked, part, x.each_ref());
         for t in 0..N {
             let out = &mut out[t][part * (PANEL_ROWS / PARTS)..][..PANEL_ROWS / PARTS];
-            let sums = unit.add(pod_read_unaligned(cast_slice(out)), dots[t], scales, x[t].scale);
+            let sums = unit.add(pod_read_unaligned(cast_slice(out)), dots[t], by, &x[t]);
             cast_slice_mut(out).copy_from_slice(bytes_of(&sums));
         }
     }

@@ -43,6 +43,8 @@ pub struct Groups {
     /// `fit(panel, weights, importance)`: of the scales tried for one row of a group, that of least squared error. The error of a
     /// column counts as much as its importance says, a finite number that is not negative.
     pub fit: fn(&[u8], &[f32; GROUP_SIZE], &[f32; GROUP_SIZE]) -> f32,
+    /// `exact(weights)`: a scale that gives one row of a group as it is, if there is one and the format looks for it.
+    pub exact: fn(&[f32; GROUP_SIZE]) -> Option<f32>,
     /// `round(weights, scales)`: what the panel would hold of a column of 16 rows, each with its scale.
     pub round: fn(&[f32; PANEL_ROWS], &[f32; PANEL_ROWS]) -> [f32; PANEL_ROWS],
     /// `put(panel, cols, group, scales, weights)` writes a group over zeros: the scales, which `fit` gave, and the codes that are
@@ -51,8 +53,9 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Encodes `rows` of shape (n, cols), n being at most 16, into the zeroed panel `out`, each group by the errors of its own weights.
-    pub(super) fn encode(&self, rows: &[f32], cols: usize, importance: &[f32], out: &mut [u8]) {
+    /// Encodes `rows` of shape (n, cols), n being at most 16, into the zeroed panel `out`, each group by the errors of its own weights;
+    /// with `exactly` by a scale that leaves none, where there is one.
+    pub(super) fn encode(&self, rows: &[f32], cols: usize, importance: &[f32], exactly: bool, out: &mut [u8]) {
         (self.begin)(rows.iter().fold(0.0_f32, |m, v| m.max(v.abs())), out);
         for g in 0..groups(cols) {
             let importance = importance_of(g, importance);
@@ -61,7 +64,10 @@ impl Groups {
                 let row = &row[g * GROUP_SIZE..cols.min((g + 1) * GROUP_SIZE)];
                 weights[..row.len()].copy_from_slice(row);
             }
-            let scales = weights.each_ref().map(|weights| (self.fit)(out, weights, &importance));
+            let scales = weights.each_ref().map(|weights| {
+                let exact = if exactly { (self.exact)(weights) } else { None };
+                exact.unwrap_or_else(|| (self.fit)(out, weights, &importance))
+            });
             (self.put)(out, cols, g, &scales, &weights);
         }
     }

@@ -14,7 +14,7 @@ pub(super) static FORMAT: Format = Format {
     max_weight: MAX_WEIGHT,
     inputs: Inputs::Quantized,
     panel_bytes,
-    encoding: Encoding::Groups(Groups { begin: |_, _| (), fit, round, put }),
+    encoding: Encoding::Groups(Groups { begin: |_, _| (), fit, exact, round, put }),
     read_row,
 };
 
@@ -41,6 +41,17 @@ fn fit(_: &[u8], weights: &[f32; GROUP_SIZE], importance: &[f32; GROUP_SIZE]) ->
         }
     }
     best.1
+}
+
+/// See [`Groups::exact`]. Of several scales it is the smallest.
+fn exact(weights: &[f32; GROUP_SIZE]) -> Option<f32> {
+    let largest = weights.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    if largest == 0.0 {
+        return Some(0.0);
+    }
+    let scales = (1..=MAX_CODE as u8).rev().map(|code| largest / f32::from(code));
+    let mut scales = scales.filter(|scale| *scale > 0.0 && f16::from_f32(*scale).to_f32() == *scale);
+    scales.find(|scale| weights.iter().all(|x| code(*x, *scale) * *scale == *x))
 }
 
 /// See [`Groups::round`].
@@ -149,6 +160,21 @@ mod tests {
         let largest = x.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         let plain = f16::from_f32(largest / MAX_CODE).to_f32();
         assert!(squared_error(&x, &ALIKE, encoded(&x).0) <= squared_error(&x, &ALIKE, plain));
+    }
+
+    #[test]
+    fn multiples_of_a_half_have_a_scale_that_gives_them() {
+        for scale in [f16::from_f32(0.013).to_f32(), 0.5, 6e-8_f32] {
+            let scale = f16::from_f32(scale).to_f32();
+            for most in [1, 8, 100, 127] {
+                let x: [f32; GROUP_SIZE] = core::array::from_fn(|i| ((i as i32 * 37) % (most + 1)) as f32 * scale);
+                let found = exact(&x).expect("a scale");
+                assert!(x.iter().all(|x| code(*x, found) * found == *x), "{most} x {scale}");
+            }
+        }
+        assert_eq!(exact(&[0.0; GROUP_SIZE]), Some(0.0));
+        let thirds: [f32; GROUP_SIZE] = core::array::from_fn(|i| 1.0 / (i + 1) as f32);
+        assert_eq!(exact(&thirds), None);
     }
 
     #[test]

@@ -98,6 +98,18 @@ pub fn encode_panel(dtype: Dtype, rows: &[f32], cols: usize, out: &mut [u8]) {
 /// The caller has checked that all values are finite and at most [`Format::max_weight`](super::Format::max_weight) in
 /// magnitude.
 pub fn encode_panel_for(dtype: Dtype, rows: &[f32], cols: usize, importance: &[f32], out: &mut [u8]) {
+    encode(dtype, rows, cols, importance, false, out);
+}
+
+/// [`encode_panel`] for weights that lie on a grid of the format: it holds them as they are, if it can.
+///
+/// The caller has checked that all values are finite and at most [`Format::max_weight`](super::Format::max_weight) in
+/// magnitude.
+pub fn encode_panel_on_grid(dtype: Dtype, rows: &[f32], cols: usize, out: &mut [u8]) {
+    encode(dtype, rows, cols, &[], true, out);
+}
+
+fn encode(dtype: Dtype, rows: &[f32], cols: usize, importance: &[f32], exactly: bool, out: &mut [u8]) {
     assert!(
         cols > 0 && rows.len().is_multiple_of(cols) && rows.len() <= PANEL_ROWS * cols,
         "a panel has at most 16 rows"
@@ -107,7 +119,7 @@ pub fn encode_panel_for(dtype: Dtype, rows: &[f32], cols: usize, importance: &[f
     out.fill(0);
     match dtype.format().encoding {
         Encoding::Each(each) => each(rows, cols, out),
-        Encoding::Groups(groups) => groups.encode(rows, cols, importance, out),
+        Encoding::Groups(groups) => groups.encode(rows, cols, importance, exactly, out),
     }
 }
 
@@ -167,8 +179,8 @@ mod tests {
                     Dtype::F16 => 1.0 / 2048.0,
                     Dtype::Int8 => 1.0 / 100.0,
                     Dtype::Q6 => 1.0 / 30.0,
-                    Dtype::Q5 => 1.0 / 15.0,
-                    Dtype::Q4 => 1.0 / 5.0,
+                    Dtype::Q5 | Dtype::Q5h | Dtype::Q5m => 1.0 / 15.0,
+                    Dtype::Q4 | Dtype::Q4h | Dtype::Q4m => 1.0 / 5.0,
                     Dtype::T2 => 1.0 / 2.0,
                 };
                 for r in 0..rows {

@@ -9,6 +9,8 @@
 //! | fp16 | `[cols][16] f16`, rounded up to 64 bytes |
 //! | int8 | `[groups][16] f16` scales, rounded up to 64 bytes, then `[groups][8][16][4] i8` codes |
 //! | q4, q5, q6 | a head of 32 bytes and `[groups][16] u8` scales, rounded up to 64 bytes, then `[groups][4, 5, 6][16][4] u8` planes |
+//! | q4h, q5h | the same with `[groups][16] f16` scales |
+//! | q4m, q5m | the same with `[groups][2][16] f16` scales and offsets |
 //! | t2 | `[16] f32` scales, then `[groups][2][16][4] u8` planes |
 //!
 //! Each format is a file of this folder that holds its layout as code: see [`Format`]. All values are little-endian.
@@ -16,6 +18,7 @@
 mod float16;
 mod float32;
 mod format;
+mod grids;
 mod int8;
 mod layout;
 mod matrix;
@@ -27,7 +30,9 @@ pub(crate) mod t2;
 
 pub use format::{Encoding, Format, GroupRows, Groups, Inputs};
 pub use layout::{ALIGNMENT, GROUP_SIZE, PANEL_ROWS, groups, scale_bytes};
-pub use matrix::{Matrix, encode_panel, encode_panel_for, matrix_bytes, panel_bytes, read_panel_row};
+pub use matrix::{
+    Matrix, encode_panel, encode_panel_for, encode_panel_on_grid, matrix_bytes, panel_bytes, read_panel_row,
+};
 
 /// The type of stored weights; its number is the code in a file and the place in tables of formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,11 +51,31 @@ pub enum Dtype {
     Q6 = 5,
     /// Three values, -1, 0 and 1 times one f32 scale per row.
     T2 = 6,
+    /// 4-bit numbers of 16 levels, in groups of 32 along the columns, one f16 scale per row and group.
+    Q4h = 7,
+    /// The same with an f16 offset, too.
+    Q4m = 8,
+    /// 5-bit integers, scaled as [`Q4h`](Self::Q4h).
+    Q5h = 9,
+    /// 5-bit integers, scaled and moved as [`Q4m`](Self::Q4m).
+    Q5m = 10,
 }
 
 impl Dtype {
     /// All dtypes in the order of their codes, which are 0, 1, 2 and so on without a gap.
-    pub const ALL: [Dtype; 7] = [Dtype::F32, Dtype::F16, Dtype::Int8, Dtype::Q4, Dtype::Q5, Dtype::Q6, Dtype::T2];
+    pub const ALL: [Dtype; 11] = [
+        Dtype::F32,
+        Dtype::F16,
+        Dtype::Int8,
+        Dtype::Q4,
+        Dtype::Q5,
+        Dtype::Q6,
+        Dtype::T2,
+        Dtype::Q4h,
+        Dtype::Q4m,
+        Dtype::Q5h,
+        Dtype::Q5m,
+    ];
 
     /// What the format says about itself.
     pub fn format(self) -> &'static Format {
@@ -62,6 +87,10 @@ impl Dtype {
             Dtype::Q5 => &q5::FORMAT,
             Dtype::Q6 => &q6::FORMAT,
             Dtype::T2 => &t2::FORMAT,
+            Dtype::Q4h => &grids::Q4H,
+            Dtype::Q4m => &grids::Q4M,
+            Dtype::Q5h => &grids::Q5H,
+            Dtype::Q5m => &grids::Q5M,
         }
     }
 

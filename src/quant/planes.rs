@@ -1,6 +1,7 @@
-//! Codes of 4, 5 or 6 bits in planes: what [`q4`](super::q4), [`q5`](super::q5) and [`q6`](super::q6) share.
+//! Codes of 4, 5 or 6 bits in planes: what [`q4`](super::q4), [`q5`](super::q5), [`q6`](super::q6) and the formats of
+//! [`grids`](super::grids) share.
 //!
-//! A panel is a [`Head`] of 32 bytes and `[groups][16] u8` scales, together rounded up to 64 bytes, then the planes of each
+//! A panel is a [`Head`] of 32 bytes and the scales of each group, together rounded up to 64 bytes, then the planes of each
 //! group, lines of 64 bytes `[16][4] u8`. With `k = 4 j + i` a column of the group and `r` a row:
 //!
 //! | plane | lines | bits of the code of `k` |
@@ -9,11 +10,18 @@
 //! | fifth, of q5 | 1 | bit 4: bit `j` of byte (r, i) |
 //! | high, of q6 | 2 | bits 4 and 5: bits `2 (j mod 4)` and the next of byte (r, i) of line `j / 4` |
 //!
-//! `w[r, k] = value(code) * scale`. The value of a code of q4 is the level of that number in the head; of q5 it is the code
-//! minus 16, of q6 minus 32. A scale byte is a sign, 3 bits of exponent and 4 of mantissa, which continue the exponent of the
-//! head: see [`Head::scale`]. Columns past `cols` hold the code of value 0.
+//! `w[r, k] = value(code) * scale + offset`. The value of a code of 4 bits is the level of that number in the head; of q5 it is the code
+//! minus 16, of q6 minus 32, and the code itself where there are offsets. The scales of a group are
+//!
+//! | bytes | layout | |
+//! |---|---|---|
+//! | [`BYTES`] | `[16] u8` | a sign, 3 bits of exponent and 4 of mantissa, which continue the exponent of the head: [`Head::scale`] |
+//! | [`HALVES`] | `[16] f16` | |
+//! | [`OFFSETS`] | `[16] f16`, `[16] f16` | the scales, then the offsets; in others these are 0 |
+//!
+//! Columns past `cols` meet inputs of 0. Their codes are those of value 0 where a code has it, else 0.
 
-use super::layout::{ALIGNMENT, GROUP_SIZE, PANEL_ROWS, groups};
+use super::layout::{ALIGNMENT, GROUP_SIZE, PANEL_ROWS, groups, read_f16};
 use super::{Encoding, Groups};
 
 /// Codes of a table.
@@ -22,6 +30,12 @@ pub(crate) const LEVELS: usize = 16;
 pub(crate) const HEAD_BYTES: usize = 32;
 /// Bytes of a line: 4 columns of 16 rows.
 pub(crate) const LINE_BYTES: usize = PANEL_ROWS * 4;
+/// Scales of a group where each is a byte.
+pub(crate) const BYTES: usize = PANEL_ROWS;
+/// Scales of a group where each is an f16.
+pub(crate) const HALVES: usize = 2 * PANEL_ROWS;
+/// Scales and offsets of a group, each an f16.
+pub(crate) const OFFSETS: usize = 4 * PANEL_ROWS;
 /// The codes of one group of 16 rows as int8 has them, `[8][16][4] i8`.
 pub(crate) type Codes = [u8; PANEL_ROWS * GROUP_SIZE];
 /// The exponents that a head may have, as f32 codes them: no scale is subnormal, none infinite.
@@ -69,9 +83,26 @@ impl Head {
     }
 }
 
-/// Bytes before the planes of a panel.
-pub(crate) const fn planes_at(cols: usize) -> usize {
-    (HEAD_BYTES + groups(cols) * PANEL_ROWS).next_multiple_of(ALIGNMENT)
+/// What the values of a row of a group are multiplied by, and what is added then.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Scaling {
+    pub(crate) scale: f32,
+    pub(crate) offset: f32,
+}
+
+/// The scalings of the rows of a group.
+#[inline(always)]
+pub(crate) fn scalings<const SCALES: usize>(head: &Head, scales: &[u8; SCALES]) -> [Scaling; PANEL_ROWS] {
+    let (_, offsets) = scales.split_at(SCALES.min(HALVES));
+    core::array::from_fn(|r| Scaling {
+        scale: if SCALES == BYTES { head.scale(scales[r]) } else { read_f16(scales, r) },
+        offset: if SCALES == OFFSETS { read_f16(offsets, r) } else { 0.0 },
+    })
+}
+
+/// Bytes before the planes of a panel whose groups have `scales` bytes of scales.
+pub(crate) const fn planes_at(cols: usize, scales: usize) -> usize {
+    (HEAD_BYTES + groups(cols) * scales).next_multiple_of(ALIGNMENT)
 }
 
 /// Bytes of the planes of a group of codes of `bits` bits.
@@ -80,25 +111,28 @@ pub(crate) const fn group_bytes(bits: usize) -> usize {
 }
 
 /// See [`Format::panel_bytes`](super::Format::panel_bytes).
-pub(super) fn panel_bytes<const BITS: usize>(cols: usize) -> usize {
-    planes_at(cols) + groups(cols) * group_bytes(BITS)
+pub(super) fn panel_bytes<const BITS: usize, const SCALES: usize>(cols: usize) -> usize {
+    planes_at(cols, SCALES) + groups(cols) * group_bytes(BITS)
 }
 
-/// The scale bytes and planes of a panel by group; `BYTES` are those of the planes of a group.
+/// The scales and planes of a panel by group; a group has `SCALES` bytes of the ones and `CODES` of the others.
 #[inline(always)]
-pub(crate) fn parts<const BYTES: usize>(panel: &[u8], cols: usize) -> (&[[u8; PANEL_ROWS]], &[[u8; BYTES]]) {
-    let (before, planes) = panel.split_at(planes_at(cols));
+pub(crate) fn parts<const SCALES: usize, const CODES: usize>(
+    panel: &[u8],
+    cols: usize,
+) -> (&[[u8; SCALES]], &[[u8; CODES]]) {
+    let (before, planes) = panel.split_at(planes_at(cols, SCALES));
     let n = groups(cols);
     (&before[HEAD_BYTES..].as_chunks().0[..n], &planes.as_chunks().0[..n])
 }
 
 /// The values of a group's codes as int8 has them. `planes` are those of codes of `BITS` bits.
-pub(crate) fn values<const BITS: usize>(head: &Head, planes: &[u8]) -> Codes {
+pub(crate) fn values<const BITS: usize, const SCALES: usize>(head: &Head, planes: &[u8]) -> Codes {
     let (lines, _) = planes.as_chunks::<LINE_BYTES>();
     let mut out = [0; PANEL_ROWS * GROUP_SIZE];
     for (j, out) in out.as_chunks_mut::<LINE_BYTES>().0.iter_mut().enumerate() {
         for (at, out) in out.iter_mut().enumerate() {
-            *out = value::<BITS>(head, code::<BITS>(lines, j, at)).cast_unsigned();
+            *out = value::<BITS, SCALES>(head, code::<BITS>(lines, j, at)).cast_unsigned();
         }
     }
     out
@@ -116,7 +150,7 @@ fn code<const BITS: usize>(lines: &[[u8; LINE_BYTES]], j: usize, at: usize) -> u
 }
 
 /// Writes a code where [`code`] reads it, over zeros.
-fn put_code<const BITS: usize>(lines: &mut [[u8; LINE_BYTES]], j: usize, at: usize, code: u8) {
+pub(super) fn put_code<const BITS: usize>(lines: &mut [[u8; LINE_BYTES]], j: usize, at: usize, code: u8) {
     lines[j % 4][at] |= (code & 0x0f) << (4 * (j / 4));
     match BITS {
         4 => {}
@@ -127,12 +161,16 @@ fn put_code<const BITS: usize>(lines: &mut [[u8; LINE_BYTES]], j: usize, at: usi
 
 /// The value of a code.
 #[inline(always)]
-fn value<const BITS: usize>(head: &Head, code: u8) -> i8 {
+fn value<const BITS: usize, const SCALES: usize>(head: &Head, code: u8) -> i8 {
     match BITS {
         4 => head.levels[usize::from(code)].cast_signed(),
-        5 => code.cast_signed() - 16,
-        _ => code.cast_signed() - 32,
+        _ => code.cast_signed() - zero(BITS, SCALES).cast_signed(),
     }
+}
+
+/// The code of value 0 where codes of so many bits are integers: values are codes less that.
+pub(crate) const fn zero(bits: usize, scales: usize) -> u8 {
+    if scales == OFFSETS { 0 } else { 1 << (bits - 1) }
 }
 
 /// The values of the codes that an encoder writes.
@@ -153,7 +191,13 @@ fn outermost<G: Grid>() -> f32 {
 
 /// How codes of `BITS` bits are found. The scale of a row of a group is that of least squared error among those tried.
 pub(super) const fn encoding<G: Grid, const BITS: usize>() -> Encoding {
-    Encoding::Groups(Groups { begin: begin::<G>, fit: fit::<G>, round: round::<G>, put: put::<G, BITS> })
+    Encoding::Groups(Groups {
+        begin: begin::<G>,
+        fit: fit::<G>,
+        exact: |_| None,
+        round: round::<G>,
+        put: put::<G, BITS>,
+    })
 }
 
 /// See [`Groups::begin`].
@@ -183,7 +227,7 @@ fn put<G: Grid, const BITS: usize>(
     weights: &[[f32; GROUP_SIZE]; PANEL_ROWS],
 ) {
     let head = Head::read(panel);
-    let (before, planes) = panel.split_at_mut(planes_at(cols));
+    let (before, planes) = panel.split_at_mut(planes_at(cols, BYTES));
     let (lines, _) = planes[g * group_bytes(BITS)..][..group_bytes(BITS)].as_chunks_mut::<LINE_BYTES>();
     for (r, (scale, weights)) in scales.iter().zip(weights).enumerate() {
         before[HEAD_BYTES + g * PANEL_ROWS + r] = head.byte(scale.abs()) | if *scale < 0.0 { 0x80 } else { 0 };
@@ -232,16 +276,19 @@ fn squared_error<G: Grid>(group: &[f32; GROUP_SIZE], importance: &[f32; GROUP_SI
 }
 
 /// See [`Format::read_row`](super::Format::read_row).
-pub(super) fn read_row<const BITS: usize>(panel: &[u8], r: usize, out: &mut [f32]) {
+pub(super) fn read_row<const BITS: usize, const SCALES: usize>(panel: &[u8], r: usize, out: &mut [f32]) {
     let cols = out.len();
-    assert_eq!(panel.len(), panel_bytes::<BITS>(cols), "panel bytes");
+    assert_eq!(panel.len(), panel_bytes::<BITS, SCALES>(cols), "panel bytes");
     let head = Head::read(panel);
-    let (before, planes) = panel.split_at(planes_at(cols));
-    for ((g, out), planes) in out.chunks_mut(GROUP_SIZE).enumerate().zip(planes.chunks_exact(group_bytes(BITS))) {
+    let (before, planes) = panel.split_at(planes_at(cols, SCALES));
+    let scales = before[HEAD_BYTES..].as_chunks::<SCALES>().0;
+    let groups = planes.chunks_exact(group_bytes(BITS)).zip(scales);
+    for (out, (planes, scales)) in out.chunks_mut(GROUP_SIZE).zip(groups) {
         let (lines, _) = planes.as_chunks::<LINE_BYTES>();
-        let scale = head.scale(before[HEAD_BYTES + g * PANEL_ROWS + r]);
+        let Scaling { scale, offset } = scalings(&head, scales)[r];
         for (k, y) in out.iter_mut().enumerate() {
-            *y = f32::from(value::<BITS>(&head, code::<BITS>(lines, k / 4, r * 4 + k % 4))) * scale;
+            let value = f32::from(value::<BITS, SCALES>(&head, code::<BITS>(lines, k / 4, r * 4 + k % 4)));
+            *y = if SCALES == OFFSETS { value * scale + offset } else { value * scale };
         }
     }
 }

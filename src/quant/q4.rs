@@ -1,6 +1,6 @@
 //! q4: codes of 4 bits, each the number of a level in a table of 16 that the panel brings. See [`planes`].
 
-use super::planes::{self, Grid, LEVELS};
+use super::planes::{self, BYTES, Grid, LEVELS};
 use super::{Format, Inputs};
 
 /// The format.
@@ -9,9 +9,9 @@ pub(super) static FORMAT: Format = Format {
     bits: 4,
     max_weight: planes::MAX_WEIGHT,
     inputs: Inputs::Quantized,
-    panel_bytes: planes::panel_bytes::<4>,
+    panel_bytes: planes::panel_bytes::<4, BYTES>,
     encoding: planes::encoding::<Table, 4>(),
-    read_row: planes::read_row::<4>,
+    read_row: planes::read_row::<4, BYTES>,
 };
 
 /// The levels that the encoder writes: near the quantiles of weights, and wider on one side, which the sign of the scale turns to where

@@ -1,6 +1,6 @@
 //! q5: codes of 5 bits, integers from -16 to 15. See [`planes`].
 
-use super::planes::{self, Grid, LEVELS};
+use super::planes::{self, BYTES, Grid, LEVELS};
 use super::{Format, Inputs};
 
 /// The format.
@@ -9,9 +9,9 @@ pub(super) static FORMAT: Format = Format {
     bits: 5,
     max_weight: planes::MAX_WEIGHT,
     inputs: Inputs::Quantized,
-    panel_bytes: planes::panel_bytes::<5>,
+    panel_bytes: planes::panel_bytes::<5, BYTES>,
     encoding: planes::encoding::<Integers, 5>(),
-    read_row: planes::read_row::<5>,
+    read_row: planes::read_row::<5, BYTES>,
 };
 
 struct Integers;

@@ -1,6 +1,6 @@
 //! q6: codes of 6 bits, integers from -32 to 31. See [`planes`].
 
-use super::planes::{self, Grid, LEVELS};
+use super::planes::{self, BYTES, Grid, LEVELS};
 use super::{Format, Inputs};
 
 /// The format.
@@ -9,9 +9,9 @@ pub(super) static FORMAT: Format = Format {
     bits: 6,
     max_weight: planes::MAX_WEIGHT,
     inputs: Inputs::Quantized,
-    panel_bytes: planes::panel_bytes::<6>,
+    panel_bytes: planes::panel_bytes::<6, BYTES>,
     encoding: planes::encoding::<Integers, 6>(),
-    read_row: planes::read_row::<6>,
+    read_row: planes::read_row::<6, BYTES>,
 };
 
 struct Integers;

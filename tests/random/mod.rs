@@ -93,6 +93,25 @@ impl Random {
                         panels[start + 16] = 100 + self.below(40) as u8;
                     }
                 }
+                Dtype::Q4h | Dtype::Q4m | Dtype::Q5h | Dtype::Q5m => {
+                    let extreme = self.below(3) == 0;
+                    let levels = if extreme {
+                        self.pick(&[[0x80; 16], [0x7f; 16]])
+                    } else {
+                        self.bits().to_le_bytes().repeat(2).try_into().expect("16 levels")
+                    };
+                    panels.extend(levels);
+                    panels.resize(start + 32, 0xff);
+                    let lines = if matches!(dtype, Dtype::Q4m | Dtype::Q5m) { 2 } else { 1 };
+                    for _ in 0..groups(cols) * PANEL_ROWS * lines {
+                        panels.extend(self.half(wild).to_le_bytes());
+                    }
+                    panels.resize(panels.len().next_multiple_of(64), 0xff);
+                    let bytes = panel_bytes(dtype, cols);
+                    while panels.len() < start + bytes {
+                        panels.extend(self.bits().to_le_bytes());
+                    }
+                }
                 Dtype::T2 => {
                     let extreme = self.below(3) == 0;
                     for _ in 0..PANEL_ROWS {

@@ -3,7 +3,7 @@
 //! for every weight byte.
 
 use super::super::scalar::{check_matmul, check_quantize, group_scale};
-use super::super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Unit};
+use super::super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Scaling, Unit};
 use super::super::{Group, Hint, PanelOut};
 use super::{load, load_f32, prefetch, widen};
 use crate::quant::{Dtype, GROUP_SIZE, groups, panel_bytes};
@@ -98,8 +98,8 @@ fn unit<'a>() -> impl Unit<'a, INT8_SCALES, INT8_CODES, 2, Unpacked = &'a Codes,
         },
         start: |_: &Group| _mm256_setzero_si256(),
         dot: |sums, w: (__m256i, __m256i), x| dot(sums, w, x),
-        widen: |_: &(), scales: &[u8; INT8_SCALES]| widen(scales),
-        add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
+        widen: |_: &(), scales: &[u8; INT8_SCALES]| widen(scales).map(Scaling::by),
+        add: |sums, dots, by: Scaling<_>, x: &Group| add_group(sums, dots, by.scale, x.scale),
     }
 }
 

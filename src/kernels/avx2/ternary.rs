@@ -3,7 +3,7 @@
 //! 16 * 3 * 127 + 32 * 127 = 10160.
 
 use super::super::scalar::check_matmul;
-use super::super::x86::{self, Ahead, Closures, Panel, Unit};
+use super::super::x86::{self, Ahead, Closures, Panel, Scaling, Unit};
 use super::super::{Group, Hint, PanelOut, Tokens};
 use super::int8::{TOKENS, add_group};
 use super::{load, load_16, prefetch};
@@ -51,8 +51,10 @@ fn unit<'a>() -> impl Unit<'a, 0, GROUP_BYTES, 2> {
         // In the first of the two sums of each row; that of weights plus 128 is 128 times as much.
         start: |x: &Group| _mm256_set1_epi32((x.start >> 7) & 0xffff),
         dot: |sums, w: __m256i, x| _mm256_add_epi16(sums, _mm256_maddubs_epi16(w, _mm256_set1_epi32(x))),
-        widen: |head: &Scales, _: &[u8; 0]| *head,
-        add: |sums, dots, scales, scale| add_group(sums, _mm256_madd_epi16(dots, _mm256_set1_epi16(1)), scales, scale),
+        widen: |head: &Scales, _: &[u8; 0]| head.map(Scaling::by),
+        add: |sums, dots, by: Scaling<_>, x: &Group| {
+            add_group(sums, _mm256_madd_epi16(dots, _mm256_set1_epi16(1)), by.scale, x.scale)
+        },
     }
 }
 

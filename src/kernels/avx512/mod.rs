@@ -13,7 +13,7 @@ pub(super) use ternary::{ternary_matmul, ternary_matvec};
 
 use super::avx2::{Codes, prefetch};
 use super::scalar::{check_matmul, check_matvec};
-use super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Unit, parts};
+use super::x86::{self, Ahead, Closures, INT8_CODES, INT8_SCALES, Int8Panel, Scaling, Unit, parts};
 use super::{Group, Hint, PanelOut};
 use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes};
 use bytemuck::{must_cast, must_cast_ref};
@@ -81,8 +81,8 @@ fn unit<'a>() -> impl Unit<'a, INT8_SCALES, INT8_CODES, 1, Unpacked = [__m512i; 
         line: |w: &[__m512i; 8], j: usize, _| w[j],
         start: |x: &Group| _mm512_set1_epi32(x.start),
         dot: |sums, w: __m512i, x| _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(x)),
-        widen: |_: &(), scales: &[u8; INT8_SCALES]| [widen(scales)],
-        add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
+        widen: |_: &(), scales: &[u8; INT8_SCALES]| [Scaling::by(widen(scales))],
+        add: |sums, dots, by: Scaling<_>, x: &Group| add_group(sums, dots, by.scale, x.scale),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::super::avx2::prefetch;
 use super::super::scalar::check_matmul;
-use super::super::x86::{self, Ahead, Closures, Panel, Unit};
+use super::super::x86::{self, Ahead, Closures, Panel, Scaling, Unit};
 use super::super::{Group, Hint, PanelOut, Tokens};
 use super::{STREAMS, TOKENS, add_group, load, load_f32};
 use crate::quant::planes::LINE_BYTES;
@@ -43,8 +43,8 @@ fn unit<'a>() -> impl Unit<'a, 0, GROUP_BYTES, 1> {
         // That of weights plus 128 is 128 times as much.
         start: |x: &Group| _mm512_set1_epi32(x.start >> 7),
         dot: |sums, w: __m512i, x| _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(x)),
-        widen: |head: &__m512, _: &[u8; 0]| [*head],
-        add: |sums, dots, scales, scale| add_group(sums, dots, scales, scale),
+        widen: |head: &__m512, _: &[u8; 0]| [Scaling::by(*head)],
+        add: |sums, dots, by: Scaling<_>, x: &Group| add_group(sums, dots, by.scale, x.scale),
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::super::scalar::{check_matmul, check_matvec};
 use super::super::{Group, PanelOut, Tokens};
-use crate::quant::planes::{self, LINE_BYTES};
+use crate::quant::planes::{self, BYTES, HALVES, LINE_BYTES, OFFSETS};
 use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes};
 use bytemuck::{must_cast, must_cast_ref};
 use core::arch::aarch64::*;
@@ -40,7 +40,7 @@ pub(in super::super) type Rows = [int8x16_t; 8];
 /// The rows `4 i .. 4 i + 4` of a group.
 #[inline]
 #[target_feature(enable = "neon")]
-fn rows<const BITS: usize>(head: &Head, planes: &[u8], i: usize) -> Rows {
+fn rows<const BITS: usize, const SCALES: usize>(head: &Head, planes: &[u8], i: usize) -> Rows {
     let (lines, _) = planes.as_chunks::<LINE_BYTES>();
     let read = |line: usize| -> uint8x16_t {
         let quarters: &[[u8; 16]; 4] = must_cast_ref(&lines[line]);
@@ -66,12 +66,12 @@ fn rows<const BITS: usize>(head: &Head, planes: &[u8], i: usize) -> Rows {
                 vshrq_n_u8::<2>(high),
                 vshrq_n_u8::<3>(high),
             ];
-            integers(codes, bits, 0x10, 16)
+            integers(codes, bits, 0x10, planes::zero(BITS, SCALES))
         }
         _ => {
             let [a, b] = [read(4), read(5)]
                 .map(|high| [vshlq_n_u8::<4>(high), vshlq_n_u8::<2>(high), high, vshrq_n_u8::<2>(high)]);
-            integers(codes, [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]], 0x30, 32)
+            integers(codes, [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]], 0x30, planes::zero(BITS, SCALES))
         }
     }
 }
@@ -86,11 +86,23 @@ fn integers(codes: [uint8x16_t; 8], bits: [uint8x16_t; 8], mask: u8, offset: u8)
     })
 }
 
-/// The scales of 16 rows: see [`planes::Head::scale`].
+/// The scales and the offsets of 16 rows, 0 where there are none: see [`planes::scalings`].
 #[inline]
 #[target_feature(enable = "neon")]
-fn widen(head: &Head, scales: &[u8; PANEL_ROWS]) -> [float32x4_t; 4] {
-    let quarters: &[[u8; 4]; 4] = must_cast_ref(scales);
+fn widen<const SCALES: usize>(head: &Head, scales: &[u8; SCALES]) -> [[float32x4_t; 4]; 2] {
+    let (halves, _) = scales.as_chunks::<HALVES>();
+    let zeros = [vdupq_n_f32(0.0); 4];
+    match SCALES {
+        BYTES => [widen_bytes(head, scales.as_chunks().0), zeros],
+        HALVES => [super::widen(&halves[0]), zeros],
+        _ => [super::widen(&halves[0]), super::widen(&halves[1])],
+    }
+}
+
+/// The scales of 16 rows, four times 4: see [`planes::Head::scale`].
+#[inline]
+#[target_feature(enable = "neon")]
+fn widen_bytes(head: &Head, quarters: &[[u8; 4]]) -> [float32x4_t; 4] {
     core::array::from_fn(|i| {
         // The sign is extended into bits 8 to 31, of which the shift and the mask leave bit 31.
         let scales = vcreate_s8(u64::from(u32::from_le_bytes(quarters[i])));
@@ -132,35 +144,39 @@ pub(super) fn dots<const NARROW: bool>(w: &Rows, x: &Group) -> int32x4_t {
 
 /// Same as [`scalar`](super::super::scalar)'s product of one token with weights of `BITS` bits.
 #[target_feature(enable = "neon")]
-pub(in super::super) fn planes_matvec<const BITS: usize, const CODES: usize>(
+pub(in super::super) fn planes_matvec<const BITS: usize, const CODES: usize, const SCALES: usize>(
     dtype: Dtype,
     panels: &[u8],
     x: &Tokens<'_>,
     out: &mut [f32],
 ) {
-    matvec(dtype, panels, x, out, |panel, x, out| either::<BITS, CODES>(panel, x, out));
+    matvec(dtype, panels, x, out, |panel, x, out| either::<BITS, CODES, SCALES>(panel, x, out));
 }
 
 /// Same as [`scalar`](super::super::scalar)'s product of some tokens with weights of `BITS` bits.
 #[target_feature(enable = "neon")]
-pub(in super::super) fn planes_matmul<const BITS: usize, const CODES: usize>(
+pub(in super::super) fn planes_matmul<const BITS: usize, const CODES: usize, const SCALES: usize>(
     dtype: Dtype,
     panel: &[u8],
     x: &Tokens<'_>,
     out: &mut [PanelOut],
 ) {
     check_matmul(dtype, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
-    either::<BITS, CODES>(panel, x, out);
+    either::<BITS, CODES, SCALES>(panel, x, out);
 }
 
 /// The products of a panel by the instructions that its values allow.
 #[inline]
 #[target_feature(enable = "neon")]
-fn either<const BITS: usize, const CODES: usize>(panel: &[u8], x: &Tokens<'_>, out: &mut [PanelOut]) {
+fn either<const BITS: usize, const CODES: usize, const SCALES: usize>(
+    panel: &[u8],
+    x: &Tokens<'_>,
+    out: &mut [PanelOut],
+) {
     if BITS > 4 || Head::read(panel).narrow {
-        product::<BITS, CODES>(panel, x, out, |w, x| dots::<true>(w, x));
+        product::<BITS, CODES, SCALES>(panel, x, out, |w, x| dots::<true>(w, x));
     } else {
-        product::<BITS, CODES>(panel, x, out, |w, x| dots::<false>(w, x));
+        product::<BITS, CODES, SCALES>(panel, x, out, |w, x| dots::<false>(w, x));
     }
 }
 
@@ -185,24 +201,29 @@ pub(in super::super) fn matvec(
 /// The products of a panel with the tokens of `x`, by the exact dot products of 4 rows with a token.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(in super::super) fn product<const BITS: usize, const CODES: usize>(
+pub(in super::super) fn product<const BITS: usize, const CODES: usize, const SCALES: usize>(
     panel: &[u8],
     x: &Tokens<'_>,
     out: &mut [PanelOut],
     dots: impl Fn(&Rows, &Group) -> int32x4_t,
 ) {
     let head = Head::read(panel);
-    let (scales, codes) = planes::parts::<CODES>(panel, x.cols);
+    let (scales, codes) = planes::parts::<SCALES, CODES>(panel, x.cols);
     let n = out.len();
     out.fill([0.0; PANEL_ROWS]);
     for ((codes, scales), x) in codes.iter().zip(scales).zip(x.groups.chunks_exact(n)) {
-        let scales = widen(&head, scales);
-        for (i, scales) in scales.into_iter().enumerate() {
-            let w = rows::<BITS>(&head, codes, i);
+        let [scales, offsets] = widen(&head, scales);
+        for (i, (scales, offsets)) in scales.into_iter().zip(offsets).enumerate() {
+            let w = rows::<BITS, SCALES>(&head, codes, i);
             for (x, out) in x.iter().zip(out.iter_mut()) {
                 let out: &mut [[f32; 4]; 4] = bytemuck::must_cast_mut(out);
                 let products = vmulq_f32(vcvtq_f32_s32(dots(&w, x)), vmulq_n_f32(scales, x.scale));
-                out[i] = must_cast(vaddq_f32(must_cast(out[i]), products));
+                let mut sums = vaddq_f32(must_cast(out[i]), products);
+                if SCALES == OFFSETS {
+                    let sum = vdupq_n_f32(x.sum() as f32);
+                    sums = vaddq_f32(sums, vmulq_f32(sum, vmulq_n_f32(offsets, x.scale)));
+                }
+                out[i] = must_cast(sums);
             }
         }
     }

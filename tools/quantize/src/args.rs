@@ -33,6 +33,8 @@ pub struct Args {
     /// Type of the weights: int8 (groups of 32 with an f16 scale), q6, q5 or q4 (with a byte of scale), t2 (three values), fp16 or f32.
     ///
     /// Matrices whose weights have three values, as those of BitNet, become t2 where others become int8: it holds them as they are.
+    /// Where q4, q5 or q6 is asked for, matrices of a GGUF file in Q4_0, IQ4_NL, MXFP4, Q4_1, Q5_0 or Q5_1 become q4h, q4m, q5h or q5m, of as many bits
+    /// or fewer, which hold them as they are (with f16 scales, and offsets of f16 in q4m and q5m); int8 holds those without offsets, and Q8_0.
     #[arg(short, long, value_name = "DTYPE", default_value = "int8", value_parser = dtype)]
     pub weights: Dtype,
 
@@ -299,7 +301,7 @@ mod tests {
         for name in ["embedding=fp16", "embedding=f16"] {
             assert_eq!(keep(name), Ok(("embedding", Dtype::F16)));
         }
-        assert_eq!(dtype("f17"), Err("not one of f32, fp16, int8, q4, q5, q6, t2".into()));
+        assert_eq!(dtype("f17"), Err("not one of f32, fp16, int8, q4, q5, q6, t2, q4h, q4m, q5h, q5m".into()));
         for bad in ["embedding", "norm=f32", "embedding=int4", "position=int8", "=int8"] {
             assert!(keep(bad).is_err(), "{bad}");
         }

@@ -3,6 +3,7 @@
 //! quality report the checkpoint reads another before, and what was written reads it after.
 
 mod attended;
+mod blocks;
 mod budget;
 mod calibrate;
 mod dtypes;
@@ -31,6 +32,7 @@ use whit::os::atomic::Leftover;
 use whit::quant::Dtype;
 
 use crate::source::{Checkpoint, WordVectors};
+pub use blocks::FromBlocks;
 pub use budget::{Budget, Chosen};
 pub use dtypes::Dtypes;
 use dtypes::in_groups;
@@ -56,6 +58,8 @@ pub struct Conversion {
     pub quality: Option<Quality>,
     /// The formats that were chosen to keep to a budget.
     pub chosen: Vec<Chosen>,
+    /// How matrices that lay in blocks of few bits were stored; nothing where formats keep to a budget.
+    pub from_blocks: Vec<FromBlocks>,
     /// Partial files of the same target that lay beside it.
     pub leftovers: Vec<Leftover>,
 }
@@ -79,6 +83,7 @@ pub fn convert(
     source.files.iter().try_for_each(|file| file.check_not(output))?;
     let mut planned = plan(source, dtypes)?;
     ternary::recognize(source, dtypes, &mut planned)?;
+    let from_blocks = blocks::recognize(source, dtypes, &mut planned)?;
     let bytes = bytes_of(&planned);
     let draft = |weights| plan(source, &Dtypes { weights, keep: BTreeMap::new() });
     let held_out = texts.held_out.map(|text| Ok((text, draft(Dtype::F32)?))).transpose()?;
@@ -113,7 +118,7 @@ pub fn convert(
     source.check_unchanged()?;
     progress(total, total)?;
     writer.finish()?;
-    Ok(Conversion { tensors, quality: report, chosen: Vec::new(), leftovers })
+    Ok(Conversion { tensors, quality: report, chosen: Vec::new(), from_blocks, leftovers })
 }
 
 /// The calibration that `texts` ask for; weights of `few_bits` want more of a text than inputs that are smoothed do.
@@ -183,6 +188,7 @@ pub fn convert_words(
         tensors: vec![Written { name, dims, dtype, bytes: total, errors }],
         quality: None,
         chosen: Vec::new(),
+        from_blocks: Vec::new(),
         leftovers,
     })
 }

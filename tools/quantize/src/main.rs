@@ -198,14 +198,18 @@ fn verify(args: &Args) -> Result<u64> {
 }
 
 fn print(args: &Args, read: Read<'_>, conversion: &Conversion, file_bytes: u64) -> Result<()> {
-    let Conversion { tensors: written, quality, chosen, .. } = conversion;
+    let Conversion { tensors: written, quality, chosen, from_blocks, .. } = conversion;
     let text = if args.json {
         report::json(read, conversion, file_bytes) + "\n"
     } else if args.verbose {
-        report::table(read, written, file_bytes) + &report::chosen(chosen, true) + &report::quality(quality.as_ref())
+        report::table(read, written, file_bytes)
+            + &report::from_blocks(from_blocks)
+            + &report::chosen(chosen, true)
+            + &report::quality(quality.as_ref())
     } else {
         let columns = Term::stdout().size_checked().map_or(80, |(_, columns)| columns.into());
         report::summary(read, written, file_bytes, columns)
+            + &report::from_blocks(from_blocks)
             + &report::chosen(chosen, false)
             + &report::quality(quality.as_ref())
     };

@@ -6,7 +6,7 @@ use serde_json::json;
 use whit::error::printable;
 use whit::format::Quality;
 
-use crate::convert::{Chosen, Conversion, Written};
+use crate::convert::{Chosen, Conversion, FromBlocks, Written};
 
 /// Tensors that are named as the worst.
 const WORST: usize = 5;
@@ -120,6 +120,19 @@ fn sum(read: Read<'_>, tensors: &[Written], file_bytes: u64) -> String {
     format!("{name}: {n} tensors, {weights} weights, {bits:.2} bits per weight, {file_bytes} bytes\n")
 }
 
+/// How what the checkpoint had in blocks of few bits was stored, a line for each kind of them; nothing where there were none.
+pub fn from_blocks(rows: &[FromBlocks]) -> String {
+    let line = |row: &FromBlocks| {
+        let (n, encoding, dtype) = (row.matrices, row.encoding, row.dtype.name());
+        let (matrices, are, were) = if n == 1 { ("matrix", "is", "was") } else { ("matrices", "are", "were") };
+        match row.exact {
+            true => format!("{n} {matrices} of {encoding} {are} held as {dtype} without a loss\n"),
+            false => format!("{n} {matrices} of {encoding} {were} rounded again, to {dtype}\n"),
+        }
+    };
+    rows.iter().map(line).collect()
+}
+
 /// The formats that were chosen to keep to a budget, and why: what the matrices add to the divergence as q4, and as they are. A row a
 /// kind of matrices and format, or where `each` is set a row a matrix; nothing where nothing was chosen.
 pub fn chosen(chosen: &[Chosen], each: bool) -> String {
@@ -169,7 +182,7 @@ fn elements(tensor: &Written) -> u64 {
 
 /// The same as one JSON document.
 pub fn json(read: Read<'_>, conversion: &Conversion, file_bytes: u64) -> String {
-    let Conversion { tensors, quality, chosen, .. } = conversion;
+    let Conversion { tensors, quality, chosen, from_blocks, .. } = conversion;
     let rows: Vec<_> = tensors
         .iter()
         .map(|t| {
@@ -191,9 +204,14 @@ pub fn json(read: Read<'_>, conversion: &Conversion, file_bytes: u64) -> String 
         .iter()
         .map(|c| json!({ "name": c.name, "dtype": c.dtype.name(), "kl_as_q4": c.as_q4, "kl_predicted": c.predicted }))
         .collect();
+    let from_blocks: Vec<_> = from_blocks
+        .iter()
+        .map(|b| json!({ "encoding": b.encoding, "dtype": b.dtype.name(), "exact": b.exact, "matrices": b.matrices }))
+        .collect();
     json!({
         "model": read.name, "format": read.format, "file_bytes": file_bytes,
         "weights": tensors.iter().map(elements).sum::<u64>(), "notes": read.notes, "tensors": rows, "quality": quality, "chosen": chosen,
+        "from_blocks": from_blocks,
     })
     .to_string()
 }
@@ -227,6 +245,17 @@ mod tests {
         assert!(text.ends_with("m: 9 tensors, 1152 weights, 8.00 bits per weight, 9999 bytes\n"), "{text}");
         assert!(text.lines().all(|line| line.len() <= 80) && text.contains("-v lists all"), "{text}");
         assert_eq!(table(read, &tensors, 9999).lines().count(), 1 + tensors.len() + 1);
+    }
+
+    #[test]
+    fn what_became_of_blocks_is_said() {
+        let row = |encoding, exact, matrices| FromBlocks { encoding, dtype: Dtype::Q4h, exact, matrices };
+        let text = from_blocks(&[row("Q4_0", true, 210), row("Q6_K", false, 1)]);
+        assert_eq!(
+            text,
+            "210 matrices of Q4_0 are held as q4h without a loss\n1 matrix of Q6_K was rounded again, to q4h\n"
+        );
+        assert_eq!(from_blocks(&[]), "");
     }
 
     #[test]

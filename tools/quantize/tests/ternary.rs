@@ -12,6 +12,7 @@ use half::f16;
 use quantize::convert::{self, Dtypes, Texts};
 use quantize::source::{Checkpoint, OpenOptions};
 use serde_json::{Value, json};
+use support::gguf::{self, Pair};
 use support::{Converted, Run, floats, ids, root};
 use whit::model::Model;
 use whit::ops::KvDtype;
@@ -130,11 +131,8 @@ impl Fixture {
     fn gguf(&self, folder: &Path, kind: Kind) -> PathBuf {
         let architecture = if kind == Kind::I2S { "bitnet-b1.58" } else { "bitnet" };
         let number = |key: &str| self.record["config"][key].as_u64().expect("a number") as u32;
-        let text = |s: &str| [&(s.len() as u64).to_le_bytes()[..], s.as_bytes()].concat();
-        let mut pairs = vec![
-            (8, "general.architecture".to_string(), text(architecture)),
-            (8, "tokenizer.ggml.model".to_string(), text("no_vocab")),
-        ];
+        let mut pairs =
+            vec![Pair::text("general.architecture", architecture), Pair::text("tokenizer.ggml.model", "no_vocab")];
         for (key, field) in [
             ("block_count", "num_hidden_layers"),
             ("context_length", "max_position_embeddings"),
@@ -143,36 +141,24 @@ impl Fixture {
             ("attention.head_count", "num_attention_heads"),
             ("attention.head_count_kv", "num_key_value_heads"),
         ] {
-            pairs.push((4, format!("{architecture}.{key}"), number(field).to_le_bytes().to_vec()));
+            pairs.push(Pair::number(format!("{architecture}.{key}"), number(field)));
         }
-        for (key, value) in [("rope.freq_base", 500_000.0_f32), ("attention.layer_norm_rms_epsilon", 1e-5)] {
-            pairs.push((6, format!("{architecture}.{key}"), value.to_le_bytes().to_vec()));
+        for (key, value) in [("rope.freq_base", 500_000.0), ("attention.layer_norm_rms_epsilon", 1e-5)] {
+            pairs.push(Pair::float(format!("{architecture}.{key}"), value));
         }
         if kind != Kind::I2S {
-            pairs.push((8, format!("{architecture}.hidden_act"), text("relu2")));
+            pairs.push(Pair::text(format!("{architecture}.hidden_act"), "relu2"));
         }
-        let mut out = b"GGUF\x03\0\0\0".to_vec();
-        out.extend((self.tensors.len() as u64).to_le_bytes());
-        out.extend((pairs.len() as u64).to_le_bytes());
-        pairs
-            .iter()
-            .for_each(|(kind, key, value)| out.extend([&text(key)[..], &u32::to_le_bytes(*kind), value].concat()));
-        let mut data: Vec<u8> = Vec::new();
-        for t in &self.tensors {
-            let (number, bytes) = match &t.codes {
-                Some((codes, scale)) => (kind as u32, kind.encode(codes, *scale)),
-                None => (0, t.values.iter().flat_map(|v| v.to_le_bytes()).collect()),
-            };
-            out.extend(text(&in_gguf(&t.name)));
-            out.extend((t.shape.len() as u32).to_le_bytes());
-            out.extend(t.shape.iter().rev().flat_map(|n| n.to_le_bytes()));
-            out.extend(number.to_le_bytes());
-            out.extend((data.len() as u64).to_le_bytes());
-            data.extend(bytes);
-            data.resize(data.len().next_multiple_of(32), 0);
-        }
-        out.resize(out.len().next_multiple_of(32), 0);
-        out.extend(data);
+        let tensors = self.tensors.iter().map(|t| match &t.codes {
+            Some((codes, scale)) => gguf::Tensor {
+                name: in_gguf(&t.name),
+                shape: t.shape.clone(),
+                kind: kind as u32,
+                bytes: kind.encode(codes, *scale),
+            },
+            None => gguf::Tensor::floats(in_gguf(&t.name), t.shape.clone(), &t.values),
+        });
+        let out = gguf::file(&pairs, &tensors.collect::<Vec<_>>());
         let path = folder.join("model.gguf");
         std::fs::write(&path, out).expect("written");
         path

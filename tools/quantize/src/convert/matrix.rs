@@ -18,6 +18,8 @@ pub(super) enum Choice<'f> {
     Weights(Vec<f32>),
     /// The errors of the outputs.
     Outputs(&'f Factors),
+    /// Nothing: the weights lie on the grid of the format.
+    Grid,
 }
 
 /// A matrix (rows, cols) to be encoded as `dtype`.
@@ -72,6 +74,7 @@ impl Rows<'_> {
                 out.fill(0);
                 factors.encode(&groups, dtype.format().max_weight, values, out);
             }
+            (Choice::Grid, _) => quant::encode_panel_on_grid(dtype, values, cols, out),
             (Choice::Outputs(_), _) => quant::encode_panel(dtype, values, cols, out),
             (Choice::Weights(importance), _) => quant::encode_panel_for(dtype, values, cols, importance, out),
         }

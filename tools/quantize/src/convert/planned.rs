@@ -19,6 +19,8 @@ pub(super) struct Planned {
     pub(super) tensors: Vec<usize>,
     pub(super) transform: Transform,
     pub(super) dtype: Dtype,
+    /// Its weights lie on the grid of that type, which holds them as they are.
+    pub(super) on_grid: bool,
     /// What its rows and columns are multiplied by before they are stored.
     pub(super) scales: Scales,
 }
@@ -89,7 +91,7 @@ pub(super) fn plan(source: &Checkpoint, dtypes: &Dtypes) -> Result<Vec<Planned>>
         let dtype = dtypes.of(spec.role);
         let (factor, row_factors) = (source.factor(&spec), source.row_factors(&spec));
         let transform = Transform { factor, row_factors, ..transform };
-        planned.push(Planned { spec, tensors, transform, dtype, scales: Scales::default() });
+        planned.push(Planned { spec, tensors, transform, dtype, on_grid: false, scales: Scales::default() });
     }
     let left_over = source.tensors.iter().enumerate().filter(|(i, _)| !used.contains(i));
     problems.extend(left_over.map(|(_, t)| format!("left over: {}", printable(&t.name))));

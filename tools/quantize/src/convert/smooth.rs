@@ -93,10 +93,11 @@ impl Fold {
         spec.layer == self.place.0 && self.reads.contains(&spec.part) && !spec.is_bias
     }
 
-    /// Inputs of a token; `None` where a matrix of the fold does not multiply integers, or has one scale for all of a row.
+    /// Inputs of a token; `None` where a matrix of the fold does not multiply integers, has one scale for all of a row, or weights on a
+    /// grid that would be left.
     fn cols(&self, planned: &[Planned]) -> Option<usize> {
         let matrices = planned.iter().filter(|p| self.reads(&p.spec) || (self.makes(&p.spec) && is_matrix(&p.spec)));
-        let integers = matrices.clone().all(|p| in_groups(p.dtype));
+        let integers = matrices.clone().all(|p| in_groups(p.dtype) && !p.on_grid);
         let read = matrices.clone().find(|p| self.reads(&p.spec)).filter(|_| integers)?;
         match read.spec.shape {
             Shape::Matrix(_, cols) => Some(cols),

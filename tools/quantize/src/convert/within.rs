@@ -183,6 +183,12 @@ impl Files<'_, '_> {
         let (_, total) = self.done;
         (self.progress)(total, total)?;
         writer.finish()?;
-        Ok(Conversion { tensors: written, quality: Some(self.report.clone()), chosen, leftovers })
+        Ok(Conversion {
+            tensors: written,
+            quality: Some(self.report.clone()),
+            chosen,
+            from_blocks: Vec::new(),
+            leftovers,
+        })
     }
 }

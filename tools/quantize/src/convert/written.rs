@@ -66,6 +66,7 @@ pub(super) fn write_tensors(
             progress(done)
         };
         let choice = match &mut evidence {
+            _ if p.on_grid => Choice::Grid,
             None => Choice::Weights(Vec::new()),
             Some(evidence) => evidence.choice(p, &mut step)?,
         };

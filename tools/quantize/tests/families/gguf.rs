@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::fixture::Fixture;
+use crate::support::gguf::{self, Pair, Tensor, text};
 
 /// Elements of a tensor, and its dimensions, outermost first.
 struct Elements {
@@ -114,10 +115,6 @@ fn tensor(fixture: &Fixture, entry: &Value) -> (String, Elements) {
     (entry[0].as_str().expect("a name").to_string(), changed)
 }
 
-fn text(s: &str) -> Vec<u8> {
-    [&(s.len() as u64).to_le_bytes(), s.as_bytes()].concat()
-}
-
 /// The number of a value's type, and its bytes.
 fn value(value: &Value) -> (u32, Vec<u8>) {
     match value {
@@ -141,26 +138,13 @@ pub(crate) fn file(fixture: &Fixture) -> Option<Vec<u8>> {
     let described = fixture.gguf.as_ref()?;
     let mut keys = described["keys"].as_object().expect("keys").clone();
     keys.insert("tokenizer.ggml.model".into(), "no_vocab".into());
-    let tensors: Vec<_> =
-        described["tensors"].as_array().expect("tensors").iter().map(|entry| tensor(fixture, entry)).collect();
-    let mut out = b"GGUF\x03\0\0\0".to_vec();
-    out.extend((tensors.len() as u64).to_le_bytes());
-    out.extend((keys.len() as u64).to_le_bytes());
-    for (key, entry) in &keys {
+    let pairs = keys.iter().map(|(key, entry)| {
         let (kind, bytes) = value(entry);
-        out.extend([text(key), kind.to_le_bytes().to_vec(), bytes].concat());
-    }
-    let mut data = Vec::new();
-    for (name, Elements { shape, values }) in &tensors {
-        out.extend(text(name));
-        out.extend((shape.len() as u32).to_le_bytes());
-        out.extend(shape.iter().rev().flat_map(|n| n.to_le_bytes()));
-        out.extend(0_u32.to_le_bytes());
-        out.extend((data.len() as u64).to_le_bytes());
-        data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-        data.resize(data.len().next_multiple_of(32), 0);
-    }
-    out.resize(out.len().next_multiple_of(32), 0);
-    out.extend(data);
-    Some(out)
+        Pair { key: key.clone(), kind, bytes }
+    });
+    let tensors = described["tensors"].as_array().expect("tensors").iter().map(|entry| {
+        let (name, Elements { shape, values }) = tensor(fixture, entry);
+        Tensor::floats(name, shape, &values)
+    });
+    Some(gguf::file(&pairs.collect::<Vec<_>>(), &tensors.collect::<Vec<_>>()))
 }

@@ -1,6 +1,8 @@
 //! What the whole-way tests share: convert a checkpoint into a temporary file, open it, run it.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
+pub mod gguf;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
