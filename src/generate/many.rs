@@ -78,8 +78,8 @@ impl Many {
     }
 
     /// Writes the texts of `next`, each with a name and a listener, to their ends, until there is no other; hands each to `done` with
-    /// these, in the order in which they end. The contexts of the writers are those of the options. `go_on` is asked before each pass; false where it
-    /// said no, and texts under way are given up.
+    /// these, in the order in which they end. The contexts of the writers are those of the options. `go_on` is asked before each pass;
+    /// false where it said no, and texts under way are given up.
     ///
     /// Fails where `done` does, or a pass; a text of whose logits no token can be chosen fails alone.
     pub fn write<J, L: Listener>(
