@@ -28,7 +28,7 @@ pub use breakers::sequence_breakers;
 pub use constraint::Constraint;
 #[cfg(feature = "std")]
 pub use engine::{Engine, OPEN_CONTEXT, WriteOptions};
-pub use many::{Finished, Many, ManyOptions};
+pub use many::{Finished, Listener, Many, ManyOptions};
 #[cfg(feature = "std")]
 pub use model_file::ModelFile;
 #[cfg(feature = "std")]

@@ -120,6 +120,51 @@ fn answers_are_single_texts_in_the_order_of_the_requests_and_runs_go_on() {
     assert_eq!(parts, whole);
 }
 
+#[test]
+fn probabilities_come_where_they_are_asked_for_and_change_no_text() {
+    let folder = Folder::new("batch-logprobs");
+    let likely = |body: &mut Value| body["logprobs"] = json!(3);
+    let mut lines = String::new();
+    for (id, mut body) in [
+        ("a", json!({"prompt": "Once upon a time", "max_tokens": 12, "seed": 3, "n": 2})),
+        ("b", json!({"prompt": "The dog", "max_tokens": 9, "temperature": 0})),
+        (
+            "c",
+            json!({"prompt": "They", "max_tokens": 40, "response_format": {"type": "json_schema",
+            "json_schema": {"schema": {"enum": ["a long text", "another long text"]}}}}),
+        ),
+    ] {
+        lines += &request(id, body.clone());
+        likely(&mut body);
+        lines += &request(&format!("{id}-likely"), body);
+    }
+    folder.write("in.jsonl", &lines);
+    folder.done("batch in.jsonl -o one.jsonl --parallel 1 -t 1 -q");
+    folder.done("batch in.jsonl -o many.jsonl --parallel 7 -t 2 -q");
+    let file = folder.read("one.jsonl");
+    assert_eq!(folder.read("many.jsonl"), file);
+    let rows: Vec<Value> = file.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    for pair in rows.chunks_exact(2) {
+        let choices = |row: &Value| row["response"]["body"]["choices"].as_array().expect("choices").clone();
+        for (plain, likely) in choices(&pair[0]).iter().zip(choices(&pair[1])) {
+            let text = likely["text"].as_str().expect("a text");
+            assert_eq!((&plain["text"], &plain["logprobs"]), (&json!(text), &Value::Null));
+            let of = |field: &str| likely["logprobs"][field].as_array().expect(field).clone();
+            let (tokens, own, tops) = (of("tokens"), of("token_logprobs"), of("top_logprobs"));
+            assert!(!tokens.is_empty() && tokens.len() == own.len() && own.len() == tops.len());
+            let written: String = tokens.iter().map(|token| token.as_str().expect("a text")).collect();
+            let is_forced = text.contains("long");
+            assert!(if is_forced { written.len() < text.len() } else { written == text }, "{written} of {text}");
+            for ((token, logprob), top) in tokens.iter().zip(&own).zip(&tops) {
+                let top = top.as_object().expect("an object");
+                assert_eq!(top.len(), 3);
+                let best = top.values().filter_map(Value::as_f64).fold(f64::NEG_INFINITY, f64::max);
+                assert!(logprob.as_f64().is_some_and(|logprob| logprob <= best && best <= 0.0), "{token}");
+            }
+        }
+    }
+}
+
 /// M-48
 #[test]
 fn what_is_no_batch_is_refused_before_anything_is_written() {

@@ -2,6 +2,7 @@
 //! stand in the order of the requests: however often a run was ended, and however many were answered together, the file is the same.
 
 mod kept;
+mod likely;
 mod rows;
 
 use super::args::{Batch, Shard};
@@ -14,7 +15,8 @@ use super::{progress, streaming};
 use crate::requests::{Asked, Prompt, Sending, openai};
 use indicatif::ProgressBar;
 use kept::Kept;
-use rows::{Model as Shown, Named, answered, refused};
+use likely::LikelyTokens;
+use rows::{Answer, Model as Shown, Named, answered, refused};
 use serde_json::Value;
 use std::cell::OnceCell;
 use std::cell::RefCell;
@@ -49,8 +51,8 @@ pub(super) fn run(args: &Batch) -> Outcome<()> {
     let mut kept = Kept::open(&args.output)?;
     let left = left(&all, args.shard, &kept, &answerer).map_err(|error| error.in_file(kept.name()))?;
     let compute = compute(&args.compute)?;
-    let options = options(args, &model, &compute, context_length)?;
-    let mut many = Many::new(&model, &compute, options)?;
+    let has_rules = left.iter().any(Asking::has_rules);
+    let mut many = Many::new(&model, &compute, options(args, &model, &compute, context_length, has_rules)?)?;
     interrupt::watch();
     let n_all = left.len() + kept.answered.len();
     let bar = progress::steps(n_all as u64, args.progress.quiet);
@@ -65,15 +67,16 @@ pub(super) fn run(args: &Batch) -> Outcome<()> {
         }
         let (place, request) = requests.next()?;
         match answerer.begin(request) {
-            Ok(Begun { reader, n_prompt, writers }) => {
+            Ok(Begun { reader, n_prompt, writers, n_logprobs }) => {
                 rows.borrow_mut().begin(place, reader, n_prompt, writers.len());
-                waiting.extend(writers.into_iter().enumerate().map(|(answer, writer)| ((place, answer), writer)));
+                let text = |(answer, writer)| ((place, answer), writer, LikelyTokens::asked(n_logprobs));
+                waiting.extend(writers.into_iter().enumerate().map(text));
             }
             Err(error) => rows.borrow_mut().refuse(place, &error),
         }
     };
-    let mut done = |(place, answer): (usize, usize), finished: Result<Finished>| {
-        rows.borrow_mut().finish(place, answer, finished);
+    let mut done = |(place, i): (usize, usize), likely: LikelyTokens, finished: Result<Finished>| {
+        rows.borrow_mut().finish(place, i, finished, &|is_chat| likely.field(&model, is_chat));
         source.check_unchanged()?;
         kept.append(&rows.borrow_mut().ready())
     };
@@ -159,6 +162,11 @@ struct Asking<'r> {
 }
 
 impl Asking<'_> {
+    /// Whether its answers may be under a constraint.
+    fn has_rules(&self) -> bool {
+        ["response_format", "tools"].iter().any(|field| !self.request.body[field].is_null())
+    }
+
     fn named(&self) -> Named<'_> {
         Named { custom_id: &self.request.custom_id, hash: &self.hash }
     }
@@ -182,6 +190,8 @@ struct Begun {
     reader: Option<Reader>,
     n_prompt: usize,
     writers: Vec<Writer>,
+    /// With the probabilities of their tokens.
+    n_logprobs: Option<usize>,
 }
 
 impl<'a> Answerer<'a> {
@@ -245,7 +255,7 @@ impl<'a> Answerer<'a> {
         });
         let writers = writers.collect::<Result<_>>()?;
         let reader = rules.map(|rules| rules.reader(&prompt));
-        Ok(Begun { reader, n_prompt: prompt.len(), writers })
+        Ok(Begun { reader, n_prompt: prompt.len(), writers, n_logprobs: asked.n_logprobs })
     }
 
     /// The engine of grammars, which is made where it is first needed.
@@ -298,13 +308,9 @@ impl<'a> Answerer<'a> {
 
 /// Refuses what a server answers and rows do not hold.
 fn refuse(asked: &Asked) -> Result<()> {
-    let refused = |field: &str, message: &str| Err(Error::usage(message).field(field));
-    match asked {
-        Asked { n_logprobs: Some(_), .. } => refused("logprobs", "it is not supported"),
-        Asked { sending: Sending::Streamed | Sending::StreamedWithUsage, .. } => {
-            refused("stream", "it is not supported")
-        }
-        _ => Ok(()),
+    match asked.sending {
+        Sending::Streamed | Sending::StreamedWithUsage => Err(Error::usage("it is not supported").field("stream")),
+        Sending::Whole => Ok(()),
     }
 }
 
@@ -331,7 +337,7 @@ struct Open {
     /// Of a conversation: what parts its answers.
     reader: Option<Reader>,
     n_prompt: usize,
-    answers: Vec<Option<Result<Finished>>>,
+    answers: Vec<Option<Result<Answer>>>,
 }
 
 impl<'r> Rows<'r> {
@@ -350,9 +356,11 @@ impl<'r> Rows<'r> {
         self.add(place, refused(&self.asked[place].named(), error));
     }
 
-    fn finish(&mut self, place: usize, answer: usize, finished: Result<Finished>) {
+    /// An answer has ended; `logprobs` gives the field of its tokens' probabilities, of a conversation or not.
+    fn finish(&mut self, place: usize, i: usize, ended: Result<Finished>, logprobs: &dyn Fn(bool) -> String) {
         let Some(open) = self.open.get_mut(&place) else { return };
-        open.answers[answer] = Some(finished);
+        let is_chat = open.reader.is_some();
+        open.answers[i] = Some(ended.map(|finished| Answer { finished, logprobs: logprobs(is_chat) }));
         if open.answers.iter().any(Option::is_none) {
             return;
         }
@@ -382,15 +390,22 @@ impl<'r> Rows<'r> {
     }
 }
 
-/// As many texts at a time as the arguments say, or as memory holds.
-fn options(args: &Batch, model: &Model, compute: &Compute, context_length: usize) -> Result<ManyOptions> {
+/// As many texts at a time as the arguments say, or as memory holds; `has_rules` where some may be under a constraint.
+fn options(
+    args: &Batch,
+    model: &Model,
+    compute: &Compute,
+    context_length: usize,
+    has_rules: bool,
+) -> Result<ManyOptions> {
     let kv = args.compute.kv.into();
     let mut n_texts = usize::from(args.parallel);
     loop {
         let batch = BATCH + n_texts;
         let session = SessionOptions { context_length, kv, batch, logit_rows: n_texts, hold_all: false };
+        let n_constrained = if has_rules { n_texts as u64 } else { 0 };
         let wanted = Wanted::one(model, session, compute, &args.compute, "--ctx");
-        match (Wanted { n_texts: n_texts as u64, ..wanted }.check(), n_texts) {
+        match (Wanted { n_texts: n_texts as u64, n_constrained, ..wanted }.check(), n_texts) {
             (Ok(plan), _) => {
                 streaming::refuse(&plan, args.compute.max_memory)?;
                 if n_texts < usize::from(args.parallel) && !args.progress.quiet {

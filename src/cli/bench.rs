@@ -48,6 +48,7 @@ pub(super) fn run(args: &Bench) -> Outcome<()> {
         flag: "--depth",
         max_memory: None,
         guessing: None,
+        n_constrained: 0,
     };
     wanted.check()?;
     let setting = setting(&source, &model, &costs, &plan);

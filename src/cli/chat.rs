@@ -56,7 +56,8 @@ pub(super) fn run(args: &Chat) -> Outcome<()> {
     let guessing = Guessing::asked(&args.guess, model, args.compute.max_memory)?;
     let session_options = guessing::options(guessing.as_ref(), session_options(context_length, args.compute.kv));
     let wanted = Wanted::one(model, session_options, &compute, &args.compute, "--ctx");
-    let plan = Wanted { guessing: guessing.as_ref(), ..wanted }.check()?;
+    let n_constrained = u64::from(args.constraints.is_given() || args.calling.tools.is_some());
+    let plan = Wanted { guessing: guessing.as_ref(), n_constrained, ..wanted }.check()?;
     let mut session = Session::new(model, &compute, session_options)?;
     streaming::pace(&mut session, &source, model, &plan, args.compute.max_memory, args.quiet)?;
     let guesses = guessing.map(|guessing| guessing.guesses(model, &compute, session_options)).transpose()?;

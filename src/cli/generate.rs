@@ -58,7 +58,8 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let guessing = Guessing::asked(&args.guess, model, args.compute.max_memory)?;
     let session_options = guessing::options(guessing.as_ref(), session_options(context_length, args.compute.kv));
     let wanted = Wanted::one(model, session_options, &compute, &args.compute, "--ctx");
-    let plan = Wanted { guessing: guessing.as_ref(), ..wanted }.check()?;
+    let n_constrained = u64::from(grammar.is_some());
+    let plan = Wanted { guessing: guessing.as_ref(), n_constrained, ..wanted }.check()?;
     let sampler = Sampler::new(options, model.config().vocab_size)?;
     let mut show = shows(args, tokenizer, sampler.options())?;
     let mut session = Session::new(model, &compute, session_options)?;

@@ -10,6 +10,7 @@ use super::streaming;
 use super::table::table;
 use whit::Compute;
 use whit::error::{Error, Kind, Result, printable};
+use whit::generate::grammar::Grammars;
 use whit::inspect::MemoryPlan;
 use whit::model::{Model, SessionOptions};
 use whit::ops::KvDtype;
@@ -30,6 +31,8 @@ pub(super) struct Wanted<'w> {
     pub(super) max_memory: Option<u64>,
     /// By what tokens are guessed.
     pub(super) guessing: Option<&'w Guessing>,
+    /// Texts that may be under a constraint; with none, no engine of constraints is made.
+    pub(super) n_constrained: u64,
 }
 
 /// What there is, and whether a plan fits into it.
@@ -89,14 +92,21 @@ impl<'w> Wanted<'w> {
             flag,
             max_memory: args.max_memory,
             guessing: None,
+            n_constrained: 0,
         }
     }
 
     fn plan(&self, context_length: usize, kv: KvDtype) -> MemoryPlan {
         let options = SessionOptions { context_length, kv, ..self.options };
         let plan = MemoryPlan::new(self.model, self.file_bytes, options, self.n_sessions, self.n_threads);
-        let plan = plan.of_texts(self.model.config(), self.n_texts);
+        let plan = plan.of_texts(self.model.config(), self.n_texts).with(self.rules());
         self.guessing.map_or(plan, |guessing| guessing.planned(plan, self.model, options))
+    }
+
+    /// Bytes that constraints take.
+    fn rules(&self) -> u64 {
+        let tokenizer = self.model.tokenizer().filter(|_| self.n_constrained > 0);
+        tokenizer.map_or(0, |tokenizer| Grammars::bytes(tokenizer, self.n_constrained))
     }
 
     /// The longest context of this model that fits into all `places`.
@@ -154,6 +164,7 @@ pub(super) fn run(args: &args::Plan) -> Outcome<()> {
         flag: "--ctx",
         max_memory,
         guessing: guessing.as_ref(),
+        n_constrained: u64::from(args.constraints.is_given()),
     };
     let plan = wanted.plan(context_length, options.kv);
     let places = Place::all(max_memory, streaming::least(&model, file_bytes));
@@ -179,7 +190,13 @@ fn page(name: &str, wanted: &Wanted<'_>, plan: &MemoryPlan, places: &[Place]) ->
     let attends = wanted.model.config().layers.iter().all(|layer| layer.attention().is_some());
     let held = if attends { "keys and values" } else { "keys, values and other states" };
     out += &line("kv", plan.kv, format!("{held} of {n} positions, {each} each"));
-    out += &line("scratch", plan.scratch, format!("a prefill step of {} tokens, logits, sampler", batch.min(n)));
+    let rules = if wanted.n_constrained > 0 {
+        format!(", tables of the constraint, about {}", bytes(wanted.rules()))
+    } else {
+        String::new()
+    };
+    let scratch = format!("a prefill step of {} tokens, logits, sampler{rules}", batch.min(n));
+    out += &line("scratch", plan.scratch, scratch);
     out += &line("stacks", plan.stacks, format!("of {threads} thread{ending}"));
     out += &line("tables", plan.tables, "copied from the file: tokenizer, directory, template".into());
     out += &line("program", plan.program, "the program's own".into());

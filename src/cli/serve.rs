@@ -153,7 +153,7 @@ fn schedule(
         let batch = options.batch() + EMBED_BATCH;
         let session = SessionOptions { context_length, kv, batch, logit_rows: n_texts + 1, hold_all: false };
         let wanted = Wanted::one(model, session, compute, &args.compute, "--ctx");
-        match (Wanted { n_texts: n_texts as u64 + 1, ..wanted }.check(), n_texts) {
+        match (Wanted { n_texts: n_texts as u64 + 1, n_constrained: n_texts as u64, ..wanted }.check(), n_texts) {
             (Ok(plan), _) => {
                 streaming::refuse(&plan, args.compute.max_memory)?;
                 if n_texts < usize::from(args.parallel) && !args.progress.quiet {

@@ -6,6 +6,8 @@ use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::model::{Model, State, StateOptions, Workspace};
 use crate::ops::KvDtype;
+use crate::sampler::Watcher;
+use crate::token::TokenId;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -34,6 +36,17 @@ pub struct Finished {
     pub n_generated: usize,
 }
 
+/// Sees how the tokens of a text are chosen, and which of them it has.
+pub trait Listener: Watcher {
+    /// `token` came, chosen last or forced, and the text has `n` tokens: one more than before, or fewer, where it went back before a
+    /// banned string.
+    fn has(&mut self, n: usize, token: TokenId);
+}
+
+impl Listener for () {
+    fn has(&mut self, _n: usize, _token: TokenId) {}
+}
+
 /// Writes texts that others name one after the other.
 pub struct Many {
     model: Arc<Model>,
@@ -44,8 +57,9 @@ pub struct Many {
 }
 
 /// What of a text is no part of the pass.
-struct Job<J> {
+struct Job<J, L> {
     name: J,
+    listener: L,
     text: String,
     error: Option<Error>,
 }
@@ -63,24 +77,24 @@ impl Many {
         })
     }
 
-    /// Writes the texts of `next`, each with a name, to their ends, until there is no other; hands each to `done` with its name, in the
-    /// order in which they end. The contexts of the writers are those of the options. `go_on` is asked before each pass; false where it
-    /// said no, and texts under way are given up.
+    /// Writes the texts of `next`, each with a name and a listener, to their ends, until there is no other; hands each to `done` with
+    /// these, in the order in which they end. The contexts of the writers are those of the options. `go_on` is asked before each pass;
+    /// false where it said no, and texts under way are given up.
     ///
     /// Fails where `done` does, or a pass; a text of whose logits no token can be chosen fails alone.
-    pub fn write<J>(
+    pub fn write<J, L: Listener>(
         &mut self,
-        next: &mut dyn FnMut() -> Option<(J, Writer)>,
-        done: &mut dyn FnMut(J, Result<Finished>) -> Result<()>,
+        next: &mut dyn FnMut() -> Option<(J, Writer, L)>,
+        done: &mut dyn FnMut(J, L, Result<Finished>) -> Result<()>,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<bool> {
-        let (mut texts, mut jobs): (Vec<Together>, Vec<Job<J>>) = (Vec::new(), Vec::new());
+        let (mut texts, mut jobs): (Vec<Together>, Vec<Job<J, L>>) = (Vec::new(), Vec::new());
         loop {
             while !self.free.is_empty() {
-                let Some((name, mut writer)) = next() else { break };
+                let Some((name, mut writer, listener)) = next() else { break };
                 let state = self.nearest(&mut writer);
                 texts.push(Together { state, writer });
-                jobs.push(Job { name, text: String::new(), error: None });
+                jobs.push(Job { name, listener, text: String::new(), error: None });
             }
             if texts.is_empty() {
                 return Ok(true);
@@ -89,22 +103,27 @@ impl Many {
                 self.free.extend(texts.into_iter().map(|text| text.state));
                 return Ok(false);
             }
-            advance_each(&self.model, &self.compute, &mut self.workspace, &mut texts, &mut |i, error| {
-                jobs[i].error = Some(error);
+            let Many { model, compute, workspace, .. } = self;
+            advance_each(model, compute, workspace, &mut texts, &mut |i, writer, logits| {
+                jobs[i].error = writer.take(logits, &mut jobs[i].listener).err();
             })?;
             for i in (0..texts.len()).rev() {
                 let (Together { writer, .. }, job) = (&mut texts[i], &mut jobs[i]);
                 while let Some(piece) = writer.piece() {
                     job.text.push_str(piece.text);
+                    if let Some(token) = piece.token {
+                        job.listener.has(writer.n_generated(), token);
+                    }
                 }
                 if writer.stop_reason().is_none() && job.error.is_none() {
                     continue;
                 }
                 let Together { state, writer } = texts.remove(i);
-                let Job { name, text, error } = jobs.remove(i);
+                let Job { name, listener, text, error } = jobs.remove(i);
                 self.free.push(state);
                 let reason = writer.stop_reason().unwrap_or(StopReason::Interrupted);
-                done(name, error.map_or(Ok(Finished { text, reason, n_generated: writer.n_generated() }), Err))?;
+                let finished = Finished { text, reason, n_generated: writer.n_generated() };
+                done(name, listener, error.map_or(Ok(finished), Err))?;
             }
         }
     }
@@ -124,7 +143,6 @@ mod tests {
     use crate::generate::StopRules;
     use crate::kernels;
     use crate::sampler::{Sampler, SamplerOptions};
-    use crate::token::TokenId;
 
     fn writer(model: &Arc<Model>, i: usize, context_length: usize) -> Writer {
         let prompt: Vec<TokenId> = (0..1 + i * 7 % 40).map(|k| ((k * 37 + i / 3 * 5) % 900) as TokenId).collect();
@@ -144,8 +162,8 @@ mod tests {
             let mut many = Many::new(&model, &compute, options).expect("memory");
             let mut written = vec![None; 30];
             let mut names = 0..30;
-            let mut next = || names.next().map(|i| (i, writer(&model, i, 64)));
-            let mut done = |i: usize, text: Result<Finished>| {
+            let mut next = || names.next().map(|i| (i, writer(&model, i, 64), ()));
+            let mut done = |i: usize, (), text: Result<Finished>| {
                 assert!(written[i].replace(text.expect("a text")).is_none(), "once");
                 Ok(())
             };
@@ -173,11 +191,11 @@ mod tests {
         let mut impossible = Some(Writer::new(&model, &[5], 64, sampler, StopRules::default()).expect("a prompt"));
         let mut names = 1..4;
         let mut next = || match impossible.take() {
-            Some(writer) => Some((0, writer)),
-            None => names.next().map(|i| (i, writer(&model, i, 64))),
+            Some(writer) => Some((0, writer, ())),
+            None => names.next().map(|i| (i, writer(&model, i, 64), ())),
         };
         let mut ended = Vec::new();
-        let mut done = |i, text: Result<Finished>| {
+        let mut done = |i, (), text: Result<Finished>| {
             ended.push((i, text.is_ok()));
             Ok(())
         };
@@ -190,8 +208,8 @@ mod tests {
             passes += 1;
             passes < 4
         };
-        let mut next = || names.next().map(|i| (i, writer(&model, i, 64)));
-        assert_eq!(many.write(&mut next, &mut |_, _| Ok(()), &mut go_on), Ok(false));
+        let mut next = || names.next().map(|i| (i, writer(&model, i, 64), ()));
+        assert_eq!(many.write(&mut next, &mut |_, (), _| Ok(()), &mut go_on), Ok(false));
         assert_eq!(many.free.len(), 3);
     }
 }

@@ -26,19 +26,21 @@ pub struct Together {
 /// logits again in every later pass, until its writer is [interrupted](Writer::interrupt) or it is left out.
 pub fn advance(model: &Model, compute: &Compute, workspace: &mut Workspace, texts: &mut [Together]) -> Result<usize> {
     let mut failed = None;
-    let n_tokens = advance_each(model, compute, workspace, texts, &mut |i, error| {
-        failed.get_or_insert_with(|| Error::new(error.kind(), error.to_string()).field(format!("text {i}")));
+    let n_tokens = advance_each(model, compute, workspace, texts, &mut |i, writer, logits| {
+        if let Err(error) = writer.take(logits, &mut ()) {
+            failed.get_or_insert_with(|| Error::new(error.kind(), error.to_string()).field(format!("text {i}")));
+        }
     })?;
     failed.map_or(Ok(n_tokens), Err)
 }
 
-/// [`advance`], where each text of whose logits no token can be chosen is told to `failed` by its place.
+/// [`advance`], where `take` gives each writer, with its place in `texts`, its logits.
 pub(super) fn advance_each(
     model: &Model,
     compute: &Compute,
     workspace: &mut Workspace,
     texts: &mut [Together],
-    failed: &mut dyn FnMut(usize, Error),
+    take: &mut dyn FnMut(usize, &mut Writer, &[f32]),
 ) -> Result<usize> {
     let (mut room, mut rows) = (workspace.batch(), workspace.logit_rows());
     let mut spans = Vec::new();
@@ -75,9 +77,7 @@ pub(super) fn advance_each(
     let logits = workspace.logits(model, compute, 0..n_rows, Watch::default());
     let ready = texts.iter_mut().zip(complete).enumerate().filter(|(_, (_, complete))| *complete);
     for ((i, (text, _)), logits) in ready.zip(logits.chunks_exact(model.config().vocab_size)) {
-        if let Err(error) = text.writer.take(logits, &mut ()) {
-            failed(i, error);
-        }
+        take(i, &mut text.writer, logits);
     }
     Ok(n_tokens)
 }

@@ -85,6 +85,11 @@ impl MemoryPlan {
         }
     }
 
+    /// The plan of a run that takes so many `bytes` besides.
+    pub fn with(self, bytes: u64) -> MemoryPlan {
+        MemoryPlan { scratch: self.scratch.saturating_add(bytes), ..self }
+    }
+
     /// Private memory at its peak: all but the mapped file.
     pub fn private(&self) -> u64 {
         self.to_come().saturating_add(self.tables).saturating_add(self.program)

@@ -1,5 +1,5 @@
 //! What requests ask for: the bodies of OpenAI's API, and for a server those of Ollama, llama.cpp and Anthropic, as a prompt,
-//! options of the choice of tokens and rules of the text. No sockets, no answers.
+//! options of the choice of tokens and rules of the text. No sockets, and of answers only the probabilities that were asked for.
 
 #[cfg(feature = "serve")]
 pub(crate) mod anthropic;
@@ -11,6 +11,7 @@ pub(crate) mod embeddings;
 pub(crate) mod extension;
 #[cfg(feature = "serve")]
 pub(crate) mod llama;
+pub(crate) mod logprobs;
 mod messages;
 #[cfg(feature = "serve")]
 pub(crate) mod ollama;

@@ -3,6 +3,7 @@
 use super::house::{House, Offered};
 use super::job::{End, Shown, Token};
 use super::reply::Refusal;
+use crate::requests::logprobs;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use whit::TokenId;
@@ -109,13 +110,12 @@ impl Name {
         &self.house.models[self.model]
     }
 
-    /// The text of a token alone; what is no UTF-8 of it is U+FFFD.
     pub(super) fn text_of(&self, id: TokenId) -> String {
-        String::from_utf8_lossy(self.bytes_of(id)).into_owned()
+        logprobs::text_of(self.offered().model(), id)
     }
 
     pub(super) fn bytes_of(&self, id: TokenId) -> &[u8] {
-        self.offered().model().tokenizer().map_or(&[], |tokenizer| tokenizer.bytes(id))
+        logprobs::bytes_of(self.offered().model(), id)
     }
 
     /// The field `whit` of a part of an answer: how its tokens were chosen.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use whit::TokenId;
 use whit::error::Result;
 use whit::generate::{self, Ended, StopReason};
-use whit::inspect::{Distribution, Ranked, Recorder, StageDistribution, standing};
+use whit::inspect::{Ranked, Recorder, StageDistribution, Standings};
 use whit::sampler::{Candidates, SamplerOptions, Stage, Watcher};
 
 /// What happens to the texts of an answer.
@@ -134,9 +134,8 @@ enum Sight {
     Nothing,
     /// The model's own distribution.
     Model {
-        n_top: usize,
-        logits: Vec<f32>,
-        shown: Option<Shown>,
+        standings: Standings,
+        draws: bool,
     },
     /// That after every stage.
     Stages(Box<Recorder>),
@@ -147,7 +146,9 @@ impl Sight {
         match to_show {
             None => Sight::Nothing,
             Some(ToShow { n_top, stages: true }) => Sight::Stages(Box::new(Recorder::new(options.clone(), n_top))),
-            Some(ToShow { n_top, stages: false }) => Sight::Model { n_top, logits: Vec::new(), shown: None },
+            Some(ToShow { n_top, stages: false }) => {
+                Sight::Model { standings: Standings::new(n_top), draws: options.temperature > 0.0 }
+            }
         }
     }
 
@@ -155,7 +156,13 @@ impl Sight {
     fn take(&mut self) -> Option<Shown> {
         match self {
             Sight::Nothing => None,
-            Sight::Model { shown, .. } => shown.take(),
+            Sight::Model { standings, draws } => standings.take().map(|standing| Shown {
+                probability: standing.probability,
+                rank: standing.rank,
+                top: standing.top,
+                stages: Vec::new(),
+                uniform: draws.then_some(standing.uniform),
+            }),
             Sight::Stages(recorder) => recorder.take().map(|choice| Shown {
                 probability: choice.first().chosen,
                 rank: choice.rank.saturating_sub(1),
@@ -183,7 +190,6 @@ pub(super) struct Job {
     owner: Owner,
     outlet: Outlet,
     sight: Sight,
-    draws: bool,
     came: Instant,
     begun: Option<Instant>,
     first: Option<Instant>,
@@ -206,7 +212,6 @@ impl Job {
             owner,
             outlet,
             sight: Sight::new(to_show, options),
-            draws: options.temperature > 0.0,
             came: Instant::now(),
             begun: None,
             first: None,
@@ -225,11 +230,7 @@ impl Watcher for Job {
     fn logits(&mut self, stage: Stage, of_stage: &[f32]) {
         match &mut self.sight {
             Sight::Nothing => {}
-            Sight::Model { logits, .. } if stage == Stage::Logits => {
-                logits.clear();
-                logits.extend_from_slice(of_stage);
-            }
-            Sight::Model { .. } => {}
+            Sight::Model { standings, .. } => standings.logits(stage, of_stage),
             Sight::Stages(recorder) => recorder.logits(stage, of_stage),
         }
     }
@@ -249,16 +250,7 @@ impl Watcher for Job {
     fn drawn(&mut self, uniform: f64, token: TokenId) {
         match &mut self.sight {
             Sight::Nothing => {}
-            Sight::Model { n_top, logits, shown } => {
-                let (rank, probability) = standing(logits, token).unwrap_or_default();
-                *shown = Some(Shown {
-                    probability,
-                    rank: rank.saturating_sub(1),
-                    top: Distribution::of_logits(logits, 1.0, *n_top).top,
-                    stages: Vec::new(),
-                    uniform: self.draws.then_some(uniform),
-                });
-            }
+            Sight::Model { standings, .. } => standings.drawn(uniform, token),
             Sight::Stages(recorder) => recorder.drawn(uniform, token),
         }
     }

@@ -3,9 +3,10 @@
 use super::form::{Form, Gathered, Name, Part, event};
 use super::house::House;
 use super::job::{Shown, Token};
-use super::openai::{logarithm, timings};
+use super::openai::timings;
 use super::reply::{Api, EVENTS, Refusal};
 use super::stats;
+use crate::requests::logprobs::logarithm;
 use serde_json::{Value, json};
 use whit::generate::StopReason;
 

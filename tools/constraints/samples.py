@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
 """Has a model write JSON under many schemas and asks an independent validator (python's jsonschema) about each text.
 
-    tools/constraints/samples.py WHIT MODEL [--schemas 300] [--samples 20] [--tokens 400] [--seed 1] [--threads 2]
+    tools/constraints/samples.py WHIT MODEL [--schemas 300] [--samples 20] [--tokens 400] [--seed 1] [--threads 2] [--patience 600]
 
 The schemas are of the kind that programs ask for: records of names, numbers within bounds, choices, dates, lists, unions, records
-within records, references. They are random, by the seed. Each text is drawn at temperature 1. A text that is cut by the number of
-tokens must be told as such, and is counted apart. Fails where a text is not valid or a run takes longer than a minute.
+within records, references. They are random, by the seed. All texts are drawn at temperature 1, in one run of `whit batch`. A text that is cut by
+the number of tokens must be told as such, and is counted apart. Fails where a text is not valid, or where for so many seconds (patience)
+no schema more is answered. Formats are checked, too: pip install 'jsonschema[format]'.
 """
 
 import argparse
 import json
+import pathlib
 import random
 import subprocess
 import sys
 import tempfile
+import time
 
 import jsonschema
 
@@ -21,6 +24,7 @@ NAMES = (
     "name title city country email id count price rating status tags items address street zip phone age active created "
     "updated color size weight kind score author year pages language unit currency amount first last note"
 ).split()
+FORMATS = ["date", "date-time", "time", "email", "uuid", "ipv4", "hostname"]
 WORDS = "red green blue small large open closed pending done low high cat dog bird north south east west".split()
 
 
@@ -29,7 +33,7 @@ def leaf(rng):
         lambda: {"type": "string", "maxLength": rng.randint(1, 30)},
         lambda: {"type": "string", "minLength": 1, "maxLength": rng.randint(2, 12)},
         lambda: {"type": "string", "pattern": rng.choice(["^[A-Z]{2}[0-9]{4}$", "^[a-z]+(-[a-z]+){0,2}$", "^\\+?[0-9 ]{5,12}$"])},
-        lambda: {"type": "string", "format": rng.choice(["date", "date-time", "time", "email", "uuid", "ipv4", "hostname"])},
+        lambda: {"type": "string", "format": rng.choice(FORMATS)},
         lambda: {"type": "integer", "minimum": rng.randint(-50, 0), "maximum": rng.randint(1, 5000)},
         lambda: {"type": "integer", "exclusiveMinimum": 0, "maximum": 100, "multipleOf": rng.choice([1, 2, 5])},
         lambda: {"type": "number", "minimum": 0, "maximum": rng.choice([1, 5, 99.5])},
@@ -86,6 +90,38 @@ def schema(seed):
     return of | {"$defs": {"shared": shared}}
 
 
+def run(options, folder, schemas):
+    """The rows of one batch: of each schema, so many texts of one prompt."""
+    requests, answers = folder / "requests.jsonl", folder / "answers.jsonl"
+    with requests.open("w") as file:
+        for i, wanted in enumerate(schemas):
+            body = {
+                "prompt": f"A record with {', '.join(wanted['properties'])}, as JSON:\n",
+                "response_format": {"type": "json_schema", "json_schema": {"schema": wanted}},
+                "n": options.samples,
+                "seed": 0,
+                "max_tokens": options.tokens,
+            }
+            request = {"custom_id": str(i), "method": "POST", "url": "/v1/completions", "body": body}
+            file.write(json.dumps(request) + "\n")
+    command = [options.whit, "batch", options.model, str(requests), "-o", str(answers), "-q", "-t", str(options.threads)]
+    command += ["--temp", "1", "--top-k", "0", "--top-p", "1", "--min-p", "0"]
+    n_rows, since = 0, time.monotonic()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as batch:
+        while batch.poll() is None:
+            time.sleep(1)
+            n = answers.read_bytes().count(b"\n") if answers.exists() else 0
+            if n > n_rows:
+                n_rows, since = n, time.monotonic()
+                print(f"{n} schemas", file=sys.stderr, end="\r")
+            elif time.monotonic() - since > options.patience:
+                batch.kill()
+                sys.exit(f"schema {n_rows} was not answered within {options.patience} seconds")
+        if batch.returncode:
+            sys.exit(batch.stderr.read().strip())
+    return [json.loads(line)["response"] for line in answers.read_text().splitlines()]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("whit")
@@ -95,36 +131,37 @@ def main():
     parser.add_argument("--tokens", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--patience", type=int, default=600)
     options = parser.parse_args()
+    checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    missing = [name for name in FORMATS if name not in checker.checkers]
+    if missing:
+        sys.exit(f"nothing checks {', '.join(missing)}: pip install 'jsonschema[format]'")
+    schemas = [schema(options.seed * 1_000_000 + i) for i in range(options.schemas)]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = run(options, pathlib.Path(folder), schemas)
+    if len(rows) != len(schemas):
+        sys.exit(f"{len(rows)} rows answer {len(schemas)} requests")
     n_valid = n_cut = 0
     failures = []
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        for i in range(options.schemas):
-            wanted = schema(options.seed * 1_000_000 + i)
-            file.seek(0)
-            file.truncate()
-            json.dump(wanted, file)
-            file.flush()
-            checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
-            validator = jsonschema.Draft202012Validator(wanted, format_checker=checker)
-            for sample in range(options.samples):
-                prompt = f"A record with {', '.join(wanted['properties'])}, as JSON:\n"
-                command = [options.whit, "generate", "-m", options.model, "--schema", file.name, "--temp", "1", "--top-k", "0"]
-                command += ["--top-p", "1", "--min-p", "0", "--seed", str(sample), "-n", str(options.tokens), "-q", "--no-echo"]
-                command += ["-t", str(options.threads), "--prompt", prompt]
-                done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-                if done.returncode == 71 and "before it was whole: length" in done.stderr:
-                    n_cut += 1
-                    continue
-                try:
-                    if done.returncode:
-                        raise ValueError(done.stderr.strip())
-                    validator.validate(json.loads(done.stdout))
-                    n_valid += 1
-                except (ValueError, jsonschema.ValidationError) as error:
-                    failures.append(f"schema {i}, sample {sample}: {str(error).splitlines()[0]}\n{json.dumps(wanted)}\n{done.stdout}")
-            if i % 10 == 9:
-                print(f"{i + 1} schemas: {n_valid} valid, {n_cut} cut, {len(failures)} not valid", flush=True)
+    for i, (wanted, row) in enumerate(zip(schemas, rows)):
+        if row["status_code"] != 200:
+            failures.append(f"schema {i}: {row['body']['error']['message']}\n{json.dumps(wanted)}")
+            continue
+        validator = jsonschema.Draft202012Validator(wanted, format_checker=checker)
+        choices = row["body"]["choices"]
+        if len(choices) != options.samples:
+            failures.append(f"schema {i}: {len(choices)} texts")
+        for choice in choices:
+            if choice["finish_reason"] == "length":
+                n_cut += 1
+                continue
+            try:
+                validator.validate(json.loads(choice["text"]))
+                n_valid += 1
+            except (ValueError, jsonschema.ValidationError) as error:
+                told = f"schema {i}, sample {choice['index']}: {str(error).splitlines()[0]}"
+                failures.append(f"{told}\n{json.dumps(wanted)}\n{choice['text']}")
     print(f"{options.schemas} schemas, {options.samples} texts each: {n_valid} valid, {n_cut} cut, {len(failures)} not valid")
     print("\n".join(failures))
     sys.exit(1 if failures else 0)

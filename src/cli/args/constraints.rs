@@ -27,6 +27,14 @@ pub(crate) struct Constraints {
     pub(crate) choice: Vec<String>,
 }
 
+impl Constraints {
+    /// Whether a text has to be anything.
+    pub(crate) fn is_given(&self) -> bool {
+        let Constraints { schema, grammar, regex, json_object, choice } = self;
+        schema.is_some() || grammar.is_some() || regex.is_some() || *json_object || !choice.is_empty()
+    }
+}
+
 /// The functions that a reply may call, and what is thought before it.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Functions and thoughts")]

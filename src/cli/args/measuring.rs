@@ -1,5 +1,6 @@
 //! Arguments of the commands that look at a model file, at its speed and at how well it predicts.
 
+use super::constraints::Constraints;
 use super::groups::{ComputeArgs, ContextArg, GuessArg, Kv, LimitArgs, ModelAlone, ModelArg, PrintArg, ProgressArg};
 use super::values::{count, prefetch, threads};
 use clap::{Args, ValueEnum, ValueHint};
@@ -158,6 +159,8 @@ pub(crate) struct Plan {
     pub(crate) compute: ComputeArgs,
     #[command(flatten)]
     pub(crate) guess: GuessArg,
+    #[command(flatten)]
+    pub(crate) constraints: Constraints,
     #[command(flatten)]
     pub(crate) print: PrintArg,
 }

@@ -23,15 +23,22 @@ pub(super) struct Model {
     pub(super) fingerprint: String,
 }
 
+/// An answer.
+pub(super) struct Answer {
+    pub(super) finished: Finished,
+    /// The field of its tokens' probabilities, as JSON.
+    pub(super) logprobs: String,
+}
+
 /// The row of answers to a conversation, which `reader` parts, or to a text.
 pub(super) fn answered(
     named: &Named<'_>,
     model: &Model,
     reader: Option<&Reader>,
     n_prompt: usize,
-    answers: &[Finished],
+    answers: &[Answer],
 ) -> String {
-    let choices = answers.iter().enumerate().map(|(i, answer)| {
+    let choices = answers.iter().enumerate().map(|(i, Answer { finished: answer, logprobs })| {
         let choice = Object::default().raw("index", i);
         let (choice, calls) = match reader {
             Some(reader) => {
@@ -44,9 +51,9 @@ pub(super) fn answered(
             "stop" if calls => "tool_calls",
             ended => ended,
         };
-        choice.raw("logprobs", "null").text("finish_reason", ended).line()
+        choice.raw("logprobs", logprobs).text("finish_reason", ended).line()
     });
-    let n_written: usize = answers.iter().map(|answer| answer.n_generated).sum();
+    let n_written: usize = answers.iter().map(|answer| answer.finished.n_generated).sum();
     let usage = Object::default().raw("prompt_tokens", n_prompt).raw("completion_tokens", n_written);
     let (prefix, object) = if reader.is_some() { ("chatcmpl", "chat.completion") } else { ("cmpl", "text_completion") };
     let body = Object::default()
@@ -131,7 +138,10 @@ mod tests {
         let named = Named { custom_id: "a\"b", hash: "0123" };
         let model = Model { name: "m.whit".into(), fingerprint: "whit-1".into() };
         let reader = Reader::plain();
-        let answer = |reason| Finished { text: "Hi\n".into(), reason, n_generated: 2 };
+        let answer = |reason| {
+            let finished = Finished { text: "Hi\n".into(), reason, n_generated: 2 };
+            Answer { finished, logprobs: "null".into() }
+        };
         let answers = [answer(StopReason::EndOfText), answer(StopReason::Length)];
         let line = answered(&named, &model, Some(&reader), 5, &answers);
         assert!(line.starts_with(BEGINNING) && line.ends_with("}\n"), "{line}");

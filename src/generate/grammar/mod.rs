@@ -12,6 +12,7 @@
 
 mod characters;
 mod engine;
+mod formats;
 mod gbnf;
 mod lark;
 mod lexemes;

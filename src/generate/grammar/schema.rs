@@ -1,13 +1,10 @@
 //! JSON schemas: what is not supported is refused by its place before anything is made of it, for a keyword that is passed over
 //! would be a promise that nobody keeps.
 
+use super::formats::{self, FORMATS};
 use crate::error::{Error, Result, escaped as shown};
 use serde_json::{Map, Value};
 
-/// Formats of strings that are held.
-const FORMATS: [&str; 9] = ["date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"];
-/// The format of addresses on the web, which is held, too.
-const URI: &str = "uri";
 const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
 /// The forms of JSON Schema that are read.
 const DRAFTS: [&str; 5] = [
@@ -115,25 +112,36 @@ fn escaped(name: &str) -> String {
 /// Puts what alternatives of `oneOf` refer to in their place, as long as it has no more than `room` bytes: only where it is seen can they
 /// be told apart. What is put there is left as it is.
 fn inline_alternatives(schema: &mut Value, root: &Value, room: &mut usize) {
-    match schema {
-        Value::Object(object) => {
-            // Values are no schemas.
-            let is_schema = |key: &str| !["const", "enum", "default", "examples"].contains(&key);
-            let schemas = object.iter_mut().filter(|(key, _)| is_schema(key));
-            schemas.for_each(|(_, value)| inline_alternatives(value, root, room));
-            let Some(Value::Array(options)) = object.get_mut("oneOf") else { return };
-            for option in options {
-                for _ in 0..MAX_REFERENCES {
-                    let Some(target) = alone(option).and_then(|reference| target(root, reference)) else { break };
-                    let Some(left) = room.checked_sub(target.to_string().len()) else { return };
-                    *room = left;
-                    *option = target.clone();
-                }
-            }
-        }
-        Value::Array(list) => list.iter_mut().for_each(|value| inline_alternatives(value, root, room)),
-        _ => {}
+    let Value::Object(object) = schema else { return };
+    for inner in schemas_of(object) {
+        inline_alternatives(inner, root, room);
     }
+    let Some(Value::Array(options)) = object.get_mut("oneOf") else { return };
+    for option in options {
+        for _ in 0..MAX_REFERENCES {
+            let Some(target) = alone(option).and_then(|reference| target(root, reference)) else { break };
+            let Some(left) = room.checked_sub(target.to_string().len()) else { return };
+            *room = left;
+            *option = target.clone();
+        }
+    }
+}
+
+/// What may be a schema within `schema`, notes included, to which references may lead; values are none.
+fn schemas_of(schema: &mut Map<String, Value>) -> impl Iterator<Item = &mut Value> {
+    let is_value = |key: &str| ["const", "enum", "default", "examples"].contains(&key);
+    schema.iter_mut().filter(move |(key, _)| !is_value(key)).flat_map(|(key, value)| match (key.as_str(), value) {
+        ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(of)) => of.values_mut().collect(),
+        (_, Value::Array(of)) => of.iter_mut().collect(),
+        (_, value) => Vec::from([value]),
+    })
+}
+
+/// Writes out the formats of `schema` and of all within it, as patterns.
+pub(super) fn write_out_formats(schema: &mut Value) {
+    let Value::Object(object) = schema else { return };
+    schemas_of(object).for_each(write_out_formats);
+    formats::write_out(object);
 }
 
 /// The reference that a schema is, if it is nothing else.
@@ -268,10 +276,8 @@ impl Reader<'_> {
                 None => unless(false, "a string"),
             },
             "format" => match value.as_str() {
-                Some(format) if format == URI || FORMATS.contains(&format) => None,
-                Some(format) => {
-                    Some(format!("the format {format:?} is not held; those are: {URI}, {}", FORMATS.join(", ")))
-                }
+                Some(format) if FORMATS.contains(&format) => None,
+                Some(format) => Some(format!("the format {format:?} is not held; those are: {}", FORMATS.join(", "))),
                 None => unless(false, "a string"),
             },
             "enum" => unless(value.as_array().is_some_and(|of| !of.is_empty()), "a list of values"),

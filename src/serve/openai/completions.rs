@@ -1,10 +1,11 @@
 //! Completions of texts.
 
 use super::super::form::{Form, Gathered, Name, Part, Written, event};
-use super::super::job::{Shown, Token};
+use super::super::job::Token;
 use super::super::reply::{Api, EVENTS, Refusal};
-use super::fields::{logarithm, timings, usage};
-use serde_json::{Map, Value, json};
+use super::fields::{likely, timings, usage};
+use crate::requests::logprobs;
+use serde_json::{Value, json};
 
 /// The form of an answer.
 pub(crate) struct Completion {
@@ -31,24 +32,12 @@ impl Completion {
     fn choice(&self, text: usize, said: &str, reason: Option<&str>, tokens: &[Token]) -> Value {
         let mut choice = json!({"index": text, "text": said, "logprobs": null, "finish_reason": reason});
         if self.has_logprobs && !tokens.is_empty() {
-            choice["logprobs"] = self.logprobs(tokens);
+            choice["logprobs"] = logprobs::of_completion(self.name.offered().model(), likely(tokens));
         }
         if self.has_extension && !tokens.is_empty() {
             choice["whit"] = self.name.extension(tokens);
         }
         choice
-    }
-
-    fn logprobs(&self, tokens: &[Token]) -> Value {
-        let (mut names, mut own, mut tops) = (Vec::new(), Vec::new(), Vec::new());
-        for token in tokens {
-            let Some(Shown { probability, top, .. }) = &token.shown else { continue };
-            names.push(json!(self.name.text_of(token.id)));
-            own.push(json!(logarithm(*probability)));
-            let top = top.iter().map(|ranked| (self.name.text_of(ranked.id), json!(logarithm(ranked.probability))));
-            tops.push(Value::Object(top.collect::<Map<_, _>>()));
-        }
-        json!({"tokens": names, "token_logprobs": own, "top_logprobs": tops})
     }
 
     fn chunk(&self, choice: Value) -> String {

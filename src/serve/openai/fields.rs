@@ -2,7 +2,8 @@
 
 use super::super::form::{Gathered, Name};
 use super::super::house::{House, Offered};
-use super::super::job::{End, Shown, Token};
+use super::super::job::{End, Token};
+use crate::requests::logprobs::{self, Likely};
 use serde_json::{Value, json};
 
 /// How many tokens an answer has.
@@ -32,19 +33,15 @@ pub(crate) fn timings(whole: &Gathered, end: &End) -> Value {
 
 /// The probabilities of tokens of a conversation.
 pub(crate) fn logprobs(name: &Name, tokens: &[Token]) -> Value {
-    let one = |id, probability: f64| json!({"token": name.text_of(id), "logprob": logarithm(probability), "bytes": name.bytes_of(id)});
-    let content = tokens.iter().filter_map(|token| {
-        let Shown { probability, top, .. } = token.shown.as_ref()?;
-        let mut entry = one(token.id, *probability);
-        entry["top_logprobs"] = top.iter().map(|ranked| one(ranked.id, ranked.probability)).collect();
-        Some(entry)
-    });
-    json!({"content": content.collect::<Vec<_>>(), "refusal": null})
+    logprobs::of_conversation(name.offered().model(), likely(tokens))
 }
 
-/// The natural logarithm of a probability; what JSON has no number for is the least that an API writes.
-pub(crate) fn logarithm(probability: f64) -> f64 {
-    probability.ln().max(-9999.0)
+/// The tokens of which it is known how probable they were.
+pub(crate) fn likely(tokens: &[Token]) -> impl Iterator<Item = Likely<'_>> {
+    tokens.iter().filter_map(|token| {
+        let shown = token.shown.as_ref()?;
+        Some((token.id, shown.probability, &shown.top[..]))
+    })
 }
 
 /// The list of models.

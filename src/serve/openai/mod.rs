@@ -6,4 +6,4 @@ mod fields;
 pub(super) mod responses;
 pub(super) mod vectors;
 
-pub(super) use fields::{logarithm, logprobs, model, models, timings};
+pub(super) use fields::{logprobs, model, models, timings};
