@@ -20,6 +20,7 @@ fn bodies_of_every_bad_shape_are_refused() {
     let server = Server::start(&["-t", "1", "-c", "64"]);
     let deep = "[".repeat(100_000);
     let long = format!("{{\"prompt\": \"{}\"}}", "a ".repeat(2000));
+    let many = format!("{{\"prompt\": [{}0]}}", "0,".repeat(140_000));
     for (body, status, told) in [
         ("", 400, "body: it is no JSON"),
         ("{", 400, "body: it is no JSON"),
@@ -27,7 +28,8 @@ fn bodies_of_every_bad_shape_are_refused() {
         ("null", 400, "body: it is no object"),
         ("{\"prompt\": \"a\", \"prompt\": }", 400, "body: it is no JSON"),
         (deep.as_str(), 400, "recursion limit exceeded"),
-        (long.as_str(), 400, "leave no room in a context of 64"),
+        (long.as_str(), 400, "prompt: 4000 bytes leave no room in a context of 64 tokens"),
+        (many.as_str(), 400, "body: it holds more than 131072 values"),
         ("{}", 400, "prompt: it is missing"),
         ("{\"prompt\": []}", 400, "prompt: it is neither a string nor a list of tokens"),
         ("{\"prompt\": [999999]}", 400, "token 999999 is outside the vocabulary"),
@@ -55,6 +57,10 @@ fn bodies_of_every_bad_shape_are_refused() {
     let chat = server.post("/v1/chat/completions", &json!({"messages": [{"role": "user", "content": "a"}]}));
     assert_eq!(chat.status, 400);
     assert!(message(&chat).contains("this model has no chat template"), "{}", chat.body);
+    // As long as a body may be; one byte more is refused before it comes.
+    let longest = format!("{{\"prompt\": \"{}\"}}", "中".repeat(699_000));
+    let reply = server.request("POST", "/v1/completions", &[], &longest);
+    assert!(reply.status == 400 && message(&reply).contains("leave no room"), "{}", reply.body);
     // In the shapes of the others.
     let ollama = server.post("/api/generate", &json!({"model": "other", "prompt": "a"}));
     assert_eq!((ollama.status, ollama.value()["error"].is_string()), (404, true));

@@ -7,7 +7,9 @@ use super::plan::Wanted;
 use super::sampling::sampler_options;
 use super::setup::{compute, context_length};
 use super::streaming;
-use crate::serve::{self, EMBED_BATCH, Gate, MOST_CONNECTIONS, Offered, Options};
+use crate::serve::{
+    self, BODY_BYTES, EMBED_BATCH, Gate, LONG_BODY_BYTES, MOST_CONNECTIONS, Offered, Options, reading_bytes,
+};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 use tokio::net::TcpSocket;
@@ -160,8 +162,9 @@ fn schedule(
                     note(format_args!("whit: memory holds {n_texts} texts at a time"));
                 }
                 let waiting = plan.of_texts(model.config(), u64::from(args.queue) + 1).scratch - plan.scratch;
-                let connections = u64::from(MOST_CONNECTIONS) * CONNECTION_BYTES;
-                let scratch = plan.scratch.saturating_add(waiting).saturating_add(connections);
+                let connections = u64::from(MOST_CONNECTIONS) * (CONNECTION_BYTES + BODY_BYTES as u64);
+                let bodies = LONG_BODY_BYTES as u64 + reading_bytes(model, context_length);
+                let scratch = plan.scratch.saturating_add(waiting).saturating_add(connections + bodies);
                 return Ok((options, MemoryPlan { scratch, ..plan }));
             }
             (Err(error), n) if n == 1 || error.kind() != Kind::Resources => return Err(error),

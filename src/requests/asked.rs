@@ -24,6 +24,18 @@ pub(crate) enum Prompt {
     Tokens(Vec<TokenId>),
 }
 
+#[cfg(feature = "serve")]
+impl Prompt {
+    /// Bytes of its texts.
+    pub(crate) fn n_bytes(&self) -> usize {
+        match self {
+            Prompt::Turns(turns) => turns.iter().map(|turn| turn.text.len() + turn.thinking.len()).sum(),
+            Prompt::Text(text) | Prompt::Marked(text) => text.len(),
+            Prompt::Tokens(_) => 0,
+        }
+    }
+}
+
 /// How an answer is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sending {

@@ -64,8 +64,7 @@ impl<'b> Body<'b> {
         }
     }
 
-    /// The same, where a number below zero says nothing.
-    #[cfg(feature = "serve")]
+    /// A number of tokens, where one below zero says nothing.
     pub(super) fn bound(&self, name: &str) -> Result<Option<usize>> {
         if self.is_negative(name) {
             return Ok(None);

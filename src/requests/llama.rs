@@ -49,7 +49,8 @@ pub(crate) fn infill(body: &Value, sampling: &SamplerOptions) -> Result<(Hole, A
 }
 
 fn asked(body: &Body<'_>, prompt: Prompt, sampling: &SamplerOptions) -> Result<Asked> {
-    body.refuse(&["lora", "image_data", "ignore_eos", "t_max_predict_ms"])?;
+    // `t_max_predict_ms` is not looked at: editors always send it, and what is written never depends on the clock.
+    body.refuse(&["lora", "image_data", "ignore_eos"])?;
     let rule = match (body.get("json_schema"), body.text("grammar")?.filter(|grammar| !grammar.is_empty())) {
         (Some(_), Some(_)) => return Err(wrong("grammar", "it is given together with json_schema")),
         (Some(schema), None) => Some(Rule::Schema(schema.to_string())),

@@ -10,6 +10,8 @@ pub(crate) mod embeddings;
 #[cfg(feature = "serve")]
 pub(crate) mod extension;
 #[cfg(feature = "serve")]
+mod json;
+#[cfg(feature = "serve")]
 pub(crate) mod llama;
 pub(crate) mod logprobs;
 mod messages;
@@ -20,3 +22,5 @@ pub(crate) mod openai;
 pub(crate) mod responses;
 
 pub(crate) use asked::{Asked, Prompt, Sending};
+#[cfg(feature = "serve")]
+pub(crate) use json::value;

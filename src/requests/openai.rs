@@ -1,6 +1,6 @@
 //! The fields of OpenAI's chat completions and completions.
 
-use super::body::{Body, MOST_TOKENS, wrong};
+use super::body::{Body, wrong};
 use super::messages::turns;
 use super::{Asked, Prompt, Sending};
 use serde_json::Value;
@@ -39,16 +39,16 @@ pub(crate) fn asked(url: &str, body: &Value, sampling: &SamplerOptions) -> Resul
         "/v1/completions" => prompt(body.get("prompt"))?,
         _ => return Err(wrong("url", "it is neither /v1/chat/completions nor /v1/completions")),
     };
-    let n_tokens = match body.integer("max_completion_tokens", MOST_TOKENS)? {
-        Some(n) => Some(n),
-        None => body.integer("max_tokens", MOST_TOKENS)?,
-    };
+    // The third is llama.cpp's.
+    let n_tokens =
+        ["max_completion_tokens", "max_tokens", "n_predict"].into_iter().find(|name| body.get(name).is_some());
+    let n_tokens = n_tokens.map_or(Ok(None), |name| body.bound(name))?;
     let n_answers = body.integer("n", MOST_ANSWERS)?.unwrap_or(1);
     if n_answers == 0 {
         return Err(wrong("n", "0 is below 1"));
     }
     Ok(Asked {
-        n_tokens: n_tokens.map(|n| n as usize),
+        n_tokens,
         stops: body.strings("stop")?,
         n_answers: n_answers as usize,
         tools: tools(&body, is_chat)?,
@@ -176,6 +176,14 @@ mod tests {
     }
 
     #[test]
+    fn a_number_below_zero_bounds_nothing() {
+        let of = |body: Value| asked("/v1/completions", &body, &SamplerOptions::default()).expect("a request").n_tokens;
+        assert_eq!(of(json!({"prompt": "a", "max_tokens": -1})), None);
+        assert_eq!(of(json!({"prompt": "a", "max_tokens": null, "n_predict": 0})), Some(0));
+        assert_eq!(of(json!({"prompt": "a", "max_tokens": 3, "n_predict": 5})), Some(3));
+    }
+
+    #[test]
     fn completions_go_on_with_a_text_or_with_tokens() {
         let of = |prompt: Value| asked("/v1/completions", &json!({"prompt": prompt}), &SamplerOptions::default());
         assert_eq!(of(json!("Once")).expect("a request").prompt, Prompt::Text("Once".into()));
@@ -202,7 +210,7 @@ mod tests {
         assert_eq!(with("stream", json!("yes")), "stream: it is neither true nor false");
         assert_eq!(with("n", json!(0)), "n: 0 is below 1");
         assert_eq!(with("n", json!(129)), "n: it is no whole number in 0..=128");
-        assert_eq!(with("max_tokens", json!(-1)), "max_tokens: it is no whole number in 0..=1048576");
+        assert_eq!(with("max_tokens", json!(1.5)), "max_tokens: it is no whole number in 0..=1048576");
         assert_eq!(with("temperature", json!("hot")), "temperature: it is no number");
         assert_eq!(with("stop", json!([1])), "stop: it is neither a string nor a list of strings");
         assert_eq!(

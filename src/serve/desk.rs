@@ -5,7 +5,7 @@ use super::engine;
 use super::form::{Form, Name};
 use super::house::{House, Offered, now};
 use super::job::{Events, Job, Owner, ToShow, events};
-use super::limits::KEPT_RULES;
+use super::limits::{KEPT_RULES, most_text};
 use super::reply::{Refusal, Reply};
 use super::routes::Route;
 use super::{anthropic, llama, ollama, openai};
@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use whit::TokenId;
 use whit::chat::tools::{Reader, ReplyRules, Tools};
 use whit::chat::{Conversation, Think, Turn};
@@ -29,9 +29,15 @@ use whit::tokenizer::{Decoder, Specials};
 /// A request that is to be read.
 pub(super) struct Request {
     pub(super) route: Route,
-    pub(super) body: Bytes,
+    pub(super) body: Received,
     pub(super) client: IpAddr,
     pub(super) reply: oneshot::Sender<std::result::Result<Answer, Refusal>>,
+}
+
+/// A body, with the room that it takes.
+pub(super) struct Received {
+    pub(super) bytes: Bytes,
+    pub(super) _room: Option<OwnedSemaphorePermit>,
 }
 
 /// What becomes of a request.
@@ -107,8 +113,7 @@ impl Desk {
     }
 
     fn answer(&mut self, request: &Request) -> Outcome<Answer> {
-        let body: Value = serde_json::from_slice(&request.body)
-            .map_err(|error| Error::usage(format!("it is no JSON: {error}")).field("body"))?;
+        let body = requests::value(&request.body.bytes)?;
         let model = self.model(&body)?;
         match request.route {
             Route::Chat | Route::Completions => self.openai(request, &body, model),
@@ -282,6 +287,7 @@ impl Desk {
         }
         let room = self.house.admit(1).ok_or_else(Refusal::busy)?.pop();
         let tokens = wanted.texts.iter().enumerate().map(|(i, text)| {
+            check_text(offered, text.n_bytes(), &format!("input[{i}]"))?;
             let tokens = match text {
                 Prompt::Text(text) => prompt_tokens(offered.model(), &[], text, Specials::AsText)?,
                 Prompt::Tokens(tokens) => tokens.clone(),
@@ -319,6 +325,8 @@ impl Desk {
             return Err(Refusal::busy());
         }
         let of = &Arc::clone(self.offered(model).model());
+        let field = if matches!(asked.prompt, Prompt::Turns(_)) { "messages" } else { "prompt" };
+        check_text(self.offered(model), asked.prompt.n_bytes(), field)?;
         let plain = |tokens| (tokens, of.end_tokens());
         let mut rules = None;
         let (mut prompt, end_tokens) = match &asked.prompt {
@@ -332,7 +340,6 @@ impl Desk {
             }
         };
         prompt.extend(&asked.extension.begin);
-        let field = if matches!(asked.prompt, Prompt::Turns(_)) { "messages" } else { "prompt" };
         check_length(prompt.len(), self.offered(model).schedule.context_length, field)?;
         Ok(Begin { model, asked, prompt, end_tokens, rules })
     }
@@ -482,6 +489,17 @@ impl Desk {
 
 fn whole(value: &Value) -> Answer {
     Answer::Whole(Reply::json(value))
+}
+
+/// Refuses a text of `n_bytes` that is more than a context of `offered` holds, however its tokens come: before it takes time and memory to
+/// find them.
+fn check_text(offered: &Offered, n_bytes: usize, field: &str) -> Result<()> {
+    let context_length = offered.schedule.context_length;
+    if n_bytes <= most_text(offered.model(), context_length) {
+        return Ok(());
+    }
+    let message = format!("{n_bytes} bytes leave no room in a context of {context_length} tokens");
+    Err(Error::new(whit::error::Kind::Resources, message).field(field))
 }
 
 /// Refuses a prompt that leaves no room in a context.

@@ -1,11 +1,12 @@
 //! What all parts of the server share: the models, how many texts there is room for, and what has been done so far.
 
 use super::gate::Gate;
+use super::limits::LONG_BODY_BYTES;
 use super::stats::Stats;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use whit::chat::Argument;
 use whit::generate::{ModelFile, ScheduleOptions};
 use whit::inspect::tally::Tally;
@@ -73,6 +74,8 @@ pub(super) struct House {
     pub(super) options: Options,
     /// Texts that are written or wait.
     load: AtomicUsize,
+    /// Bytes that long bodies may still take.
+    pub(super) body_room: Arc<Semaphore>,
     pub(super) stats: Stats,
     /// Turns true when the server is asked to end.
     pub(super) ending: watch::Sender<bool>,
@@ -91,6 +94,7 @@ impl House {
             models,
             options,
             load: AtomicUsize::new(0),
+            body_room: Arc::new(Semaphore::new(LONG_BODY_BYTES)),
             stats: Stats::default(),
             ending: watch::Sender::new(false),
             hurry: watch::Sender::new(false),

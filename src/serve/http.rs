@@ -1,6 +1,7 @@
 //! Connections: requests come in, answers go out. One thread serves all of them; it computes nothing.
 
 mod body;
+mod inbox;
 mod io;
 mod seats;
 
@@ -8,12 +9,12 @@ use super::desk::{self, Answer, Texts};
 use super::form::Form;
 use super::gate::Gate;
 use super::house::House;
-use super::limits::{BODY_TIME, HEADER_BYTES, HEADER_TIME, MOST_BODY_BYTES, MOST_CONNECTIONS, MOST_HEADERS};
+use super::limits::{HEADER_BYTES, HEADER_TIME, MOST_CONNECTIONS, MOST_HEADERS};
 use super::reply::{Api, JSON, Refusal, Reply};
 use super::routes::{Route, api_of, model_of, route};
 use super::{stats, status};
 use body::{Body, Stream};
-use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -194,7 +195,7 @@ async fn allowed(
         return reply.map(sent);
     }
     check_type(request.headers())?;
-    let body = read(request.into_body()).await?;
+    let body = inbox::read(request.into_body(), &house.body_room).await?;
     let (reply, answer) = oneshot::channel();
     let order = desk::Request { route, body, client, reply };
     desk.try_send(order).map_err(|error| match error {
@@ -238,30 +239,6 @@ fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
         return Err(Refusal::new(415, "the body has to be JSON"));
     }
     Ok(())
-}
-
-/// The body, if it is not too long and comes in time.
-async fn read(mut body: Incoming) -> Result<Bytes, Refusal> {
-    let too_long = || Refusal::new(413, format!("a body has {MOST_BODY_BYTES} bytes at most"));
-    if body.size_hint().lower() > MOST_BODY_BYTES as u64 {
-        return Err(too_long());
-    }
-    let mut bytes = Vec::new();
-    let all = async {
-        loop {
-            let frame = poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await;
-            let Some(frame) = frame else { return Ok::<(), Refusal>(()) };
-            let frame = frame.map_err(|_| Refusal::new(400, "the body ended early"))?;
-            if let Ok(part) = frame.into_data() {
-                if bytes.len() + part.len() > MOST_BODY_BYTES {
-                    return Err(too_long());
-                }
-                bytes.extend_from_slice(&part);
-            }
-        }
-    };
-    time::timeout(BODY_TIME, all).await.map_err(|_| Refusal::new(408, "the body did not come in time"))??;
-    Ok(bytes.into())
 }
 
 /// The models can be asked from now on.

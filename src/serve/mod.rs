@@ -21,7 +21,7 @@ mod status;
 
 pub(crate) use gate::Gate;
 pub(crate) use house::{Offered, Options};
-pub(crate) use limits::{EMBED_BATCH, MOST_CONNECTIONS};
+pub(crate) use limits::{BODY_BYTES, EMBED_BATCH, LONG_BODY_BYTES, MOST_CONNECTIONS, reading_bytes};
 
 use desk::Desk;
 use engine::Engine;

@@ -69,6 +69,11 @@ impl Refusal {
         Refusal { status: 503, error: Error::usage("as many requests as this server takes wait already") }
     }
 
+    /// Others send long bodies now.
+    pub(super) fn crowded() -> Refusal {
+        Refusal { status: 503, error: Error::usage("there is no room for so long a body now") }
+    }
+
     /// The server ends.
     pub(super) fn ending() -> Refusal {
         Refusal { status: 503, error: Error::usage("this server is about to end") }

@@ -73,6 +73,8 @@ impl Bound {
     pub const WORDS: Bound = Bound { peak: [16 << 20, 64], largest: [1 << 20, 24] };
     /// Of rules and texts under them: what a grammar is compiled to, bounded by the engine's own limits.
     pub const RULES: Bound = Bound { peak: [128 << 20, 256], largest: [16 << 20, 64] };
+    /// Of a request to a server: rules and texts under them, and what is told of each token of an answer.
+    pub const REQUEST: Bound = Bound { peak: [192 << 20, 256], largest: [16 << 20, 64] };
     /// Of a chat template: what it pays for by the byte, 64 MiB and 64 bytes for each of the messages.
     pub const TEMPLATE: Bound = Bound { peak: [72 << 20, 256], largest: [64 << 20, 64] };
 }

@@ -29,6 +29,22 @@ pub(crate) fn text(s: impl Into<String>) -> Json {
     Json::Text(s.into())
 }
 
+impl From<&serde_json::Value> for Json {
+    fn from(value: &serde_json::Value) -> Json {
+        use serde_json::Value;
+        match value {
+            Value::Null => Json::Null,
+            Value::Bool(value) => Json::Bool(*value),
+            Value::Number(digits) => number(digits),
+            Value::String(of) => text(of),
+            Value::Array(items) => Json::List(items.iter().map(Json::from).collect()),
+            Value::Object(entries) => {
+                Json::Map(entries.iter().map(|(key, value)| (key.clone(), Json::from(value))).collect())
+            }
+        }
+    }
+}
+
 impl Json {
     /// The document as it is written.
     pub(crate) fn bytes(&self, random: &mut Random) -> Vec<u8> {

@@ -13,6 +13,14 @@ pub mod memory;
 mod model;
 mod pieces;
 pub mod random;
+// The server is a part of the program, not of the library: here its sources are tried as they are.
+#[path = "../../../src/requests/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the program uses the rest")]
+mod requests;
+#[path = "../../../src/serve/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the program uses the rest")]
+mod serve;
+mod server;
 mod stages;
 pub mod targets;
 pub mod watch;

@@ -67,6 +67,11 @@ impl Usage {
     }
 }
 
+/// The bytes that are live now.
+pub fn live() -> usize {
+    LIVE.load(Relaxed)
+}
+
 /// Runs `work` and measures it. All threads are counted, so nothing else may run meanwhile.
 pub fn measured<T>(work: impl FnOnce() -> T) -> (T, Usage) {
     let before = LIVE.load(Relaxed);

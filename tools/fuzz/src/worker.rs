@@ -60,6 +60,12 @@ pub fn case(target: &dyn Target, seed: u64, number: u64, bench: &mut Bench) -> V
     caught.unwrap_or_else(|_| Err(Stop::Broken(format!("panic: {}", said_last()))))
 }
 
+/// What a panic said that was caught elsewhere, and is forgotten then.
+pub(crate) fn take_panic() -> Option<String> {
+    let said = PANIC.lock().map(|mut text| std::mem::take(&mut *text)).unwrap_or_default();
+    (!said.is_empty()).then_some(said)
+}
+
 fn said_last() -> String {
     PANIC.lock().map(|text| text.clone()).unwrap_or_default()
 }

@@ -1,11 +1,14 @@
 //! One file a format: how its inputs are made, and who reads them. A new format is a file here and a line in [`all`].
 
+mod bodies;
 mod broken;
 mod calls;
 mod config;
 mod gguf;
+mod http;
 mod llama2c;
 mod lora;
+mod requests;
 mod rules;
 mod safetensors;
 mod sentencepiece;
@@ -53,6 +56,8 @@ pub fn all() -> Vec<Box<dyn Target>> {
         Box::new(template::ChatTemplate),
         Box::new(rules::Rules),
         Box::new(calls::Calls),
+        Box::new(requests::Requests),
+        Box::new(http::Http),
     ]
 }
 
