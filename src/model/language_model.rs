@@ -128,6 +128,12 @@ impl Model {
         self.file().content_hash()
     }
 
+    /// What names the model and its arithmetic, as `whit-0123456789abcdef-n2`: equal where all logits are.
+    pub fn fingerprint(&self) -> String {
+        let hash = blake3::Hash::from_bytes(self.content_hash()).to_hex();
+        format!("whit-{}-n{}", &hash[..16], crate::ops::NUMERICS_VERSION)
+    }
+
     /// Bytes of all weights in the file.
     pub fn weight_bytes(&self) -> u64 {
         self.weight_bytes

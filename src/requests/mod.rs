@@ -11,6 +11,8 @@ pub(crate) mod embeddings;
 pub(crate) mod extension;
 #[cfg(feature = "serve")]
 pub(crate) mod llama;
+#[cfg(feature = "serve")]
+pub(crate) mod looks;
 mod messages;
 #[cfg(feature = "serve")]
 pub(crate) mod ollama;

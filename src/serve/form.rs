@@ -1,11 +1,12 @@
 //! What the answers of all APIs have in common: texts that are gathered, and a form in which they are sent.
 
 use super::house::{House, Offered};
-use super::job::{End, Shown, Token};
+use super::job::{End, Next, Shown, Token};
 use super::reply::Refusal;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use whit::TokenId;
+use whit::chat::receipt::Receipt;
 use whit::chat::tools;
 use whit::generate::StopReason;
 use whit::inspect::Ranked;
@@ -54,6 +55,9 @@ pub(super) struct Written {
     pub(super) calls: Vec<Call>,
     /// Those whose choice is shown.
     pub(super) tokens: Vec<Token>,
+    /// How its first token would be chosen, where that is all that is asked for.
+    pub(super) next: Option<Box<Next>>,
+    pub(super) receipt: Option<Box<Receipt>>,
     pub(super) end: Option<End>,
 }
 
@@ -65,6 +69,13 @@ impl Written {
             StopReason::Length | StopReason::ContextFull | StopReason::Interrupted => "length",
         };
         Some(if reason == "stop" && !self.calls.is_empty() { "tool_calls" } else { reason })
+    }
+
+    /// Adds the receipt of the text, if it has one, to the field `whit` of the `object` that tells its end.
+    pub(super) fn add_receipt(&self, object: &mut Value) {
+        if let Some(receipt) = &self.receipt {
+            object["whit"]["receipt"] = receipt.to_json();
+        }
     }
 
     /// Adds a part.

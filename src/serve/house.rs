@@ -1,12 +1,14 @@
 //! What all parts of the server share: the models, how many texts there is room for, and what has been done so far.
 
 use super::gate::Gate;
+use super::log::{Log, LogFile};
 use super::stats::Stats;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 use tokio::sync::watch;
 use whit::chat::Argument;
+use whit::error::Result;
 use whit::generate::{ModelFile, ScheduleOptions};
 use whit::inspect::tally::Tally;
 use whit::model::Model;
@@ -35,12 +37,6 @@ impl Offered {
         self.file.model()
     }
 
-    /// What names the model and its arithmetic: equal where answers are.
-    pub(super) fn fingerprint(&self) -> String {
-        let hash = blake3::Hash::from_bytes(self.model().content_hash()).to_hex();
-        format!("whit-{}-n{}", &hash[..16], whit::ops::NUMERICS_VERSION)
-    }
-
     /// Parameters that are stored.
     pub(super) fn n_parameters(&self) -> u64 {
         Tally::new(self.model().config(), self.model().file().tensors()).stored()
@@ -65,6 +61,8 @@ pub(crate) struct Options {
     pub(crate) queue: usize,
     /// How long answers may take that are under way when the server is asked to end.
     pub(crate) drain: std::time::Duration,
+    /// Where requests are logged, if they are.
+    pub(crate) log: Option<LogFile>,
 }
 
 /// What all parts of the server share.
@@ -74,6 +72,7 @@ pub(super) struct House {
     /// Texts that are written or wait.
     load: AtomicUsize,
     pub(super) stats: Stats,
+    pub(super) log: Option<Log>,
     /// Turns true when the server is asked to end.
     pub(super) ending: watch::Sender<bool>,
     /// Turns true when it is asked again: answers under way are given up.
@@ -86,8 +85,10 @@ pub(super) struct House {
 }
 
 impl House {
-    pub(super) fn new(models: Vec<Offered>, options: Options) -> House {
-        House {
+    /// Fails where the log has no thread.
+    pub(super) fn new(models: Vec<Offered>, mut options: Options) -> Result<House> {
+        Ok(House {
+            log: options.log.take().map(Log::start).transpose()?,
             models,
             options,
             load: AtomicUsize::new(0),
@@ -98,7 +99,7 @@ impl House {
             started: Instant::now(),
             started_at: now(),
             n_named: AtomicUsize::new(0),
-        }
+        })
     }
 
     /// The place of the model that clients call `name`; the first one where they call none. Ollama's clients put `:latest`
