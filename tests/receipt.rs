@@ -166,6 +166,7 @@ fn what_was_changed_is_found_by_its_hash_or_by_writing_it_again() {
     assert_eq!((code, &said["differs"]["token"], &said["differs"]["expected"]), (Some(1), &json!(5), &json!(other)));
 }
 
+/// U-19
 #[test]
 fn what_cannot_be_written_again_is_refused_in_words() {
     let folder = Folder::new("refused");

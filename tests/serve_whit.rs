@@ -144,7 +144,7 @@ fn looks_change_no_text_beside_them_and_take_no_more_than_there_is_room_for() {
     for path in ["/whit/score", "/whit/tokens", "/whit/lens"] {
         assert!(refused(path, json!({"text": beyond})).contains("more than the 256 that are looked at"), "{path}");
     }
-    assert!(refused("/whit/attend", json!({"text": "a b c ".repeat(40)})).contains("more than the 128"));
+    assert!(refused("/whit/attend", json!({"text": "a b c ".repeat(60)})).contains("more than the 128"));
     assert!(refused("/whit/attend", json!({"text": TEXT, "layer": 99})).starts_with("layer: "));
     assert!(refused("/whit/attend", json!({"text": TEXT, "head": 1})).starts_with("head: "));
     assert!(refused("/whit/lens", json!({"text": TEXT, "last": 65})).starts_with("last: "));
@@ -180,6 +180,24 @@ fn answers_of_one_request_are_those_of_single_ones_and_share_the_prompt() {
     for (i, choice) in all["choices"].as_array().expect("answers").iter().enumerate() {
         assert_eq!(choice["text"], single(7 + i as u64), "{i}");
     }
+}
+
+#[test]
+fn a_server_and_a_batch_name_a_model_alike() {
+    let server = Server::start(&["-t", "1"]);
+    let body = json!({"prompt": "Once", "max_tokens": 2});
+    let folder = std::env::temp_dir().join(format!("whit-named-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let [requests, answers] = ["in.jsonl", "out.jsonl"].map(|name| folder.join(name));
+    let request = json!({"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": body});
+    std::fs::write(&requests, format!("{request}\n")).expect("written");
+    let output = whit().args(["batch", "-q", "-t", "1"]).arg(&requests).arg("-o").arg(&answers).output();
+    assert!(output.expect("the program starts").status.success());
+    let row: Value = serde_json::from_str(&std::fs::read_to_string(&answers).expect("answers")).expect("a row");
+    let _ = std::fs::remove_dir_all(&folder);
+    let served = server.ask("/v1/completions", &body);
+    assert_eq!(row["response"]["body"]["system_fingerprint"], served["system_fingerprint"]);
+    assert_eq!(server.get("/whit/status").value()["fingerprint"], served["system_fingerprint"]);
 }
 
 /// A file that is removed when it is dropped.
@@ -270,6 +288,7 @@ fn what_is_said_is_logged_where_that_is_asked_for() {
     assert!(lines[1]["request"].as_str().is_some_and(|asked| asked.contains("Once upon")));
 }
 
+/// L-24
 #[cfg(target_os = "linux")]
 #[test]
 fn a_log_that_cannot_be_written_stops_nothing() {

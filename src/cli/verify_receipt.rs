@@ -83,22 +83,17 @@ fn in_words(model: &Model, receipt: &Receipt, found: Option<Difference>) -> Stri
         (Some(id), None) => id.to_string(),
         (None, _) => "the end".into(),
     };
+    let n = receipt.output.len();
+    let all = format!("{n} token{}", if n == 1 { "" } else { "s" });
     match found {
-        None => format!("it holds: {} tokens, their end and the bits of all logits", receipt.output.len()),
+        None => format!("it holds: {all}, their end and the bits of all logits"),
         Some(Difference::Token { place, expected, got }) => {
             format!("token {place} differs: expected {}, got {}", token(expected), token(got))
         }
         Some(Difference::Reason { expected, got }) => {
-            format!(
-                "its {} tokens are the same, their end differs: expected {}, got {}",
-                receipt.output.len(),
-                expected.name(),
-                got.name()
-            )
+            format!("{all} and the same ones, their end differs: expected {}, got {}", expected.name(), got.name())
         }
-        Some(Difference::Logits) => {
-            format!("its {} tokens are the same, the bits of their logits are not", receipt.output.len())
-        }
+        Some(Difference::Logits) => format!("{all} and the same ones, the bits of their logits are not"),
     }
 }
 

@@ -233,6 +233,7 @@ mod tests {
         }
     }
 
+    /// L-24
     #[test]
     fn what_could_not_be_written_is_counted_and_the_next_line_is_whole() {
         let written = Arc::new(Mutex::new(String::new()));

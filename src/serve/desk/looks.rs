@@ -226,7 +226,7 @@ fn heads(config: &Config, (layer, head): (Option<usize>, Option<usize>)) -> Resu
     let Some(layer) = layer else { return Ok(all) };
     let of_layer: Vec<(usize, usize)> = all.into_iter().filter(|(of, _)| *of == layer).collect();
     if of_layer.is_empty() {
-        let message = format!("layer {layer} of {} has no attention, or is not there", config.n_layers());
+        let message = format!("{layer} has no attention, or is not among the {} layers", config.n_layers());
         return Err(Error::usage(message).field("layer"));
     }
     let Some(head) = head else { return Ok(of_layer) };
