@@ -160,7 +160,7 @@ fn looks_change_no_text_beside_them_and_take_no_more_than_there_is_room_for() {
 #[test]
 fn answers_of_one_request_are_those_of_single_ones_and_share_the_prompt() {
     let server = Server::start(&["-t", "1", "--parallel", "5"]);
-    let long = format!("{} And then", TEXT.repeat(6));
+    let long = format!("{} And then", TEXT.repeat(9));
     let single = |seed: u64| {
         let body = json!({"prompt": long, "max_tokens": 12, "seed": seed, "temperature": 1.0});
         server.ask("/v1/completions", &body)["choices"][0]["text"].clone()

@@ -12,6 +12,7 @@ use crate::format::{Bytes, File, FileKind, SectionId};
 use crate::quant::Matrix;
 use crate::token::TokenId;
 use crate::tokenizer::Tokenizer;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Views into the bytes of a file.
