@@ -59,7 +59,7 @@ fn read(value: &Value) -> Receipt {
 fn receipts_of_the_server_hold_with_other_threads_and_kernels() {
     let folder = Folder::new("server");
     let template = folder.write("template", TEMPLATE);
-    let server = Server::start(&["--chat-template", &template, "-t", "2", "--ctx", "400", "--stop", "zzz"]);
+    let server = Server::start(&["--chat-template", &template, "-t", "2", "--ctx", "250", "--stop", "zzz"]);
     let schema =
         json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 9}}, "required": ["name"]});
     let format = json!({"type": "json_schema", "json_schema": {"schema": schema}});
@@ -136,7 +136,7 @@ fn what_was_changed_is_found_by_its_hash_or_by_writing_it_again() {
     }
 
     // Changed by somebody who does not. An end that was said to come earlier is a text that was cut.
-    let mut differing = |what: &str, change: &dyn Fn(&mut Receipt), expected: &str| {
+    let differing = |what: &str, change: &dyn Fn(&mut Receipt), expected: &str| {
         let (code, said) = folder.verify(&forged(&receipt, change), &[]);
         assert!(code == Some(1) && said.contains(expected), "{what}: {code:?} {said}");
     };
@@ -209,6 +209,8 @@ fn guesses_leave_the_receipt_as_it_is() {
         let path = folder.path(name);
         let words = [
             "generate",
+            "-s",
+            "1",
             "-q",
             "-t",
             "1",

@@ -117,9 +117,9 @@ fn the_next_token_is_the_one_that_a_text_gets_and_its_beginning_is_held() {
 #[test]
 fn looks_change_no_text_beside_them_and_take_no_more_than_there_is_room_for() {
     let server = Server::start(&["-t", "1", "--parallel", "2", "--queue", "6", "--ctx", "256"]);
-    let body = json!({"prompt": "The cat", "max_tokens": 60, "seed": 3});
+    let body = json!({"prompt": "The cat", "max_tokens": 24, "seed": 3});
     let alone = server.ask("/v1/completions", &body)["choices"][0]["text"].clone();
-    let long = TEXT.repeat(12);
+    let long = TEXT.repeat(4);
     let looks = [
         ("/whit/score", json!({"text": long})),
         ("/whit/lens", json!({"text": long, "last": 8})),
