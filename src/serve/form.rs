@@ -2,6 +2,7 @@
 
 use super::house::{House, Offered};
 use super::job::{End, Next, Shown, Token};
+use super::log::Figures;
 use super::reply::Refusal;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -103,6 +104,23 @@ impl Gathered {
     /// Tokens of the prompt that were held already, of the text that had most of them.
     pub(super) fn n_held(&self) -> usize {
         self.texts.iter().map(|text| text.n_held).max().unwrap_or(0)
+    }
+}
+
+impl From<&Gathered> for Figures {
+    fn from(whole: &Gathered) -> Figures {
+        let times = whole.texts.iter().filter_map(|text| text.end).map(|end| end.times);
+        let first = times.min_by_key(|times| times.waited + times.prefill);
+        let ended = |text: &Written| text.end.map(|end| end.reason.name());
+        Figures {
+            n_prompt: whole.n_prompt,
+            n_held: whole.n_held(),
+            n_written: whole.n_written(),
+            ended: whole.texts.iter().map(ended).collect(),
+            begun: first.map(|times| times.waited),
+            first: first.map(|times| times.waited + times.prefill),
+            text: whole.texts.iter().map(|text| text.text.as_str()).collect::<Vec<_>>().join("\n"),
+        }
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) struct House {
     /// Texts that are written or wait.
     load: AtomicUsize,
     pub(super) stats: Stats,
-    pub(super) log: Option<Log>,
+    pub(super) log: Option<Arc<Log>>,
     /// Turns true when the server is asked to end.
     pub(super) ending: watch::Sender<bool>,
     /// Turns true when it is asked again: answers under way are given up.
@@ -88,7 +88,7 @@ impl House {
     /// Fails where the log has no thread.
     pub(super) fn new(models: Vec<Offered>, mut options: Options) -> Result<House> {
         Ok(House {
-            log: options.log.take().map(Log::start).transpose()?,
+            log: options.log.take().map(Log::start).transpose()?.map(Arc::new),
             models,
             options,
             load: AtomicUsize::new(0),

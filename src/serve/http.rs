@@ -119,7 +119,7 @@ async fn answer(house: &Arc<House>, desk: &Desk, client: IpAddr, request: Reques
     let headers = request.headers().clone();
     let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).and_then(log::sane);
     let id = given.map_or_else(|| house.new_id(), str::to_owned);
-    let mut entry = Entry::begin(house, &id, client, request.method().as_str(), path);
+    let mut entry = Entry::begin(house.log.as_ref(), &id, client, request.method().as_str(), path);
     let mut response = match house.options.gate.origin(&headers) {
         Err(refusal) => refused(house, &refusal, api),
         Ok(_) => {
@@ -248,7 +248,7 @@ async fn allowed(
 /// An answer in one piece.
 async fn gathered(mut stream: Stream, mut form: Box<dyn Form>, entry: &mut Option<Entry>) -> Result<Reply, Refusal> {
     while stream.next().await?.is_some() {}
-    entry.iter_mut().for_each(|entry| entry.answer(stream.gathered()));
+    entry.iter_mut().for_each(|entry| entry.answer(stream.gathered().into()));
     Ok(Reply::json(&form.whole(stream.gathered())))
 }
 

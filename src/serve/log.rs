@@ -1,8 +1,6 @@
 //! The log of requests: a line of JSON each. A thread of its own writes it, so that nobody waits for a disk; where it cannot keep up,
 //! or writing fails, lines are lost and the server goes on.
 
-use super::form::Gathered;
-use super::house::House;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::net::IpAddr;
@@ -90,9 +88,23 @@ fn write(mut file: Box<dyn Write + Send + Sync>, lines: &Receiver<Message>, n_lo
     }
 }
 
+/// What an answer of texts took.
+pub(super) struct Figures {
+    pub(super) n_prompt: usize,
+    pub(super) n_held: usize,
+    pub(super) n_written: usize,
+    /// Why each text ended, where it has.
+    pub(super) ended: Vec<Option<&'static str>>,
+    /// Until the first of them was begun, and until its first token was there.
+    pub(super) begun: Option<Duration>,
+    pub(super) first: Option<Duration>,
+    /// What was written.
+    pub(super) text: String,
+}
+
 /// The line of a request, written when its answer was sent, or given up.
 pub(super) struct Entry {
-    house: Arc<House>,
+    log: Arc<Log>,
     id: String,
     client: IpAddr,
     method: String,
@@ -107,11 +119,10 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The line of a request with this `id`, if there is a log.
-    pub(super) fn begin(house: &Arc<House>, id: &str, client: IpAddr, method: &str, path: &str) -> Option<Entry> {
-        house.log.as_ref()?;
+    /// The line of a request with this `id`, if there is a `log`.
+    pub(super) fn begin(log: Option<&Arc<Log>>, id: &str, client: IpAddr, method: &str, path: &str) -> Option<Entry> {
         Some(Entry {
-            house: Arc::clone(house),
+            log: Arc::clone(log?),
             id: id.to_owned(),
             client,
             method: method.to_owned(),
@@ -127,7 +138,7 @@ impl Entry {
 
     /// Whether what is asked and answered is logged.
     pub(super) fn has_text(&self) -> bool {
-        self.house.log.as_ref().is_some_and(|log| log.with_text)
+        self.log.with_text
     }
 
     /// Notes what is asked.
@@ -138,29 +149,22 @@ impl Entry {
     }
 
     /// Notes an answer of texts, as far as it is written.
-    pub(super) fn answer(&mut self, whole: &Gathered) {
-        let millis = |time: Duration| (time.as_secs_f64() * 1e3 * 1e3).round() / 1e3;
-        let times = whole.texts.iter().filter_map(|text| text.end).map(|end| end.times);
-        let first = times.min_by_key(|times| times.waited + times.prefill);
-        let ended: Vec<Option<&str>> = whole.texts.iter().map(|text| text.end.map(|end| end.reason.name())).collect();
+    pub(super) fn answer(&mut self, figures: Figures) {
+        let millis = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
         self.figures = Some(json!({
-            "prompt_tokens": whole.n_prompt,
-            "cached_tokens": whole.n_held(),
-            "tokens": whole.n_written(),
-            "ended": ended,
-            "queue_ms": first.map(|times| millis(times.waited)),
-            "first_token_ms": first.map(|times| millis(times.waited + times.prefill)),
+            "prompt_tokens": figures.n_prompt,
+            "cached_tokens": figures.n_held,
+            "tokens": figures.n_written,
+            "ended": figures.ended,
+            "queue_ms": figures.begun.map(millis),
+            "first_token_ms": figures.first.map(millis),
         }));
-        if self.has_text() {
-            let texts: Vec<&str> = whole.texts.iter().map(|text| text.text.as_str()).collect();
-            self.answered = Some(texts.join("\n"));
-        }
+        self.answered = Some(figures.text).filter(|_| self.has_text());
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let Some(log) = &self.house.log else { return };
         let mut line = json!({
             "time": now(),
             "id": self.id,
@@ -174,11 +178,11 @@ impl Drop for Entry {
             figures.into_iter().for_each(|(name, value)| line[name] = value);
         }
         line["total_ms"] = json!((self.came.elapsed().as_secs_f64() * 1e6).round() / 1e3);
-        if log.with_text {
+        if self.has_text() {
             line["request"] = json!(self.asked.take());
             line["answer"] = json!(self.answered.take());
         }
-        log.line(&line);
+        self.log.line(&line);
     }
 }
 

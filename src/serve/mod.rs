@@ -75,7 +75,7 @@ pub(crate) fn run(
     for thread in [reading, computing] {
         let _ = thread.join();
     }
-    house.log.iter().for_each(log::Log::end);
+    house.log.iter().for_each(|log| log.end());
     served
 }
 

@@ -66,7 +66,7 @@ impl Body {
     fn end(&mut self) {
         self.busy = None;
         if let (Content::Stream(sending), Some(entry)) = (&self.content, &mut self.entry) {
-            entry.answer(&sending.stream.gathered);
+            entry.answer((&sending.stream.gathered).into());
         }
         self.entry = None;
     }
