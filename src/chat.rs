@@ -5,6 +5,8 @@ mod conversation;
 mod generic;
 mod jinja;
 mod prompt;
+#[cfg(feature = "constraints")]
+pub mod receipt;
 mod template;
 #[cfg(test)]
 mod tests;

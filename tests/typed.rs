@@ -109,7 +109,10 @@ fn a_model_file_alone_is_the_model_of_every_command() {
     let model = place.plain.as_str();
     let text = place.folder.write("text.txt", "the other the ".repeat(20));
     let text = text.to_str().expect("UTF-8");
-    let commands: [&[&str]; 12] = [
+    let receipt = place.folder.write("receipt.json", r#"{"receipt":0}"#);
+    let receipt = receipt.to_str().expect("UTF-8");
+    said(&[&["generate", "-m", model, "--receipt", receipt, "the cat"][..], &SAME].concat(), "");
+    let commands: [&[&str]; 13] = [
         &["inspect"],
         &["verify"],
         &["plan", "--json"],
@@ -122,6 +125,7 @@ fn a_model_file_alone_is_the_model_of_every_command() {
         &["words", "the"],
         &["score", text, "-q"],
         &["eval", text, "--window", "16", "-q"],
+        &["verify-receipt", receipt, "-q"],
     ];
     for command in commands {
         let named = said(&[command, &["-m", model]].concat(), "");

@@ -59,6 +59,12 @@ impl Marks {
         in_template.or_else(|| MARKS.iter().find(is_token)).copied()
     }
 
+    /// The published marks of which `open` opens thoughts.
+    #[cfg(feature = "constraints")]
+    pub(super) fn opened_by(open: &str) -> Option<Marks> {
+        MARKS.into_iter().find(|marks| marks.open == open)
+    }
+
     /// Whether a reply to `prompt` begins within thoughts.
     #[cfg(feature = "constraints")]
     pub(super) fn is_open(self, prompt: &[TokenId], tokenizer: &Tokenizer<'_>) -> bool {

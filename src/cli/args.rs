@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 pub(crate) use constraints::{Calling, Constraints};
 pub(crate) use groups::{ComputeArgs, ContextArg, GuessArg, Kv, TextArg};
 pub(crate) use many::{Batch, Embed, Pool, Shard, VectorFormat};
-pub(crate) use measuring::{Bench, Doctor, Eval, Inspect, Plan, Score, Trace, Verify};
+pub(crate) use measuring::{Bench, Doctor, Eval, Inspect, Plan, Score, Trace, Verify, VerifyReceipt};
 pub(crate) use sampling::Sampling;
 #[cfg(feature = "serve")]
 pub(crate) use serving::Serve;
@@ -103,6 +103,9 @@ pub(crate) enum Command {
     Tally(views::Tally),
     /// Check every byte of a model file against its checksums
     Verify(Verify),
+    /// Write the text of a receipt again, and compare its tokens and the bits of its logits
+    #[command(override_usage = "whit verify-receipt [OPTIONS] [MODEL] <RECEIPT>")]
+    VerifyReceipt(VerifyReceipt),
     /// Print the completions of a shell
     Completions(Completions),
     /// Write the man pages into a folder

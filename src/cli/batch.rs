@@ -208,7 +208,7 @@ impl<'a> Answerer<'a> {
             None => Err(Error::data("this model has no chat template, so it cannot talk").field("url")),
         };
         let content = blake3::Hash::from_bytes(of.content_hash()).to_hex();
-        let model = Shown { name: source.short_name(), fingerprint: format!("whit-{}", &content[..16]) };
+        let model = Shown { name: source.short_name(), fingerprint: of.fingerprint() };
         let mut settings = blake3::Hasher::new();
         let said =
             (args.n_tokens, context_length, &sampling, &args.sampling.banned_string, &args.stop, args.compute.kv);

@@ -11,6 +11,11 @@ use whit::model::Model;
 
 /// The constraint that the arguments ask for, compiled for the tokens of `model`.
 pub(super) fn grammar(args: &Constraints, model: &Arc<Model>) -> Result<Option<Grammar>> {
+    Ok(compiled(args, model)?.map(|(_, grammar)| grammar))
+}
+
+/// The same with the rule that it is of.
+pub(super) fn compiled(args: &Constraints, model: &Arc<Model>) -> Result<Option<(Rule, Grammar)>> {
     let (rule, place) = match args {
         Constraints { schema: Some(path), .. } => (Rule::Schema(input::text(path)?), Place::File(path)),
         Constraints { grammar: Some(path), .. } => (Rule::grammar(input::text(path)?), Place::File(path)),
@@ -20,7 +25,7 @@ pub(super) fn grammar(args: &Constraints, model: &Arc<Model>) -> Result<Option<G
         _ => return Ok(None),
     };
     let compiled = Grammars::new(model)?.compile(&rule);
-    compiled.map(Some).map_err(|error| match place {
+    compiled.map(|grammar| Some((rule, grammar))).map_err(|error| match place {
         Place::File(path) => error.in_file(path.display().to_string()),
         Place::Argument(name) => Error::new(Kind::Usage, error.message()).field(name),
     })

@@ -1,6 +1,7 @@
 //! `whit generate`: continue a text.
 
 mod printer;
+mod receipt;
 mod report;
 
 use super::args::Generate;
@@ -53,7 +54,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let end_tokens = [model.end_tokens(), ends(&args.end, model)?].concat();
     let (stops, banned) = (args.stop.clone(), args.sampling.banned_string.clone());
     let rules = StopRules { n_tokens, stops, end_tokens, banned, on_full };
-    let grammar = constraint::grammar(&args.constraints, model)?;
+    let (rule, grammar) = constraint::compiled(&args.constraints, model)?.unzip();
     let compute = compute(&args.compute)?;
     let guessing = Guessing::asked(&args.guess, model, args.compute.max_memory)?;
     let session_options = guessing::options(guessing.as_ref(), session_options(context_length, args.compute.kv));
@@ -61,6 +62,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     let n_constrained = u64::from(grammar.is_some());
     let plan = Wanted { guessing: guessing.as_ref(), n_constrained, ..wanted }.check()?;
     let sampler = Sampler::new(options, model.config().vocab_size)?;
+    let mut receipt = receipt::Draft::asked(args, model, &prompt, (&sampler, &rules, rule), context_length)?;
     let mut show = shows(args, tokenizer, sampler.options())?;
     let mut session = Session::new(model, &compute, session_options)?;
     streaming::pace(&mut session, &source, model, &plan, args.compute.max_memory, args.quiet)?;
@@ -94,7 +96,7 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
         guesses: guesses.as_mut(),
         quiet: args.quiet,
     };
-    let clocks = source.if_unchanged(writing.write_shown(clock, show.as_mut(), &mut printer))?;
+    let clocks = source.if_unchanged(writing.write_shown(clock, (show.as_mut(), receipt.as_mut()), &mut printer))?;
     let report = Report {
         n_prompt: prompt.len(),
         n_restored,
@@ -112,6 +114,9 @@ pub(super) fn run(args: &Generate) -> Outcome<()> {
     };
     if let Some(file) = &mut session_file {
         file.write(&mut session, writer.tokens(), &[])?;
+    }
+    if let Some((draft, path)) = receipt.zip(args.receipt.as_deref()) {
+        draft.write(path, &writer)?;
     }
     printer.end(&report)?;
     if let (Some(show), Some(path)) = (&show, &args.display.html) {
@@ -159,10 +164,19 @@ impl Writing<'_> {
         Ok(Clocks { prefill, decode: clock.seconds() })
     }
 
-    /// [`write`](Self::write), with the choices where they are shown.
-    fn write_shown(&mut self, clock: Stopwatch, show: Option<&mut Show<'_>>, printer: &mut Printer) -> Outcome<Clocks> {
-        let Some(show) = show else {
-            return self.write(clock, &mut (), &mut |(), written| printer.piece(written));
+    /// [`write`](Self::write), with the choices where they are shown or a receipt is of them.
+    fn write_shown(
+        &mut self,
+        clock: Stopwatch,
+        watchers: (Option<&mut Show<'_>>, Option<&mut receipt::Draft>),
+        printer: &mut Printer,
+    ) -> Outcome<Clocks> {
+        let show = match watchers {
+            (Some(show), _) => show,
+            (None, Some(draft)) => {
+                return self.write(clock, &mut draft.evidence, &mut |_, written| printer.piece(written));
+            }
+            (None, None) => return self.write(clock, &mut (), &mut |(), written| printer.piece(written)),
         };
         let clocks = self.write(clock, show, &mut |show, written| printer.choice(show, written))?;
         // A token that ends the text is no piece of it, but it was chosen.

@@ -35,6 +35,7 @@ mod table;
 mod trace;
 mod typed;
 mod verify;
+mod verify_receipt;
 mod views;
 mod writing;
 
@@ -61,8 +62,8 @@ pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
     match arguments.and_then(|arguments| Ok((Cli::from_arg_matches(&arguments)?, arguments))) {
         Ok((cli, arguments)) => {
             #[cfg(feature = "serve")]
-            let socket = match bound(&cli.command) {
-                Ok(socket) => socket,
+            let opened = match opened(&cli.command) {
+                Ok(opened) => opened,
                 Err(error) => return exit_code(Err(error.into())),
             };
             // Before the first thread, which would keep what the others give up.
@@ -71,8 +72,8 @@ pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
             }
             prepare();
             #[cfg(feature = "serve")]
-            if let (Command::Serve(args), Some(socket)) = (&cli.command, socket) {
-                return exit_code(serve::run(args, socket));
+            if let (Command::Serve(args), Some(opened)) = (&cli.command, opened) {
+                return exit_code(serve::run(args, opened));
             }
             exit_code(command(cli.command))
         }
@@ -89,11 +90,11 @@ pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
     }
 }
 
-/// The socket of a server, which is bound before the right to do so is given up.
+/// What a server opens before the right to do so is given up.
 #[cfg(feature = "serve")]
-fn bound(command: &Command) -> whit::Result<Option<tokio::net::TcpSocket>> {
+fn opened(command: &Command) -> whit::Result<Option<serve::Opened>> {
     match command {
-        Command::Serve(args) => serve::bind(args).map(Some),
+        Command::Serve(args) => serve::open(args).map(Some),
         _ => Ok(None),
     }
 }
@@ -123,15 +124,20 @@ fn command(command: Command) -> Outcome<()> {
         Command::Words(args) => views::words::run(&args),
         Command::Tally(args) => views::tally::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::VerifyReceipt(args) => verify_receipt::run(&args),
         Command::Completions(args) => complete::completions(&args),
         Command::Man(args) => complete::man(&args),
     }
 }
 
+/// The exit code where what was compared is not the same, as of cmp and diff.
+const DIFFERS: u8 = 1;
+
 fn exit_code(outcome: Outcome<()>) -> u8 {
     match outcome {
         Ok(()) | Err(End::BrokenPipe) => 0,
         Err(End::Interrupted) => failure::exit_code(Kind::Interrupted),
+        Err(End::Differs) => DIFFERS,
         Err(End::Signal(signal)) => failure::exit_code_of_signal(signal),
         Err(End::Failed(error)) => {
             note(format_args!("{}", failure::line(&error, errors_are_json())));

@@ -16,6 +16,8 @@ pub(crate) enum End {
     BrokenPipe,
     /// The user interrupted the command, which has printed its results.
     Interrupted,
+    /// What was compared is not the same, as was printed.
+    Differs,
     /// A signal has asked the command to end, which has saved its results.
     Signal(u8),
 }

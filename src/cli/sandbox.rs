@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use whit::os::sandbox::{Paths, confine_process, folders_of};
 
 /// The arguments that name files which are written.
-const WRITTEN: [&str; 4] = ["html", "output", "session", "tree"];
+const WRITTEN: [&str; 5] = ["html", "output", "receipt", "session", "tree"];
 /// That which names the folder of a cache.
 const CACHE: &str = "cache";
 /// That which names a file behind the word for what it is for.

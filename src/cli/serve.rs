@@ -8,9 +8,11 @@ use super::sampling::sampler_options;
 use super::setup::{compute, context_length};
 use super::streaming;
 use crate::serve::{
-    self, BODY_BYTES, EMBED_BATCH, Gate, LONG_BODY_BYTES, MOST_CONNECTIONS, Offered, Options, reading_bytes,
+    self, BODY_BYTES, EMBED_BATCH, Gate, LONG_BODY_BYTES, LOOK_BYTES, LogFile, MOST_CONNECTIONS, Offered, Options,
+    reading_bytes,
 };
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpSocket;
 use whit::Compute;
@@ -23,9 +25,40 @@ use whit::os::{ends, memory};
 /// Private memory of a connection, at most: what is read of a request and not taken yet.
 const CONNECTION_BYTES: u64 = 64 << 10;
 
-/// The socket of `whit serve`, bound before the process gives up to do so; and signals are left to the thread that waits for
-/// them.
-pub(super) fn bind(args: &Serve) -> Result<TcpSocket> {
+/// What is opened before the process gives up to do so.
+pub(super) struct Opened {
+    socket: TcpSocket,
+    log: Option<LogFile>,
+}
+
+/// The socket of `whit serve`, bound, and its log; signals are left to the thread that waits for them.
+pub(super) fn open(args: &Serve) -> Result<Opened> {
+    let socket = bind(args)?;
+    let log = args.log.as_deref().map(|path| log_file(path, args.log_text)).transpose()?;
+    Ok(Opened { socket, log })
+}
+
+/// The log at `path`, at whose end lines are written.
+fn log_file(path: &Path, with_text: bool) -> Result<LogFile> {
+    if path == Path::new("-") {
+        return Ok(LogFile { file: Box::new(std::io::stderr()), with_text });
+    }
+    let name = || path.display().to_string();
+    // Opening a pipe waits for whoever reads it.
+    let is_file = std::fs::metadata(path).map_or(true, |there| there.is_file());
+    if !is_file && !path.starts_with("/dev") {
+        return Err(Error::new(Kind::Create, "it is no regular file").field("log").in_file(name()));
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path);
+    let file = file.map_err(|error| Error::new(Kind::Create, error.to_string()).field("log").in_file(name()))?;
+    Ok(LogFile { file: Box::new(file), with_text })
+}
+
+fn bind(args: &Serve) -> Result<TcpSocket> {
     let failed = |error: std::io::Error| {
         let message = match error.kind() {
             std::io::ErrorKind::AddrInUse => "another program serves there".to_owned(),
@@ -59,7 +92,7 @@ fn check_access(args: &Serve, address: IpAddr) -> Result<()> {
     Err(error.hint("--api-key-file FILE asks for a key, --no-auth lets everybody ask"))
 }
 
-pub(super) fn run(args: &Serve, socket: TcpSocket) -> Outcome<()> {
+pub(super) fn run(args: &Serve, Opened { socket, log }: Opened) -> Outcome<()> {
     let gate = gate(args)?;
     let sources = match &args.model[..] {
         [] => vec![ModelFile::open(None)?],
@@ -79,7 +112,7 @@ pub(super) fn run(args: &Serve, socket: TcpSocket) -> Outcome<()> {
     }
     check_all(&plans)?;
     tell_plan(args, &models, &plans);
-    let options = Options { gate, queue: args.queue.into(), drain: Duration::from_secs_f64(args.drain) };
+    let options = Options { gate, queue: args.queue.into(), drain: Duration::from_secs_f64(args.drain), log };
     let ready = |address: SocketAddr| {
         if !address.ip().is_loopback() && args.access.no_auth {
             note(format_args!("whit: everybody who reaches {address} may ask"));
@@ -164,7 +197,8 @@ fn schedule(
                 let waiting = plan.of_texts(model.config(), u64::from(args.queue) + 1).scratch - plan.scratch;
                 let connections = u64::from(MOST_CONNECTIONS) * (CONNECTION_BYTES + BODY_BYTES as u64);
                 let bodies = LONG_BODY_BYTES as u64 + reading_bytes(model, context_length);
-                let scratch = plan.scratch.saturating_add(waiting).saturating_add(connections + bodies);
+                let besides = waiting.saturating_add(connections + bodies).saturating_add(LOOK_BYTES);
+                let scratch = plan.scratch.saturating_add(besides);
                 return Ok((options, MemoryPlan { scratch, ..plan }));
             }
             (Err(error), n) if n == 1 || error.kind() != Kind::Resources => return Err(error),

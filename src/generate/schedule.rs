@@ -234,6 +234,16 @@ impl<J: Job> Scheduler<J> {
         Some(state)
     }
 
+    /// Whether a text under way is about to compute a beginning of the text of `writer` that no state holds yet. Then it takes less to
+    /// begin that text later, and to take the beginning over.
+    pub fn is_under_way(&self, writer: &mut Writer) -> bool {
+        let wanted = writer.wants().unwrap_or_default();
+        let common = |tokens: &[TokenId]| tokens.iter().zip(wanted).take_while(|(a, b)| a == b).count();
+        let states = self.free.iter().chain(self.texts.iter().map(|text| &text.state));
+        let held = states.map(|state| common(state.tokens())).max().unwrap_or(0);
+        self.texts.iter().any(|text| common(text.writer.tokens()) >= held + LEAST_COPIED)
+    }
+
     /// The longest beginning of `tokens` that a free state holds.
     pub fn held(&self, tokens: &[TokenId]) -> usize {
         let common = |state: &State| state.tokens().iter().zip(tokens).take_while(|(a, b)| a == b).count();

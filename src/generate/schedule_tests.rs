@@ -77,10 +77,14 @@ impl House {
         self.begin_with(name, prompt, n_tokens, leaves_after, options);
     }
 
-    fn begin_with(&mut self, name: usize, prompt: &[TokenId], n: usize, leaves_after: usize, options: SamplerOptions) {
+    fn writer(&self, prompt: &[TokenId], n_tokens: usize, options: SamplerOptions) -> Writer {
         let sampler = Sampler::new(options, self.model.config().vocab_size).expect("options");
-        let rules = StopRules { n_tokens: Some(n), ..StopRules::default() };
-        let writer = Writer::new(&self.model, prompt, 128, sampler, rules).expect("a prompt");
+        let rules = StopRules { n_tokens: Some(n_tokens), ..StopRules::default() };
+        Writer::new(&self.model, prompt, 128, sampler, rules).expect("a prompt")
+    }
+
+    fn begin_with(&mut self, name: usize, prompt: &[TokenId], n: usize, leaves_after: usize, options: SamplerOptions) {
+        let writer = self.writer(prompt, n, options);
         let (results, pass) = (Rc::clone(&self.results), Rc::clone(&self.pass));
         self.scheduler.begin(writer, Wanted { name, results, pass, leaves_after });
     }
@@ -196,6 +200,28 @@ fn a_text_takes_over_a_beginning_that_another_goes_on_from() {
         assert_eq!(house.told(1).text, alone.told(1).text);
         assert!(house.scheduler.held(&long) >= 119, "it is held still");
     }
+}
+
+#[test]
+fn a_beginning_that_is_being_computed_is_worth_waiting_for() {
+    let Some(mut house) = House::new(3, 10) else { return };
+    let long: Vec<TokenId> = (0..100).map(|k| (k * 7 % 900) as TokenId).collect();
+    let branch = [&long[..60], &[9; 3]].concat();
+    let writer = |house: &House, prompt: &[TokenId]| house.writer(prompt, 3, SamplerOptions::default());
+    let (mut like_it, mut unlike) = (writer(&house, &branch), writer(&house, &long[1..]));
+    assert!(!house.scheduler.is_under_way(&mut like_it), "nothing is");
+    house.begin(0, &long, 3, usize::MAX);
+    assert!(!house.scheduler.is_under_way(&mut unlike), "it has nothing of it");
+    // 13 tokens a pass; what is less than 32 tokens is computed rather than copied.
+    let mut n_passes = 0;
+    while house.scheduler.is_under_way(&mut like_it) {
+        house.step();
+        n_passes += 1;
+    }
+    assert_eq!(n_passes, 3);
+    house.begin(1, &branch, 3, usize::MAX);
+    assert_eq!(house.told(1).n_held, 39);
+    house.finish();
 }
 
 #[test]

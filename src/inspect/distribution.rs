@@ -62,6 +62,34 @@ impl Distribution {
     }
 }
 
+/// The same logits at many temperatures, from 0 to 2 in steps of 0.2.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Film(Vec<(f64, Distribution)>);
+
+impl Film {
+    /// The temperatures, in tenths.
+    const TENTHS: [u8; 11] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20];
+    /// Its frames.
+    pub const LEN: usize = Self::TENTHS.len();
+
+    /// The distributions of `logits`, each with its `n_top` best.
+    pub fn of(logits: &[f32], n_top: usize) -> Self {
+        let at = |tenths: u8| f64::from(tenths) / 10.0;
+        let frame = |tenths| (at(tenths), Distribution::of_logits(logits, at(tenths), n_top));
+        Film(Self::TENTHS.into_iter().map(frame).collect())
+    }
+
+    /// Each temperature with its distribution.
+    pub fn frames(&self) -> &[(f64, Distribution)] {
+        &self.0
+    }
+
+    /// The frame at temperature 1, whose tokens are those of all: temperature above 0 changes no rank.
+    pub fn plain(&self) -> &Distribution {
+        &self.0[Self::LEN / 2].1
+    }
+}
+
 /// Where token `id` stands: its rank, 1 being the most probable and equal ones going by id, and its probability. `None`
 /// where it cannot come.
 pub fn standing(logits: &[f32], id: TokenId) -> Option<(usize, f64)> {

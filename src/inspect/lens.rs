@@ -42,38 +42,26 @@ pub struct Lens {
     pub logits: Vec<f32>,
 }
 
-/// Keeps the residual stream of the last tokens at every point, each (n, dim).
+/// Keeps the residual stream of some tokens at every point, each (n, dim).
 struct Streams {
     embedded: Vec<f32>,
     attended: Vec<Vec<f32>>,
     outputs: Vec<Vec<f32>>,
     /// Of each block: (n).
     neurons: Vec<Vec<f64>>,
-    dim: usize,
     /// Elements of a token's inner activations, of each layer.
     hidden_dims: Vec<usize>,
-    /// Tokens that are still to come before those kept, this prefill step included.
-    ahead: usize,
-    /// Tokens of this prefill step that are not kept.
-    skipped: usize,
 }
 
 impl Observer for Streams {
     fn see(&mut self, layer: Option<usize>, point: Point, values: &[f32]) {
-        if point == Point::Embedded {
-            self.skipped = self.ahead.min(values.len() / self.dim);
-            self.ahead -= self.skipped;
-        }
-        let kept = || &values[self.skipped * self.dim..];
         match (layer, point) {
-            (None, Point::Embedded) => self.embedded.extend_from_slice(kept()),
-            (Some(layer), Point::Attended) => self.attended[layer].extend_from_slice(kept()),
+            (None, Point::Embedded) => self.embedded.extend_from_slice(values),
+            (Some(layer), Point::Attended) => self.attended[layer].extend_from_slice(values),
             (Some(layer), Point::Input(Op::Down)) => {
-                let hidden_dim = self.hidden_dims[layer];
-                let kept = &values[self.skipped * hidden_dim..];
-                self.neurons[layer].extend(kept.chunks_exact(hidden_dim).map(participation));
+                self.neurons[layer].extend(values.chunks_exact(self.hidden_dims[layer]).map(participation));
             }
-            (Some(layer), Point::BlockOutput) => self.outputs[layer].extend_from_slice(kept()),
+            (Some(layer), Point::BlockOutput) => self.outputs[layer].extend_from_slice(values),
             _ => {}
         }
     }
@@ -91,18 +79,32 @@ impl Lens {
         n_top: usize,
         step: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Self>> {
+        let n_before = tokens.len() - n_positions.min(tokens.len());
+        session.rewind(0);
+        if n_before > 0 {
+            session.append(&tokens[..n_before])?;
+        }
+        Self::behind(session, config, &tokens[n_before..], n_top, step)
+    }
+
+    /// Runs `tokens` through `session`, which holds what comes before them, and reads the position of each.
+    ///
+    /// Otherwise as [`Lens::of`].
+    pub fn behind(
+        session: &mut Session,
+        config: &Config,
+        tokens: &[TokenId],
+        n_top: usize,
+        step: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Self>> {
         let (dim, n_layers) = (config.dim, config.n_layers());
         let mut streams = Streams {
             embedded: Vec::new(),
             attended: vec![Vec::new(); n_layers],
             outputs: vec![Vec::new(); n_layers],
             neurons: vec![Vec::new(); n_layers],
-            dim,
             hidden_dims: config.layers.iter().map(|layer| layer.mlp.hidden_dim).collect(),
-            ahead: tokens.len() - n_positions.min(tokens.len()),
-            skipped: 0,
         };
-        session.rewind(0);
         let logits = session.extend_observed(tokens, &mut streams)?.to_vec();
         let rows = |stream: &[f32]| -> Vec<Vec<f32>> { stream.chunks_exact(dim).map(<[f32]>::to_vec).collect() };
         let depths: Vec<Vec<Vec<f32>>> =

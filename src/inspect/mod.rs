@@ -22,7 +22,7 @@ mod words;
 pub use attention::{Attention, HeadScores};
 pub use choice::{Choice, Recorder, StageDistribution};
 pub use cost::{Cost, Costs};
-pub use distribution::{Distribution, Ranked, standing};
+pub use distribution::{Distribution, Film, Ranked, standing};
 pub use embed::{EmbedOptions, Embedder, Pooling};
 pub use lens::{Lens, Reading, Writes};
 pub use limits::MachineLimits;

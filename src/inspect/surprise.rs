@@ -30,8 +30,8 @@ pub const BATCH: usize = 32;
 
 /// The surprise of each of `tokens`, read in windows of as many as `session` holds, two at least; in a window after the first,
 /// half is context that was scored before. With `other`, a session as long of a model with the same vocabulary, both are
-/// compared, this one being the reference. `step` is given how many are done and ends the work where it returns false: then
-/// there are fewer.
+/// compared, this one being the reference. `step` is given how many are done after each pass, and ends the work where it returns
+/// false: then there are fewer.
 pub fn surprises(
     session: &mut Session,
     mut other: Option<&mut Session>,
@@ -55,18 +55,29 @@ pub fn surprises(
         let last_known = scored.len() - 1;
         let start = last_known - n_context.min(last_known);
         let end = tokens.len().min(start + window);
-        begin(session, &tokens[start..last_known])?;
-        other.as_mut().map_or(Ok(()), |other| begin(other, &tokens[start..last_known]))?;
-        for (batch, first) in tokens[last_known..end - 1].chunks(BATCH).zip((last_known + 1..).step_by(BATCH)) {
-            ours.clear();
-            theirs.clear();
-            session.extend_each(batch, &mut |_, logits| ours.extend_from_slice(logits))?;
-            if let Some(other) = &mut other {
-                other.extend_each(batch, &mut |_, logits| theirs.extend_from_slice(logits))?;
-            }
-            let n = ours.len() / batch.len();
-            for (i, logits) in ours.chunks_exact(n).enumerate() {
-                scored.push(surprise(logits, theirs.get(i * n..(i + 1) * n), tokens[first + i]));
+        let context = &tokens[start..last_known];
+        let mut go_on = || step(scored.len());
+        let has_begun = begin(session, context, &mut go_on)?
+            && other.as_mut().map_or(Ok(true), |other| begin(other, context, &mut go_on))?;
+        if !has_begun {
+            return Ok(scored);
+        }
+        let n_batch = BATCH.min(session.most_in_a_pass());
+        for (batch, first) in tokens[last_known..end - 1].chunks(n_batch).zip((last_known + 1..).step_by(n_batch)) {
+            match &mut other {
+                None => session.extend_each(batch, &mut |i, logits| {
+                    scored.push(surprise(logits, None, tokens[first + i]));
+                })?,
+                Some(other) => {
+                    ours.clear();
+                    theirs.clear();
+                    session.extend_each(batch, &mut |_, logits| ours.extend_from_slice(logits))?;
+                    other.extend_each(batch, &mut |_, logits| theirs.extend_from_slice(logits))?;
+                    let n = ours.len() / batch.len();
+                    for (i, logits) in ours.chunks_exact(n).enumerate() {
+                        scored.push(surprise(logits, theirs.get(i * n..(i + 1) * n), tokens[first + i]));
+                    }
+                }
             }
             if !step(scored.len()) {
                 return Ok(scored);
@@ -76,10 +87,16 @@ pub fn surprises(
     Ok(scored)
 }
 
-/// Puts `context` into an emptied session.
-fn begin(session: &mut Session, context: &[TokenId]) -> Result<()> {
+/// Puts `context` into an emptied session; false where `step`, which is asked after each pass, ended the work.
+fn begin(session: &mut Session, context: &[TokenId], step: &mut dyn FnMut() -> bool) -> Result<bool> {
     session.rewind(0);
-    if context.is_empty() { Ok(()) } else { session.append(context) }
+    for part in context.chunks(session.most_in_a_pass()) {
+        session.append(part)?;
+        if !step() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn surprise(logits: &[f32], theirs: Option<&[f32]>, token: TokenId) -> Surprise {

@@ -12,6 +12,7 @@ use crate::format::{Bytes, File, FileKind, SectionId};
 use crate::quant::Matrix;
 use crate::token::TokenId;
 use crate::tokenizer::Tokenizer;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Views into the bytes of a file.
@@ -126,6 +127,12 @@ impl Model {
     /// What names the content of the file: a hash over all of it.
     pub fn content_hash(&self) -> [u8; 32] {
         self.file().content_hash()
+    }
+
+    /// What names the model and its arithmetic, as `whit-0123456789abcdef-n2`: equal where all logits are.
+    pub fn fingerprint(&self) -> String {
+        let hash = blake3::Hash::from_bytes(self.content_hash()).to_hex();
+        format!("whit-{}-n{}", &hash[..16], crate::ops::NUMERICS_VERSION)
     }
 
     /// Bytes of all weights in the file.

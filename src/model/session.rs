@@ -151,7 +151,7 @@ impl Session {
     /// Appends `tokens` to a text whose logits nobody needs yet.
     pub fn append(&mut self, tokens: &[TokenId]) -> Result<()> {
         self.room(tokens)?;
-        let step = self.step();
+        let step = self.most_in_a_pass();
         tokens.chunks(step).try_for_each(|tokens| self.pass(tokens, Wants::Nothing, None))
     }
 
@@ -166,7 +166,7 @@ impl Session {
             let message = format!("logits after the last {n} of {} tokens, at most {most} at once", tokens.len());
             return Err(Error::usage(message));
         }
-        let n_before = if tokens.len() > self.step() { tokens.len() - n } else { 0 };
+        let n_before = if tokens.len() > self.most_in_a_pass() { tokens.len() - n } else { 0 };
         if n_before > 0 {
             self.append(&tokens[..n_before])?;
         }
@@ -179,7 +179,7 @@ impl Session {
 
     /// The most tokens after which [`Session::extend_ahead`] computes the logits at once.
     pub fn most_ahead(&self) -> usize {
-        self.workspace.logit_rows().min(self.step())
+        self.workspace.logit_rows().min(self.most_in_a_pass())
     }
 
     /// The logits after `text`, (vocab_size), if they were computed ahead and nothing was computed or changed since.
@@ -190,7 +190,7 @@ impl Session {
 
     fn run(&mut self, tokens: &[TokenId], mut observer: Option<&mut dyn Observer>) -> Result<&[f32]> {
         self.room(tokens)?;
-        let step = self.step();
+        let step = self.most_in_a_pass();
         let n_steps = tokens.len().div_ceil(step);
         for (i, tokens) in tokens.chunks(step).enumerate() {
             let wants = if i + 1 == n_steps { Wants::Last } else { Wants::Nothing };
@@ -227,7 +227,8 @@ impl Session {
         each: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<()> {
         self.room(tokens)?;
-        let (step, vocab_size, logit_rows) = (self.step(), self.model.config().vocab_size, self.workspace.logit_rows());
+        let (step, vocab_size, logit_rows) =
+            (self.most_in_a_pass(), self.model.config().vocab_size, self.workspace.logit_rows());
         let mut done = 0;
         for tokens in tokens.chunks(step) {
             self.pass(tokens, Wants::Each, still(&mut observer))?;
@@ -242,8 +243,8 @@ impl Session {
         Ok(())
     }
 
-    /// Tokens of a pass, at most.
-    fn step(&self) -> usize {
+    /// Tokens that go through the network in one pass, at most.
+    pub fn most_in_a_pass(&self) -> usize {
         self.workspace.batch().min(self.state.max_span())
     }
 

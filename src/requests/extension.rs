@@ -19,6 +19,23 @@ pub(crate) struct Extension {
     pub(crate) stages: bool,
     /// Tokens with which the answer begins.
     pub(crate) begin: Vec<TokenId>,
+    /// The answer comes with its receipt.
+    pub(crate) receipt: bool,
+    /// Nothing is written, and shown is how the first token would be chosen.
+    pub(crate) next: Option<Next>,
+}
+
+/// What of the first choice is shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Next {
+    /// So many of the most probable tokens.
+    pub(crate) n_top: usize,
+    /// The temperature of the distribution.
+    pub(crate) temperature: f64,
+    /// That after every stage of the choice, too.
+    pub(crate) stages: bool,
+    /// Those at other temperatures, too.
+    pub(crate) film: bool,
 }
 
 /// What a body asks for.
@@ -37,7 +54,8 @@ pub(super) fn of(body: &Body<'_>) -> Result<Extension> {
             Some(Value::Array(items)) if items.len() <= MOST_BEGUN => Body::tokens("begin", items)?,
             Some(_) => return Err(wrong("begin", "it is no list of tokens")),
         };
-        Ok(Extension { n_shown: n_shown.or(stages.then_some(0)), stages, begin })
+        let n_shown = n_shown.or(stages.then_some(0));
+        Ok(Extension { n_shown, stages, begin, receipt: fields.flag("receipt")?, next: None })
     };
     read().map_err(of)
 }

@@ -14,6 +14,8 @@ mod json;
 #[cfg(feature = "serve")]
 pub(crate) mod llama;
 pub(crate) mod logprobs;
+#[cfg(feature = "serve")]
+pub(crate) mod looks;
 mod messages;
 #[cfg(feature = "serve")]
 pub(crate) mod ollama;

@@ -124,10 +124,9 @@ impl Form for Message {
         };
         let delta = json!({"stop_reason": reason(whole.texts.get(text)), "stop_sequence": null});
         let usage = self.usage(Some(whole));
-        empty
-            + &self.end_block()
-            + &named_event(&json!({"type": "message_delta", "delta": delta, "usage": usage}))
-            + &named_event(&json!({"type": "message_stop"}))
+        let mut last = json!({"type": "message_delta", "delta": delta, "usage": usage});
+        whole.texts.iter().for_each(|text| text.add_receipt(&mut last));
+        empty + &self.end_block() + &named_event(&last) + &named_event(&json!({"type": "message_stop"}))
     }
 
     fn failed(&mut self, refusal: &Refusal) -> String {
@@ -153,6 +152,7 @@ impl Form for Message {
         if let Some(written) = written.filter(|_| self.has_extension) {
             message["whit"] = self.name.extension(&written.tokens);
         }
+        written.iter().for_each(|written| written.add_receipt(&mut message));
         message
     }
 }

@@ -1,6 +1,9 @@
 //! The thread that reads requests: from their bodies to texts that are to be written. What takes long here, as a template, a
 //! tokenizer or a grammar, keeps neither the connections waiting nor what is computed.
 
+mod looks;
+mod receipts;
+
 use super::engine;
 use super::form::{Form, Name};
 use super::house::{House, Offered, now};
@@ -31,7 +34,13 @@ pub(super) struct Request {
     pub(super) route: Route,
     pub(super) body: Received,
     pub(super) client: IpAddr,
-    pub(super) reply: oneshot::Sender<std::result::Result<Answer, Refusal>>,
+    pub(super) reply: oneshot::Sender<Answered>,
+}
+
+/// What became of it, and the name of the model that it asked.
+pub(super) struct Answered {
+    pub(super) answer: Outcome<Answer>,
+    pub(super) model: Option<String>,
 }
 
 /// A body, with the room that it takes.
@@ -49,6 +58,8 @@ pub(super) enum Answer {
         vectors: oneshot::Receiver<Result<Vec<f32>>>,
         form: Box<dyn FnOnce(Vec<f32>) -> Value + Send>,
     },
+    /// What a look into a model showed.
+    Looked(oneshot::Receiver<Result<Value>>),
 }
 
 /// Texts that are written.
@@ -107,14 +118,17 @@ impl Desk {
             if request.reply.is_closed() {
                 continue;
             }
-            let answer = self.answer(&request);
-            let _ = request.reply.send(answer);
+            let mut model = None;
+            let answer = self.answer(&request, &mut model);
+            let _ = request.reply.send(Answered { answer, model });
         }
     }
 
-    fn answer(&mut self, request: &Request) -> Outcome<Answer> {
+    /// The answer to a request; `named` becomes the name of its model.
+    fn answer(&mut self, request: &Request, named: &mut Option<String>) -> Outcome<Answer> {
         let body = requests::value(&request.body.bytes)?;
         let model = self.model(&body)?;
+        *named = Some(self.offered(model).name.clone());
         match request.route {
             Route::Chat | Route::Completions => self.openai(request, &body, model),
             Route::Responses => self.responses(request, &body, model),
@@ -133,6 +147,10 @@ impl Desk {
             Route::Tokenize => self.tokenize(&body, model),
             Route::Detokenize => self.detokenize(&body, model),
             Route::ApplyTemplate => self.apply_template(&body, model),
+            Route::Receipt => self.receipt(request, &body, model),
+            Route::Next | Route::Score | Route::Tokens | Route::Lens | Route::Attend => {
+                self.look(request, &body, model)
+            }
             _ => Err(Refusal::new(404, "there is nothing here")),
         }
     }
@@ -415,20 +433,25 @@ impl Desk {
                 (None, Some(rule)) => writer.keep_to(self.grammar(model, rule)?.begin()?)?,
                 (None, None) => {}
             }
-            writers.push((writer, options));
+            let draft = match asked.extension.receipt {
+                true => Some(self.draft(
+                    model,
+                    asked,
+                    (&prompt, &end_tokens),
+                    rules.as_ref().map(|(rules, _)| rules),
+                    &options,
+                )?),
+                false => None,
+            };
+            writers.push((writer, options, draft));
         }
-        let to_show = match (asked.extension.n_shown, asked.n_logprobs) {
-            (None, None) => None,
-            (shown, logprobs) => {
-                let n_top = shown.unwrap_or(0).max(logprobs.unwrap_or(0));
-                Some(ToShow { n_top, stages: asked.extension.stages })
-            }
-        };
+        let to_show = ToShow::of(asked);
         let room = self.house.admit(n_texts).ok_or_else(Refusal::busy)?;
         let (outlet, events) = events();
-        for (text, ((writer, options), room)) in writers.into_iter().zip(room).enumerate() {
+        for (text, ((writer, options, draft), room)) in writers.into_iter().zip(room).enumerate() {
             let owner = Owner { model, client, text };
-            let job = Box::new(Job::new(&self.house, owner, outlet.clone(), to_show, &options, room));
+            let job = Job::new(&self.house, owner, outlet.clone(), to_show, &options, room).with_receipt(draft);
+            let job = Box::new(job);
             let order = engine::Waiting { model, writer: Box::new(writer), job };
             self.engine.send(engine::Order::Text(order)).map_err(|_| Refusal::ending())?;
         }

@@ -5,6 +5,7 @@ use super::house::{Admitted, House, Offered};
 use super::job::Job;
 use super::limits::EMBED_BATCH;
 use super::stats::Pace;
+use serde_json::Value;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use whit::{Compute, TokenId};
 pub(super) enum Order {
     Text(Waiting),
     Vectors(Vectors),
+    Look(Look),
 }
 
 /// A text that waits for a place.
@@ -40,6 +42,19 @@ pub(super) struct Vectors {
     pub(super) room: Option<Admitted>,
 }
 
+/// A look into a model.
+pub(super) struct Look {
+    /// The place of the model.
+    pub(super) model: usize,
+    pub(super) work: Work,
+    pub(super) reply: oneshot::Sender<Result<Value>>,
+    pub(super) room: Option<Admitted>,
+}
+
+/// What a look computes. After each of its passes it calls what it is given, in which texts go on; false says that nobody waits any
+/// more.
+pub(super) type Work = Box<dyn FnOnce(&Arc<Compute>, &mut dyn FnMut() -> bool) -> Result<Value> + Send>;
+
 /// What computes.
 pub(super) struct Engine {
     house: Arc<House>,
@@ -47,6 +62,7 @@ pub(super) struct Engine {
     schedulers: Vec<Scheduler<Job>>,
     waiting: VecDeque<Waiting>,
     vectors: VecDeque<Vectors>,
+    looks: VecDeque<Look>,
     orders: Receiver<Order>,
     pace: Pace,
 }
@@ -61,6 +77,7 @@ impl Engine {
             compute: Arc::clone(compute),
             waiting: VecDeque::new(),
             vectors: VecDeque::new(),
+            looks: VecDeque::new(),
             orders,
             pace: Pace::default(),
         })
@@ -79,17 +96,22 @@ impl Engine {
             if let Some(vectors) = self.vectors.pop_front() {
                 self.embed(vectors);
             }
+            if let Some(look) = self.looks.pop_front() {
+                self.look(look);
+            }
         }
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.vectors.is_empty() && self.schedulers.iter().all(Scheduler::is_idle)
+        let has_orders = !(self.waiting.is_empty() && self.vectors.is_empty() && self.looks.is_empty());
+        !has_orders && self.schedulers.iter().all(Scheduler::is_idle)
     }
 
     fn take(&mut self, order: Order) {
         match order {
             Order::Text(waiting) => self.waiting.push_back(waiting),
             Order::Vectors(vectors) => self.vectors.push_back(vectors),
+            Order::Look(look) => self.looks.push_back(look),
         }
     }
 
@@ -116,14 +138,19 @@ impl Engine {
         }
     }
 
-    /// The text that begins next: the first one of a client of whom the fewest are written.
-    fn next(&self, model: usize) -> Option<usize> {
+    /// The text that begins next: the first one of a client of whom the fewest are written. One whose beginning is being computed for
+    /// another, as of several answers to one request, waits until it can be taken over.
+    fn next(&mut self, model: usize) -> Option<usize> {
+        let Engine { schedulers, waiting, .. } = self;
         let n_of = |client: IpAddr| {
             let is_of = |text: &&generate::Running<Job>| text.job().client() == client;
-            self.schedulers.iter().map(|scheduler| scheduler.texts().iter().filter(is_of).count()).sum::<usize>()
+            schedulers.iter().map(|scheduler| scheduler.texts().iter().filter(is_of).count()).sum::<usize>()
         };
-        let all = self.waiting.iter().enumerate().filter(|(_, waiting)| waiting.model == model);
-        all.min_by_key(|(place, waiting)| (n_of(waiting.job.client()), *place)).map(|(place, _)| place)
+        let can_begin =
+            |waiting: &mut Waiting| waiting.model == model && !schedulers[model].is_under_way(&mut waiting.writer);
+        let mut all = waiting.iter_mut().enumerate().collect::<Vec<_>>();
+        all.retain_mut(|(_, waiting)| can_begin(waiting));
+        all.iter().min_by_key(|(place, waiting)| (n_of(waiting.job.client()), *place)).map(|(place, _)| *place)
     }
 
     /// Computes vectors; between their passes, texts go on.
@@ -133,6 +160,22 @@ impl Engine {
         let unchanged = self.house.models[model].file.check_unchanged();
         drop(room);
         let _ = reply.send(unchanged.and(vectors));
+    }
+
+    /// Looks into a model; between the passes of that, texts go on.
+    fn look(&mut self, order: Look) {
+        let Look { model, work, reply, room } = order;
+        if reply.is_closed() {
+            return;
+        }
+        let compute = Arc::clone(&self.compute);
+        let shown = work(&compute, &mut || {
+            self.turn();
+            !reply.is_closed()
+        });
+        let unchanged = self.house.models[model].file.check_unchanged();
+        drop(room);
+        let _ = reply.send(unchanged.and(shown));
     }
 
     fn embedded(

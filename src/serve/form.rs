@@ -1,12 +1,14 @@
 //! What the answers of all APIs have in common: texts that are gathered, and a form in which they are sent.
 
 use super::house::{House, Offered};
-use super::job::{End, Shown, Token};
+use super::job::{End, Next, Shown, Token};
+use super::log::Figures;
 use super::reply::Refusal;
 use crate::requests::logprobs;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use whit::TokenId;
+use whit::chat::receipt::Receipt;
 use whit::chat::tools;
 use whit::generate::StopReason;
 use whit::inspect::Ranked;
@@ -55,6 +57,9 @@ pub(super) struct Written {
     pub(super) calls: Vec<Call>,
     /// Those whose choice is shown.
     pub(super) tokens: Vec<Token>,
+    /// How its first token would be chosen, where that is all that is asked for.
+    pub(super) next: Option<Box<Next>>,
+    pub(super) receipt: Option<Box<Receipt>>,
     pub(super) end: Option<End>,
 }
 
@@ -66,6 +71,13 @@ impl Written {
             StopReason::Length | StopReason::ContextFull | StopReason::Interrupted => "length",
         };
         Some(if reason == "stop" && !self.calls.is_empty() { "tool_calls" } else { reason })
+    }
+
+    /// Adds the receipt of the text, if it has one, to the field `whit` of the `object` that tells its end.
+    pub(super) fn add_receipt(&self, object: &mut Value) {
+        if let Some(receipt) = &self.receipt {
+            object["whit"]["receipt"] = receipt.to_json();
+        }
     }
 
     /// Adds a part.
@@ -93,6 +105,23 @@ impl Gathered {
     /// Tokens of the prompt that were held already, of the text that had most of them.
     pub(super) fn n_held(&self) -> usize {
         self.texts.iter().map(|text| text.n_held).max().unwrap_or(0)
+    }
+}
+
+impl From<&Gathered> for Figures {
+    fn from(whole: &Gathered) -> Figures {
+        let times = whole.texts.iter().filter_map(|text| text.end).map(|end| end.times);
+        let first = times.min_by_key(|times| times.waited + times.prefill);
+        let ended = |text: &Written| text.end.map(|end| end.reason.name());
+        Figures {
+            n_prompt: whole.n_prompt,
+            n_held: whole.n_held(),
+            n_written: whole.n_written(),
+            ended: whole.texts.iter().map(ended).collect(),
+            begun: first.map(|times| times.waited),
+            first: first.map(|times| times.waited + times.prefill),
+            text: whole.texts.iter().map(|text| text.text.as_str()).collect::<Vec<_>>().join("\n"),
+        }
     }
 }
 

@@ -2,12 +2,14 @@
 
 use super::gate::Gate;
 use super::limits::LONG_BODY_BYTES;
+use super::log::{Log, LogFile};
 use super::stats::Stats;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 use tokio::sync::{Semaphore, watch};
 use whit::chat::Argument;
+use whit::error::Result;
 use whit::generate::{ModelFile, ScheduleOptions};
 use whit::inspect::tally::Tally;
 use whit::model::Model;
@@ -36,12 +38,6 @@ impl Offered {
         self.file.model()
     }
 
-    /// What names the model and its arithmetic: equal where answers are.
-    pub(super) fn fingerprint(&self) -> String {
-        let hash = blake3::Hash::from_bytes(self.model().content_hash()).to_hex();
-        format!("whit-{}-n{}", &hash[..16], whit::ops::NUMERICS_VERSION)
-    }
-
     /// Parameters that are stored.
     pub(super) fn n_parameters(&self) -> u64 {
         Tally::new(self.model().config(), self.model().file().tensors()).stored()
@@ -66,6 +62,8 @@ pub(crate) struct Options {
     pub(crate) queue: usize,
     /// How long answers may take that are under way when the server is asked to end.
     pub(crate) drain: std::time::Duration,
+    /// Where requests are logged, if they are.
+    pub(crate) log: Option<LogFile>,
 }
 
 /// What all parts of the server share.
@@ -77,6 +75,7 @@ pub(super) struct House {
     /// Bytes that long bodies may still take.
     pub(super) body_room: Arc<Semaphore>,
     pub(super) stats: Stats,
+    pub(super) log: Option<Arc<Log>>,
     /// Turns true when the server is asked to end.
     pub(super) ending: watch::Sender<bool>,
     /// Turns true when it is asked again: answers under way are given up.
@@ -89,8 +88,10 @@ pub(super) struct House {
 }
 
 impl House {
-    pub(super) fn new(models: Vec<Offered>, options: Options) -> House {
-        House {
+    /// Fails where the log has no thread.
+    pub(super) fn new(models: Vec<Offered>, mut options: Options) -> Result<House> {
+        Ok(House {
+            log: options.log.take().map(Log::start).transpose()?.map(Arc::new),
             models,
             options,
             load: AtomicUsize::new(0),
@@ -102,7 +103,7 @@ impl House {
             started: Instant::now(),
             started_at: now(),
             n_named: AtomicUsize::new(0),
-        }
+        })
     }
 
     /// The place of the model that clients call `name`; the first one where they call none. Ollama's clients put `:latest`

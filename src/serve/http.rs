@@ -5,17 +5,18 @@ mod inbox;
 mod io;
 mod seats;
 
-use super::desk::{self, Answer, Texts};
+use super::desk::{self, Answer, Answered, Texts};
 use super::form::Form;
 use super::gate::Gate;
 use super::house::House;
 use super::limits::{HEADER_BYTES, HEADER_TIME, MOST_CONNECTIONS, MOST_HEADERS};
+use super::log::{self, Entry};
 use super::reply::{Api, JSON, Refusal, Reply};
 use super::routes::{Route, api_of, model_of, route};
 use super::{stats, status};
 use body::{Body, Stream};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
@@ -37,6 +38,8 @@ use tokio::time;
 /// What the page may load and do: what is in it, and to ask this server.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
                            img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The header of the name by which a request is known in logs.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Until the next connection is taken where there are no descriptors.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(200);
 
@@ -112,16 +115,29 @@ async fn connection(house: Arc<House>, stream: TcpStream, client: SocketAddr, de
 
 async fn answer(house: &Arc<House>, desk: &Desk, client: IpAddr, request: Request<Incoming>) -> Response<Body> {
     stats::add(&house.stats.requests, 1);
-    let api = api_of(request.uri().path());
+    let path = request.uri().path();
+    let api = api_of(path);
     let headers = request.headers().clone();
-    let answered = match house.options.gate.origin(&headers) {
-        Err(refusal) => return refused(house, &refusal, api),
-        Ok(_) if request.method() == Method::OPTIONS => Ok(preflight()),
-        Ok(_) => allowed(house, desk, client, request).await,
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).and_then(log::sane);
+    let id = given.map_or_else(|| house.new_id(), str::to_owned);
+    let mut entry = Entry::begin(house.log.as_ref(), &id, client, request.method().as_str(), path);
+    let mut response = match house.options.gate.origin(&headers) {
+        Err(refusal) => refused(house, &refusal, api),
+        Ok(_) => {
+            let answered = match request.method() == Method::OPTIONS {
+                true => Ok(preflight()),
+                false => allowed(house, desk, client, request, &mut entry).await,
+            };
+            let mut response = answered.unwrap_or_else(|refusal| refused(house, &refusal, api));
+            open(&house.options.gate, &headers, &mut response);
+            response
+        }
     };
-    let mut response = answered.unwrap_or_else(|refusal| refused(house, &refusal, api));
-    open(&house.options.gate, &headers, &mut response);
-    response
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    entry.iter_mut().for_each(|entry| entry.status = response.status().as_u16());
+    response.map(|body| body.logged(entry))
 }
 
 /// Has the page of another origin read an answer, where it may.
@@ -179,6 +195,7 @@ async fn allowed(
     desk: &Desk,
     client: IpAddr,
     request: Request<Incoming>,
+    entry: &mut Option<Entry>,
 ) -> Result<Response<Body>, Refusal> {
     let path = request.uri().path().to_owned();
     let route = route(request.method(), &path)?;
@@ -196,18 +213,24 @@ async fn allowed(
     }
     check_type(request.headers())?;
     let body = inbox::read(request.into_body(), &house.body_room).await?;
+    entry.iter_mut().for_each(|entry| entry.ask(&body.bytes));
     let (reply, answer) = oneshot::channel();
     let order = desk::Request { route, body, client, reply };
     desk.try_send(order).map_err(|error| match error {
         TrySendError::Full(_) => Refusal::busy(),
         TrySendError::Disconnected(_) => Refusal::ending(),
     })?;
-    let answer = answer.await.map_err(|_| Refusal::new(500, "the request was not read"))??;
-    match answer {
+    let Answered { answer, model } = answer.await.map_err(|_| Refusal::new(500, "the request was not read"))?;
+    entry.iter_mut().for_each(|entry| entry.model.clone_from(&model));
+    match answer? {
         Answer::Whole(reply) => Ok(sent(reply)),
         Answer::Vectors { vectors, form } => {
             let vectors = vectors.await.map_err(|_| Refusal::new(500, "the vectors were not computed"))??;
             Ok(sent(Reply::json(&form(vectors))))
+        }
+        Answer::Looked(value) => {
+            let value = value.await.map_err(|_| Refusal::new(500, "the look was not computed"))??;
+            Ok(sent(Reply::json(&value)))
         }
         Answer::Texts(texts) => {
             let Texts { mut form, n_prompt, n_texts, is_streamed, events, reader } = *texts;
@@ -215,16 +238,18 @@ async fn allowed(
             if is_streamed {
                 let content_type = form.content_type();
                 let begin = form.begin();
-                return Ok(typed(content_type, Body::stream(stream, form, begin)));
+                let keeps_text = entry.as_ref().is_some_and(Entry::has_text);
+                return Ok(typed(content_type, Body::stream(stream, form, begin, keeps_text)));
             }
-            gathered(stream, form).await.map(sent)
+            gathered(stream, form, entry).await.map(sent)
         }
     }
 }
 
 /// An answer in one piece.
-async fn gathered(mut stream: Stream, mut form: Box<dyn Form>) -> Result<Reply, Refusal> {
+async fn gathered(mut stream: Stream, mut form: Box<dyn Form>, entry: &mut Option<Entry>) -> Result<Reply, Refusal> {
     while stream.next().await?.is_some() {}
+    entry.iter_mut().for_each(|entry| entry.answer(stream.gathered().into()));
     Ok(Reply::json(&form.whole(stream.gathered())))
 }
 

@@ -3,15 +3,17 @@
 use super::house::{Admitted, House};
 use super::limits::{MOST_WAITING, PARTS_OF_SHOWN};
 use super::stats;
+use crate::requests::{Asked, extension};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use whit::TokenId;
+use whit::chat::receipt::{Evidence, Receipt};
 use whit::error::Result;
 use whit::generate::{self, Ended, StopReason};
-use whit::inspect::{Ranked, Recorder, StageDistribution, Standings};
+use whit::inspect::{Choice, Distribution, Film, Ranked, Recorder, StageDistribution, Standings};
 use whit::sampler::{Candidates, SamplerOptions, Stage, Watcher};
 
 /// What happens to the texts of an answer.
@@ -20,6 +22,10 @@ pub(super) enum Event {
     Begun { text: usize, n_held: usize },
     /// It goes on.
     Piece { text: usize, piece: Piece },
+    /// Nothing is written, and this comes next.
+    Next { text: usize, next: Box<Next> },
+    /// The receipt of a text that ends.
+    Receipt { text: usize, receipt: Box<Receipt> },
     /// It has ended.
     Ended { text: usize, end: Result<End> },
 }
@@ -50,6 +56,16 @@ pub(super) struct Shown {
     pub(super) uniform: Option<f64>,
 }
 
+/// What comes next.
+pub(super) struct Next {
+    /// At this temperature the model's own distribution is told.
+    pub(super) temperature: f64,
+    pub(super) distribution: Distribution,
+    pub(super) film: Option<Film>,
+    /// How a token would be chosen, stage by stage.
+    pub(super) choice: Option<Choice>,
+}
+
 /// How a text ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct End {
@@ -70,10 +86,26 @@ pub(super) struct Times {
 }
 
 /// What of the choice of tokens is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ToShow {
-    pub(super) n_top: usize,
-    pub(super) stages: bool,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum ToShow {
+    /// Of each token, so many in its place, and the stages of the choice.
+    Each { n_top: usize, stages: bool },
+    /// Of the first one alone, which is not written.
+    Next(extension::Next),
+}
+
+impl ToShow {
+    /// What a request asks for.
+    pub(super) fn of(asked: &Asked) -> Option<ToShow> {
+        let of = &asked.extension;
+        match (of.next, of.n_shown, asked.n_logprobs) {
+            (Some(next), ..) => Some(ToShow::Next(next)),
+            (None, None, None) => None,
+            (None, shown, logprobs) => {
+                Some(ToShow::Each { n_top: shown.unwrap_or(0).max(logprobs.unwrap_or(0)), stages: of.stages })
+            }
+        }
+    }
 }
 
 /// Where the events of an answer come from, and how much of them waits.
@@ -139,23 +171,46 @@ enum Sight {
     },
     /// That after every stage.
     Stages(Box<Recorder>),
+    /// That of the first token, and after every stage if there is a recorder.
+    Next {
+        wanted: extension::Next,
+        logits: Vec<f32>,
+        recorder: Option<Box<Recorder>>,
+    },
 }
+
+/// Tokens of the film of temperatures.
+const FILM_TOKENS: usize = 12;
 
 impl Sight {
     fn new(to_show: Option<ToShow>, options: &SamplerOptions) -> Sight {
+        let recorder = |n_top| Box::new(Recorder::new(options.clone(), n_top));
         match to_show {
             None => Sight::Nothing,
-            Some(ToShow { n_top, stages: true }) => Sight::Stages(Box::new(Recorder::new(options.clone(), n_top))),
-            Some(ToShow { n_top, stages: false }) => {
+            Some(ToShow::Each { n_top, stages: true }) => Sight::Stages(recorder(n_top)),
+            Some(ToShow::Each { n_top, stages: false }) => {
                 Sight::Model { standings: Standings::new(n_top), draws: options.temperature > 0.0 }
             }
+            Some(ToShow::Next(wanted)) => {
+                let recorder = wanted.stages.then(|| recorder(wanted.n_top));
+                Sight::Next { wanted, logits: Vec::new(), recorder }
+            }
+        }
+    }
+
+    /// What records the stages, if they are wanted.
+    fn recorder(&mut self) -> Option<&mut Recorder> {
+        match self {
+            Sight::Nothing | Sight::Model { .. } => None,
+            Sight::Stages(recorder) => Some(recorder),
+            Sight::Next { recorder, .. } => recorder.as_deref_mut(),
         }
     }
 
     /// How the last token was chosen.
     fn take(&mut self) -> Option<Shown> {
         match self {
-            Sight::Nothing => None,
+            Sight::Nothing | Sight::Next { .. } => None,
             Sight::Model { standings, draws } => standings.take().map(|standing| Shown {
                 probability: standing.probability,
                 rank: standing.rank,
@@ -184,12 +239,26 @@ pub(super) struct Owner {
     pub(super) text: usize,
 }
 
+/// A receipt that is being written.
+pub(super) struct Draft {
+    receipt: Receipt,
+    evidence: Evidence,
+}
+
+impl Draft {
+    pub(super) fn new(receipt: Receipt) -> Box<Draft> {
+        Box::new(Draft { receipt, evidence: Evidence::default() })
+    }
+}
+
 /// A text that somebody waits for.
 pub(super) struct Job {
     house: Arc<House>,
     owner: Owner,
     outlet: Outlet,
     sight: Sight,
+    /// What is noted for a receipt, if one is wanted.
+    draft: Option<Box<Draft>>,
     came: Instant,
     begun: Option<Instant>,
     first: Option<Instant>,
@@ -212,12 +281,19 @@ impl Job {
             owner,
             outlet,
             sight: Sight::new(to_show, options),
+            draft: None,
             came: Instant::now(),
             begun: None,
             first: None,
             has_ended: false,
             _room: room,
         }
+    }
+
+    /// The same with a receipt.
+    pub(super) fn with_receipt(mut self, draft: Option<Box<Draft>>) -> Job {
+        self.draft = draft;
+        self
     }
 
     /// Who asked for it.
@@ -228,23 +304,24 @@ impl Job {
 
 impl Watcher for Job {
     fn logits(&mut self, stage: Stage, of_stage: &[f32]) {
+        self.draft.iter_mut().for_each(|draft| draft.evidence.logits(stage, of_stage));
         match &mut self.sight {
             Sight::Nothing => {}
             Sight::Model { standings, .. } => standings.logits(stage, of_stage),
             Sight::Stages(recorder) => recorder.logits(stage, of_stage),
+            Sight::Next { logits, recorder, .. } => {
+                keep(logits, stage, of_stage);
+                recorder.iter_mut().for_each(|recorder| recorder.logits(stage, of_stage));
+            }
         }
     }
 
     fn candidates(&mut self, stage: Stage, candidates: &Candidates) {
-        if let Sight::Stages(recorder) = &mut self.sight {
-            recorder.candidates(stage, candidates);
-        }
+        self.sight.recorder().into_iter().for_each(|recorder| recorder.candidates(stage, candidates));
     }
 
     fn left(&mut self, candidates: &Candidates) {
-        if let Sight::Stages(recorder) = &mut self.sight {
-            recorder.left(candidates);
-        }
+        self.sight.recorder().into_iter().for_each(|recorder| recorder.left(candidates));
     }
 
     fn drawn(&mut self, uniform: f64, token: TokenId) {
@@ -252,7 +329,28 @@ impl Watcher for Job {
             Sight::Nothing => {}
             Sight::Model { standings, .. } => standings.drawn(uniform, token),
             Sight::Stages(recorder) => recorder.drawn(uniform, token),
+            Sight::Next { wanted, logits, recorder } => {
+                let choice = recorder.as_mut().and_then(|recorder| {
+                    recorder.drawn(uniform, token);
+                    recorder.take()
+                });
+                let next = Next {
+                    temperature: wanted.temperature,
+                    distribution: Distribution::of_logits(logits, wanted.temperature, wanted.n_top),
+                    film: wanted.film.then(|| Film::of(logits, FILM_TOKENS)),
+                    choice,
+                };
+                self.outlet.send(Event::Next { text: self.owner.text, next: Box::new(next) });
+            }
         }
+    }
+}
+
+/// Keeps the logits of the model.
+fn keep(kept: &mut Vec<f32>, stage: Stage, logits: &[f32]) {
+    if stage == Stage::Logits {
+        kept.clear();
+        kept.extend_from_slice(logits);
     }
 }
 
@@ -272,7 +370,10 @@ impl generate::Job for Job {
     fn piece(&mut self, piece: generate::Piece<'_>) {
         self.first.get_or_insert_with(Instant::now);
         stats::add(&self.house.stats.written_tokens, u64::from(piece.token.is_some()));
-        let is_watched = !matches!(self.sight, Sight::Nothing);
+        if let Some((draft, token)) = self.draft.as_mut().zip(piece.token) {
+            draft.receipt.output.push(token);
+        }
+        let is_watched = matches!(self.sight, Sight::Model { .. } | Sight::Stages(_));
         let token = piece.token.filter(|_| is_watched).map(|id| Token { id, shown: self.sight.take() });
         if !piece.text.is_empty() || token.is_some() {
             self.outlet.send(Event::Piece { text: self.owner.text, piece: Piece { text: piece.text.into(), token } });
@@ -288,6 +389,10 @@ impl generate::Job for Job {
         // Where the model's file was changed meanwhile, the text may be wrong.
         let unchanged = self.house.models[self.owner.model].file.check_unchanged();
         let end = unchanged.and(end).map(|Ended { reason, n_generated, .. }| End { reason, n_generated, times });
+        if let Some((draft, end)) = self.draft.take().zip(end.as_ref().ok()) {
+            let receipt = Receipt { reason: end.reason, logits: draft.evidence.hash(), ..draft.receipt };
+            self.outlet.send(Event::Receipt { text: self.owner.text, receipt: Box::new(receipt) });
+        }
         self.outlet.send(Event::Ended { text: self.owner.text, end });
     }
 }

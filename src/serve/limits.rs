@@ -46,3 +46,14 @@ pub(super) const RETRY_SECONDS: u32 = 2;
 pub(super) const KEPT_RULES: usize = 16;
 /// Tokens of a pass of texts that become vectors.
 pub(crate) const EMBED_BATCH: usize = 64;
+/// Tokens of a text that is looked at.
+pub(super) const MOST_LOOKED: usize = 4096;
+/// Tokens of such a pass, after each of which there are logits.
+pub(super) const SCORE_BATCH: usize = 8;
+/// Positions of which the layers are read.
+pub(super) const MOST_READ: usize = 64;
+/// Shares of looks in an answer, and tokens of a text whose looks are computed.
+pub(super) const MOST_LOOKS: usize = 1 << 17;
+pub(super) const MOST_LOOKING: usize = 128;
+/// What a look into a model takes at most, besides a state and the buffers of a pass.
+pub(crate) const LOOK_BYTES: u64 = 16 << 20;

@@ -76,7 +76,9 @@ impl Form for Completion {
     }
 
     fn ended(&mut self, _text: usize, so_far: &Gathered) -> String {
-        event(&self.last("", so_far))
+        let mut last = self.last("", so_far);
+        so_far.texts.iter().for_each(|text| text.add_receipt(&mut last));
+        event(&last)
     }
 
     fn failed(&mut self, refusal: &Refusal) -> String {
@@ -87,6 +89,7 @@ impl Form for Completion {
         let written = whole.texts.first();
         let mut object = self.last(written.map_or("", |text| &text.text), whole);
         self.show(&mut object, written.map_or(&[], |text| &text.tokens));
+        written.iter().for_each(|text| text.add_receipt(&mut object));
         object
     }
 }

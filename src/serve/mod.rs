@@ -12,16 +12,19 @@ mod infill;
 mod job;
 mod limits;
 mod llama;
+mod log;
 mod ollama;
 mod openai;
 mod reply;
 mod routes;
 mod stats;
 mod status;
+mod views;
 
 pub(crate) use gate::Gate;
 pub(crate) use house::{Offered, Options};
-pub(crate) use limits::{BODY_BYTES, EMBED_BATCH, LONG_BODY_BYTES, MOST_CONNECTIONS, reading_bytes};
+pub(crate) use limits::{BODY_BYTES, EMBED_BATCH, LONG_BODY_BYTES, LOOK_BYTES, MOST_CONNECTIONS, reading_bytes};
+pub(crate) use log::LogFile;
 
 use desk::Desk;
 use engine::Engine;
@@ -49,7 +52,7 @@ pub(crate) fn run(
     options: Options,
     ready: impl FnOnce(std::net::SocketAddr),
 ) -> Result<()> {
-    let house = Arc::new(House::new(models, options));
+    let house = Arc::new(House::new(models, options)?);
     let (to_engine, orders) = channel();
     let (to_desk, requests) = sync_channel(limits::MOST_UNREAD);
     // All memory is there before the port opens.
@@ -72,6 +75,7 @@ pub(crate) fn run(
     for thread in [reading, computing] {
         let _ = thread.join();
     }
+    house.log.iter().for_each(|log| log.end());
     served
 }
 

@@ -107,6 +107,7 @@ impl Form for Ollama {
         let said = written.map_or(("", "", &[][..]), |text| (&*text.text, &*text.thinking, &text.calls[..]));
         let mut object = self.last(said, whole);
         self.show(&mut object, written.map_or(&[], |text| &text.tokens));
+        written.iter().for_each(|text| text.add_receipt(&mut object));
         object
     }
 }

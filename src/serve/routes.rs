@@ -35,12 +35,18 @@ pub(super) enum Route {
     Tokenize,
     Detokenize,
     ApplyTemplate,
+    Next,
+    Score,
+    Tokens,
+    Lens,
+    Attend,
+    Receipt,
 }
 
 use Route::*;
 
 /// Paths, with their methods.
-const ROUTES: [(&str, &str, Route); 36] = [
+const ROUTES: [(&str, &str, Route); 42] = [
     ("GET", "/", Page),
     ("GET", "/livez", Live),
     ("GET", "/readyz", Ready),
@@ -48,6 +54,12 @@ const ROUTES: [(&str, &str, Route); 36] = [
     ("GET", "/v1/health", Health),
     ("GET", "/metrics", Metrics),
     ("GET", "/whit/status", Status),
+    ("POST", "/whit/next", Next),
+    ("POST", "/whit/score", Score),
+    ("POST", "/whit/tokens", Tokens),
+    ("POST", "/whit/lens", Lens),
+    ("POST", "/whit/attend", Attend),
+    ("POST", "/whit/receipt", Receipt),
     ("GET", "/v1/models", Models),
     ("GET", "/models", Models),
     ("POST", "/v1/chat/completions", Chat),

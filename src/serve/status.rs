@@ -62,7 +62,7 @@ fn status(house: &House) -> Value {
             "temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p, "min_p": options.min_p,
             "repeat_penalty": options.repeat_penalty, "seed": options.seed,
         },
-        "fingerprint": offered.fingerprint(),
+        "fingerprint": offered.model().fingerprint(),
         "version": env!("CARGO_PKG_VERSION"),
     })
 }

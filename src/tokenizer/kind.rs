@@ -30,6 +30,18 @@ impl TokenKind {
     pub(super) fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
     }
+
+    /// The stable name, as it stands in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            TokenKind::Normal => "normal",
+            TokenKind::Byte => "byte",
+            TokenKind::Control => "control",
+            TokenKind::UserDefined => "user-defined",
+            TokenKind::Unknown => "unknown",
+            TokenKind::Unused => "unused",
+        }
+    }
 }
 
 /// What the names of control tokens mean in a text.

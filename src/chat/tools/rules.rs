@@ -80,6 +80,26 @@ impl ReplyRules {
         Ok(ReplyRules { plan: Arc::new(plan), family, tools: Arc::new(tools), constrains })
     }
 
+    /// The rules of replies in which no function can be called, of a model whose thoughts are opened by `thoughts`, if it knows any.
+    /// `content` is what a reply is besides thoughts, if that is said.
+    ///
+    /// Fails where no published template opens thoughts so.
+    pub fn without_tools(
+        model: &Arc<Model>,
+        thoughts: Option<&str>,
+        think: Think,
+        content: Option<Grammar>,
+    ) -> Result<Self> {
+        let unknown = |open| Error::data(format!("no thoughts are opened by {open:?}")).field("thoughts");
+        let marks = thoughts.map(|open| Marks::opened_by(open).ok_or_else(|| unknown(open))).transpose()?;
+        Self::new(model, None, marks, think, content, None)
+    }
+
+    /// The mark that opens thoughts, if the model knows any.
+    pub fn thoughts(&self) -> Option<&'static str> {
+        self.plan.marks.map(|marks| marks.open)
+    }
+
     /// Has `writer`, which has begun nothing yet, write a reply to `prompt` that keeps to the rules. The names of the control tokens by
     /// which calls and thoughts are told become a part of its text.
     pub fn apply(&self, writer: &mut Writer, prompt: &[TokenId]) -> Result<()> {

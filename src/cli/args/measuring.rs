@@ -185,3 +185,24 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) progress: ProgressArg,
 }
+
+/// Arguments of `whit verify-receipt`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyReceipt {
+    #[command(flatten)]
+    pub(crate) model: ModelArg,
+    /// Receipt, or the answer of a server that has one; `-` is standard input
+    #[arg(value_name = "RECEIPT", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Threads, 1 to 256; without it one per fast core
+    #[arg(short, long, value_name = "N", value_parser = threads())]
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) threads: Option<u16>,
+    /// Kernels (`whit inspect` lists them) [default: the best of this CPU]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kernels: Option<String>,
+    #[command(flatten)]
+    pub(crate) print: PrintArg,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArg,
+}

@@ -38,6 +38,12 @@ pub(crate) struct Serve {
     pub(crate) drain: f64,
     #[command(flatten)]
     pub(crate) access: Access,
+    /// Log each request as a line of JSON, without what is asked and answered, at the end of FILE; - is standard error
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) log: Option<PathBuf>,
+    /// Log also what is asked and answered
+    #[arg(long, requires = "log")]
+    pub(crate) log_text: bool,
     /// Most tokens of an answer where the request says nothing; -1: until it or the context ends
     #[arg(short, long = "tokens", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     #[arg(value_parser = tokens())]

@@ -66,6 +66,10 @@ pub(crate) struct Generate {
     pub(crate) top: Option<u16>,
     #[command(flatten)]
     pub(crate) display: views::Display,
+    /// Write a receipt of the text to FILE, by which whit verify-receipt can write it again on any machine
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(conflicts_with_all = ["interactive", "show", "banned_string"])]
+    pub(crate) receipt: Option<PathBuf>,
     /// Print no statistics
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
@@ -170,6 +174,7 @@ impl Chat {
         }
         let of = self.clone();
         Some(Generate {
+            receipt: None,
             model: of.model,
             text: of.text,
             n_tokens: of.n_tokens.unwrap_or(N_TOKENS),

@@ -16,6 +16,8 @@ pub(super) mod tally;
 pub(super) mod tokens;
 pub(super) mod words;
 
+pub(super) use page::create;
+pub(super) use pieces::text;
 pub(super) use show::Show;
 
 use super::args::views::{Display, Look, LookedText};

@@ -8,12 +8,10 @@ use crate::cli::args::views::Next;
 use crate::cli::json::{self, Object};
 use crate::cli::output::Outcome;
 use whit::error::Error;
-use whit::inspect::Distribution;
+use whit::inspect::{Distribution, Film};
 use whit::tokenizer::Tokenizer;
 
-/// The temperatures of the film, in tenths: 0 to 2.
-const FILM: [u8; 11] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20];
-/// Those that a narrow screen shows.
+/// Frames of the film that a narrow screen shows.
 const SOME: [usize; 6] = [0, 2, 4, 5, 7, 10];
 /// Tokens of the film, the best at temperature 1.
 const FILM_TOKENS: usize = 12;
@@ -25,7 +23,7 @@ pub(in crate::cli) fn run(args: &Next) -> Outcome<()> {
     on_text(&args.look, false, &mut |mut look: Looked<'_>| {
         let logits = look.session.extend(&look.tokens)?.to_vec();
         let bars_at = Distribution::of_logits(&logits, args.temp, args.top.into());
-        let film = Film::of(&logits);
+        let film = Film::of(&logits, FILM_TOKENS);
         let canvas = Canvas::new(&args.look.display);
         View {
             title: "What comes next".into(),
@@ -37,28 +35,9 @@ pub(in crate::cli) fn run(args: &Next) -> Outcome<()> {
     })
 }
 
-/// The same logits at many temperatures.
-struct Film(Vec<(f64, Distribution)>);
-
-impl Film {
-    fn of(logits: &[f32]) -> Self {
-        let at = |tenths: u8| f64::from(tenths) / 10.0;
-        Film(
-            FILM.into_iter()
-                .map(|tenths| (at(tenths), Distribution::of_logits(logits, at(tenths), FILM_TOKENS)))
-                .collect(),
-        )
-    }
-
-    /// The frame at temperature 1, whose tokens are those of all: temperature above 0 changes no rank.
-    fn plain(&self) -> &Distribution {
-        &self.0[FILM.len() / 2].1
-    }
-
-    /// The probability of the `rank`-th token at each temperature.
-    fn row(&self, rank: usize) -> impl Iterator<Item = f64> {
-        self.0.iter().map(move |(_, d)| d.top.get(rank).map_or(0.0, |ranked| ranked.probability))
-    }
+/// The probability of the `rank`-th token at each temperature.
+fn row(film: &Film, rank: usize) -> impl Iterator<Item = f64> {
+    film.frames().iter().map(move |(_, d)| d.top.get(rank).map_or(0.0, |ranked| ranked.probability))
 }
 
 fn picture(canvas: &Canvas, look: &Looked<'_>, temperature: f64, at: &Distribution, film: &Film) -> Vec<String> {
@@ -78,7 +57,7 @@ fn picture(canvas: &Canvas, look: &Looked<'_>, temperature: f64, at: &Distributi
 
 /// The film: a row a token, a column a temperature.
 fn frames(canvas: &Canvas, tokenizer: &Tokenizer<'_>, film: &Film) -> Vec<String> {
-    let frames: Vec<usize> = if canvas.width < 72 { SOME.to_vec() } else { (0..FILM.len()).collect() };
+    let frames: Vec<usize> = if canvas.width < 72 { SOME.to_vec() } else { (0..Film::LEN).collect() };
     // Eleven columns of percentages in 80: whole numbers where there is no room for a digit more.
     let cell = ((canvas.width.min(120) - piece_columns(canvas) + 3) / frames.len()).min(10);
     let share = |p: f64| match cell {
@@ -87,15 +66,15 @@ fn frames(canvas: &Canvas, tokenizer: &Tokenizer<'_>, film: &Film) -> Vec<String
         _ => right(&format!("{:.0}", 100.0 * p), 5),
     };
     let name = canvas.width.min(120) - cell * frames.len();
-    let shown = || frames.iter().map(|frame| &film.0[*frame]);
+    let shown = || frames.iter().map(|frame| &film.frames()[*frame]);
     let head: String = shown().map(|(t, _)| right(&format!("{t:.1}"), cell)).collect();
     let mut lines = vec![canvas.bold("The same logits at other temperatures, in percent")];
-    if frames.len() < FILM.len() {
-        lines.push(canvas.dim(&format!("{} of {} temperatures; a wider screen shows all", frames.len(), FILM.len())));
+    if frames.len() < Film::LEN {
+        lines.push(canvas.dim(&format!("{} of {} temperatures; a wider screen shows all", frames.len(), Film::LEN)));
     }
     lines.push(fit("", name) + &canvas.dim(&head));
     for (rank, ranked) in film.plain().top.iter().enumerate() {
-        let row: Vec<f64> = film.row(rank).collect();
+        let row: Vec<f64> = row(film, rank).collect();
         let cells: String = frames.iter().map(|at| canvas.heat(row[*at], &right(&share(row[*at]), cell))).collect();
         lines.push(fit(&piece(tokenizer, ranked.id), name) + &cells);
     }
@@ -109,7 +88,7 @@ fn json(look: &Looked<'_>, temperature: f64, at: &Distribution, film: &Film) -> 
     let distribution =
         Object::default().raw("prompt", token_list(tokenizer, &look.tokens)).number("temperature", temperature);
     let frames = film
-        .0
+        .frames()
         .iter()
         .map(|(t, distribution)| fields(Object::default().number("temperature", *t), tokenizer, distribution).line());
     vec![fields(distribution, tokenizer, at).line(), Object::default().raw("film", json::list(frames)).line()]

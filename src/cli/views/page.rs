@@ -23,7 +23,7 @@ pub(crate) fn write(path: &Path, title: &str, script: &str, data: &[String]) -> 
 }
 
 /// A file at `path`; one that is there is replaced only if it begins as what is written does, with `beginning`.
-pub(super) fn create(path: &Path, beginning: &str) -> Result<AtomicFile> {
+pub(in crate::cli) fn create(path: &Path, beginning: &str) -> Result<AtomicFile> {
     // Refuses what is no regular file before anybody opens it.
     let file = AtomicFile::create(path, true)?;
     let is_free = matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound);

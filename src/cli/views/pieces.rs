@@ -59,18 +59,6 @@ pub(crate) fn decoded(tokenizer: &Tokenizer<'_>, ids: &[TokenId]) -> String {
     text + decoder.finish()
 }
 
-/// The name of a kind of tokens.
-pub(crate) fn kind_name(kind: TokenKind) -> &'static str {
-    match kind {
-        TokenKind::Normal => "normal",
-        TokenKind::Byte => "byte",
-        TokenKind::Control => "control",
-        TokenKind::UserDefined => "user-defined",
-        TokenKind::Unknown => "unknown",
-        TokenKind::Unused => "unused",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

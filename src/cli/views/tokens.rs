@@ -1,7 +1,7 @@
 //! `whit tokens`: a text in its pieces.
 
 use super::paint::{Canvas, columns, fit};
-use super::pieces::{decoded, kind_name, piece, text};
+use super::pieces::{decoded, piece, text};
 use super::{View, tokenizer, tokens_of};
 use crate::cli::args::views::Tokens;
 use crate::cli::input::ModelFile;
@@ -95,7 +95,7 @@ fn json(tokenizer: &Tokenizer<'_>, tokens: &[TokenId], counts: &Counts) -> Vec<S
             .raw("id", token)
             .text("text", &text(tokenizer, *token))
             .raw("bytes", json::list(tokenizer.bytes(*token).iter().map(u8::to_string)))
-            .text("kind", kind_name(tokenizer.kind(*token)))
+            .text("kind", tokenizer.kind(*token).name())
             .line()
     });
     let summary = Object::default()

@@ -2,6 +2,7 @@
 
 use super::super::form::{Form, Gathered, Part, Written};
 use super::super::job::{End, Event, Events, Token};
+use super::super::log::Entry;
 use super::super::reply::Refusal;
 use super::seats::Busy;
 use hyper::body::{Bytes, Frame, SizeHint};
@@ -15,6 +16,8 @@ pub(super) struct Body {
     content: Content,
     /// The connection is busy until it was sent.
     busy: Option<Busy>,
+    /// The line of the log, which is written when the body was sent or is given up.
+    entry: Option<Entry>,
 }
 
 enum Content {
@@ -30,23 +33,48 @@ struct Sending {
     /// What comes before the first event.
     begin: Option<String>,
     has_ended: bool,
+    /// What was sent stays known.
+    keeps_text: bool,
 }
 
 impl Body {
     pub(super) fn whole(text: String) -> Body {
         let content = Content::Whole(Some(text.into()).filter(|bytes: &Bytes| !bytes.is_empty()));
-        Body { content, busy: None }
+        Body { content, busy: None, entry: None }
     }
 
-    pub(super) fn stream(stream: Stream, form: Box<dyn Form>, begin: String) -> Body {
+    /// What `stream` gives, in the words of `form`; `keeps_text`: it is to be told of as a whole afterwards.
+    pub(super) fn stream(stream: Stream, form: Box<dyn Form>, begin: String, keeps_text: bool) -> Body {
         let begin = Some(begin).filter(|begin| !begin.is_empty());
-        let content = Content::Stream(Box::new(Sending { stream, form, begin, has_ended: false }));
-        Body { content, busy: None }
+        let content = Content::Stream(Box::new(Sending { stream, form, begin, has_ended: false, keeps_text }));
+        Body { content, busy: None, entry: None }
+    }
+
+    /// The body of an answer that the log tells of.
+    pub(super) fn logged(mut self, entry: Option<Entry>) -> Body {
+        self.entry = entry;
+        self
     }
 
     /// The body of an answer that keeps its connection `busy`.
-    pub(super) fn of(self, busy: Busy) -> Body {
-        Body { busy: Some(busy), ..self }
+    pub(super) fn of(mut self, busy: Busy) -> Body {
+        self.busy = Some(busy);
+        self
+    }
+
+    /// It was sent, or is given up.
+    fn end(&mut self) {
+        self.busy = None;
+        if let (Content::Stream(sending), Some(entry)) = (&self.content, &mut self.entry) {
+            entry.answer((&sending.stream.gathered).into());
+        }
+        self.entry = None;
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -60,7 +88,7 @@ impl hyper::body::Body for Body {
             Content::Stream(sending) => ready!(sending.poll(cx)).map(Bytes::from),
         };
         if part.is_none() {
-            self.busy = None;
+            self.end();
         }
         Poll::Ready(part.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -116,7 +144,8 @@ impl Sending {
 
     /// Parts of a text; the tokens stand with the first of them.
     fn parts(&mut self, text: usize, parts: &[Part], tokens: &[Token]) -> String {
-        for part in parts.iter().filter(|part| matches!(part, Part::Call(_))) {
+        let keeps_text = self.keeps_text;
+        for part in parts.iter().filter(|part| keeps_text || matches!(part, Part::Call(_))) {
             self.stream.gathered.texts[text].add(part);
         }
         let of = |i: usize| if i == 0 { tokens } else { &[] };
@@ -190,6 +219,14 @@ impl Stream {
                     parts.push(Part::Text(String::new()));
                 }
                 Happened::Parts { text, parts, tokens }
+            }
+            Event::Next { text, next } => {
+                self.gathered.texts[text].next = Some(next);
+                Happened::Parts { text, parts: Vec::new(), tokens: Vec::new() }
+            }
+            Event::Receipt { text, receipt } => {
+                self.gathered.texts[text].receipt = Some(receipt);
+                Happened::Parts { text, parts: Vec::new(), tokens: Vec::new() }
             }
             Event::Ended { text, end } => {
                 let end: End = end?;

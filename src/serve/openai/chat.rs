@@ -26,13 +26,18 @@ impl Chat {
             "object": object,
             "created": self.name.created,
             "model": self.name.offered().name,
-            "system_fingerprint": self.name.offered().fingerprint(),
+            "system_fingerprint": self.name.offered().model().fingerprint(),
         })
     }
 
-    fn chunk(&self, text: usize, delta: Value, reason: Option<&str>, tokens: &[Token]) -> String {
+    fn chunk(&self, text: usize, delta: Value, tokens: &[Token]) -> String {
+        self.chunk_of(text, delta, None, &mut |choice| self.show(choice, tokens))
+    }
+
+    /// A chunk to whose choice `add` adds fields.
+    fn chunk_of(&self, text: usize, delta: Value, reason: Option<&str>, add: &mut dyn FnMut(&mut Value)) -> String {
         let mut choice = json!({"index": text, "delta": delta, "logprobs": null, "finish_reason": reason});
-        self.show(&mut choice, tokens);
+        add(&mut choice);
         let mut chunk = self.object("chat.completion.chunk");
         chunk["choices"] = json!([choice]);
         if self.has_usage {
@@ -70,7 +75,7 @@ impl Form for Chat {
     }
 
     fn begun(&mut self, text: usize) -> String {
-        self.chunk(text, json!({"role": "assistant", "content": ""}), None, &[])
+        self.chunk(text, json!({"role": "assistant", "content": ""}), &[])
     }
 
     fn part(&mut self, text: usize, part: &Part, tokens: &[Token]) -> String {
@@ -78,12 +83,12 @@ impl Form for Chat {
         if let (Part::Call(_), Some(n_calls)) = (part, self.n_calls.get_mut(text)) {
             *n_calls += 1;
         }
-        self.chunk(text, Self::delta(part, n_calls), None, tokens)
+        self.chunk(text, Self::delta(part, n_calls), tokens)
     }
 
     fn ended(&mut self, text: usize, so_far: &Gathered) -> String {
-        let reason = so_far.texts[text].finish_reason();
-        self.chunk(text, json!({}), reason, &[])
+        let written = &so_far.texts[text];
+        self.chunk_of(text, json!({}), written.finish_reason(), &mut |choice| written.add_receipt(choice))
     }
 
     fn finished(&mut self, whole: &Gathered) -> String {
@@ -110,6 +115,7 @@ impl Form for Chat {
             let mut choice =
                 json!({"index": i, "message": message(written), "logprobs": null, "finish_reason": reason});
             self.show(&mut choice, &written.tokens);
+            written.add_receipt(&mut choice);
             choice
         });
         let choices = choices.collect::<Vec<_>>();

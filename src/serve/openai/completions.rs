@@ -25,7 +25,7 @@ impl Completion {
             "object": "text_completion",
             "created": self.name.created,
             "model": self.name.offered().name,
-            "system_fingerprint": self.name.offered().fingerprint(),
+            "system_fingerprint": self.name.offered().model().fingerprint(),
         })
     }
 
@@ -63,8 +63,10 @@ impl Form for Completion {
     }
 
     fn ended(&mut self, text: usize, so_far: &Gathered) -> String {
-        let reason = so_far.texts[text].finish_reason();
-        self.chunk(self.choice(text, "", reason, &[]))
+        let written = &so_far.texts[text];
+        let mut choice = self.choice(text, "", written.finish_reason(), &[]);
+        written.add_receipt(&mut choice);
+        self.chunk(choice)
     }
 
     fn finished(&mut self, whole: &Gathered) -> String {
@@ -83,8 +85,11 @@ impl Form for Completion {
     }
 
     fn whole(&mut self, whole: &Gathered) -> Value {
-        let choice =
-            |(i, written): (usize, &Written)| self.choice(i, &written.text, written.finish_reason(), &written.tokens);
+        let choice = |(i, written): (usize, &Written)| {
+            let mut choice = self.choice(i, &written.text, written.finish_reason(), &written.tokens);
+            written.add_receipt(&mut choice);
+            choice
+        };
         let mut object = self.object();
         object["choices"] = whole.texts.iter().enumerate().map(choice).collect();
         object["usage"] = usage(whole);

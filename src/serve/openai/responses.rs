@@ -167,7 +167,8 @@ impl Form for Response {
         let status = status_of(whole.texts.get(text));
         let empty = if self.items.is_empty() { self.begin_message() } else { String::new() };
         let ended = self.end_message(status);
-        let response = self.response(status, &self.items, Some(whole));
+        let mut response = self.response(status, &self.items, Some(whole));
+        whole.texts.iter().for_each(|text| text.add_receipt(&mut response));
         empty + &ended + &self.send(json!({"type": format!("response.{status}"), "response": response}))
     }
 
@@ -197,6 +198,7 @@ impl Form for Response {
         if let Some(written) = written.filter(|written| !written.tokens.is_empty()) {
             response["whit"] = self.name.extension(&written.tokens);
         }
+        written.iter().for_each(|written| written.add_receipt(&mut response));
         response
     }
 }
