@@ -35,6 +35,7 @@ pub(super) fn run(args: &VerifyReceipt) -> Outcome<()> {
         options,
         n_sessions: 1,
         n_texts: 1,
+        n_constrained: u64::from(receipt.terms.rule.is_some()),
         n_threads: compute.threads.len(),
         flag: "a receipt of a context of",
         max_memory: None,
