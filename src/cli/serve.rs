@@ -1,5 +1,7 @@
 //! `whit serve`: models that many clients ask at once.
 
+pub(super) mod cache;
+
 use super::args::Serve;
 use super::input::{self, ModelFile};
 use super::output::{Outcome, bytes, note};
@@ -15,6 +17,7 @@ use whit::Compute;
 use whit::error::{Error, Kind, Result};
 use whit::generate::ScheduleOptions;
 use whit::inspect::MemoryPlan;
+use whit::model::saved::Settings;
 use whit::model::{Model, SessionOptions};
 use whit::os::{ends, memory};
 
@@ -77,7 +80,12 @@ pub(super) fn run(args: &Serve, socket: TcpSocket) -> Outcome<()> {
     }
     check_all(&plans)?;
     tell_plan(args, &models, &plans);
-    let options = Options { gate, queue: args.queue.into(), drain: Duration::from_secs_f64(args.drain) };
+    let options = Options {
+        gate,
+        queue: args.queue.into(),
+        drain: Duration::from_secs_f64(args.drain),
+        cache: cache::options(&args.cache, args.progress.quiet),
+    };
     let ready = |address: SocketAddr| {
         if !address.ip().is_loopback() && args.access.no_auth {
             note(format_args!("whit: everybody who reaches {address} may ask"));
@@ -161,7 +169,11 @@ fn schedule(
                 }
                 let waiting = plan.of_texts(model.config(), u64::from(args.queue) + 1).scratch - plan.scratch;
                 let connections = u64::from(MOST_CONNECTIONS) * CONNECTION_BYTES;
-                let scratch = plan.scratch.saturating_add(waiting).saturating_add(connections);
+                let on_disk = match args.cache.no_cache {
+                    true => 0,
+                    false => serve::planned_bytes(&Settings::new(model, kv)),
+                };
+                let scratch = [waiting, connections, on_disk].into_iter().fold(plan.scratch, u64::saturating_add);
                 return Ok((options, MemoryPlan { scratch, ..plan }));
             }
             (Err(error), n) if n == 1 || error.kind() != Kind::Resources => return Err(error),

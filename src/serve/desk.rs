@@ -1,11 +1,11 @@
 //! The thread that reads requests: from their bodies to texts that are to be written. What takes long here, as a template, a
 //! tokenizer or a grammar, keeps neither the connections waiting nor what is computed.
 
-use super::engine;
 use super::form::{Form, Name};
 use super::house::{House, Offered, now};
 use super::job::{Events, Job, Owner, ToShow, events};
 use super::limits::KEPT_RULES;
+use super::order::{Order, Vectors, Waiting};
 use super::reply::{Refusal, Reply};
 use super::routes::Route;
 use super::{anthropic, llama, ollama, openai};
@@ -61,7 +61,7 @@ type Outcome<T> = std::result::Result<T, Refusal>;
 /// Reads requests.
 pub(super) struct Desk {
     house: Arc<House>,
-    engine: Sender<engine::Order>,
+    engine: Sender<Order>,
     /// Of each model, once somebody asked for a rule.
     grammars: Vec<Option<Grammars>>,
     /// Rules that were compiled, the last one at the end.
@@ -90,7 +90,7 @@ struct Begin<'a> {
 }
 
 impl Desk {
-    pub(super) fn new(house: &Arc<House>, engine: Sender<engine::Order>) -> Desk {
+    pub(super) fn new(house: &Arc<House>, engine: Sender<Order>) -> Desk {
         let grammars = house.models.iter().map(|_| None).collect();
         Desk { house: Arc::clone(house), engine, grammars, kept: VecDeque::new(), replies: VecDeque::new() }
     }
@@ -293,8 +293,8 @@ impl Desk {
         let texts = tokens.collect::<Result<Vec<_>>>()?;
         let n_tokens = texts.iter().map(Vec::len).sum();
         let (reply, vectors) = oneshot::channel();
-        let order = engine::Vectors { model, texts, pooling: wanted.pooling, reply, room };
-        self.engine.send(engine::Order::Vectors(order)).map_err(|_| Refusal::ending())?;
+        let order = Vectors { model, texts, pooling: wanted.pooling, reply, room };
+        self.engine.send(Order::Vectors(order)).map_err(|_| Refusal::ending())?;
         let name = offered.name.clone();
         let form: Box<dyn FnOnce(Vec<f32>) -> Value + Send> = match route {
             Route::Embeddings => Box::new(move |vectors| {
@@ -422,8 +422,8 @@ impl Desk {
         for (text, ((writer, options), room)) in writers.into_iter().zip(room).enumerate() {
             let owner = Owner { model, client, text };
             let job = Box::new(Job::new(&self.house, owner, outlet.clone(), to_show, &options, room));
-            let order = engine::Waiting { model, writer: Box::new(writer), job };
-            self.engine.send(engine::Order::Text(order)).map_err(|_| Refusal::ending())?;
+            let order = Waiting { model, writer: Box::new(writer), job };
+            self.engine.send(Order::Text(order)).map_err(|_| Refusal::ending())?;
         }
         let is_streamed = asked.sending != Sending::Whole;
         let parted = |(rules, n_calls): (ReplyRules, usize)| rules.reader(&prompt).number_from(n_calls);
