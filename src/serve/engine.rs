@@ -107,7 +107,7 @@ impl Engine {
         let scheduler = &mut self.schedulers[waiting.model];
         let Some(state) = scheduler.lend(&mut waiting.writer) else { return self.waiting.push_front(waiting) };
         let unlent = match &mut self.shelf {
-            Some(shelf) => shelf.fetch(state, waiting).err(),
+            Some(shelf) => shelf.fetch(state, waiting),
             None => Some((state, waiting)),
         };
         if let Some((state, Waiting { writer, job, .. })) = unlent {

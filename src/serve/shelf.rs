@@ -7,7 +7,7 @@ use super::keeper::{Cache, Fetch, Keeper, Shared, Task};
 use super::order::{Order, Waiting};
 use super::thread::started;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SendError, Sender, channel};
 use std::thread::JoinHandle;
 use whit::error::Result;
 use whit::generate::{Scheduler, ToKeep};
@@ -85,25 +85,23 @@ impl Shelf {
         }))
     }
 
-    /// Has `state`, which was lent for a text, hold more of it, if that may be worth it; else gives both back.
-    pub(super) fn fetch(&mut self, state: State, mut waiting: Waiting) -> core::result::Result<(), (State, Waiting)> {
+    /// Has `state`, which was lent for a text, hold more of it and come back by an order, where that may be worth it; else gives both
+    /// back at once.
+    pub(super) fn fetch(&mut self, state: State, mut waiting: Waiting) -> Option<(State, Waiting)> {
         let wanted = waiting.writer.wants().unwrap_or_default();
         let n_held = state.tokens().iter().zip(wanted).take_while(|(a, b)| a == b).count();
         // The last token is computed in any case.
         let may_be_worth_it = wanted.len() > n_held + LEAST_READ;
         let cache = &self.models[waiting.model].cache;
-        match &self.tasks {
-            Some(tasks) if may_be_worth_it && cache.get().is_some() => {
-                let fetch = Fetch { cache: Arc::clone(cache), state, waiting };
-                tasks.send(Task::Fetch(Box::new(fetch))).map_err(|unsent| match unsent.0 {
-                    Task::Fetch(fetch) => (fetch.state, fetch.waiting),
-                    _ => unreachable!("what was sent comes back"),
-                })?;
-                self.n_lent += 1;
-                Ok(())
-            }
-            _ => Err((state, waiting)),
+        let Some(tasks) = self.tasks.as_ref().filter(|_| may_be_worth_it && cache.get().is_some()) else {
+            return Some((state, waiting));
+        };
+        let fetch = Fetch { cache: Arc::clone(cache), state, waiting };
+        if let Err(SendError(Task::Fetch(fetch))) = tasks.send(Task::Fetch(Box::new(fetch))) {
+            return Some((fetch.state, fetch.waiting));
         }
+        self.n_lent += 1;
+        None
     }
 
     /// A state that was lent has come back.
