@@ -99,7 +99,7 @@ fn a_killed_server_goes_on_where_it_was() {
 
     let server = folder.server(&[]);
     let (text, n_held) = answer(&server, &requests[0]);
-    assert_eq!((&text, n_held), (&expected[0], n_prompt - 1), "all but the last token");
+    assert_eq!((&text, n_held), (&expected[0], (n_prompt - 1) / 32 * 32), "all whole parts");
     assert_eq!((metric(&server, "cache_texts_total"), metric(&server, "cache_tokens_total") >= n_held), (1, true));
     // What only begins like it goes on from its last whole block in common, which is in memory by now.
     let (text, n_held) = answer(&server, &requests[1]);
@@ -229,7 +229,7 @@ fn a_folder_that_goes_away_is_told_once() {
     }
     server.signal("TERM");
     let (code, said) = server.wait();
-    assert!(code == Some(0) && is_told_once(&said, "No such file"), "{code:?}, {said:?}");
+    assert!(code == Some(0) && is_told_once(&said, "it does not exist"), "{code:?}, {said:?}");
 }
 
 #[test]
