@@ -9,6 +9,7 @@ mod engine;
 pub mod grammar;
 #[cfg(feature = "std")]
 pub mod guess;
+mod kept;
 mod many;
 #[cfg(feature = "std")]
 mod model_file;
@@ -28,6 +29,7 @@ pub use breakers::sequence_breakers;
 pub use constraint::Constraint;
 #[cfg(feature = "std")]
 pub use engine::{Engine, OPEN_CONTEXT, WriteOptions};
+pub use kept::{Entry, ToKeep};
 pub use many::{Finished, Listener, Many, ManyOptions};
 #[cfg(feature = "std")]
 pub use model_file::ModelFile;

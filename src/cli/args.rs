@@ -18,7 +18,7 @@ pub(crate) use many::{Batch, Embed, Pool, Shard, VectorFormat};
 pub(crate) use measuring::{Bench, Doctor, Eval, Inspect, Plan, Score, Trace, Verify, VerifyReceipt};
 pub(crate) use sampling::Sampling;
 #[cfg(feature = "serve")]
-pub(crate) use serving::Serve;
+pub(crate) use serving::{Serve, ServerCache};
 use std::path::PathBuf;
 pub(crate) use values::Guess;
 pub(crate) use writing::{Chat, Full, Generate, Keeping};

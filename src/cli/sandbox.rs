@@ -19,8 +19,9 @@ pub(super) fn confine(command: &Command, arguments: &ArgMatches) {
         (Command::Completions(_) | Command::Man(_), _) | (_, None) => {}
         (Command::Chat(_) | Command::Run(_), _) => drop(confine_process(None)),
         #[cfg(feature = "serve")]
-        (Command::Serve(_), Some((_, arguments))) => {
-            let _ = confine_process(Some(&Paths { accepts: true, ..paths(arguments) }));
+        (Command::Serve(args), Some((_, arguments))) => {
+            let write = super::serve::cache::made(&args.cache).into_iter().collect();
+            let _ = confine_process(Some(&Paths { write, accepts: true, ..paths(arguments) }));
         }
         (_, Some((_, arguments))) => drop(confine_process(Some(&paths(arguments)))),
     }

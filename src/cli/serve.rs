@@ -1,5 +1,7 @@
 //! `whit serve`: models that many clients ask at once.
 
+pub(super) mod cache;
+
 use super::args::Serve;
 use super::input::{self, ModelFile};
 use super::output::{Outcome, bytes, note};
@@ -19,6 +21,7 @@ use whit::Compute;
 use whit::error::{Error, Kind, Result};
 use whit::generate::ScheduleOptions;
 use whit::inspect::MemoryPlan;
+use whit::model::saved::Settings;
 use whit::model::{Model, SessionOptions};
 use whit::os::{ends, memory};
 
@@ -112,7 +115,13 @@ pub(super) fn run(args: &Serve, Opened { socket, log }: Opened) -> Outcome<()> {
     }
     check_all(&plans)?;
     tell_plan(args, &models, &plans);
-    let options = Options { gate, queue: args.queue.into(), drain: Duration::from_secs_f64(args.drain), log };
+    let options = Options {
+        gate,
+        queue: args.queue.into(),
+        drain: Duration::from_secs_f64(args.drain),
+        log,
+        cache: cache::options(&args.cache, args.progress.quiet),
+    };
     let ready = |address: SocketAddr| {
         if !address.ip().is_loopback() && args.access.no_auth {
             note(format_args!("whit: everybody who reaches {address} may ask"));
@@ -197,8 +206,12 @@ fn schedule(
                 let waiting = plan.of_texts(model.config(), u64::from(args.queue) + 1).scratch - plan.scratch;
                 let connections = u64::from(MOST_CONNECTIONS) * (CONNECTION_BYTES + BODY_BYTES as u64);
                 let bodies = LONG_BODY_BYTES as u64 + reading_bytes(model, context_length);
-                let besides = waiting.saturating_add(connections + bodies).saturating_add(LOOK_BYTES);
-                let scratch = plan.scratch.saturating_add(besides);
+                let on_disk = match args.cache.no_cache {
+                    true => 0,
+                    false => serve::planned_bytes(&Settings::new(model, kv)),
+                };
+                let besides = [waiting, connections, bodies, LOOK_BYTES, on_disk];
+                let scratch = besides.into_iter().fold(plan.scratch, u64::saturating_add);
                 return Ok((options, MemoryPlan { scratch, ..plan }));
             }
             (Err(error), n) if n == 1 || error.kind() != Kind::Resources => return Err(error),

@@ -65,13 +65,25 @@ impl ModelFile {
         self.mapping.as_ref().map_or(Ok(()), |mapping| mapping.check_unchanged())
     }
 
+    /// Whether [`verify`](Self::verify) takes no time: the weights were verified before, or are in memory and few.
+    pub fn is_soon_verified(&self, notes: &Folder) -> bool {
+        const FEW_BYTES: u64 = 64 << 20;
+        let is_few = self.mapping.is_none() && self.model.weight_bytes() <= FEW_BYTES;
+        let is_noted = || self.identity().is_some_and(|identity| notes.has(&note_name(&identity)));
+        is_few || self.is_verified.load(Ordering::Relaxed) || is_noted()
+    }
+
+    /// What names the state of the file, where that can be told.
+    fn identity(&self) -> Option<String> {
+        self.mapping.as_ref().and_then(|mapping| mapping.identity())
+    }
+
     /// Reads all weights and compares them with their hashes, once for this file: what is computed with them may then be kept under
     /// the model's name. Where `notes` are given, they tell later programs that it was done, until the file is changed or the
     /// machine starts anew. Where they are to stay out of memory, they are given back. Whether they were read.
     pub fn verify(&self, notes: Option<&Folder>, give_back: bool) -> Result<bool> {
-        let identity = || self.mapping.as_ref().and_then(|mapping| mapping.identity());
-        let before = identity();
-        let name = before.as_ref().map(|identity| format!("{identity}{VERIFIED}"));
+        let before = self.identity();
+        let name = before.as_deref().map(note_name);
         let note = notes.zip(name.as_deref());
         if self.is_verified.load(Ordering::Relaxed) || note.is_some_and(|(notes, name)| notes.has(name)) {
             self.is_verified.store(true, Ordering::Relaxed);
@@ -94,12 +106,17 @@ impl ModelFile {
         self.is_verified.store(true, Ordering::Relaxed);
         // The state of a file that is being changed now may last no longer than the clock takes to tell.
         if let Some((notes, name)) = note
-            && identity() == before
+            && self.identity() == before
         {
             write_note(notes, name);
         }
         Ok(true)
     }
+}
+
+/// The name of the note that the file of this identity is verified.
+fn note_name(identity: &str) -> String {
+    format!("{identity}{VERIFIED}")
 }
 
 /// Notes a file as verified, in place of those of a machine's earlier starts. Where that fails, it is verified again.

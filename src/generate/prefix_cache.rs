@@ -3,11 +3,11 @@
 //! entry is never wrong, only missing, and whatever a power loss leaves of one is recognised by its checksum. The settings name the
 //! model by what its file says of its weights, so these are verified before an entry is used or written.
 
-use super::ModelFile;
+use super::{Entry, ModelFile};
 use crate::compute::Compute;
 use crate::error::{Error, Kind, Result};
 use crate::model::State;
-use crate::model::saved::{Key, Part, Saved, Settings, save};
+use crate::model::saved::{Key, Part, Saved, Settings, save, seal};
 use crate::ops::{KV_BLOCK, KvDtype};
 use crate::os::folder::Folder;
 use crate::token::TokenId;
@@ -23,6 +23,28 @@ pub struct PrefixCache {
     max_bytes: u64,
 }
 
+/// What was found of a text.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Tokens that the state holds now.
+    pub n_held: usize,
+    /// How many of them were read.
+    pub n_read: usize,
+    /// The keys of the entries that hold the text so far, whether they were read or were not needed.
+    pub keys: Vec<Key>,
+    /// What was wrong with the last entry that was no good, which was removed.
+    pub damaged: Option<Error>,
+}
+
+/// What is in the folder.
+#[derive(Debug, Default)]
+pub struct Stock {
+    /// Bytes of all entries.
+    pub bytes: u64,
+    /// The keys of those that had to go.
+    pub removed: Vec<Key>,
+}
+
 impl PrefixCache {
     /// Those kept in the folder at `path`, which is made where it does not exist and holds up to `max_bytes`. The weights of `model`
     /// are verified, if that was not done since the machine was started.
@@ -35,26 +57,78 @@ impl PrefixCache {
     /// Puts the longest beginning of `tokens` that is kept into `state`, which holds nothing yet; the state then holds as many
     /// tokens as this returns, and at most all but one.
     pub fn restore(&self, state: &mut State, tokens: &[TokenId]) -> Result<usize> {
-        let mut names = Vec::new();
-        let mut parent = Key::default();
+        Ok(self.extend(state, tokens).n_held)
+    }
+
+    /// The same where `state` may hold a beginning of `tokens`, or of another text, already: only what it lacks is read, and it stays as
+    /// it is where no more is kept.
+    pub fn extend(&self, state: &mut State, tokens: &[TokenId]) -> Found {
+        let n_common = state.tokens().iter().zip(tokens).take_while(|(held, token)| held == token).count();
+        let mut found = Found::default();
+        let (mut start, mut parent) = (0, Key::default());
         for block in tokens.chunks(KV_BLOCK) {
             let whole = (block.len() == KV_BLOCK).then_some(KV_BLOCK);
+            if whole.is_some_and(|n| start + n <= n_common) {
+                parent = self.settings.key(&parent, block);
+                found.keys.push(parent);
+                start += KV_BLOCK;
+                continue;
+            }
             // The longest of the entries that go on from here; after one that is no whole block there is no other.
             let lengths = whole.into_iter().chain((1..=block.len().min(KV_BLOCK - 1)).rev());
-            let found = lengths.map(|n| &block[..n]).find_map(|part| {
+            let more = lengths.take_while(|n| start + n > n_common).map(|n| &block[..n]).find_map(|part| {
                 let key = self.settings.key(&parent, part);
-                self.restore_one(state, &key, &parent, part).then_some((key, part.len()))
+                let is_restored = self.restore_one(state, &key, (start, &parent, part), &mut found.damaged);
+                is_restored.then_some((key, part.len()))
             });
-            let Some((key, n)) = found else { break };
-            names.push(name(&key));
-            parent = key;
+            let Some((key, n)) = more else { break };
+            found.keys.push(key);
+            found.n_read += n;
+            (parent, start) = (key, start + n);
             if n < KV_BLOCK {
                 break;
             }
         }
+        if found.n_read > 0 {
+            self.touch(&found.keys);
+        }
+        found.n_held = state.hold(tokens);
+        found
+    }
+
+    /// Notes that the entries of these keys, a text's one after the other, are of use.
+    pub fn touch(&self, keys: &[Key]) {
         // Backwards, so that what others build upon goes last.
-        names.iter().rev().for_each(|name| self.folder.touch(name));
-        Ok(state.rewind(tokens.len().saturating_sub(1)))
+        keys.iter().rev().for_each(|key| self.folder.touch(&name(key)));
+    }
+
+    /// Whether there is an entry of this key.
+    pub fn has(&self, key: &Key) -> bool {
+        self.folder.has(&name(key))
+    }
+
+    /// Writes an entry, unless it is there and whole; returns how many bytes were written.
+    ///
+    /// Fails where it cannot be written, and where the model's file was changed while it was in use.
+    pub fn put(&self, entry: &Entry) -> Result<u64> {
+        self.model.check_unchanged()?;
+        let name = name(&entry.key);
+        let parts = [&entry.unsealed[..], &seal(&entry.unsealed)];
+        let n_bytes = parts.iter().map(|part| part.len()).sum();
+        let is_whole = |found: Vec<u8>| found.strip_prefix(parts[0]) == Some(parts[1]);
+        if self.folder.has(&name) && self.folder.read(&name, n_bytes).is_ok_and(is_whole) {
+            return Ok(0);
+        }
+        let mut file = self.folder.create(&name)?;
+        parts.iter().try_for_each(|part| file.write(part))?;
+        file.commit_unsynced()?;
+        Ok(n_bytes as u64)
+    }
+
+    /// Looks at the folder: unfinished entries whose writers are gone are removed, and where there is more than it may hold, what was
+    /// not of use for the longest time, so that there is some room again.
+    pub fn tidy(&self) -> Result<Stock> {
+        self.shrink(self.max_bytes - self.max_bytes / 16)
     }
 
     /// Keeps the beginning of `tokens` that `state` holds; returns how many tokens were written. What layers with a window have
@@ -72,7 +146,7 @@ impl PrefixCache {
             return Err(Error::usage(message).field("tokens"));
         }
         self.model.check_unchanged()?;
-        let mut names = Vec::new();
+        let mut keys = Vec::new();
         let (mut start, mut written, mut parent) = (0, 0, Key::default());
         for block in tokens.chunks(KV_BLOCK) {
             let key = self.settings.key(&parent, block);
@@ -84,63 +158,85 @@ impl PrefixCache {
                 file.commit_unsynced()?;
                 written += block.len();
             }
-            names.push(name);
+            keys.push(key);
             start += block.len();
             parent = key;
         }
         if written > 0 {
-            names.iter().rev().for_each(|name| self.folder.touch(name));
-            self.shrink()?;
+            self.touch(&keys);
+            self.shrink(self.max_bytes)?;
         }
         Ok(written)
     }
 
-    /// Puts the entry of `key` into `state`; false where there is none that is whole.
-    fn restore_one(&self, state: &mut State, key: &Key, parent: &Key, tokens: &[TokenId]) -> bool {
+    /// Puts the entry of `key` into `state`: `tokens` from position `start` on, behind the text of the key `parent`. False where there is
+    /// none that is whole.
+    fn restore_one(
+        &self,
+        state: &mut State,
+        key: &Key,
+        (start, parent, tokens): (usize, &Key, &[TokenId]),
+        damaged: &mut Option<Error>,
+    ) -> bool {
         let name = name(key);
         if !self.folder.has(&name) {
             return false;
         }
-        let start = state.position();
-        let restored = self.folder.map(&name).and_then(|mapping| {
-            let saved = Saved::read(&mapping, &self.settings)?;
+        let restored = self.folder.read(&name, self.settings.most_block_bytes()).and_then(|bytes| {
+            let saved = Saved::read(&bytes, &self.settings)?;
             if saved.parent != *parent || saved.start != start || saved.tokens != tokens || saved.n_held != tokens.len()
             {
                 return Err(Error::data("this is the entry of another text"));
             }
             saved.restore(state)
         });
-        if restored.as_ref().is_err_and(|error| error.kind() == Kind::Data) {
-            self.folder.remove(&name);
+        match restored {
+            Ok(()) => true,
+            Err(error) => {
+                if error.kind() == Kind::Data {
+                    self.folder.remove(&name);
+                    *damaged = Some(error.in_file(self.folder.path().join(name).display().to_string()));
+                }
+                false
+            }
         }
-        restored.is_ok()
     }
 
-    /// Removes what was not of use for the longest time until the folder holds no more than it may.
-    fn shrink(&self) -> Result<()> {
+    /// Where the folder holds more than it may, removes what was not of use for the longest time until it holds `most` bytes.
+    fn shrink(&self, most: u64) -> Result<Stock> {
         let mut entries = self.folder.entries(&is_name)?;
-        let mut bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
+        let mut stock = Stock { bytes: entries.iter().map(|entry| entry.bytes).sum(), removed: Vec::new() };
+        if stock.bytes <= self.max_bytes {
+            return Ok(stock);
+        }
         entries.sort_by_key(|entry| entry.used);
         for entry in &entries {
-            if bytes <= self.max_bytes {
+            if stock.bytes <= most {
                 break;
             }
             // A file of such a name that is no saved text is somebody else's, and does not count.
             if self.folder.head(&entry.name).is_some_and(|head| Saved::is_one(&head)) {
                 self.folder.remove(&entry.name);
+                stock.removed.extend(key_of(&entry.name));
             }
-            bytes -= entry.bytes;
+            stock.bytes -= entry.bytes;
         }
-        Ok(())
+        Ok(stock)
     }
 }
 
-/// Whether an entry may have this name: the hexadecimal digits of its key.
+/// Whether an entry may have this name.
 fn is_name(name: &str) -> bool {
-    let digits = name.strip_suffix(SUFFIX).unwrap_or_default().as_bytes();
-    digits.len() == 2 * size_of::<Key>() && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    key_of(name).is_some()
 }
 
+/// The hexadecimal digits of its key, and what says that it is one.
 fn name(key: &Key) -> String {
-    key.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + SUFFIX
+    blake3::Hash::from_bytes(*key).to_hex().to_string() + SUFFIX
+}
+
+/// The key of the entry of this name.
+fn key_of(name: &str) -> Option<Key> {
+    let digits = name.strip_suffix(SUFFIX).filter(|digits| !digits.bytes().any(|digit| digit.is_ascii_uppercase()))?;
+    blake3::Hash::from_hex(digits).ok().map(Key::from)
 }

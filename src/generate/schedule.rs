@@ -1,9 +1,11 @@
 //! Texts that come and go: each joins and leaves between two passes, a long prompt is computed in slices between the tokens of
 //! the others, and a text goes on from the state that holds most of it. No text's bits depend on the others.
 
-use super::{Piece, StopReason, Writer};
+use super::kept::Kept;
+use super::{Piece, StopReason, ToKeep, Writer};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
+use crate::model::saved::{Key, Settings};
 use crate::model::{Model, Span, State, StateOptions, Wants, Watch, Workspace};
 use crate::ops::KvDtype;
 use crate::sampler::Watcher;
@@ -73,11 +75,24 @@ pub struct Passed {
 /// A text under way.
 pub struct Running<J> {
     state: State,
+    kept: Kept,
     writer: Writer,
     job: J,
 }
 
+/// A state of no text under way.
+struct Free {
+    state: State,
+    /// How far the text is kept that has ended in it.
+    kept: Kept,
+}
+
 impl<J> Running<J> {
+    /// Its state, without it.
+    fn freed(self) -> Free {
+        Free { state: self.state, kept: self.kept }
+    }
+
     /// Who wants it.
     pub fn job(&self) -> &J {
         &self.job
@@ -100,7 +115,7 @@ pub struct Scheduler<J> {
     compute: Arc<Compute>,
     workspace: Workspace,
     /// States of no text under way, the one that was used last at the end. They hold texts that have ended.
-    free: Vec<State>,
+    free: Vec<Free>,
     texts: Vec<Running<J>>,
 }
 
@@ -108,7 +123,10 @@ impl<J: Job> Scheduler<J> {
     /// Allocates states, buffers and logits.
     pub fn new(model: &Arc<Model>, compute: &Arc<Compute>, options: ScheduleOptions) -> Result<Self> {
         let ScheduleOptions { n_texts, context_length, kv, .. } = options;
-        let state = || model.state(StateOptions { context_length, kv, slack: options.batch() });
+        let state = || {
+            let state = model.state(StateOptions { context_length, kv, slack: options.batch() })?;
+            Ok(Free { state, kept: Kept::default() })
+        };
         Ok(Scheduler {
             workspace: Workspace::new(model, options.batch(), n_texts.max(1))?,
             free: (0..n_texts).map(|_| state()).collect::<Result<_>>()?,
@@ -136,13 +154,33 @@ impl<J: Job> Scheduler<J> {
     /// Begins a text, of which nothing is written yet; its context is no longer than that of the options. Where there is no room
     /// it ends with an error.
     pub fn begin(&mut self, mut writer: Writer, mut job: J) {
-        let Some(mut state) = self.nearest(&mut writer) else {
-            job.ended(Err(Error::usage("as many texts as there is room for are under way")));
-            return;
-        };
+        match self.lend(&mut writer) {
+            Some(state) => self.begin_in(state, writer, job),
+            None => job.ended(Err(Error::usage("as many texts as there is room for are under way"))),
+        }
+    }
+
+    /// The state that the text of `writer` is to go on from, which holds what of it is held here; `None` where there is no room. Whoever
+    /// takes it may have it hold more of the text, and gives it back with [`begin_in`](Self::begin_in).
+    pub fn lend(&mut self, writer: &mut Writer) -> Option<State> {
+        self.nearest(writer.wants().unwrap_or_default())
+    }
+
+    /// Begins a text as [`begin`](Self::begin) does, in the state that was lent for it.
+    pub fn begin_in(&mut self, mut state: State, mut writer: Writer, mut job: J) {
         let n_held = writer.wants().map_or(0, |text| state.hold(text));
         job.begun(n_held);
-        self.texts.push(Running { state, writer, job });
+        self.texts.push(Running { state, kept: Kept::default(), writer, job });
+    }
+
+    /// What is to be kept next of the texts under way and of those that have ended, where the keys of what is there are `known`;
+    /// `None` where nothing is, by now.
+    pub fn to_keep(&mut self, settings: &Settings, is_known: &mut dyn FnMut(&Key) -> bool) -> Option<ToKeep> {
+        let by = (&*self.compute, settings);
+        // Those that have ended first: their states may be taken for other texts.
+        let ended = self.free.iter_mut().map(|free| (&mut free.state, &mut free.kept, true));
+        let running = self.texts.iter_mut().map(|text| (&mut text.state, &mut text.kept, false));
+        ended.chain(running).find_map(|(state, kept, has_ended)| kept.next(state, by, has_ended, is_known))
     }
 
     /// Advances all texts by one pass. Texts that nobody wants, and those that end, leave.
@@ -158,7 +196,7 @@ impl<J: Job> Scheduler<J> {
             Err(error) => {
                 for mut text in self.texts.drain(..) {
                     text.job.ended(Err(error.clone()));
-                    self.free.push(text.state);
+                    self.free.push(text.freed());
                 }
                 Err(error)
             }
@@ -168,7 +206,7 @@ impl<J: Job> Scheduler<J> {
     fn drop_unwanted(&mut self) {
         for i in (0..self.texts.len()).rev() {
             if !self.texts[i].job.is_wanted() {
-                self.free.push(self.texts.remove(i).state);
+                self.free.push(self.texts.remove(i).freed());
             }
         }
     }
@@ -209,24 +247,24 @@ impl<J: Job> Scheduler<J> {
             ended.push(i);
         }
         for i in ended.into_iter().rev() {
-            self.free.push(self.texts.remove(i).state);
+            self.free.push(self.texts.remove(i).freed());
         }
         Ok(passed)
     }
 
-    /// The free state to go on from: that which has most in common with what `writer` wants, among those of whose text most is
+    /// The free state to go on from: that which has most in common with `wanted`, among those of whose text most is
     /// common, so that a long text is not given up for a beginning that many share; else the one not used for the longest time.
     /// Where another state, free or of a text under way, holds much more of it, it takes that over.
-    fn nearest(&mut self, writer: &mut Writer) -> Option<State> {
-        let wanted = writer.wants().unwrap_or_default();
-        let common = |state: &State| state.tokens().iter().zip(wanted).take_while(|(a, b)| a == b).count();
-        let goes_on = |i: &usize| 2 * common(&self.free[*i]) >= self.free[*i].position();
-        let best = (0..self.free.len()).filter(goes_on).max_by_key(|i| common(&self.free[*i]));
+    fn nearest(&mut self, wanted: &[TokenId]) -> Option<State> {
+        let common = |state: &State| common(state.tokens(), wanted);
+        let goes_on = |i: &usize| 2 * common(&self.free[*i].state) >= self.free[*i].state.position();
+        let best = (0..self.free.len()).filter(goes_on).max_by_key(|i| common(&self.free[*i].state));
         if self.free.is_empty() {
             return None;
         }
-        let mut state = self.free.remove(best.unwrap_or(0));
-        let others = self.free.iter().chain(self.texts.iter().map(|text| &text.state));
+        let mut state = self.free.remove(best.unwrap_or(0)).state;
+        let free = self.free.iter().map(|free| &free.state);
+        let others = free.chain(self.texts.iter().map(|text| &text.state));
         let least = common(&state) + LEAST_COPIED;
         if let Some(other) = others.max_by_key(|other| common(other)).filter(|other| common(other) >= least) {
             state.copy_beginning(other, common(other).min(wanted.len() - 1));
@@ -246,9 +284,13 @@ impl<J: Job> Scheduler<J> {
 
     /// The longest beginning of `tokens` that a free state holds.
     pub fn held(&self, tokens: &[TokenId]) -> usize {
-        let common = |state: &State| state.tokens().iter().zip(tokens).take_while(|(a, b)| a == b).count();
-        self.free.iter().map(common).max().unwrap_or(0)
+        self.free.iter().map(|free| common(free.state.tokens(), tokens)).max().unwrap_or(0)
     }
+}
+
+/// Tokens that both begin with.
+fn common(a: &[TokenId], b: &[TokenId]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 impl<J: Job> Running<J> {

@@ -1,6 +1,8 @@
 use super::*;
-use crate::generate::StopRules;
+use crate::generate::{Entry, StopRules};
 use crate::kernels;
+use crate::model::saved::{Saved, seal};
+use crate::ops::KV_BLOCK;
 use crate::sampler::{Sampler, SamplerOptions};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -237,4 +239,64 @@ fn a_text_that_cannot_go_on_fails_alone() {
     assert!(house.told(0).end.is_some_and(|end| end.is_err()));
     assert!(house.told(1).end.is_some_and(|end| end.is_ok()));
     assert_eq!(house.scheduler.free.len(), 2);
+}
+
+#[test]
+fn a_text_goes_on_from_the_parts_that_were_kept_of_it() {
+    let Some(mut house) = House::new(2, 7) else { return };
+    let settings = Settings::new(&house.model, KvDtype::F16);
+    let long = |i: usize| -> Vec<TokenId> { (0..70).map(|k| ((k * 37 + k / 40 * i) % 900) as TokenId).collect() };
+    let (mut kept, mut used) = (BTreeMap::<Key, Vec<u8>>::new(), Vec::new());
+    let mut keep = |house: &mut House, most: usize| {
+        for _ in 0..most {
+            match house.scheduler.to_keep(&settings, &mut |key| kept.contains_key(key)) {
+                Some(ToKeep::Entry(Entry { key, unsealed })) => {
+                    let sealed = [&unsealed[..], &seal(&unsealed)].concat();
+                    assert!(sealed.len() <= settings.most_block_bytes());
+                    assert!(kept.insert(key, sealed).is_none(), "it was known");
+                }
+                Some(ToKeep::Used(keys)) => used.push(keys),
+                None => return,
+            }
+        }
+    };
+    // The third has a place of the first two, and begins as they do.
+    for i in 0..3 {
+        while !house.scheduler.has_room() {
+            house.step();
+            keep(&mut house, 1);
+        }
+        // Before another takes the place of one that has ended.
+        keep(&mut house, usize::MAX);
+        house.begin(i, &long(i), 20 + i, usize::MAX);
+    }
+    while !house.scheduler.is_idle() {
+        house.step();
+        keep(&mut house, 1);
+    }
+    keep(&mut house, usize::MAX);
+    assert_eq!(used.len(), 3, "each that ended");
+    // 32 tokens in common, then two parts each.
+    assert_eq!((kept.len(), used.iter().all(|keys| keys.len() == 3)), (1 + 3 * 2, true));
+
+    let mut other = House::new(1, 64).expect("as before");
+    for i in 0..3 {
+        let prompt = long(i);
+        let sampler = Sampler::new(SamplerOptions::default(), other.model.config().vocab_size).expect("options");
+        let mut writer = Writer::new(&other.model, &prompt, 128, sampler, StopRules::default()).expect("a prompt");
+        let mut state = other.scheduler.lend(&mut writer).expect("room");
+        let mut parent = Key::default();
+        for (n, block) in prompt[..64].chunks(KV_BLOCK).enumerate() {
+            parent = settings.key(&parent, block);
+            let saved = Saved::read(&kept[&parent], &settings).expect("whole");
+            if state.tokens().get(..(n + 1) * KV_BLOCK) != Some(&prompt[..(n + 1) * KV_BLOCK]) {
+                saved.restore(&mut state).expect("it follows");
+            }
+        }
+        other.scheduler.free.push(Free { state, kept: Kept::default() });
+        other.begin(i, &prompt, 20 + i, usize::MAX);
+        other.finish();
+        assert_eq!(other.told(i).n_held, 64);
+        assert_eq!((other.told(i).text, other.told(i).end), (house.told(i).text, house.told(i).end), "{i}");
+    }
 }

@@ -115,6 +115,14 @@ impl Settings {
         })
     }
 
+    /// Bytes of a part of [`KV_BLOCK`] tokens without a note, at most.
+    pub fn most_block_bytes(&self) -> usize {
+        const NUMBERS: usize = 4;
+        let head = self.head().len() + HASH_BYTES + size_of::<u32>() * (NUMBERS + KV_BLOCK);
+        let blocks = self.layers.iter().map(|kind| kind.block_bytes).fold(0, usize::saturating_add);
+        blocks.saturating_add(head + HASH_BYTES)
+    }
+
     /// The key of the text that `tokens` continue from `parent`.
     pub fn key(&self, parent: &Key, tokens: &[TokenId]) -> Key {
         let mut hash = blake3::Hasher::new();
@@ -207,6 +215,23 @@ pub fn save(
     part: Part<'_>,
     write: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
+    let mut hash = blake3::Hasher::new();
+    let mut both = |bytes: &[u8]| {
+        hash.update(bytes);
+        write(bytes)
+    };
+    save_unsealed(state, compute, settings, part, &mut both)?;
+    write(&seal_of(&hash))
+}
+
+/// The same but for the checksum at the end: where a state is not to wait for that, [`seal`] makes it later.
+pub fn save_unsealed(
+    state: &mut State,
+    compute: &Compute,
+    settings: &Settings,
+    part: Part<'_>,
+    write: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     assert!(part.start.is_multiple_of(KV_BLOCK), "a part from position {}", part.start);
     let n_held = if state.holds_needed(part.start, part.start + part.n_held) { part.n_held } else { 0 };
     let mut out = Encoder::default();
@@ -218,18 +243,19 @@ pub fn save(
     }
     part.tokens.iter().for_each(|token| out.u32(*token));
     out.bytes(part.note);
-    let mut hash = blake3::Hasher::new();
-    let mut both = |bytes: &[u8]| {
-        hash.update(bytes);
-        write(bytes)
-    };
-    both(&out.into_bytes())?;
+    write(&out.into_bytes())?;
     let end = part.start + n_held;
     state.clear_after(compute, end);
-    for block in part.start / KV_BLOCK..end.div_ceil(KV_BLOCK) {
-        state.save_block(block, end, &mut both)?;
-    }
-    write(hash.finalize().as_bytes())
+    (part.start / KV_BLOCK..end.div_ceil(KV_BLOCK)).try_for_each(|block| state.save_block(block, end, write))
+}
+
+/// The checksum that follows what [`save_unsealed`] wrote.
+pub fn seal(unsealed: &[u8]) -> [u8; HASH_BYTES] {
+    seal_of(blake3::Hasher::new().update(unsealed))
+}
+
+fn seal_of(hash: &blake3::Hasher) -> [u8; HASH_BYTES] {
+    hash.finalize().into()
 }
 
 impl<'b> Saved<'b> {

@@ -1,8 +1,9 @@
 //! A folder of files that can be lost: what a cache keeps.
 
 use super::atomic::{self, AtomicFile};
-use super::{Mapping, failed};
-use crate::error::{Kind, Result};
+use super::{failed, regular};
+use crate::error::{Error, Kind, Result};
+use crate::room;
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -43,14 +44,35 @@ impl Folder {
         Ok(Folder { path: path.to_owned() })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether there is a file called `name`.
     pub fn has(&self, name: &str) -> bool {
         self.path.join(name).is_file()
     }
 
-    /// The file called `name`, mapped: it stays readable should it be removed meanwhile.
-    pub fn map(&self, name: &str) -> Result<Mapping> {
-        Mapping::open(self.path.join(name))
+    /// The bytes of the file called `name`, which has no more than `most`.
+    pub fn read(&self, name: &str, most: usize) -> Result<Vec<u8>> {
+        let path = self.path.join(name);
+        let mut options = File::options();
+        options.read(true);
+        let (mut file, metadata) = regular::open(&path, options)?;
+        let bytes = usize::try_from(metadata.len()).ok().filter(|bytes| *bytes <= most);
+        let Some(bytes) = bytes else {
+            let message = format!("{} bytes where there are {most} at most", metadata.len());
+            return Err(Error::data(message).in_file(path.display().to_string()));
+        };
+        let mut found = Vec::new();
+        if !room::reserve(&mut found, bytes) {
+            let error = Error::new(Kind::Resources, format!("no memory for its {bytes} bytes"));
+            return Err(error.in_file(path.display().to_string()));
+        }
+        found.resize(bytes, 0);
+        file.read_exact(&mut found).map_err(|error| failed(Kind::Io, &path, "cannot read", &error))?;
+        Ok(found)
     }
 
     /// The first bytes of the file called `name`, where it has so many.
@@ -108,10 +130,8 @@ fn check_rights(path: &Path) -> Result<()> {
     if is_ours && metadata.mode() & WRITE_OF_OTHERS == 0 {
         return Ok(());
     }
-    let error = crate::error::Error::new(
-        Kind::Create,
-        "others can write to this folder, and what is kept in it could be theirs",
-    );
+    let message = "others can write to this folder, and what is kept in it could be theirs";
+    let error = Error::new(Kind::Create, message);
     Err(error.in_file(path.display().to_string()).hint("chmod go-w takes that right from them; or name another folder"))
 }
 
@@ -133,7 +153,9 @@ mod tests {
         file.write(b"text").expect("written");
         assert!(!folder.has("a.kv"), "not before it is whole");
         file.commit_unsynced().expect("whole");
-        assert_eq!(&folder.map("a.kv").expect("there")[..], b"text");
+        assert_eq!(folder.read("a.kv", 4).expect("there"), b"text");
+        assert!(folder.read("a.kv", 3).is_err_and(|error| error.kind() == Kind::Data));
+        assert!(folder.read("b.kv", 3).is_err_and(|error| error.kind() == Kind::NoInput));
         let killed = path.join(".b.kv.1.partial");
         fs::write(&killed, "of a killed writer").expect("written");
         let age = |file: &Path| {

@@ -4,11 +4,11 @@
 mod looks;
 mod receipts;
 
-use super::engine;
 use super::form::{Form, Name};
 use super::house::{House, Offered, now};
 use super::job::{Events, Job, Owner, ToShow, events};
 use super::limits::{KEPT_RULES, most_text};
+use super::order::{Order, Vectors, Waiting};
 use super::reply::{Refusal, Reply};
 use super::routes::Route;
 use super::{anthropic, llama, ollama, openai};
@@ -78,7 +78,7 @@ type Outcome<T> = std::result::Result<T, Refusal>;
 /// Reads requests.
 pub(super) struct Desk {
     house: Arc<House>,
-    engine: Sender<engine::Order>,
+    engine: Sender<Order>,
     /// Of each model, once somebody asked for a rule.
     grammars: Vec<Option<Grammars>>,
     /// Rules that were compiled, the last one at the end.
@@ -107,7 +107,7 @@ struct Begin<'a> {
 }
 
 impl Desk {
-    pub(super) fn new(house: &Arc<House>, engine: Sender<engine::Order>) -> Desk {
+    pub(super) fn new(house: &Arc<House>, engine: Sender<Order>) -> Desk {
         let grammars = house.models.iter().map(|_| None).collect();
         Desk { house: Arc::clone(house), engine, grammars, kept: VecDeque::new(), replies: VecDeque::new() }
     }
@@ -317,8 +317,8 @@ impl Desk {
         let texts = tokens.collect::<Result<Vec<_>>>()?;
         let n_tokens = texts.iter().map(Vec::len).sum();
         let (reply, vectors) = oneshot::channel();
-        let order = engine::Vectors { model, texts, pooling: wanted.pooling, reply, room };
-        self.engine.send(engine::Order::Vectors(order)).map_err(|_| Refusal::ending())?;
+        let order = Vectors { model, texts, pooling: wanted.pooling, reply, room };
+        self.engine.send(Order::Vectors(order)).map_err(|_| Refusal::ending())?;
         let name = offered.name.clone();
         let form: Box<dyn FnOnce(Vec<f32>) -> Value + Send> = match route {
             Route::Embeddings => Box::new(move |vectors| {
@@ -451,9 +451,8 @@ impl Desk {
         for (text, ((writer, options, draft), room)) in writers.into_iter().zip(room).enumerate() {
             let owner = Owner { model, client, text };
             let job = Job::new(&self.house, owner, outlet.clone(), to_show, &options, room).with_receipt(draft);
-            let job = Box::new(job);
-            let order = engine::Waiting { model, writer: Box::new(writer), job };
-            self.engine.send(engine::Order::Text(order)).map_err(|_| Refusal::ending())?;
+            let order = Waiting { model, writer: Box::new(writer), job: Box::new(job) };
+            self.engine.send(Order::Text(order)).map_err(|_| Refusal::ending())?;
         }
         let is_streamed = asked.sending != Sending::Whole;
         let parted = |(rules, n_calls): (ReplyRules, usize)| rules.reader(&prompt).number_from(n_calls);

@@ -1,59 +1,21 @@
 //! The thread that computes: texts of all models by turns, in passes; between them texts come and go. It sleeps where there is
 //! nothing to do.
 
-use super::house::{Admitted, House, Offered};
+use super::house::{House, Offered};
 use super::job::Job;
 use super::limits::EMBED_BATCH;
+use super::order::{Look, Order, Vectors, Waiting};
+use super::shelf::Shelf;
 use super::stats::Pace;
-use serde_json::Value;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
-use tokio::sync::oneshot;
 use whit::error::Result;
-use whit::generate::{self, Scheduler, Writer};
+use whit::generate::{self, Scheduler};
 use whit::inspect::{EmbedOptions, Embedder, Pooling};
 use whit::{Compute, TokenId};
-
-/// What is to be computed.
-pub(super) enum Order {
-    Text(Waiting),
-    Vectors(Vectors),
-    Look(Look),
-}
-
-/// A text that waits for a place.
-pub(super) struct Waiting {
-    /// The place of its model.
-    pub(super) model: usize,
-    pub(super) writer: Box<Writer>,
-    pub(super) job: Box<Job>,
-}
-
-/// Texts that are to become vectors.
-pub(super) struct Vectors {
-    /// The place of their model.
-    pub(super) model: usize,
-    pub(super) texts: Vec<Vec<TokenId>>,
-    pub(super) pooling: Pooling,
-    pub(super) reply: oneshot::Sender<Result<Vec<f32>>>,
-    pub(super) room: Option<Admitted>,
-}
-
-/// A look into a model.
-pub(super) struct Look {
-    /// The place of the model.
-    pub(super) model: usize,
-    pub(super) work: Work,
-    pub(super) reply: oneshot::Sender<Result<Value>>,
-    pub(super) room: Option<Admitted>,
-}
-
-/// What a look computes. After each of its passes it calls what it is given, in which texts go on; false says that nobody waits any
-/// more.
-pub(super) type Work = Box<dyn FnOnce(&Arc<Compute>, &mut dyn FnMut() -> bool) -> Result<Value> + Send>;
 
 /// What computes.
 pub(super) struct Engine {
@@ -64,12 +26,22 @@ pub(super) struct Engine {
     vectors: VecDeque<Vectors>,
     looks: VecDeque<Look>,
     orders: Receiver<Order>,
+    /// Beginnings on disk.
+    shelf: Option<Shelf>,
+    /// More of them can be copied at once.
+    keeps_more: bool,
+    is_ending: bool,
     pace: Pace,
 }
 
 impl Engine {
     /// Allocates what the plan of all models says, but for texts that become vectors.
-    pub(super) fn new(house: &Arc<House>, compute: &Arc<Compute>, orders: Receiver<Order>) -> Result<Engine> {
+    pub(super) fn new(
+        house: &Arc<House>,
+        compute: &Arc<Compute>,
+        orders: Receiver<Order>,
+        shelf: Option<Shelf>,
+    ) -> Result<Engine> {
         let scheduler = |offered: &Offered| Scheduler::new(offered.model(), compute, offered.schedule);
         Ok(Engine {
             schedulers: house.models.iter().map(scheduler).collect::<Result<_>>()?,
@@ -79,6 +51,9 @@ impl Engine {
             vectors: VecDeque::new(),
             looks: VecDeque::new(),
             orders,
+            shelf,
+            keeps_more: false,
+            is_ending: false,
             pace: Pace::default(),
         })
     }
@@ -87,9 +62,13 @@ impl Engine {
     pub(super) fn run(mut self) {
         loop {
             if self.is_idle() {
-                match self.orders.recv() {
-                    Ok(order) => self.take(order),
-                    Err(_) => return,
+                let more = match self.is_ending && !self.owes_an_order() {
+                    true => self.orders.try_recv().ok(),
+                    false => self.orders.recv().ok(),
+                };
+                match more {
+                    Some(order) => self.take(order),
+                    None => return,
                 }
             }
             self.turn();
@@ -102,9 +81,17 @@ impl Engine {
         }
     }
 
+    /// Whether there is nothing to do until an order comes.
     fn is_idle(&self) -> bool {
-        let has_orders = !(self.waiting.is_empty() && self.vectors.is_empty() && self.looks.is_empty());
-        !has_orders && self.schedulers.iter().all(Scheduler::is_idle)
+        // Texts that wait while states are lent wait for these.
+        let waits = self.waiting.is_empty() || self.owes_an_order();
+        let has_work = self.keeps_more || !self.vectors.is_empty() || !self.looks.is_empty();
+        waits && !has_work && self.schedulers.iter().all(Scheduler::is_idle)
+    }
+
+    /// Whether an order is sure to come.
+    fn owes_an_order(&self) -> bool {
+        self.shelf.as_ref().is_some_and(Shelf::owes_an_order)
     }
 
     fn take(&mut self, order: Order) {
@@ -112,6 +99,26 @@ impl Engine {
             Order::Text(waiting) => self.waiting.push_back(waiting),
             Order::Vectors(vectors) => self.vectors.push_back(vectors),
             Order::Look(look) => self.looks.push_back(look),
+            Order::Fetched(fetched) => {
+                let (state, Waiting { model, writer, job }) = *fetched;
+                self.shelf.iter_mut().for_each(Shelf::given_back);
+                self.schedulers[model].begin_in(state, *writer, *job);
+            }
+            Order::Room => {}
+            Order::End => self.is_ending = true,
+        }
+    }
+
+    /// Begins a text, at once or when more of it was read from disk. Its model has room for it.
+    fn begin(&mut self, mut waiting: Waiting) {
+        let scheduler = &mut self.schedulers[waiting.model];
+        let Some(state) = scheduler.lend(&mut waiting.writer) else { return self.waiting.push_front(waiting) };
+        let unlent = match &mut self.shelf {
+            Some(shelf) => shelf.fetch(state, waiting),
+            None => Some((state, waiting)),
+        };
+        if let Some((state, Waiting { writer, job, .. })) = unlent {
+            scheduler.begin_in(state, *writer, *job);
         }
     }
 
@@ -121,20 +128,21 @@ impl Engine {
             self.take(order);
         }
         self.waiting.retain(|waiting| generate::Job::is_wanted(&*waiting.job));
+        self.keeps_more = false;
         for model in 0..self.schedulers.len() {
             while self.schedulers[model].has_room() {
                 let Some(next) = self.next(model) else { break };
-                let Some(Waiting { writer, job, .. }) = self.waiting.remove(next) else { break };
-                self.schedulers[model].begin(*writer, *job);
+                let Some(waiting) = self.waiting.remove(next) else { break };
+                self.begin(waiting);
             }
             let scheduler = &mut self.schedulers[model];
-            if scheduler.is_idle() {
-                continue;
+            if !scheduler.is_idle() {
+                let begun = Instant::now();
+                // Where it fails, each of its texts has been told.
+                let passed = scheduler.step().unwrap_or_default();
+                self.house.stats.count(passed, begun.elapsed(), &mut self.pace);
             }
-            let begun = Instant::now();
-            // Where it fails, each of its texts has been told.
-            let passed = scheduler.step().unwrap_or_default();
-            self.house.stats.count(passed, begun.elapsed(), &mut self.pace);
+            self.keeps_more |= self.shelf.as_mut().is_some_and(|shelf| shelf.keep(model, scheduler));
         }
     }
 

@@ -4,12 +4,13 @@ use super::gate::Gate;
 use super::limits::LONG_BODY_BYTES;
 use super::log::{Log, LogFile};
 use super::stats::Stats;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 use tokio::sync::{Semaphore, watch};
 use whit::chat::Argument;
-use whit::error::Result;
+use whit::error::{Error, Result};
 use whit::generate::{ModelFile, ScheduleOptions};
 use whit::inspect::tally::Tally;
 use whit::model::Model;
@@ -64,6 +65,18 @@ pub(crate) struct Options {
     pub(crate) drain: std::time::Duration,
     /// Where requests are logged, if they are.
     pub(crate) log: Option<LogFile>,
+    /// Where beginnings of texts are kept on disk; `None`: nowhere.
+    pub(crate) cache: Option<CacheOptions>,
+}
+
+/// Where beginnings are kept, and how much of them.
+pub(crate) struct CacheOptions {
+    /// A folder of the server's own; it is made where it does not exist.
+    pub(crate) folder: PathBuf,
+    /// Bytes in it, at most.
+    pub(crate) max_bytes: u64,
+    /// Is told, once, why beginnings are not kept or not found.
+    pub(crate) complain: fn(&Error),
 }
 
 /// What all parts of the server share.

@@ -1,5 +1,6 @@
-//! `whit serve`: models that many clients ask at once, over HTTP. Three kinds of threads: one serves the connections, one reads
-//! requests, one computes (with the threads of the kernels). What is sent, and what a text is, depends on its request alone.
+//! `whit serve`: models that many clients ask at once, over HTTP. Four kinds of threads: one serves the connections, one reads
+//! requests, one computes (with the threads of the kernels), one keeps beginnings of texts on disk. What is sent, and what a text
+//! is, depends on its request alone.
 
 mod anthropic;
 mod desk;
@@ -10,28 +11,35 @@ mod house;
 mod http;
 mod infill;
 mod job;
+mod keeper;
 mod limits;
 mod llama;
 mod log;
 mod ollama;
 mod openai;
+mod order;
 mod reply;
 mod routes;
+mod shelf;
 mod stats;
 mod status;
+mod thread;
 mod views;
 
 pub(crate) use gate::Gate;
-pub(crate) use house::{Offered, Options};
+pub(crate) use house::{CacheOptions, Offered, Options};
 pub(crate) use limits::{BODY_BYTES, EMBED_BATCH, LONG_BODY_BYTES, LOOK_BYTES, MOST_CONNECTIONS, reading_bytes};
 pub(crate) use log::LogFile;
+pub(crate) use shelf::planned_bytes;
 
 use desk::Desk;
 use engine::Engine;
 use house::House;
+use order::Order;
+use shelf::Shelf;
 use std::sync::Arc;
 use std::sync::mpsc::{channel, sync_channel};
-use std::thread;
+use thread::started;
 use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Runtime};
 use whit::Compute;
@@ -56,8 +64,9 @@ pub(crate) fn run(
     let (to_engine, orders) = channel();
     let (to_desk, requests) = sync_channel(limits::MOST_UNREAD);
     // All memory is there before the port opens.
-    let engine = Engine::new(&house, compute, orders)?;
-    let desk = Desk::new(&house, to_engine);
+    let shelf = Shelf::new(&house, to_engine.clone())?;
+    let engine = Engine::new(&house, compute, orders, shelf)?;
+    let desk = Desk::new(&house, to_engine.clone());
     let runtime = runtime()?;
     let computing = started("compute", move || engine.run())?;
     let reading = started("desk", move || desk.run(&requests))?;
@@ -72,9 +81,9 @@ pub(crate) fn run(
     });
     // Whatever is left of answers is given up: their connections close, and nobody waits for them.
     drop(runtime);
-    for thread in [reading, computing] {
-        let _ = thread.join();
-    }
+    let _ = reading.join();
+    let _ = to_engine.send(Order::End);
+    let _ = computing.join();
     house.log.iter().for_each(|log| log.end());
     served
 }
@@ -82,11 +91,6 @@ pub(crate) fn run(
 fn runtime() -> Result<Runtime> {
     let built = Builder::new_current_thread().enable_io().enable_time().build();
     built.map_err(|error| Error::new(Kind::Resources, format!("the server cannot start: {error}")))
-}
-
-fn started(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
-    let thread = thread::Builder::new().name(format!("whit-{name}")).spawn(work);
-    thread.map_err(|error| Error::new(Kind::Resources, format!("no thread: {error}")))
 }
 
 /// Has a signal end the server, and a second one end it at once.

@@ -15,6 +15,10 @@ pub(super) struct Stats {
     pub(super) prompt_tokens: AtomicU64,
     pub(super) held_tokens: AtomicU64,
     pub(super) written_tokens: AtomicU64,
+    /// Texts of which something was read from disk, tokens that were, and bytes that were written there.
+    pub(super) disk_texts: AtomicU64,
+    pub(super) disk_tokens: AtomicU64,
+    pub(super) disk_bytes: AtomicU64,
     pub(super) busy_micros: AtomicU64,
     /// Texts that are under way.
     pub(super) active: AtomicU64,

@@ -78,6 +78,9 @@ fn metrics(house: &House) -> String {
         ("prompt_tokens", "Tokens of prompts that were computed.", stats::of(&stats.prompt_tokens)),
         ("prompt_tokens_held", "Tokens of prompts that were held already.", stats::of(&stats.held_tokens)),
         ("written_tokens", "Tokens that were written.", stats::of(&stats.written_tokens)),
+        ("cache_texts", "Texts of which a beginning was read from the cache on disk.", stats::of(&stats.disk_texts)),
+        ("cache_tokens", "Tokens that were read from the cache on disk.", stats::of(&stats.disk_tokens)),
+        ("cache_written_bytes", "Bytes that were written to the cache on disk.", stats::of(&stats.disk_bytes)),
     ];
     let active = stats::of(&stats.active);
     let gauges = [

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -27,10 +27,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The server of `whit serve` with these arguments, at a port that is free.
+    /// The server of `whit serve` with these arguments, at a port that is free. It keeps nothing on disk, unless they name a folder.
     pub(crate) fn start(words: &[&str]) -> Server {
         let mut command = super::program::whit();
-        command.args(["serve", "--port", "0"]).args(words).stderr(Stdio::piped()).stdout(Stdio::null());
+        command.args(["serve", "--port", "0"]).args(words);
+        if !words.contains(&"--cache") {
+            command.arg("--no-cache");
+        }
+        Server::of(command)
+    }
+
+    /// The server that `command` starts.
+    pub(crate) fn of(mut command: Command) -> Server {
+        command.stderr(Stdio::piped()).stdout(Stdio::null());
         let mut child = command.spawn().expect("the program starts");
         let stderr = BufReader::new(child.stderr.take().expect("standard error"));
         let (to, said) = channel();
@@ -94,7 +103,7 @@ impl Server {
     /// Sends it a signal.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill");
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill");
         assert!(sent.success());
     }
 
@@ -102,6 +111,11 @@ impl Server {
     pub(crate) fn wait(mut self) -> (Option<i32>, Vec<String>) {
         let status = self.child.wait().expect("an end");
         (status.code(), self.said.lock().expect("no panic").iter().collect())
+    }
+
+    /// What it said since it was open, so far.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.said.lock().expect("no panic").try_iter().collect()
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

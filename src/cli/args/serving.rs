@@ -2,7 +2,7 @@
 
 use super::groups::{ComputeArgs, ContextArg, ProgressArg};
 use super::sampling::Sampling;
-use super::values::{seconds, template_argument, tokens};
+use super::values::{seconds, size, template_argument, tokens};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
@@ -63,6 +63,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NAME=VALUE", value_parser = template_argument)]
     pub(crate) template_arg: Vec<(String, Argument)>,
     #[command(flatten)]
+    pub(crate) cache: ServerCache,
+    #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     #[command(flatten)]
     pub(crate) progress: ProgressArg,
@@ -87,4 +89,20 @@ pub(crate) struct Access {
     /// Name of this server besides its addresses and names of this network; may be given several times
     #[arg(long = "name", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) names: Vec<String>,
+}
+
+/// What is kept of texts on disk.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Cache")]
+pub(crate) struct ServerCache {
+    /// Keep beginnings of texts in this folder, prompts included, so that texts go on from there after a restart
+    /// [default: WHIT_CACHE, else whit in the user's folder of caches]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) cache: Option<PathBuf>,
+    /// Keep nothing of texts on disk
+    #[arg(long, conflicts_with = "cache")]
+    pub(crate) no_cache: bool,
+    /// Size of that folder, from which what was not used for the longest time is removed
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1G")]
+    pub(crate) cache_size: u64,
 }

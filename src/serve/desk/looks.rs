@@ -1,7 +1,7 @@
 //! Requests that look into a model. What comes next is a text of no token among the others; the rest is computed between the passes
 //! of texts, as vectors are, and in memory that the plan has for it.
 
-use super::super::engine::{self, Look, Work};
+use super::super::order::{Look, Order, Work};
 use super::super::form::{Form, Gathered, Name, Part};
 use super::super::house::Offered;
 use super::super::job::Token;
@@ -181,7 +181,7 @@ impl Desk {
             Ok(value)
         });
         let look = Look { model, work, reply, room };
-        self.engine.send(engine::Order::Look(look)).map_err(|_| Refusal::ending())?;
+        self.engine.send(Order::Look(look)).map_err(|_| Refusal::ending())?;
         Ok(Answer::Looked(value))
     }
 }
