@@ -277,7 +277,7 @@ impl<J: Job> Scheduler<J> {
     pub fn is_under_way(&self, writer: &mut Writer) -> bool {
         let wanted = writer.wants().unwrap_or_default();
         let common = |tokens: &[TokenId]| tokens.iter().zip(wanted).take_while(|(a, b)| a == b).count();
-        let states = self.free.iter().chain(self.texts.iter().map(|text| &text.state));
+        let states = self.free.iter().map(|free| &free.state).chain(self.texts.iter().map(|text| &text.state));
         let held = states.map(|state| common(state.tokens())).max().unwrap_or(0);
         self.texts.iter().any(|text| common(text.writer.tokens()) >= held + LEAST_COPIED)
     }

@@ -5,11 +5,11 @@ use super::job::Job;
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::oneshot;
-use whit::{Compute, TokenId};
 use whit::error::Result;
 use whit::generate::Writer;
 use whit::inspect::Pooling;
 use whit::model::State;
+use whit::{Compute, TokenId};
 
 /// What the thread that computes is told.
 pub(super) enum Order {
