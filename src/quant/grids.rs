@@ -5,7 +5,7 @@
 //! those that reach the outermost weights.
 
 use super::layout::{GROUP_SIZE, PANEL_ROWS, groups};
-use super::planes::{self, HALVES, HEAD_BYTES, LEVELS, LINE_BYTES, OFFSETS, group_bytes, put_code};
+use super::planes::{self, HALVES, HEAD_BYTES, LEVELS, LINE_BYTES, OFFSETS, Scaling, group_bytes, put_code};
 use super::{Encoding, Format, Inputs};
 use half::f16;
 
@@ -54,13 +54,6 @@ enum Values {
     Integers { zero: u8, last: u8 },
 }
 
-/// A scale and an offset, which an f16 holds.
-#[derive(Clone, Copy, PartialEq, Debug)]
-struct Line {
-    scale: f32,
-    offset: f32,
-}
-
 impl Values {
     fn value(&self, code: u8) -> f32 {
         match self {
@@ -77,19 +70,19 @@ impl Values {
     }
 
     /// How far the weight of a code is from `x`.
-    fn distance(&self, code: u8, x: f32, line: Line) -> f32 {
+    fn distance(&self, code: u8, x: f32, line: Scaling) -> f32 {
         (self.value(code) * line.scale + line.offset - x).abs()
     }
 
     /// The code whose weight is nearest to `x`, the first of several.
-    fn nearest(&self, x: f32, line: Line) -> u8 {
+    fn nearest(&self, x: f32, line: Scaling) -> u8 {
         self.codes().min_by(|a, b| self.distance(*a, x, line).total_cmp(&self.distance(*b, x, line))).unwrap_or(0)
     }
 
     /// The code whose weight is `x`, if there is one.
     ///
     /// Adding and subtracting 1.5 * 2^23 rounds to an integer in the default rounding mode; every CPU can do it in vectors.
-    fn exact(&self, x: f32, line: Line) -> Option<u8> {
+    fn exact(&self, x: f32, line: Scaling) -> Option<u8> {
         const ROUND: f32 = 12_582_912.0;
         if line.scale == 0.0 {
             return (x == line.offset).then_some(0);
@@ -105,11 +98,11 @@ impl Values {
         (value * line.scale + line.offset == x).then_some(code)
     }
 
-    fn are_exact(&self, weights: &Weights, line: Line) -> bool {
+    fn are_exact(&self, weights: &Weights, line: Scaling) -> bool {
         weights.iter().all(|x| self.exact(*x, line).is_some())
     }
 
-    fn squared_error(&self, weights: &Weights, line: Line) -> f32 {
+    fn squared_error(&self, weights: &Weights, line: Scaling) -> f32 {
         let errors = weights.iter().map(|x| self.distance(self.nearest(*x, line), *x, line));
         errors.map(|error| error * error).sum()
     }
@@ -121,25 +114,25 @@ fn rounded(x: f32) -> f32 {
 }
 
 /// The scale that gives `weights` exactly, if there is one.
-fn exact_scale(values: &Values, weights: &Weights) -> Option<Line> {
+fn exact_scale(values: &Values, weights: &Weights) -> Option<Scaling> {
     let largest = weights.iter().fold(0.0_f32, |m, x| if x.abs() > m.abs() { *x } else { m });
     if largest == 0.0 {
-        return Some(Line { scale: 0.0, offset: 0.0 });
+        return Some(Scaling { scale: 0.0, offset: 0.0 });
     }
     let scales = values.codes().map(|code| largest / values.value(code));
     scales
         .filter(|scale| scale.is_finite() && rounded(*scale) == *scale)
-        .map(|scale| Line { scale, offset: 0.0 })
+        .map(|scale| Scaling { scale, offset: 0.0 })
         .find(|line| values.are_exact(weights, *line))
 }
 
 /// The scale and the offset that give `weights` exactly, if there are such.
-fn exact_line(values: &Values, weights: &Weights) -> Option<Line> {
+fn exact_line(values: &Values, weights: &Weights) -> Option<Scaling> {
     let (least, most) = ends(weights);
     if least == most {
         // An offset, or one and a scale as far as it rounds.
         let offset = rounded(least);
-        let line = Line { scale: rounded(least - offset), offset };
+        let line = Scaling { scale: rounded(least - offset), offset };
         return values.are_exact(weights, line).then_some(line);
     }
     let last = *values.codes().end();
@@ -148,7 +141,7 @@ fn exact_line(values: &Values, weights: &Weights) -> Option<Line> {
     let lines = pairs.flat_map(|(low, high)| {
         let step = rounded((most - least) / f32::from(high - low));
         [(step, least), (-step, most)]
-            .map(|(scale, first)| Line { scale, offset: rounded(first - f32::from(low) * scale) })
+            .map(|(scale, first)| Scaling { scale, offset: rounded(first - f32::from(low) * scale) })
     });
     lines.into_iter().find(|line| values.are_exact(weights, *line))
 }
@@ -158,16 +151,16 @@ fn ends(weights: &Weights) -> (f32, f32) {
 }
 
 /// Lines that reach the outermost weights, of which that of least squared error is taken.
-fn reaching<const SCALES: usize>(values: &Values, weights: &Weights) -> Line {
+fn reaching<const SCALES: usize>(values: &Values, weights: &Weights) -> Scaling {
     let (least, most) = ends(weights);
     let outermost = |side: fn(f32, f32) -> f32| values.codes().map(|code| values.value(code)).fold(0.0, side);
     let (low, high) = (outermost(f32::min), outermost(f32::max));
     let lines = if SCALES == OFFSETS {
-        [Line { scale: rounded((most - least) / high), offset: rounded(least) }; 2]
+        [Scaling { scale: rounded((most - least) / high), offset: rounded(least) }; 2]
     } else {
         let up = (most / high).max(least / low);
         let down = (most / low).min(least / high);
-        [up, down].map(|scale| Line { scale: rounded(scale), offset: 0.0 })
+        [up, down].map(|scale| Scaling { scale: rounded(scale), offset: 0.0 })
     };
     let [a, b] = lines.map(|line| values.squared_error(weights, line));
     if a <= b { lines[0] } else { lines[1] }
