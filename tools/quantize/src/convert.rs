@@ -83,7 +83,8 @@ pub fn convert(
     source.files.iter().try_for_each(|file| file.check_not(output))?;
     let mut planned = plan(source, dtypes)?;
     ternary::recognize(source, dtypes, &mut planned)?;
-    let from_blocks = blocks::recognize(source, dtypes, &mut planned)?;
+    let expected = bytes_of(&planned);
+    let from_blocks = blocks::recognize(source, dtypes, &mut planned, &mut || progress(0, expected))?;
     let bytes = bytes_of(&planned);
     let draft = |weights| plan(source, &Dtypes { weights, keep: BTreeMap::new() });
     let held_out = texts.held_out.map(|text| Ok((text, draft(Dtype::F32)?))).transpose()?;

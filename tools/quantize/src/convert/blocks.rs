@@ -38,13 +38,19 @@ const EXACT: [Dtype; 2] = [Dtype::Int8, Dtype::T2];
 const OTHERS: [&str; 7] = ["Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS"];
 
 /// Gives matrices in blocks the format that holds them as they are. Where codes of few bits are asked for, that is one of as many bits
-/// or fewer; a role whose type the user named keeps that.
-pub(super) fn recognize(source: &Checkpoint, dtypes: &Dtypes, planned: &mut [Planned]) -> Result<Vec<FromBlocks>> {
+/// or fewer; a role whose type the user named keeps that. `goes_on` is asked before each matrix; its error ends the search.
+pub(super) fn recognize(
+    source: &Checkpoint,
+    dtypes: &Dtypes,
+    planned: &mut [Planned],
+    goes_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<Vec<FromBlocks>> {
     let mut found: Vec<FromBlocks> = Vec::new();
     for p in planned {
         let Some(encoding) = blocks(source, p).filter(|_| p.dtype.format().inputs == Inputs::Quantized) else {
             continue;
         };
+        goes_on()?;
         let grid = GRIDS.iter().find(|(name, _)| *name == encoding).map(|(_, dtype)| *dtype);
         let named = dtypes.keep.contains_key(p.spec.role.name());
         let fits = |grid: &Dtype| !named && grid.format().bits <= p.dtype.format().bits && p.dtype != Dtype::Int8;
