@@ -61,8 +61,8 @@ pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
     match arguments.and_then(|arguments| Ok((Cli::from_arg_matches(&arguments)?, arguments))) {
         Ok((cli, arguments)) => {
             #[cfg(feature = "serve")]
-            let socket = match bound(&cli.command) {
-                Ok(socket) => socket,
+            let outside = match outside(&cli.command) {
+                Ok(outside) => outside,
                 Err(error) => return exit_code(Err(error.into())),
             };
             // Before the first thread, which would keep what the others give up.
@@ -71,8 +71,8 @@ pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
             }
             prepare();
             #[cfg(feature = "serve")]
-            if let (Command::Serve(args), Some(socket)) = (&cli.command, socket) {
-                return exit_code(serve::run(args, socket));
+            if let (Command::Serve(args), Some(outside)) = (&cli.command, outside) {
+                return exit_code(serve::run(args, outside));
             }
             exit_code(command(cli.command))
         }
@@ -89,11 +89,11 @@ pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
     }
 }
 
-/// The socket of a server, which is bound before the right to do so is given up.
+/// What a server has from outside, opened before the right to do so is given up.
 #[cfg(feature = "serve")]
-fn bound(command: &Command) -> whit::Result<Option<tokio::net::TcpSocket>> {
+fn outside(command: &Command) -> whit::Result<Option<crate::serve::Outside>> {
     match command {
-        Command::Serve(args) => serve::bind(args).map(Some),
+        Command::Serve(args) => serve::outside(args).map(Some),
         _ => Ok(None),
     }
 }
@@ -104,7 +104,7 @@ fn command(command: Command) -> Outcome<()> {
         Command::Chat(args) => chat::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Batch(args) => batch::run(&args),
-        // It is run with the socket that was bound for it.
+        // It is run with what was opened for it.
         #[cfg(feature = "serve")]
         Command::Serve(_) => Ok(()),
         Command::Embed(args) => embed::run(&args),

@@ -10,6 +10,8 @@ pub(crate) mod embeddings;
 #[cfg(feature = "serve")]
 pub(crate) mod extension;
 #[cfg(feature = "serve")]
+mod keep;
+#[cfg(feature = "serve")]
 pub(crate) mod llama;
 mod messages;
 #[cfg(feature = "serve")]
@@ -19,3 +21,5 @@ pub(crate) mod openai;
 pub(crate) mod responses;
 
 pub(crate) use asked::{Asked, Prompt, Sending};
+#[cfg(feature = "serve")]
+pub(crate) use keep::Keep;

@@ -1,6 +1,6 @@
 //! What the answers of all APIs have in common: texts that are gathered, and a form in which they are sent.
 
-use super::house::{House, Offered};
+use super::house::Offered;
 use super::job::{End, Shown, Token};
 use super::reply::Refusal;
 use serde_json::{Value, json};
@@ -97,16 +97,15 @@ impl Gathered {
 
 /// What an answer is named by.
 pub(super) struct Name {
-    pub(super) house: Arc<House>,
-    /// The place of its model.
-    pub(super) model: usize,
+    /// Its model.
+    pub(super) offered: Arc<Offered>,
     pub(super) id: String,
     pub(super) created: u64,
 }
 
 impl Name {
     pub(super) fn offered(&self) -> &Offered {
-        &self.house.models[self.model]
+        &self.offered
     }
 
     /// The text of a token alone; what is no UTF-8 of it is U+FFFD.

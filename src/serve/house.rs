@@ -1,9 +1,12 @@
 //! What all parts of the server share: the models, how many texts there is room for, and what has been done so far.
 
+use super::desk::Task;
 use super::gate::Gate;
+use super::models::Models;
 use super::stats::Stats;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 use tokio::sync::watch;
 use whit::chat::Argument;
@@ -65,11 +68,15 @@ pub(crate) struct Options {
     pub(crate) queue: usize,
     /// How long answers may take that are under way when the server is asked to end.
     pub(crate) drain: std::time::Duration,
+    /// Above this temperature of the hottest sensor, in degrees Celsius, there are pauses between passes.
+    pub(crate) max_celsius: Option<f64>,
+    /// Is told, in a line, what whoever started the server should know.
+    pub(crate) tell: fn(&str),
 }
 
 /// What all parts of the server share.
 pub(super) struct House {
-    pub(super) models: Vec<Offered>,
+    pub(super) models: Models,
     pub(super) options: Options,
     /// Texts that are written or wait.
     load: AtomicUsize,
@@ -83,12 +90,14 @@ pub(super) struct House {
     pub(super) started: Instant,
     pub(super) started_at: u64,
     n_named: AtomicUsize,
+    /// Where tasks go besides requests, once it is known.
+    pub(super) desk: OnceLock<SyncSender<Task>>,
 }
 
 impl House {
-    pub(super) fn new(models: Vec<Offered>, options: Options) -> House {
+    pub(super) fn new(options: Options) -> House {
         House {
-            models,
+            models: Models::default(),
             options,
             load: AtomicUsize::new(0),
             stats: Stats::default(),
@@ -98,22 +107,13 @@ impl House {
             started: Instant::now(),
             started_at: now(),
             n_named: AtomicUsize::new(0),
+            desk: OnceLock::new(),
         }
-    }
-
-    /// The place of the model that clients call `name`; the first one where they call none. Ollama's clients put `:latest`
-    /// behind.
-    pub(super) fn named(&self, name: &str) -> Option<usize> {
-        if name.is_empty() {
-            return Some(0);
-        }
-        let plain = name.strip_suffix(":latest").unwrap_or(name);
-        self.models.iter().position(|model| model.name == name || model.name == plain)
     }
 
     /// Texts that are written at a time.
     pub(super) fn n_places(&self) -> usize {
-        self.models.iter().map(|model| model.schedule.n_texts).sum()
+        self.models.n_places()
     }
 
     /// Texts that are written or wait.
@@ -126,12 +126,17 @@ impl House {
         self.n_places() + self.options.queue
     }
 
-    /// Room for `n` texts, given back when the last of them is dropped; `None` where there is none.
-    pub(super) fn admit(self: &Arc<Self>, n: usize) -> Option<Vec<Admitted>> {
+    /// Room for `n` texts of the model at a place, which stays in memory until the last of them is dropped; `None` where there is
+    /// none.
+    pub(super) fn admit(self: &Arc<Self>, n: usize, model: usize) -> Option<Vec<Admitted>> {
         let most = self.capacity();
         let fits = |load: usize| (load + n <= most).then_some(load + n);
         self.load.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
-        Some((0..n).map(|_| Admitted(Arc::clone(self))).collect())
+        let Some(offered) = self.models.begin_use(model, n) else {
+            self.load.fetch_sub(n, Ordering::Relaxed);
+            return None;
+        };
+        Some((0..n).map(|_| Admitted { house: Arc::clone(self), model, offered: Arc::clone(&offered) }).collect())
     }
 
     /// A name for an answer, as no other of this server has it.
@@ -147,11 +152,20 @@ impl House {
 }
 
 /// Room for a text.
-pub(super) struct Admitted(Arc<House>);
+pub(super) struct Admitted {
+    house: Arc<House>,
+    /// Its model, and the place of that.
+    pub(super) offered: Arc<Offered>,
+    model: usize,
+}
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.0.load.fetch_sub(1, Ordering::Relaxed);
+        self.house.load.fetch_sub(1, Ordering::Relaxed);
+        // Where the desk has no time, it looks after the model when it has.
+        if let (true, Some(desk)) = (self.house.models.end_use(self.model), self.house.desk.get()) {
+            let _ = desk.try_send(Task::Tidy);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::gate::Gate;
 use super::house::House;
 use super::limits::{BODY_TIME, HEADER_BYTES, HEADER_TIME, MOST_BODY_BYTES, MOST_CONNECTIONS, MOST_HEADERS};
 use super::reply::{Api, JSON, Refusal, Reply};
-use super::routes::{Route, api_of, model_of, route};
+use super::routes::{Route, api_of, model_of, model_of_query, route};
 use super::{stats, status};
 use body::{Body, Stream};
 use hyper::body::{Body as _, Bytes, Incoming};
@@ -40,7 +40,7 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script
 const NO_DESCRIPTOR: Duration = Duration::from_millis(200);
 
 /// Where requests are read.
-pub(super) type Desk = SyncSender<desk::Request>;
+pub(super) type Desk = SyncSender<desk::Task>;
 
 /// Serves connections until the server is asked to end and those that are open have ended, or for as long as they may.
 pub(super) async fn serve(house: Arc<House>, listener: TcpListener, desk: Desk) {
@@ -190,14 +190,18 @@ async fn allowed(
         response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         return Ok(response);
     }
-    if let Some(reply) = status::answer(house, route, &model_of(&path)) {
+    let model = match route {
+        Route::Status => model_of_query(request.uri().query().unwrap_or_default()),
+        _ => model_of(&path),
+    };
+    if let Some(reply) = status::answer(house, route, &model) {
         return reply.map(sent);
     }
     check_type(request.headers())?;
     let body = read(request.into_body()).await?;
     let (reply, answer) = oneshot::channel();
     let order = desk::Request { route, body, client, reply };
-    desk.try_send(order).map_err(|error| match error {
+    desk.try_send(desk::Task::Read(order)).map_err(|error| match error {
         TrySendError::Full(_) => Refusal::busy(),
         TrySendError::Disconnected(_) => Refusal::ending(),
     })?;

@@ -26,3 +26,5 @@ pub(super) const RETRY_SECONDS: u32 = 2;
 pub(super) const KEPT_RULES: usize = 16;
 /// Tokens of a pass of texts that become vectors.
 pub(crate) const EMBED_BATCH: usize = 64;
+/// Without memory pressure until more texts are written at a time again.
+pub(super) const RELIEF: Duration = Duration::from_secs(60);
