@@ -11,6 +11,8 @@ use super::setup::{compute, context_length, default_threads};
 use super::streaming;
 use crate::serve::{self, Door, EMBED_BATCH, Facts, Gate, MOST_CONNECTIONS, Offered, Options, Outside, Served};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpSocket;
 use whit::Compute;
@@ -96,7 +98,12 @@ pub(super) fn run(args: &Serve, outside: Outside) -> Outcome<()> {
         let facts = Facts::of(&offered, &plan);
         models.push((offered, facts));
     }
-    let folder = folder::read(args, template, &compute, &plans)?;
+    let (owned, computing) = (args.clone(), Arc::clone(&compute));
+    let open = move |path: &Path| {
+        let source = ModelFile::open(Some(path))?;
+        offered(&owned, &source, template.as_deref(), &computing, false)
+    };
+    let folder = folder::read(args, open, &plans)?;
     let largest = folder.as_ref().map_or(0, |(_, found)| folder::largest(found));
     check_all(&plans, largest)?;
     tell_plan(args, &models, &plans);

@@ -1,7 +1,7 @@
 //! How long a model stays in memory after it was used.
 
+use core::time::Duration;
 use serde_json::Value;
-use std::time::Duration;
 use whit::error::{Error, Result};
 
 /// How long a model stays in memory after its last use.
@@ -26,7 +26,7 @@ impl Keep {
     }
 
     /// That of a text such as `5m`, `1h30m`, `90` (seconds), `0`, `-1` or `forever`.
-    pub(crate) fn of_text(text: &str) -> std::result::Result<Keep, String> {
+    pub(crate) fn of_text(text: &str) -> core::result::Result<Keep, String> {
         const WANTED: &str = "expected a duration such as 5m, 1h30m or 90s, seconds as a number, or forever";
         let text = text.trim();
         if text == "forever" {

@@ -5,10 +5,11 @@ mod which;
 
 use super::engine;
 use super::form::{Form, Name};
-use super::house::{House, Offered, now};
+use super::house::{House, now};
 use super::job::{Events, Job, Owner, ToShow, events};
 use super::limits::KEPT_RULES;
 use super::loader::Loader;
+use super::offered::Offered;
 use super::reply::{Refusal, Reply};
 use super::routes::Route;
 use super::slots::Slots;

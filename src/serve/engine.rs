@@ -2,9 +2,10 @@
 //! nothing to do.
 
 use super::heat::Heat;
-use super::house::{Admitted, House, Offered};
+use super::house::{Admitted, House};
 use super::job::Job;
 use super::limits::{EMBED_BATCH, RELIEF};
+use super::offered::Offered;
 use super::slots::Slots;
 use super::stats::{self, Pace};
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! What is known of a model, whether it is in memory or not.
 
-use super::house::Offered;
+use super::offered::Offered;
 use whit::TokenId;
 use whit::inspect::MemoryPlan;
 use whit::model::Config;

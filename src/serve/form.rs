@@ -1,7 +1,7 @@
 //! What the answers of all APIs have in common: texts that are gathered, and a form in which they are sent.
 
-use super::house::Offered;
 use super::job::{End, Shown, Token};
+use super::offered::Offered;
 use super::reply::Refusal;
 use serde_json::{Value, json};
 use std::sync::Arc;

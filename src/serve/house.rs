@@ -1,65 +1,13 @@
 //! What all parts of the server share: the models, how many texts there is room for, and what has been done so far.
 
-use super::desk::Task;
 use super::gate::Gate;
 use super::models::Models;
+use super::offered::Offered;
 use super::stats::Stats;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 use tokio::sync::watch;
-use whit::chat::Argument;
-use whit::generate::{ModelFile, ScheduleOptions};
-use whit::inspect::tally::Tally;
-use whit::model::Model;
-use whit::sampler::SamplerOptions;
-
-/// A model as it is offered.
-pub(crate) struct Offered {
-    /// By what clients call it.
-    pub(crate) name: String,
-    pub(crate) file: ModelFile,
-    /// How tokens are chosen where a request says nothing.
-    pub(crate) sampling: SamplerOptions,
-    /// The chat template, its own or another; `None`: it cannot talk.
-    pub(crate) template: Option<String>,
-    /// What that is given by names of its own.
-    pub(crate) template_arguments: Vec<(String, Argument)>,
-    pub(crate) schedule: ScheduleOptions,
-    /// Strings that end every answer.
-    pub(crate) stops: Vec<String>,
-    /// Most tokens of an answer where a request says nothing.
-    pub(crate) n_tokens: Option<usize>,
-}
-
-impl Offered {
-    pub(super) fn model(&self) -> &Arc<Model> {
-        self.file.model()
-    }
-
-    /// What names the model and its arithmetic: equal where answers are.
-    pub(super) fn fingerprint(&self) -> String {
-        let hash = blake3::Hash::from_bytes(self.model().content_hash()).to_hex();
-        format!("whit-{}-n{}", &hash[..16], whit::ops::NUMERICS_VERSION)
-    }
-
-    /// Parameters that are stored.
-    pub(super) fn n_parameters(&self) -> u64 {
-        Tally::new(self.model().config(), self.model().file().tensors()).stored()
-    }
-
-    /// The type of most of its weights.
-    pub(super) fn quantization(&self) -> &'static str {
-        let most = self.model().file().tensors().iter().max_by_key(|tensor| tensor.bytes);
-        most.map_or("", |tensor| tensor.dtype.name())
-    }
-
-    /// The hash of its content, in hexadecimal.
-    pub(super) fn hash(&self) -> String {
-        blake3::Hash::from_bytes(self.model().content_hash()).to_hex().to_string()
-    }
-}
 
 /// How the server is.
 pub(crate) struct Options {
@@ -73,6 +21,9 @@ pub(crate) struct Options {
     /// Is told, in a line, what whoever started the server should know.
     pub(crate) tell: fn(&str),
 }
+
+/// Asks for something to be done, and does not wait for it.
+pub(super) type Nudge = Box<dyn Fn() + Send + Sync>;
 
 /// What all parts of the server share.
 pub(super) struct House {
@@ -90,8 +41,8 @@ pub(super) struct House {
     pub(super) started: Instant,
     pub(super) started_at: u64,
     n_named: AtomicUsize,
-    /// Where tasks go besides requests, once it is known.
-    pub(super) desk: OnceLock<SyncSender<Task>>,
+    /// Has somebody look whether a model's time has come, once it is known who does.
+    pub(super) nudge: OnceLock<Nudge>,
 }
 
 impl House {
@@ -107,7 +58,7 @@ impl House {
             started: Instant::now(),
             started_at: now(),
             n_named: AtomicUsize::new(0),
-            desk: OnceLock::new(),
+            nudge: OnceLock::new(),
         }
     }
 
@@ -162,9 +113,8 @@ pub(super) struct Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.house.load.fetch_sub(1, Ordering::Relaxed);
-        // Where the desk has no time, it looks after the model when it has.
-        if let (true, Some(desk)) = (self.house.models.end_use(self.model), self.house.desk.get()) {
-            let _ = desk.try_send(Task::Tidy);
+        if let (true, Some(nudge)) = (self.house.models.end_use(self.model), self.house.nudge.get()) {
+            nudge();
         }
     }
 }

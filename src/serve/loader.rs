@@ -3,7 +3,8 @@
 
 use super::engine::Order;
 use super::facts::{Facts, private};
-use super::house::{House, Offered};
+use super::house::House;
+use super::offered::Offered;
 use super::reply::Refusal;
 use super::stats;
 use crate::requests::Keep;

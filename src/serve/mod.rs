@@ -16,6 +16,7 @@ mod limits;
 mod llama;
 mod loader;
 mod models;
+mod offered;
 mod ollama;
 mod openai;
 mod reply;
@@ -27,9 +28,10 @@ mod status;
 
 pub(crate) use facts::Facts;
 pub(crate) use gate::Gate;
-pub(crate) use house::{Offered, Options};
+pub(crate) use house::Options;
 pub(crate) use limits::{EMBED_BATCH, MOST_CONNECTIONS};
 pub(crate) use loader::{Folder, Found};
+pub(crate) use offered::Offered;
 
 use desk::{Desk, Task};
 use engine::Engine;
@@ -96,7 +98,9 @@ pub(crate) fn run(
     let engine = Engine::new(&house, compute, orders)?;
     let loader = Loader::new(&house, compute, to_engine.clone(), folder);
     let desk = Desk::new(&house, to_engine, loader);
-    let _ = house.desk.set(to_desk.clone());
+    let nudged = to_desk.clone();
+    // Where the desk has no time, it looks after its models when it has.
+    let _ = house.nudge.set(Box::new(move || drop(nudged.try_send(Task::Tidy))));
     let runtime = runtime()?;
     let computing = started("compute", move || engine.run())?;
     let reading = started("desk", move || desk.run(&requests))?;

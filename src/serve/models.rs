@@ -1,7 +1,7 @@
 //! The list of models: those that stay in memory, and those of a folder, which come and go. A name keeps its place in the list.
 
 use super::facts::Facts;
-use super::house::Offered;
+use super::offered::Offered;
 use crate::requests::Keep;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,8 +2,9 @@
 
 use super::facts::Facts;
 use super::form::{Call, Form, Gathered, Name, Part, Written, line};
-use super::house::{House, Offered};
+use super::house::House;
 use super::job::Token;
+use super::offered::Offered;
 use super::reply::{Api, LINES, Refusal, Reply};
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -1,35 +1,28 @@
 //! The folder of models of `whit serve`.
 
 use super::super::args::Serve;
-use super::super::input::ModelFile;
 use super::super::output::{bytes, note};
-use super::offered;
-use crate::serve::{Folder, Found};
+use crate::serve::{Folder, Found, Offered};
 use std::path::Path;
-use std::sync::Arc;
-use whit::Compute;
 use whit::error::{Error, Result};
 use whit::inspect::MemoryPlan;
 use whit::os::memory;
 
-/// The folder that the arguments name, if they do, with the models in it; `plans` are those of the models that stay in memory.
+/// The folder that the arguments name, if they do, with the models in it, which `open` opens; `plans` are those of the models that
+/// stay in memory.
 ///
 /// Fails where it has no model that can be served.
 pub(super) fn read(
     args: &Serve,
-    template: Option<String>,
-    compute: &Arc<Compute>,
+    open: impl Fn(&Path) -> Result<(Offered, MemoryPlan)> + Send + 'static,
     plans: &[MemoryPlan],
 ) -> Result<Option<(Folder, Vec<Found>)>> {
     let Some(path) = &args.folder.models else { return Ok(None) };
     let staying = plans.iter().map(MemoryPlan::to_come).fold(0, u64::saturating_add);
     let least = memory::rooms().iter().map(|room| room.bytes).chain(args.compute.max_memory).min();
-    let (owned, compute) = (args.clone(), Arc::clone(compute));
     let folder = Folder {
         path: path.clone(),
-        open: Box::new(move |path: &Path| {
-            offered(&owned, &ModelFile::open(Some(path))?, template.as_deref(), &compute, false)
-        }),
+        open: Box::new(open),
         keep: args.folder.keep_alive,
         budget: least.map(|least| least.saturating_sub(staying)),
     };
