@@ -120,10 +120,12 @@ pub(crate) fn run(
         };
         http::ready(&house);
         ready(listener.local_addr().map_err(failed)?);
-        if let Some(notifier) = notifier {
-            tokio::spawn(service::report(Arc::clone(&house), notifier));
-        }
+        let report = notifier.map(|notifier| tokio::spawn(service::report(Arc::clone(&house), notifier)));
         http::serve(Arc::clone(&house), listener, requests_to).await;
+        // It ends with the server, and has the last word.
+        if let Some(report) = report {
+            let _ = report.await;
+        }
         Ok(())
     });
     // Whatever is left of answers is given up: their connections close, and nobody waits for them.
