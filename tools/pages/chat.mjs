@@ -623,10 +623,13 @@ async function start(...words) {
   const server = spawn(whit, ['serve', '--port', `${port}`, ...words], { stdio: ['ignore', 'ignore', 'pipe'] });
   server.stderr.on('data', (data) => (told += data));
   started.push(server);
-  const url = await start();
-  const models = mkdtempSync(join(tmpdir(), 'whit-models-'));
-  MODELS.forEach((name) => copyFileSync(join(root, 'models/stories.whit'), join(models, `${name}.whit`)));
-  const several = { url: await start('--models', models) };
+  const url = `http://127.0.0.1:${port}/`;
+  await until(`the server (${told})`, () =>
+    fetch(`${url}whit/status`).then(
+      ({ ok }) => ok,
+      () => false
+    )
+  );
   return url;
 }
 const scripted = [await serve(html), await serve(html)];
@@ -638,13 +641,10 @@ const report = (name, faults) => {
   faults.forEach((fault) => console.log(`  ${fault}`));
 };
 try {
-  const url = `http://127.0.0.1:${port}/`;
-  await until(`the server (${told})`, () =>
-    fetch(`${url}whit/status`).then(
-      ({ ok }) => ok,
-      () => false
-    )
-  );
+  const url = await start();
+  const models = mkdtempSync(join(tmpdir(), 'whit-models-'));
+  MODELS.forEach((name) => copyFileSync(join(root, 'models/stories.whit'), join(models, `${name}.whit`)));
+  const several = { url: await start('--models', models) };
   const size = Buffer.byteLength(html);
   const views = readFileSync(join(root, 'src/cli/views/page/page.css'), 'utf8');
   report('the file', [
