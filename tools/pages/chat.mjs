@@ -632,6 +632,7 @@ async function start(...words) {
   );
   return url;
 }
+const models = mkdtempSync(join(tmpdir(), 'whit-models-'));
 const scripted = [await serve(html), await serve(html)];
 const browser = new Browser();
 let failed = 0;
@@ -642,7 +643,6 @@ const report = (name, faults) => {
 };
 try {
   const url = await start();
-  const models = mkdtempSync(join(tmpdir(), 'whit-models-'));
   MODELS.forEach((name) => copyFileSync(join(root, 'models/stories.whit'), join(models, `${name}.whit`)));
   const several = { url: await start('--models', models) };
   const size = Buffer.byteLength(html);
@@ -676,5 +676,6 @@ try {
   await browser.close();
   scripted.forEach((of) => of.close());
   started.forEach((server) => server.kill());
+  rmSync(models, { recursive: true });
 }
 process.exitCode = failed ? 1 : 0;
