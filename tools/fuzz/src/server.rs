@@ -40,7 +40,7 @@ fn start() -> Result<SocketAddr, String> {
         let served = (|| {
             let compute = Arc::new(Compute::new(kernels::detect(), 1)?);
             let models = vec![offered("talks", Some(TEMPLATE))?, offered("writes", None)?];
-            let options = Options { gate: Gate::default(), queue: 8, drain: Duration::ZERO };
+            let options = Options { gate: Gate::default(), queue: 8, drain: Duration::ZERO, log: None, cache: None };
             let failed = |error: std::io::Error| whit::Error::data(error.to_string()).field("port");
             let socket = tokio::net::TcpSocket::new_v4().map_err(failed)?;
             socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(failed)?;
