@@ -88,7 +88,8 @@ fn a_model_that_comes_again_goes_on_where_it_was() {
     let models = folder.0.join("models");
     fs::create_dir_all(&models).expect("a folder");
     let stories = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/stories.whit");
-    fs::copy(stories, models.join("stories.whit")).expect("a copy");
+    // A file that was changed just now has no identity by which a later load would know its weights.
+    std::os::unix::fs::symlink(stories, models.join("stories.whit")).expect("a link");
     let request = request("The end.");
     let expected = expected(std::slice::from_ref(&request));
     let server = folder.server(&["--models", models.to_str().expect("a path"), "--keep-alive", "1h"]);

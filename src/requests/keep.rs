@@ -39,6 +39,9 @@ impl Keep {
             Some(rest) => (true, rest),
             None => (false, text),
         };
+        if rest.is_empty() {
+            return Err(WANTED.into());
+        }
         let mut seconds = 0.0;
         while !rest.is_empty() {
             let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(WANTED)?;
@@ -46,9 +49,6 @@ impl Keep {
             let unit = UNITS.iter().find_map(|(unit, factor)| Some((rest[end..].strip_prefix(unit)?, factor)));
             let (after, factor) = unit.ok_or(WANTED)?;
             (seconds, rest) = (seconds + number * factor, after);
-        }
-        if text.is_empty() || rest.len() == text.len() {
-            return Err(WANTED.into());
         }
         Ok(if is_negative { Keep::Ever } else { Keep::of_seconds(seconds) })
     }
