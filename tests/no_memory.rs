@@ -23,11 +23,18 @@ fn memory_that_ends_is_an_error_wherever_it_does() {
     let text = folder.write("text", "the other ".repeat(150_000));
     let commands: [&[&str]; 3] =
         [&["chat", "-q", "-t", "1"], &["generate", "-q", "-t", "1", "-f", "-"], &["tokens", "-f", "-"]];
+    let within = |kib: usize, words: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -v {kib}; exec \"$@\""), "sh"]).arg(whit().get_program()).args(words);
+        command
+    };
+    // What the program and the libraries of the system take before its first line.
+    let starts = |kib: &usize| within(*kib, &["--version"]).output().expect("sh starts").status.success();
+    let least = (8_000..80_000).step_by(1_000).find(starts).expect("memory for the program itself");
     let mut n_ended = 0;
-    for kib in (18_000..54_000).step_by(4_000) {
+    for kib in (least..least + 36_000).step_by(4_000) {
         for words in commands {
-            let mut command = Command::new("sh");
-            command.args(["-c", &format!("ulimit -v {kib}; exec \"$@\""), "sh"]).arg(whit().get_program()).args(words);
+            let mut command = within(kib, words);
             command.arg("-m").arg(&model).stdin(File::open(&text).expect("there"));
             let output = command.output().expect("sh starts");
             let told = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -103,7 +103,7 @@ fn a_model_comes_when_it_is_asked_for_and_goes_when_it_is_told_to() {
     // As Ollama's clients say it.
     let answer = server.ask("/api/generate", &json!({"model": "b", "keep_alive": 0}));
     assert_eq!((&answer["done_reason"], &answer["done"]), (&json!("unload"), &json!(true)));
-    assert_eq!(running(&server), ["a", "c"]);
+    eventually("it goes when it is told to", || running(&server) == ["a", "c"]);
     let once =
         json!({"model": "c", "prompt": PROMPT, "stream": false, "keep_alive": "0s", "options": {"num_predict": 3}});
     server.ask("/api/generate", &once);
