@@ -428,26 +428,7 @@ fn idle_is_idle() {
     }
     let server = Server::start(&["-t", "2"]);
     server.ask("/v1/completions", &json!({"prompt": "Once", "max_tokens": 5}));
-    let switches = || -> u64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.process())).expect("threads");
-        let of = |task: std::fs::DirEntry| {
-            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
-            let counts = status.lines().filter(|line| line.contains("ctxt_switches"));
-            counts.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok()).sum::<u64>()
-        };
-        tasks.flatten().map(of).sum()
-    };
-    // Until what the last request left has come to rest.
-    let mut before = switches();
-    for _ in 0..20 {
-        thread::sleep(Duration::from_millis(500));
-        let now = switches();
-        if now == before {
-            return;
-        }
-        before = now;
-    }
-    panic!("it wakes up all the time");
+    assert!(server.comes_to_rest(), "it wakes up all the time");
 }
 
 /// M-53

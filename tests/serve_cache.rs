@@ -83,6 +83,32 @@ fn metric(server: &Server, name: &str) -> u64 {
 }
 
 #[test]
+fn a_model_that_comes_again_goes_on_where_it_was() {
+    let folder = Folder::new("again");
+    let models = folder.0.join("models");
+    fs::create_dir_all(&models).expect("a folder");
+    let stories = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/stories.whit");
+    // A file that was changed just now has no identity by which a later load would know its weights.
+    std::os::unix::fs::symlink(stories, models.join("stories.whit")).expect("a link");
+    let request = request("The end.");
+    let expected = expected(std::slice::from_ref(&request));
+    let server = folder.server(&["--models", models.to_str().expect("a path"), "--keep-alive", "1h"]);
+    assert_eq!(answer(&server, &request), (expected[0].clone(), 0));
+    folder.wait_for(4);
+    server.ask("/api/generate", &json!({"model": "stories", "keep_alive": 0}));
+    let since = Instant::now();
+    while metric(&server, "models_unloaded_total") == 0 {
+        assert!(since.elapsed() < Duration::from_secs(60), "it stays");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let (text, n_held) = answer(&server, &request);
+    assert!(text == expected[0] && n_held >= 96, "{text:?}, {n_held}");
+    assert_eq!((metric(&server, "models_loaded_total"), metric(&server, "cache_texts_total")), (2, 1));
+    server.signal("TERM");
+    assert_eq!(server.wait(), (Some(0), Vec::new()));
+}
+
+#[test]
 fn a_killed_server_goes_on_where_it_was() {
     let folder = Folder::new("killed");
     let requests = ["The end.", "Then her mother came."].map(request);

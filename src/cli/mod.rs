@@ -105,7 +105,7 @@ fn command(command: Command) -> Outcome<()> {
         Command::Chat(args) => chat::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Batch(args) => batch::run(&args),
-        // It is run with the socket that was bound for it.
+        // It is run with what was opened for it.
         #[cfg(feature = "serve")]
         Command::Serve(_) => Ok(()),
         Command::Embed(args) => embed::run(&args),

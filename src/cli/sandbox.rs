@@ -20,11 +20,21 @@ pub(super) fn confine(command: &Command, arguments: &ArgMatches) {
         (Command::Chat(_) | Command::Run(_), _) => drop(confine_process(None)),
         #[cfg(feature = "serve")]
         (Command::Serve(args), Some((_, arguments))) => {
+            let mut paths = paths(arguments);
+            paths.read.extend(args.folder.models.iter().flat_map(|folder| links(folder)));
             let write = super::serve::cache::made(&args.cache).into_iter().collect();
-            let _ = confine_process(Some(&Paths { write, accepts: true, ..paths(arguments) }));
+            let _ = confine_process(Some(&Paths { write, accepts: true, ..paths }));
         }
         (_, Some((_, arguments))) => drop(confine_process(Some(&paths(arguments)))),
     }
+}
+
+/// Where the links in a folder of models lead now.
+#[cfg(feature = "serve")]
+fn links(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+    links.filter_map(|entry| std::fs::canonicalize(entry.path()).ok()).collect()
 }
 
 /// The files that the arguments and the environment name. Whatever an argument says is taken for a path that may be read, so that

@@ -1,20 +1,22 @@
 //! `whit serve`: models that many clients ask at once.
 
 pub(super) mod cache;
+mod folder;
 
-use super::args::Serve;
+use super::args::{ComputeArgs, Serve};
 use super::input::{self, ModelFile};
 use super::output::{Outcome, bytes, note};
 use super::plan::Wanted;
 use super::sampling::sampler_options;
-use super::setup::{compute, context_length};
+use super::setup::{compute, context_length, default_threads};
 use super::streaming;
 use crate::serve::{
-    self, BODY_BYTES, EMBED_BATCH, Gate, LONG_BODY_BYTES, LOOK_BYTES, LogFile, MOST_CONNECTIONS, Offered, Options,
-    reading_bytes,
+    self, BODY_BYTES, Door, EMBED_BATCH, Facts, Gate, LONG_BODY_BYTES, LOOK_BYTES, LogFile, MOST_CONNECTIONS, Offered,
+    Options, Outside, Served, reading_bytes,
 };
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpSocket;
 use whit::Compute;
@@ -23,22 +25,24 @@ use whit::generate::ScheduleOptions;
 use whit::inspect::MemoryPlan;
 use whit::model::saved::Settings;
 use whit::model::{Model, SessionOptions};
-use whit::os::{ends, memory};
+use whit::os::pressure::Pressure;
+use whit::os::service::{self, Notifier};
+use whit::os::{ends, memory, share};
 
 /// Private memory of a connection, at most: what is read of a request and not taken yet.
 const CONNECTION_BYTES: u64 = 64 << 10;
 
 /// What is opened before the process gives up to do so.
 pub(super) struct Opened {
-    socket: TcpSocket,
+    outside: Outside,
     log: Option<LogFile>,
 }
 
-/// The socket of `whit serve`, bound, and its log; signals are left to the thread that waits for them.
+/// What `whit serve` has from outside, and its log.
 pub(super) fn open(args: &Serve) -> Result<Opened> {
-    let socket = bind(args)?;
+    let outside = outside(args)?;
     let log = args.log.as_deref().map(|path| log_file(path, args.log_text)).transpose()?;
-    Ok(Opened { socket, log })
+    Ok(Opened { outside, log })
 }
 
 /// The log at `path`, at whose end lines are written.
@@ -61,6 +65,23 @@ fn log_file(path: &Path, with_text: bool) -> Result<LogFile> {
     Ok(LogFile { file: Box::new(file), with_text })
 }
 
+/// What `whit serve` has from outside, opened before the process gives up to do so; signals are left to the thread that waits for
+/// them.
+fn outside(args: &Serve) -> Result<Outside> {
+    share::take(args.manners.nice, args.manners.batch_scheduling)?;
+    let door = match service::listener()? {
+        Some(listener) => {
+            let address = listener.local_addr().map_err(|error| Error::new(Kind::Unavailable, error.to_string()))?;
+            check_access(args, address.ip())?;
+            Door::Open(listener)
+        }
+        None => Door::Bound(bind(args)?),
+    };
+    ends::hold();
+    Ok(Outside { door, notifier: Notifier::of_environment(), pressure: Pressure::watch() })
+}
+
+/// A socket that is bound to the address of the arguments.
 fn bind(args: &Serve) -> Result<TcpSocket> {
     let failed = |error: std::io::Error| {
         let message = match error.kind() {
@@ -75,7 +96,6 @@ fn bind(args: &Serve) -> Result<TcpSocket> {
     // A server that is started anew need not wait for the connections of the one before.
     socket.set_reuseaddr(true).map_err(failed)?;
     socket.bind(address).map_err(failed)?;
-    ends::hold();
     Ok(socket)
 }
 
@@ -95,32 +115,45 @@ fn check_access(args: &Serve, address: IpAddr) -> Result<()> {
     Err(error.hint("--api-key-file FILE asks for a key, --no-auth lets everybody ask"))
 }
 
-pub(super) fn run(args: &Serve, Opened { socket, log }: Opened) -> Outcome<()> {
+pub(super) fn run(args: &Serve, Opened { outside, log }: Opened) -> Outcome<()> {
     let gate = gate(args)?;
-    let sources = match &args.model[..] {
-        [] => vec![ModelFile::open(None)?],
-        paths => paths.iter().map(|path| ModelFile::open(Some(path))).collect::<Result<Vec<_>>>()?,
+    let sources = match (&args.model[..], &args.folder.models) {
+        ([], Some(_)) => Vec::new(),
+        ([], None) => vec![ModelFile::open(None)?],
+        (paths, _) => paths.iter().map(|path| ModelFile::open(Some(path))).collect::<Result<Vec<_>>>()?,
     };
-    let compute = compute(&args.compute)?;
+    let compute = compute(&with_a_core_left(&args.compute))?;
     let template = args.chat_template.as_deref().map(input::text).transpose()?;
-    let mut models: Vec<Offered> = Vec::new();
+    let mut models: Vec<(Offered, Facts)> = Vec::new();
     let mut plans = Vec::new();
     for source in &sources {
-        let offered = offered(args, source, template.as_deref(), &compute, &mut plans)?;
-        if models.iter().any(|other| other.name == offered.name) {
+        let (offered, plan) = offered(args, source, template.as_deref(), &compute, !args.progress.quiet)?;
+        if models.iter().any(|(other, _)| other.name == offered.name) {
             let error = Error::usage(format!("two models are called {:?}", offered.name)).field("model");
             return Err(error.hint("give one of the files another name").into());
         }
-        models.push(offered);
+        plans.push(plan);
+        let facts = Facts::of(&offered, &plan);
+        models.push((offered, facts));
     }
-    check_all(&plans)?;
+    let (owned, computing) = (args.clone(), Arc::clone(&compute));
+    let open = move |path: &Path| {
+        let source = ModelFile::open(Some(path))?;
+        offered(&owned, &source, template.as_deref(), &computing, false)
+    };
+    let folder = folder::read(args, open, &plans)?;
+    let largest = folder.as_ref().map_or(0, |(_, found)| folder::largest(found));
+    check_all(&plans, largest)?;
     tell_plan(args, &models, &plans);
+    folder.iter().for_each(|(_, found)| folder::tell_plan(args, found));
     let options = Options {
         gate,
         queue: args.queue.into(),
         drain: Duration::from_secs_f64(args.drain),
         log,
         cache: cache::options(&args.cache, args.progress.quiet),
+        max_celsius: args.manners.max_temp,
+        tell: |text| note(format_args!("whit: {text}")),
     };
     let ready = |address: SocketAddr| {
         if !address.ip().is_loopback() && args.access.no_auth {
@@ -128,7 +161,13 @@ pub(super) fn run(args: &Serve, Opened { socket, log }: Opened) -> Outcome<()> {
         }
         note(format_args!("whit: serving at http://{address}"));
     };
-    Ok(serve::run(socket, models, &compute, options, ready)?)
+    Ok(serve::run(outside, Served { models, folder }, &compute, options, ready)?)
+}
+
+/// The arguments with a fast core left to other programs, where nobody names threads and there are more than two.
+fn with_a_core_left(args: &ComputeArgs) -> ComputeArgs {
+    let leave_core = args.leave_core || args.threads.is_none() && default_threads() > 2;
+    ComputeArgs { leave_core, ..args.clone() }
 }
 
 fn gate(args: &Serve) -> Result<Gate> {
@@ -145,14 +184,15 @@ fn gate(args: &Serve) -> Result<Gate> {
     Ok(Gate { keys, origins: access.cors.clone(), names: access.names.clone() })
 }
 
-/// The model in `source` as it is offered; its plan is added to `plans`.
+/// The model in `source` as it is offered, with its plan; where memory holds fewer texts than asked for, that is said if it is to be
+/// `told`.
 fn offered(
     args: &Serve,
     source: &ModelFile,
     template: Option<&str>,
     compute: &Compute,
-    plans: &mut Vec<MemoryPlan>,
-) -> Result<Offered> {
+    told: bool,
+) -> Result<(Offered, MemoryPlan)> {
     let file = source.opened()?;
     let model = file.model();
     if model.tokenizer().is_none() {
@@ -165,13 +205,16 @@ fn offered(
     sampling.seed = args.sampling.seed.unwrap_or(0);
     let sampling = sampling.checked(model.config().vocab_size)?;
     let context_length = context_length(&args.context, model)?;
-    let (schedule, plan) = schedule(args, model, compute, context_length)?;
-    plans.push(plan);
+    let (schedule, plan) = schedule(args, model, compute, context_length, told)?;
     let name = match source {
         ModelFile::Mapped(_) => source.short_name().trim_end_matches(".whit").to_owned(),
         ModelFile::Embedded(_) => "stories".to_owned(),
     };
-    Ok(Offered {
+    // One of several that is spoiled must not take the others with it.
+    if args.folder.models.is_some() || args.model.len() > 1 {
+        file.outlive_faults();
+    }
+    let offered = Offered {
         name,
         sampling,
         template: template.or_else(|| model.chat_template()).map(str::to_owned),
@@ -180,7 +223,8 @@ fn offered(
         stops: args.stop.clone(),
         n_tokens: usize::try_from(args.n_tokens).ok(),
         file,
-    })
+    };
+    Ok((offered, plan))
 }
 
 /// As many texts at a time as the arguments say, or as memory holds, with their plan: beside them one that becomes a vector.
@@ -189,6 +233,7 @@ fn schedule(
     model: &Model,
     compute: &Compute,
     context_length: usize,
+    told: bool,
 ) -> Result<(ScheduleOptions, MemoryPlan)> {
     let kv = args.compute.kv.into();
     let mut n_texts = usize::from(args.parallel);
@@ -200,7 +245,7 @@ fn schedule(
         match (Wanted { n_texts: n_texts as u64 + 1, n_constrained: n_texts as u64, ..wanted }.check(), n_texts) {
             (Ok(plan), _) => {
                 streaming::refuse(&plan, args.compute.max_memory)?;
-                if n_texts < usize::from(args.parallel) && !args.progress.quiet {
+                if n_texts < usize::from(args.parallel) && told {
                     note(format_args!("whit: memory holds {n_texts} texts at a time"));
                 }
                 let waiting = plan.of_texts(model.config(), u64::from(args.queue) + 1).scratch - plan.scratch;
@@ -220,9 +265,9 @@ fn schedule(
     }
 }
 
-/// Refuses models that do not fit together.
-fn check_all(plans: &[MemoryPlan]) -> Result<()> {
-    let needed = plans.iter().map(MemoryPlan::to_come).fold(0, u64::saturating_add);
+/// Refuses models that do not fit together, with the largest one of a folder, of so many bytes.
+fn check_all(plans: &[MemoryPlan], largest: u64) -> Result<()> {
+    let needed = plans.iter().map(MemoryPlan::to_come).fold(largest, u64::saturating_add);
     match memory::rooms().iter().map(|room| room.bytes).min() {
         Some(least) if needed > least => {
             let message =
@@ -235,11 +280,11 @@ fn check_all(plans: &[MemoryPlan]) -> Result<()> {
 }
 
 /// Says how much memory is taken, before any of it is.
-fn tell_plan(args: &Serve, models: &[Offered], plans: &[MemoryPlan]) {
+fn tell_plan(args: &Serve, models: &[(Offered, Facts)], plans: &[MemoryPlan]) {
     if args.progress.quiet {
         return;
     }
-    for (offered, plan) in models.iter().zip(plans) {
+    for ((offered, _), plan) in models.iter().zip(plans) {
         let ScheduleOptions { n_texts, context_length, kv, .. } = offered.schedule;
         note(format_args!(
             "whit: {}: {n_texts} texts of {context_length} tokens at a time, {} more wait; {} mapped, {} of {} cache, {} besides, {} private in all",

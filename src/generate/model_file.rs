@@ -78,6 +78,17 @@ impl ModelFile {
         self.mapping.as_ref().and_then(|mapping| mapping.identity())
     }
 
+    /// Has a file that is cut, or whose storage fails, spoil what is computed with this model instead of ending the program: before
+    /// results are believed, [`check_unchanged`](Self::check_unchanged) says so.
+    pub fn outlive_faults(&self) {
+        self.mapping.iter().for_each(|mapping| mapping.outlive_faults());
+    }
+
+    /// Whether that has happened.
+    pub fn is_broken(&self) -> bool {
+        self.mapping.as_ref().is_some_and(|mapping| mapping.is_broken())
+    }
+
     /// Reads all weights and compares them with their hashes, once for this file: what is computed with them may then be kept under
     /// the model's name. Where `notes` are given, they tell later programs that it was done, until the file is changed or the
     /// machine starts anew. Where they are to stay out of memory, they are given back. Whether they were read.

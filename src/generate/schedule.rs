@@ -32,6 +32,11 @@ impl ScheduleOptions {
     pub fn batch(&self) -> usize {
         self.slice + self.n_texts
     }
+
+    /// The state of a text.
+    fn state(&self) -> StateOptions {
+        StateOptions { context_length: self.context_length, kv: self.kv, slack: self.batch() }
+    }
 }
 
 /// What somebody wants of a text, who sees how its tokens are chosen.
@@ -116,20 +121,22 @@ pub struct Scheduler<J> {
     workspace: Workspace,
     /// States of no text under way, the one that was used last at the end. They hold texts that have ended.
     free: Vec<Free>,
+    options: ScheduleOptions,
+    /// States: free, lent or of texts.
+    n_states: usize,
     texts: Vec<Running<J>>,
 }
 
 impl<J: Job> Scheduler<J> {
     /// Allocates states, buffers and logits.
     pub fn new(model: &Arc<Model>, compute: &Arc<Compute>, options: ScheduleOptions) -> Result<Self> {
-        let ScheduleOptions { n_texts, context_length, kv, .. } = options;
-        let state = || {
-            let state = model.state(StateOptions { context_length, kv, slack: options.batch() })?;
-            Ok(Free { state, kept: Kept::default() })
-        };
+        let n_texts = options.n_texts;
+        let state = || Ok(Free { state: model.state(options.state())?, kept: Kept::default() });
         Ok(Scheduler {
             workspace: Workspace::new(model, options.batch(), n_texts.max(1))?,
             free: (0..n_texts).map(|_| state()).collect::<Result<_>>()?,
+            options,
+            n_states: n_texts,
             texts: Vec::with_capacity(n_texts),
             model: Arc::clone(model),
             compute: Arc::clone(compute),
@@ -139,6 +146,29 @@ impl<J: Job> Scheduler<J> {
     /// Whether another text can begin.
     pub fn has_room(&self) -> bool {
         !self.free.is_empty()
+    }
+
+    /// Gives back the memory of states of no text under way, with the beginnings that they hold, but for one where no text is
+    /// under way at all; fewer texts are written at a time then. How many states were given back.
+    pub fn shrink(&mut self) -> usize {
+        let n_kept = usize::from(self.texts.is_empty()).min(self.free.len());
+        let n_given = self.free.len() - n_kept;
+        self.free.drain(..n_given);
+        self.n_states -= n_given;
+        n_given
+    }
+
+    /// Allocates one of the states that were given back; false where there are as many as at first.
+    ///
+    /// Fails where there is no memory for it.
+    pub fn grow(&mut self) -> Result<bool> {
+        if self.n_states >= self.options.n_texts {
+            return Ok(false);
+        }
+        let state = self.model.state(self.options.state())?;
+        self.free.insert(0, Free { state, kept: Kept::default() });
+        self.n_states += 1;
+        Ok(true)
     }
 
     /// Whether no text is under way.
@@ -277,7 +307,8 @@ impl<J: Job> Scheduler<J> {
     pub fn is_under_way(&self, writer: &mut Writer) -> bool {
         let wanted = writer.wants().unwrap_or_default();
         let common = |tokens: &[TokenId]| tokens.iter().zip(wanted).take_while(|(a, b)| a == b).count();
-        let states = self.free.iter().map(|free| &free.state).chain(self.texts.iter().map(|text| &text.state));
+        let free = self.free.iter().map(|free| &free.state);
+        let states = free.chain(self.texts.iter().map(|text| &text.state));
         let held = states.map(|state| common(state.tokens())).max().unwrap_or(0);
         self.texts.iter().any(|text| common(text.writer.tokens()) >= held + LEAST_COPIED)
     }

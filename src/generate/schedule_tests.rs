@@ -300,3 +300,25 @@ fn a_text_goes_on_from_the_parts_that_were_kept_of_it() {
         assert_eq!((other.told(i).text, other.told(i).end), (house.told(i).text, house.told(i).end), "{i}");
     }
 }
+
+#[test]
+fn states_are_given_back_and_come_again_without_changing_a_text() {
+    let Some(mut house) = House::new(3, 16) else { return };
+    house.begin(0, &prompt(1), 9, usize::MAX);
+    house.step();
+    // Under way it keeps its state; all others go.
+    assert_eq!((house.scheduler.shrink(), house.scheduler.has_room()), (2, false));
+    house.begin(1, &prompt(2), 9, usize::MAX);
+    assert!(house.told(1).end.is_some_and(|end| end.is_err()), "there is no room");
+    house.finish();
+    // The last state stays.
+    assert_eq!((house.scheduler.shrink(), house.scheduler.has_room()), (0, true));
+    assert_eq!([(); 3].map(|()| house.scheduler.grow()), [Ok(true), Ok(true), Ok(false)]);
+    assert_eq!(house.scheduler.free.len(), 3);
+    house.begin(2, &prompt(2), 9, usize::MAX);
+    house.finish();
+    let mut alone = House::new(1, 16).expect("as before");
+    alone.begin(2, &prompt(2), 9, usize::MAX);
+    alone.finish();
+    assert_eq!(house.told(2).text, alone.told(2).text);
+}

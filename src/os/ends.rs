@@ -8,7 +8,16 @@ pub fn hold() {
     sys::hold_ends();
 }
 
-/// Waits for one of these signals, which were [held](hold); false where this system has none to wait for.
-pub fn wait() -> bool {
-    sys::wait_for_end()
+/// What asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// SIGHUP: a terminal is gone, or somebody wants settings to be read again.
+    HangUp,
+    /// Ctrl-C or SIGTERM.
+    Asked,
+}
+
+/// Waits for one of these signals, which were [held](hold); `None` where this system has none to wait for.
+pub fn wait() -> Option<End> {
+    sys::wait_for_end().map(|is_hang_up| if is_hang_up { End::HangUp } else { End::Asked })
 }

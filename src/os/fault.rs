@@ -1,5 +1,5 @@
 //! Signals that are raised at the instruction that touches a page: SIGBUS, where a mapped file was cut, or its storage failed, while it
-//! was in use. This ends the program with a message instead of a core dump; so does memory that is missing. And the signals by which
+//! was in use. This ends the program with a message instead of a core dump, or spoils that mapping alone where its owner has said so; so does memory that is missing. And the signals by which
 //! others ask a program to end. For programs; a library leaves signals alone.
 #![allow(unsafe_code)]
 
@@ -19,6 +19,14 @@ mod elsewhere {
 
     #[derive(Debug)]
     pub(in crate::os) struct Watch;
+
+    impl Watch {
+        pub(in crate::os) fn outlive(&self) {}
+
+        pub(in crate::os) fn is_broken(&self) -> bool {
+            false
+        }
+    }
 
     pub(in crate::os) fn watch(_bytes: &[u8], _path: &Path) -> Option<Watch> {
         None
@@ -49,6 +57,10 @@ mod unix {
         start: usize,
         /// 0 where the file is mapped no more: other pages may lie there.
         bytes: AtomicUsize,
+        /// Pages that cannot be read become pages of zeros.
+        is_outlived: AtomicBool,
+        /// Some have.
+        is_broken: AtomicBool,
         message: Message,
         older: AtomicPtr<Watched>,
     }
@@ -70,14 +82,28 @@ mod unix {
 
     /// Clears the entry of a mapping when the mapping goes.
     #[derive(Debug)]
-    pub(in crate::os) struct Watch(&'static AtomicUsize);
+    pub(in crate::os) struct Watch(&'static Watched);
 
-    impl Drop for Watch {
-        fn drop(&mut self) {
-            self.0.store(0, Ordering::Release);
+    impl Watch {
+        /// Has pages that cannot be read be pages of zeros from now on, instead of the end of the program.
+        pub(in crate::os) fn outlive(&self) {
+            self.0.is_outlived.store(true, Ordering::Release);
+        }
+
+        /// Whether there are such pages.
+        pub(in crate::os) fn is_broken(&self) -> bool {
+            self.0.is_broken.load(Ordering::Acquire)
         }
     }
 
+    impl Drop for Watch {
+        fn drop(&mut self) {
+            self.0.bytes.store(0, Ordering::Release);
+        }
+    }
+
+    /// Of pages of mappings.
+    static PAGE_BYTES: AtomicUsize = AtomicUsize::new(4096);
     static NEWEST: AtomicPtr<Watched> = AtomicPtr::new(null_mut());
     /// Known once memory is watched, with the exit code.
     static NO_MEMORY: OnceLock<(Message, u8)> = OnceLock::new();
@@ -144,15 +170,20 @@ mod unix {
         let watched: &Watched = Box::leak(Box::new(Watched {
             start: bytes.as_ptr().addr(),
             bytes: AtomicUsize::new(bytes.len()),
+            is_outlived: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
             message: message(path, HOW_TO_END.get()?),
             older: AtomicPtr::new(null_mut()),
         }));
+        if let Some(page) = sys::page_bytes().and_then(|bytes| usize::try_from(bytes).ok()) {
+            PAGE_BYTES.store(page, Ordering::Relaxed);
+        }
         let pointer = core::ptr::from_ref(watched).cast_mut();
         let mut newest = NEWEST.load(Ordering::Relaxed);
         loop {
             watched.older.store(newest, Ordering::Relaxed);
             match NEWEST.compare_exchange_weak(newest, pointer, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return Some(Watch(&watched.bytes)),
+                Ok(_) => return Some(Watch(watched)),
                 Err(now) => newest = now,
             }
         }
@@ -220,12 +251,33 @@ mod unix {
         // SAFETY: each was whole before it became the newest; none is freed, and nothing holds one mutably.
         while let (Some(address), Some(file)) = (address, unsafe { next.as_ref() }) {
             let offset = address.wrapping_sub(file.start);
-            if offset < file.bytes.load(Ordering::Acquire) {
+            let bytes = file.bytes.load(Ordering::Acquire);
+            if offset < bytes {
+                if file.is_outlived.load(Ordering::Acquire) {
+                    // Before anybody can read a zero.
+                    file.is_broken.store(true, Ordering::Release);
+                    if put_zeros(address, file.start + bytes) {
+                        return;
+                    }
+                }
                 end(&file.message, offset, HOW_TO_END.get().map_or(1, |ending| ending.exit_code));
             }
             next = file.older.load(Ordering::Relaxed);
         }
         pass_on(signal, address.is_none());
+    }
+
+    /// Puts pages of zeros in the place of those of a mapping from `address` to its `end`; false where there is no memory for them.
+    fn put_zeros(address: usize, end: usize) -> bool {
+        let page = PAGE_BYTES.load(Ordering::Relaxed);
+        let start = address / page * page;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        let place = core::ptr::without_provenance_mut(start);
+        // SAFETY: all pages are of one mapping, which is there as long as this handler runs, since the thread that it interrupts reads
+        // from it. The mapping is read-only and of a file that others may change, so its readers take any bytes at any time, zeros,
+        // too. The system call is one that is done at once and takes no lock of this process.
+        let placed = unsafe { libc::mmap(place, end - start, libc::PROT_READ, flags, -1, 0) };
+        placed != libc::MAP_FAILED
     }
 
     extern "C" fn on_end(signal: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {

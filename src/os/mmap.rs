@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 #[derive(Debug)]
 pub struct Mapping {
     /// Goes before the map does.
-    _watch: Option<fault::Watch>,
+    watch: Option<fault::Watch>,
     map: memmap2::Mmap,
     file: File,
     path: PathBuf,
@@ -56,7 +56,7 @@ impl Mapping {
         // finds it afterwards. Should it happen, it changes numbers, not what memory is read: weights are plain
         // numbers of which every bit pattern is valid, and whatever is text, an index or a length is a copy (`own`).
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| failed(Kind::Io, path, "cannot map", &error))?;
-        Ok(Mapping { _watch: fault::watch(&map, path), map, file, path: path.to_owned(), stamp, owned: 0 })
+        Ok(Mapping { watch: fault::watch(&map, path), map, file, path: path.to_owned(), stamp, owned: 0 })
     }
 
     /// Has the first `bytes` be a copy in memory, which no longer follows the file: what is text, a length or a place must stay as
@@ -88,6 +88,17 @@ impl Mapping {
         unsafe { libc::mprotect(start.cast(), bytes, libc::PROT_READ) };
         self.owned = bytes;
         Ok(())
+    }
+
+    /// Has a page that cannot be read any more, where the file was cut or its storage failed, be a page of zeros, instead of the
+    /// end of the program. For those who ask [`check_unchanged`](Self::check_unchanged) before they believe what came of the bytes.
+    pub fn outlive_faults(&self) {
+        self.watch.iter().for_each(fault::Watch::outlive);
+    }
+
+    /// Whether there is such a page.
+    pub fn is_broken(&self) -> bool {
+        self.watch.as_ref().is_some_and(fault::Watch::is_broken)
     }
 
     /// Nothing: here a mapped file cannot be changed by others.
@@ -180,10 +191,9 @@ impl Mapping {
     pub fn check_unchanged(&self) -> Result<()> {
         let now = self.file.metadata().map_err(|error| failed(Kind::Io, &self.path, "cannot look at", &error))?;
         let now = Stamp::of(&now);
-        if now == self.stamp {
-            return Ok(());
-        }
         let message = match now.bytes.checked_sub(self.stamp.bytes) {
+            Some(0) if now == self.stamp && !self.is_broken() => return Ok(()),
+            Some(0) if now == self.stamp => "its storage failed while it was in use".to_owned(),
             Some(0) => "the file was changed while it was in use".to_owned(),
             _ => format!("the file went from {} to {} bytes while it was in use", self.stamp.bytes, now.bytes),
         };

@@ -293,12 +293,13 @@ pub(super) fn hold_ends() {
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &ends(), core::ptr::null_mut()) };
 }
 
-/// Waits for one of these signals; false where it cannot.
+/// Waits for one of these signals, and says whether it is SIGHUP; `None` where it cannot.
 #[cfg(unix)]
-pub(super) fn wait_for_end() -> bool {
+pub(super) fn wait_for_end() -> Option<bool> {
     let mut signal = 0;
     // SAFETY: the call reads a set that is whole, and writes a number.
-    unsafe { libc::sigwait(&ends(), &mut signal) == 0 }
+    let code = unsafe { libc::sigwait(&ends(), &mut signal) };
+    (code == 0).then_some(signal == libc::SIGHUP)
 }
 
 /// There are none.
@@ -307,6 +308,86 @@ pub(super) fn hold_ends() {}
 
 /// There are none.
 #[cfg(not(unix))]
-pub(super) fn wait_for_end() -> bool {
+pub(super) fn wait_for_end() -> Option<bool> {
+    None
+}
+
+/// Sets how nice this thread is to others, and those that it starts.
+#[cfg(unix)]
+pub(super) fn set_nice(nice: i32) -> io::Result<()> {
+    // SAFETY: the call takes numbers; 0 is the caller.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Has the scheduler take this thread, and those that it starts, for work that nobody waits for.
+#[cfg(target_os = "linux")]
+pub(super) fn schedule_as_batch() -> io::Result<()> {
+    let priority = 0_i32;
+    // The C library musl does not make this call.
+    // SAFETY: the call reads a number, which is what the kernel has for its settings; 0 is the caller.
+    match unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_BATCH, &raw const priority) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Waits until the kernel tells of pressure by `file`; false where it does no more.
+#[cfg(target_os = "linux")]
+pub(super) fn wait_for_pressure(file: &File) -> bool {
+    use std::os::fd::AsRawFd;
+    let mut wanted = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLPRI, revents: 0 };
+    loop {
+        // SAFETY: `wanted` is one structure, readable and writable, and its descriptor is open.
+        let n = unsafe { libc::poll(&raw mut wanted, 1, -1) };
+        match n {
+            1 => return wanted.revents & libc::POLLPRI != 0 && wanted.revents & libc::POLLERR == 0,
+            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The first descriptor that is handed over to services, as a socket that listens; `None` where it is none.
+#[cfg(unix)]
+pub(super) fn inherited_listener() -> Option<std::net::TcpListener> {
+    use std::os::fd::FromRawFd;
+    const FIRST: i32 = 3;
+    let (mut kind, mut bytes) = (0_i32, size_of::<i32>() as libc::socklen_t);
+    // SAFETY: the call writes a number of so many bytes; a descriptor that is none makes it fail.
+    let code =
+        unsafe { libc::getsockopt(FIRST, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut bytes) };
+    if code != 0 || kind != libc::SOCK_STREAM {
+        return None;
+    }
+    // SAFETY: the call takes numbers.
+    unsafe { libc::fcntl(FIRST, libc::F_SETFD, libc::FD_CLOEXEC) };
+    // SAFETY: the descriptor is an open socket, and by the convention of services it belongs to nobody else in this process.
+    Some(unsafe { std::net::TcpListener::from_raw_fd(FIRST) })
+}
+
+/// Not here.
+#[cfg(not(unix))]
+pub(super) fn set_nice(_nice: i32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Not here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn schedule_as_batch() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// It is told nowhere else.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn wait_for_pressure(_file: &File) -> bool {
     false
+}
+
+/// There is none.
+#[cfg(not(unix))]
+pub(super) fn inherited_listener() -> Option<std::net::TcpListener> {
+    None
 }

@@ -31,6 +31,11 @@ pub fn condition() -> Condition {
     condition_at(Path::new("/"))
 }
 
+/// Temperature of the hottest zone, in degrees Celsius; `None` where no zone says.
+pub fn celsius() -> Option<f64> {
+    hottest(Path::new("/"))
+}
+
 fn condition_at(root: &Path) -> Condition {
     let mut found = Condition { celsius: hottest(root), ..Condition::default() };
     firmware(root, &mut found);

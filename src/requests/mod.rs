@@ -12,6 +12,8 @@ pub(crate) mod extension;
 #[cfg(feature = "serve")]
 mod json;
 #[cfg(feature = "serve")]
+mod keep;
+#[cfg(feature = "serve")]
 pub(crate) mod llama;
 pub(crate) mod logprobs;
 #[cfg(feature = "serve")]
@@ -26,3 +28,5 @@ pub(crate) mod responses;
 pub(crate) use asked::{Asked, Prompt, Sending};
 #[cfg(feature = "serve")]
 pub(crate) use json::value;
+#[cfg(feature = "serve")]
+pub(crate) use keep::Keep;

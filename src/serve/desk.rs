@@ -3,14 +3,18 @@
 
 mod looks;
 mod receipts;
+mod which;
 
 use super::form::{Form, Name};
-use super::house::{House, Offered, now};
+use super::house::{House, now};
 use super::job::{Events, Job, Owner, ToShow, events};
 use super::limits::{KEPT_RULES, most_text};
+use super::loader::Loader;
+use super::offered::Offered;
 use super::order::{Order, Vectors, Waiting};
 use super::reply::{Refusal, Reply};
 use super::routes::Route;
+use super::slots::Slots;
 use super::{anthropic, llama, ollama, openai};
 use crate::requests::{self, Asked, Prompt, Sending, embeddings};
 use hyper::body::Bytes;
@@ -18,7 +22,8 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use whit::TokenId;
 use whit::chat::tools::{Reader, ReplyRules, Tools};
@@ -47,6 +52,20 @@ pub(super) struct Answered {
 pub(super) struct Received {
     pub(super) bytes: Bytes,
     pub(super) _room: Option<OwnedSemaphorePermit>,
+}
+
+/// What the desk does.
+pub(super) enum Task {
+    /// Reads a request.
+    Read(Request),
+    /// Looks whether a model's time has come.
+    Tidy,
+    /// Lets models go that nobody uses: memory is short.
+    Relieve,
+    /// Reads the folder of models again.
+    Reload,
+    /// Ends.
+    End,
 }
 
 /// What becomes of a request.
@@ -79,8 +98,11 @@ type Outcome<T> = std::result::Result<T, Refusal>;
 pub(super) struct Desk {
     house: Arc<House>,
     engine: Sender<Order>,
+    loader: Loader,
+    /// The models in memory that were asked for.
+    open: Slots<Arc<Offered>>,
     /// Of each model, once somebody asked for a rule.
-    grammars: Vec<Option<Grammars>>,
+    grammars: Slots<Grammars>,
     /// Rules that were compiled, the last one at the end.
     kept: VecDeque<(usize, Rule, Grammar)>,
     /// What replies keep to, likewise.
@@ -107,37 +129,93 @@ struct Begin<'a> {
 }
 
 impl Desk {
-    pub(super) fn new(house: &Arc<House>, engine: Sender<Order>) -> Desk {
-        let grammars = house.models.iter().map(|_| None).collect();
-        Desk { house: Arc::clone(house), engine, grammars, kept: VecDeque::new(), replies: VecDeque::new() }
+    pub(super) fn new(house: &Arc<House>, engine: Sender<Order>, loader: Loader) -> Desk {
+        Desk {
+            house: Arc::clone(house),
+            engine,
+            loader,
+            open: Slots::default(),
+            grammars: Slots::default(),
+            kept: VecDeque::new(),
+            replies: VecDeque::new(),
+        }
     }
 
-    /// Reads requests until nobody can send any.
-    pub(super) fn run(mut self, requests: &Receiver<Request>) {
-        while let Ok(request) = requests.recv() {
-            if request.reply.is_closed() {
-                continue;
+    /// Reads requests until it is told to end.
+    pub(super) fn run(mut self, tasks: &Receiver<Task>) {
+        loop {
+            match self.next_task(tasks) {
+                Task::Read(request) if !request.reply.is_closed() => {
+                    let mut model = None;
+                    let answer = self.answer(&request, &mut model);
+                    let _ = request.reply.send(Answered { answer, model });
+                }
+                Task::Read(_) | Task::Tidy => {}
+                Task::Relieve => self.relieve(),
+                Task::Reload => self.loader.reload(),
+                Task::End => return,
             }
-            let mut model = None;
-            let answer = self.answer(&request, &mut model);
-            let _ = request.reply.send(Answered { answer, model });
+            self.tidy();
         }
+    }
+
+    /// The next task; waits for it no longer than until a model's time has come.
+    fn next_task(&self, tasks: &Receiver<Task>) -> Task {
+        let Some(at) = self.loader.deadline() else { return tasks.recv().unwrap_or(Task::End) };
+        tasks.recv_timeout(at.saturating_duration_since(Instant::now())).unwrap_or_else(|error| match error {
+            RecvTimeoutError::Timeout => Task::Tidy,
+            RecvTimeoutError::Disconnected => Task::End,
+        })
+    }
+
+    /// Lets models go whose time has come, with all that was made for them.
+    fn tidy(&mut self) {
+        self.loader.tidy();
+        for place in self.open.places() {
+            let is_it = self.house.models.loaded(place).is_some_and(|offered| Arc::ptr_eq(&offered, &self.open[place]));
+            if !is_it {
+                self.forget(place);
+            }
+        }
+    }
+
+    /// Gives back what can be made again.
+    fn relieve(&mut self) {
+        self.loader.relieve();
+        self.grammars = Slots::default();
+        self.kept.clear();
+        self.replies.clear();
+        let _ = self.engine.send(Order::Relieve);
+    }
+
+    /// Forgets what was made for the model at `place`.
+    fn forget(&mut self, place: usize) {
+        drop((self.open.remove(place), self.grammars.remove(place)));
+        self.kept.retain(|(of, ..)| *of != place);
+        self.replies.retain(|(key, _)| key.model != place);
     }
 
     /// The answer to a request; `named` becomes the name of its model.
     fn answer(&mut self, request: &Request, named: &mut Option<String>) -> Outcome<Answer> {
         let body = requests::value(&request.body.bytes)?;
-        let model = self.model(&body)?;
-        *named = Some(self.offered(model).name.clone());
+        if request.route == Route::OllamaPull {
+            return self.pull(&body);
+        }
+        let model = self.place(&body)?;
+        *named = self.house.models.facts(model).map(|facts| facts.name.clone());
+        match request.route {
+            Route::OllamaShow => return Ok(whole(&ollama::show(&self.house, &*self.loader.look(model)?))),
+            Route::OllamaChat | Route::OllamaGenerate if self.is_farewell(&body, model)? => {
+                return Ok(whole(&self.release(request.route, model)));
+            }
+            _ => self.load(request.route, &body, model)?,
+        }
         match request.route {
             Route::Chat | Route::Completions => self.openai(request, &body, model),
             Route::Responses => self.responses(request, &body, model),
             Route::Messages => self.messages(request, &body, model),
             Route::CountTokens => self.count_tokens(&body, model),
             Route::OllamaChat | Route::OllamaGenerate => self.ollama(request, &body, model),
-            Route::OllamaShow => Ok(whole(&ollama::show(&self.house, self.offered(model)))),
-            // Nothing is fetched: what is asked for is here, or was refused above.
-            Route::OllamaPull => Ok(Answer::Whole(ollama::pulled(&body))),
             Route::Embeddings | Route::OllamaEmbed => self.vectors(request.route, &body, model),
             Route::LlamaCompletion => {
                 let asked = requests::llama::completion(&body, &self.offered(model).sampling)?;
@@ -155,28 +233,13 @@ impl Desk {
         }
     }
 
+    /// The model at a place, which was loaded for the request that is read.
     fn offered(&self, model: usize) -> &Offered {
-        &self.house.models[model]
-    }
-
-    /// The place of the model that a body names.
-    fn model(&self, body: &Value) -> Outcome<usize> {
-        // An older field of Ollama's.
-        let name = body.get("model").filter(|name| !name.is_null()).or(body.get("name"));
-        let name = match name {
-            None | Some(Value::Null) => "",
-            Some(Value::String(name)) => name,
-            Some(_) => return Err(Error::usage("it is no string").field("model").into()),
-        };
-        let place = self.house.named(name);
-        place.ok_or_else(|| {
-            let message = format!("there is no model {:?} here", whit::error::printable(name));
-            Refusal { status: 404, error: Error::usage(message).field("model") }
-        })
+        &self.open[model]
     }
 
     fn name(&self, model: usize) -> Name {
-        Name { house: Arc::clone(&self.house), model, id: self.house.new_id(), created: now() }
+        Name { offered: Arc::clone(&self.open[model]), id: self.house.new_id(), created: now() }
     }
 
     fn openai(&mut self, request: &Request, body: &Value, model: usize) -> Outcome<Answer> {
@@ -303,7 +366,7 @@ impl Desk {
             let message = format!("{n_elements} are more than the {dim} of this model");
             return Err(Error::usage(message).field("dimensions").into());
         }
-        let room = self.house.admit(1).ok_or_else(Refusal::busy)?.pop();
+        let room = self.house.admit(1, model).ok_or_else(Refusal::busy)?.pop();
         let tokens = wanted.texts.iter().enumerate().map(|(i, text)| {
             check_text(offered, text.n_bytes(), &format!("input[{i}]"))?;
             let tokens = match text {
@@ -446,10 +509,10 @@ impl Desk {
             writers.push((writer, options, draft));
         }
         let to_show = ToShow::of(asked);
-        let room = self.house.admit(n_texts).ok_or_else(Refusal::busy)?;
+        let room = self.house.admit(n_texts, model).ok_or_else(Refusal::busy)?;
         let (outlet, events) = events();
         for (text, ((writer, options, draft), room)) in writers.into_iter().zip(room).enumerate() {
-            let owner = Owner { model, client, text };
+            let owner = Owner { client, text };
             let job = Job::new(&self.house, owner, outlet.clone(), to_show, &options, room).with_receipt(draft);
             let order = Waiting { model, writer: Box::new(writer), job: Box::new(job) };
             self.engine.send(Order::Text(order)).map_err(|_| Refusal::ending())?;
@@ -484,10 +547,10 @@ impl Desk {
 
     /// What compiles rules for a model.
     fn grammars(&mut self, model: usize) -> Result<&Grammars> {
-        match &mut self.grammars[model] {
-            Some(grammars) => Ok(grammars),
-            none => Ok(none.insert(Grammars::new(self.house.models[model].model())?)),
+        if self.grammars.get(model).is_none() {
+            self.grammars.insert(model, Grammars::new(self.offered(model).model())?);
         }
+        Ok(&self.grammars[model])
     }
 
     /// A rule, compiled for the tokens of a model.

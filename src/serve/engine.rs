@@ -1,27 +1,33 @@
 //! The thread that computes: texts of all models by turns, in passes; between them texts come and go. It sleeps where there is
 //! nothing to do.
 
-use super::house::{House, Offered};
+use super::heat::Heat;
+use super::house::House;
 use super::job::Job;
-use super::limits::EMBED_BATCH;
+use super::limits::{EMBED_BATCH, RELIEF};
+use super::offered::Offered;
 use super::order::{Look, Order, Vectors, Waiting};
 use super::shelf::Shelf;
-use super::stats::Pace;
+use super::slots::Slots;
+use super::stats::{self, Pace};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 use whit::error::Result;
 use whit::generate::{self, Scheduler};
 use whit::inspect::{EmbedOptions, Embedder, Pooling};
+use whit::os::thermal;
 use whit::{Compute, TokenId};
 
 /// What computes.
 pub(super) struct Engine {
     house: Arc<House>,
     compute: Arc<Compute>,
-    schedulers: Vec<Scheduler<Job>>,
+    models: Slots<Arc<Offered>>,
+    schedulers: Slots<Scheduler<Job>>,
     waiting: VecDeque<Waiting>,
     vectors: VecDeque<Vectors>,
     looks: VecDeque<Look>,
@@ -32,19 +38,29 @@ pub(super) struct Engine {
     keeps_more: bool,
     is_ending: bool,
     pace: Pace,
+    heat: Heat,
+    /// When memory was short the last time.
+    pressed: Option<Instant>,
 }
 
 impl Engine {
-    /// Allocates what the plan of all models says, but for texts that become vectors.
+    /// Allocates what the plan of all models in memory says, but for texts that become vectors.
     pub(super) fn new(
         house: &Arc<House>,
         compute: &Arc<Compute>,
         orders: Receiver<Order>,
         shelf: Option<Shelf>,
     ) -> Result<Engine> {
-        let scheduler = |offered: &Offered| Scheduler::new(offered.model(), compute, offered.schedule);
+        let (mut models, mut schedulers) = (Slots::default(), Slots::default());
+        for place in house.models.all_loaded() {
+            if let Some(offered) = house.models.loaded(place) {
+                schedulers.insert(place, Scheduler::new(offered.model(), compute, offered.schedule)?);
+                models.insert(place, offered);
+            }
+        }
         Ok(Engine {
-            schedulers: house.models.iter().map(scheduler).collect::<Result<_>>()?,
+            models,
+            schedulers,
             house: Arc::clone(house),
             compute: Arc::clone(compute),
             waiting: VecDeque::new(),
@@ -55,6 +71,8 @@ impl Engine {
             keeps_more: false,
             is_ending: false,
             pace: Pace::default(),
+            heat: Heat::new(house.options.max_celsius, thermal::celsius),
+            pressed: None,
         })
     }
 
@@ -102,11 +120,37 @@ impl Engine {
             Order::Fetched(fetched) => {
                 let (state, Waiting { model, writer, job }) = *fetched;
                 self.shelf.iter_mut().for_each(Shelf::given_back);
+                // The text has its model stay in memory.
                 self.schedulers[model].begin_in(state, *writer, *job);
             }
+            Order::Load { place, offered, scheduler } => {
+                self.shelf.iter_mut().for_each(|shelf| shelf.load(place, &offered));
+                self.models.insert(place, offered);
+                self.schedulers.insert(place, *scheduler);
+            }
+            Order::Unload { place, done } => {
+                self.unload(place);
+                let _ = done.send(());
+            }
+            Order::Relieve => self.relieve(),
             Order::Room => {}
             Order::End => self.is_ending = true,
         }
+    }
+
+    /// Lets a model go which has no texts, neither here nor where beginnings are read. What of its texts is to be kept is copied
+    /// before, as far as there is room for that.
+    fn unload(&mut self, place: usize) {
+        while self.keep(place) {}
+        self.shelf.iter_mut().for_each(|shelf| shelf.unload(place));
+        drop((self.schedulers.remove(place), self.models.remove(place)));
+    }
+
+    /// Copies what is to be kept on disk of the texts of a model, but nothing that came of a file that is another by now. Whether more
+    /// could be copied at once.
+    fn keep(&mut self, model: usize) -> bool {
+        let Some(shelf) = &mut self.shelf else { return false };
+        self.models[model].file.check_unchanged().is_ok() && shelf.keep(model, &mut self.schedulers[model])
     }
 
     /// Begins a text, at once or when more of it was read from disk. Its model has room for it.
@@ -129,7 +173,8 @@ impl Engine {
         }
         self.waiting.retain(|waiting| generate::Job::is_wanted(&*waiting.job));
         self.keeps_more = false;
-        for model in 0..self.schedulers.len() {
+        for model in self.schedulers.places() {
+            self.grow(model);
             while self.schedulers[model].has_room() {
                 let Some(next) = self.next(model) else { break };
                 let Some(waiting) = self.waiting.remove(next) else { break };
@@ -140,9 +185,39 @@ impl Engine {
                 let begun = Instant::now();
                 // Where it fails, each of its texts has been told.
                 let passed = scheduler.step().unwrap_or_default();
-                self.house.stats.count(passed, begun.elapsed(), &mut self.pace);
+                let time = begun.elapsed();
+                self.house.stats.count(passed, time, &mut self.pace);
+                self.pause(time);
             }
-            self.keeps_more |= self.shelf.as_mut().is_some_and(|shelf| shelf.keep(model, scheduler));
+            self.keeps_more |= self.keep(model);
+        }
+    }
+
+    /// Lets a machine that is too hot cool after a pass that took `time`.
+    fn pause(&mut self, time: Duration) {
+        let pause = self.heat.pause(time);
+        if !pause.is_zero() {
+            stats::add(&self.house.stats.paused_micros, pause.as_micros() as u64);
+            thread::sleep(pause);
+        }
+    }
+
+    /// Gives back the memory of texts that are not under way.
+    fn relieve(&mut self) {
+        self.pressed = Some(Instant::now());
+        for model in self.schedulers.places() {
+            let n = self.schedulers[model].shrink();
+            stats::add(&self.house.stats.states_given_back, n as u64);
+        }
+    }
+
+    /// Writes one text of a model more at a time where some wait, once memory was not short for a while.
+    fn grow(&mut self, model: usize) {
+        let is_short = self.pressed.is_none_or(|pressed| pressed.elapsed() < RELIEF);
+        let waits = self.waiting.iter().any(|waiting| waiting.model == model);
+        if !is_short && waits && !self.schedulers[model].has_room() {
+            // Where there is no memory for it, as many are written as before.
+            let _ = self.schedulers[model].grow();
         }
     }
 
@@ -165,7 +240,7 @@ impl Engine {
     fn embed(&mut self, order: Vectors) {
         let Vectors { model, texts, pooling, reply, room } = order;
         let vectors = self.embedded(model, &texts, pooling, &mut || !reply.is_closed());
-        let unchanged = self.house.models[model].file.check_unchanged();
+        let unchanged = self.models[model].file.check_unchanged();
         drop(room);
         let _ = reply.send(unchanged.and(vectors));
     }
@@ -181,7 +256,7 @@ impl Engine {
             self.turn();
             !reply.is_closed()
         });
-        let unchanged = self.house.models[model].file.check_unchanged();
+        let unchanged = self.models[model].file.check_unchanged();
         drop(room);
         let _ = reply.send(unchanged.and(shown));
     }
@@ -193,8 +268,7 @@ impl Engine {
         pooling: Pooling,
         is_wanted: &mut dyn FnMut() -> bool,
     ) -> Result<Vec<f32>> {
-        let house = Arc::clone(&self.house);
-        let offered = &house.models[model];
+        let offered = Arc::clone(&self.models[model]);
         let options = EmbedOptions {
             pooling,
             normalizes: true,

@@ -1,8 +1,8 @@
 //! What the answers of all APIs have in common: texts that are gathered, and a form in which they are sent.
 
-use super::house::{House, Offered};
 use super::job::{End, Next, Shown, Token};
 use super::log::Figures;
+use super::offered::Offered;
 use super::reply::Refusal;
 use crate::requests::logprobs;
 use serde_json::{Value, json};
@@ -127,16 +127,15 @@ impl From<&Gathered> for Figures {
 
 /// What an answer is named by.
 pub(super) struct Name {
-    pub(super) house: Arc<House>,
-    /// The place of its model.
-    pub(super) model: usize,
+    /// Its model.
+    pub(super) offered: Arc<Offered>,
     pub(super) id: String,
     pub(super) created: u64,
 }
 
 impl Name {
     pub(super) fn offered(&self) -> &Offered {
-        &self.house.models[self.model]
+        &self.offered
     }
 
     pub(super) fn text_of(&self, id: TokenId) -> String {

@@ -3,58 +3,15 @@
 use super::gate::Gate;
 use super::limits::LONG_BODY_BYTES;
 use super::log::{Log, LogFile};
+use super::models::Models;
+use super::offered::Offered;
 use super::stats::Stats;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 use tokio::sync::{Semaphore, watch};
-use whit::chat::Argument;
 use whit::error::{Error, Result};
-use whit::generate::{ModelFile, ScheduleOptions};
-use whit::inspect::tally::Tally;
-use whit::model::Model;
-use whit::sampler::SamplerOptions;
-
-/// A model as it is offered.
-pub(crate) struct Offered {
-    /// By what clients call it.
-    pub(crate) name: String,
-    pub(crate) file: ModelFile,
-    /// How tokens are chosen where a request says nothing.
-    pub(crate) sampling: SamplerOptions,
-    /// The chat template, its own or another; `None`: it cannot talk.
-    pub(crate) template: Option<String>,
-    /// What that is given by names of its own.
-    pub(crate) template_arguments: Vec<(String, Argument)>,
-    pub(crate) schedule: ScheduleOptions,
-    /// Strings that end every answer.
-    pub(crate) stops: Vec<String>,
-    /// Most tokens of an answer where a request says nothing.
-    pub(crate) n_tokens: Option<usize>,
-}
-
-impl Offered {
-    pub(super) fn model(&self) -> &Arc<Model> {
-        self.file.model()
-    }
-
-    /// Parameters that are stored.
-    pub(super) fn n_parameters(&self) -> u64 {
-        Tally::new(self.model().config(), self.model().file().tensors()).stored()
-    }
-
-    /// The type of most of its weights.
-    pub(super) fn quantization(&self) -> &'static str {
-        let most = self.model().file().tensors().iter().max_by_key(|tensor| tensor.bytes);
-        most.map_or("", |tensor| tensor.dtype.name())
-    }
-
-    /// The hash of its content, in hexadecimal.
-    pub(super) fn hash(&self) -> String {
-        blake3::Hash::from_bytes(self.model().content_hash()).to_hex().to_string()
-    }
-}
 
 /// How the server is.
 pub(crate) struct Options {
@@ -67,6 +24,10 @@ pub(crate) struct Options {
     pub(crate) log: Option<LogFile>,
     /// Where beginnings of texts are kept on disk; `None`: nowhere.
     pub(crate) cache: Option<CacheOptions>,
+    /// Above this temperature of the hottest sensor, in degrees Celsius, there are pauses between passes.
+    pub(crate) max_celsius: Option<f64>,
+    /// Is told, in a line, what whoever started the server should know.
+    pub(crate) tell: fn(&str),
 }
 
 /// Where beginnings are kept, and how much of them.
@@ -79,9 +40,12 @@ pub(crate) struct CacheOptions {
     pub(crate) complain: fn(&Error),
 }
 
+/// Asks for something to be done, and does not wait for it.
+pub(super) type Nudge = Box<dyn Fn() + Send + Sync>;
+
 /// What all parts of the server share.
 pub(super) struct House {
-    pub(super) models: Vec<Offered>,
+    pub(super) models: Models,
     pub(super) options: Options,
     /// Texts that are written or wait.
     load: AtomicUsize,
@@ -98,14 +62,16 @@ pub(super) struct House {
     pub(super) started: Instant,
     pub(super) started_at: u64,
     n_named: AtomicUsize,
+    /// Has somebody look whether a model's time has come, once it is known who does.
+    pub(super) nudge: OnceLock<Nudge>,
 }
 
 impl House {
     /// Fails where the log has no thread.
-    pub(super) fn new(models: Vec<Offered>, mut options: Options) -> Result<House> {
+    pub(super) fn new(mut options: Options) -> Result<House> {
         Ok(House {
             log: options.log.take().map(Log::start).transpose()?.map(Arc::new),
-            models,
+            models: Models::default(),
             options,
             load: AtomicUsize::new(0),
             body_room: Arc::new(Semaphore::new(LONG_BODY_BYTES)),
@@ -116,22 +82,13 @@ impl House {
             started: Instant::now(),
             started_at: now(),
             n_named: AtomicUsize::new(0),
+            nudge: OnceLock::new(),
         })
-    }
-
-    /// The place of the model that clients call `name`; the first one where they call none. Ollama's clients put `:latest`
-    /// behind.
-    pub(super) fn named(&self, name: &str) -> Option<usize> {
-        if name.is_empty() {
-            return Some(0);
-        }
-        let plain = name.strip_suffix(":latest").unwrap_or(name);
-        self.models.iter().position(|model| model.name == name || model.name == plain)
     }
 
     /// Texts that are written at a time.
     pub(super) fn n_places(&self) -> usize {
-        self.models.iter().map(|model| model.schedule.n_texts).sum()
+        self.models.n_places()
     }
 
     /// Texts that are written or wait.
@@ -144,12 +101,17 @@ impl House {
         self.n_places() + self.options.queue
     }
 
-    /// Room for `n` texts, given back when the last of them is dropped; `None` where there is none.
-    pub(super) fn admit(self: &Arc<Self>, n: usize) -> Option<Vec<Admitted>> {
+    /// Room for `n` texts of the model at a place, which stays in memory until the last of them is dropped; `None` where there is
+    /// none.
+    pub(super) fn admit(self: &Arc<Self>, n: usize, model: usize) -> Option<Vec<Admitted>> {
         let most = self.capacity();
         let fits = |load: usize| (load + n <= most).then_some(load + n);
         self.load.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
-        Some((0..n).map(|_| Admitted(Arc::clone(self))).collect())
+        let Some(offered) = self.models.begin_use(model, n) else {
+            self.load.fetch_sub(n, Ordering::Relaxed);
+            return None;
+        };
+        Some((0..n).map(|_| Admitted { house: Arc::clone(self), model, offered: Arc::clone(&offered) }).collect())
     }
 
     /// A name for an answer, as no other of this server has it.
@@ -165,11 +127,19 @@ impl House {
 }
 
 /// Room for a text.
-pub(super) struct Admitted(Arc<House>);
+pub(super) struct Admitted {
+    house: Arc<House>,
+    /// Its model, and the place of that.
+    pub(super) offered: Arc<Offered>,
+    model: usize,
+}
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.0.load.fetch_sub(1, Ordering::Relaxed);
+        self.house.load.fetch_sub(1, Ordering::Relaxed);
+        if let (true, Some(nudge)) = (self.house.models.end_use(self.model), self.house.nudge.get()) {
+            nudge();
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::house::House;
 use super::limits::{HEADER_BYTES, HEADER_TIME, MOST_CONNECTIONS, MOST_HEADERS};
 use super::log::{self, Entry};
 use super::reply::{Api, JSON, Refusal, Reply};
-use super::routes::{Route, api_of, model_of, route};
+use super::routes::{Route, api_of, model_of, model_of_query, route};
 use super::{stats, status};
 use body::{Body, Stream};
 use hyper::body::Incoming;
@@ -44,7 +44,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NO_DESCRIPTOR: Duration = Duration::from_millis(200);
 
 /// Where requests are read.
-pub(super) type Desk = SyncSender<desk::Request>;
+pub(super) type Desk = SyncSender<desk::Task>;
 
 /// Serves connections until the server is asked to end and those that are open have ended, or for as long as they may.
 pub(super) async fn serve(house: Arc<House>, listener: TcpListener, desk: Desk) {
@@ -208,7 +208,11 @@ async fn allowed(
         response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         return Ok(response);
     }
-    if let Some(reply) = status::answer(house, route, &model_of(&path)) {
+    let model = match route {
+        Route::Status => model_of_query(request.uri().query().unwrap_or_default()),
+        _ => model_of(&path),
+    };
+    if let Some(reply) = status::answer(house, route, &model) {
         return reply.map(sent);
     }
     check_type(request.headers())?;
@@ -216,7 +220,7 @@ async fn allowed(
     entry.iter_mut().for_each(|entry| entry.ask(&body.bytes));
     let (reply, answer) = oneshot::channel();
     let order = desk::Request { route, body, client, reply };
-    desk.try_send(order).map_err(|error| match error {
+    desk.try_send(desk::Task::Read(order)).map_err(|error| match error {
         TrySendError::Full(_) => Refusal::busy(),
         TrySendError::Disconnected(_) => Refusal::ending(),
     })?;

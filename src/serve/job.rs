@@ -232,8 +232,6 @@ impl Sight {
 /// Whose text it is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owner {
-    /// The place of the model.
-    pub(super) model: usize,
     pub(super) client: IpAddr,
     /// Which of an answer's texts.
     pub(super) text: usize,
@@ -263,7 +261,7 @@ pub(super) struct Job {
     begun: Option<Instant>,
     first: Option<Instant>,
     has_ended: bool,
-    _room: Admitted,
+    room: Admitted,
 }
 
 impl Job {
@@ -286,7 +284,7 @@ impl Job {
             begun: None,
             first: None,
             has_ended: false,
-            _room: room,
+            room,
         }
     }
 
@@ -356,7 +354,7 @@ fn keep(kept: &mut Vec<f32>, stage: Stage, logits: &[f32]) {
 
 impl generate::Job for Job {
     fn is_wanted(&self) -> bool {
-        !self.outlet.is_closed()
+        !self.outlet.is_closed() && !self.room.offered.file.is_broken()
     }
 
     fn begun(&mut self, n_held: usize) {
@@ -368,6 +366,9 @@ impl generate::Job for Job {
     }
 
     fn piece(&mut self, piece: generate::Piece<'_>) {
+        if self.room.offered.file.is_broken() {
+            return;
+        }
         self.first.get_or_insert_with(Instant::now);
         stats::add(&self.house.stats.written_tokens, u64::from(piece.token.is_some()));
         if let Some((draft, token)) = self.draft.as_mut().zip(piece.token) {
@@ -387,7 +388,7 @@ impl generate::Job for Job {
         let times = Times { waited: begun - self.came, prefill: first - begun, writing: now - first };
         self.has_ended = true;
         // Where the model's file was changed meanwhile, the text may be wrong.
-        let unchanged = self.house.models[self.owner.model].file.check_unchanged();
+        let unchanged = self.room.offered.file.check_unchanged();
         let end = unchanged.and(end).map(|Ended { reason, n_generated, .. }| End { reason, n_generated, times });
         if let Some((draft, end)) = self.draft.take().zip(end.as_ref().ok()) {
             let receipt = Receipt { reason: end.reason, logits: draft.evidence.hash(), ..draft.receipt };
@@ -400,6 +401,10 @@ impl generate::Job for Job {
 impl Drop for Job {
     fn drop(&mut self) {
         if !self.has_ended {
+            // Who waits is told where the model was spoiled.
+            if let Err(error) = self.room.offered.file.check_unchanged() {
+                self.outlet.send(Event::Ended { text: self.owner.text, end: Err(error) });
+            }
             stats::add(&self.house.stats.cancelled, 1);
         }
         if self.begun.is_some() {

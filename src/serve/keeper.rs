@@ -2,12 +2,13 @@
 //! between.
 
 use super::house::{CacheOptions, House};
+use super::offered::Offered;
 use super::order::{Order, Waiting};
 use super::stats;
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use whit::error::{Error, Result};
 use whit::generate::{Entry, PrefixCache, ToKeep};
@@ -26,8 +27,10 @@ pub(super) type Cache = Arc<OnceLock<PrefixCache>>;
 
 /// What the thread is to do.
 pub(super) enum Task {
-    /// Verify the weights of the model at this place.
-    Open(usize, Cache),
+    /// Verify the weights of a model, unless it went meanwhile.
+    Open(Weak<Offered>, Cache),
+    /// The same where that takes no time: before anything else.
+    OpenFirst(Weak<Offered>, Cache),
     Fetch(Box<Fetch>),
     Keep(Cache, ToKeep),
 }
@@ -149,6 +152,7 @@ impl Keeper {
             for task in first.into_iter().chain(tasks.try_iter()) {
                 match task {
                     Task::Fetch(fetch) => fetches.push_back(fetch),
+                    Task::OpenFirst(..) => self.work(Some(task)),
                     other => others.push_back(other),
                 }
             }
@@ -161,8 +165,10 @@ impl Keeper {
 
     fn work(&mut self, task: Option<Task>) {
         match task {
-            Some(Task::Open(model, cache)) => {
-                self.open(model, &cache);
+            Some(Task::Open(offered, cache) | Task::OpenFirst(offered, cache)) => {
+                if let Some(offered) = offered.upgrade() {
+                    self.open(&offered, &cache);
+                }
                 // What was computed meanwhile can be kept now.
                 let _ = self.engine.send(Order::Room);
             }
@@ -187,11 +193,10 @@ impl Keeper {
         }
     }
 
-    /// Verifies the weights of the model at this place, so that its texts can be kept.
-    pub(super) fn open(&mut self, model: usize, cache: &Cache) {
+    /// Verifies the weights of a model, so that its texts can be kept.
+    pub(super) fn open(&mut self, offered: &Offered, cache: &Cache) {
         let house = Arc::clone(&self.house);
         let Some(CacheOptions { folder, max_bytes, .. }) = &house.options.cache else { return };
-        let offered = &house.models[model];
         match PrefixCache::open(folder, &offered.file, offered.schedule.kv, *max_bytes) {
             Ok(opened) => {
                 // What killed servers left goes now.

@@ -57,3 +57,5 @@ pub(super) const MOST_LOOKS: usize = 1 << 17;
 pub(super) const MOST_LOOKING: usize = 128;
 /// What a look into a model takes at most, besides a state and the buffers of a pass.
 pub(crate) const LOOK_BYTES: u64 = 16 << 20;
+/// Without memory pressure until more texts are written at a time again.
+pub(super) const RELIEF: Duration = Duration::from_secs(60);

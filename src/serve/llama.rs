@@ -1,5 +1,6 @@
 //! Answers of llama.cpp's server.
 
+use super::facts::Facts;
 use super::form::{Form, Gathered, Name, Part, event};
 use super::house::House;
 use super::job::{Shown, Token};
@@ -94,37 +95,31 @@ impl Form for Completion {
     }
 }
 
-/// What the server is.
-pub(super) fn props(house: &House) -> Value {
-    let offered = &house.models[0];
-    let options = &offered.sampling;
-    let token = |id: Option<u32>| {
-        let bytes = offered.model().tokenizer().zip(id).map(|(tokenizer, id)| tokenizer.bytes(id));
-        bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
-    };
-    let tokenizer = offered.model().tokenizer();
+/// What the server is, by its first model.
+pub(super) fn props(house: &House, facts: &Facts) -> Value {
+    let options = &facts.sampling;
     json!({
         "default_generation_settings": {
-            "n_ctx": offered.schedule.context_length,
+            "n_ctx": facts.context_length,
             "params": {
                 "temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p, "min_p": options.min_p,
                 "repeat_penalty": options.repeat_penalty, "seed": options.seed,
             },
         },
         "total_slots": house.n_places(),
-        "model_path": offered.name,
-        "model_alias": offered.name,
-        "chat_template": offered.template.clone().unwrap_or_default(),
-        "bos_token": token(tokenizer.and_then(|tokenizer| tokenizer.bos())),
-        "eos_token": token(tokenizer.and_then(|tokenizer| tokenizer.eos())),
+        "model_path": facts.name,
+        "model_alias": facts.name,
+        "chat_template": facts.template.clone().unwrap_or_default(),
+        "bos_token": facts.bos,
+        "eos_token": facts.eos,
         "build_info": concat!("whit ", env!("CARGO_PKG_VERSION")),
         "modalities": {"vision": false, "audio": false},
     })
 }
 
 /// The places in which texts are written: as many are busy as there are texts under way.
-pub(super) fn slots(house: &House) -> Value {
+pub(super) fn slots(house: &House, facts: &Facts) -> Value {
     let n_active = stats::of(&house.stats.active) as usize;
-    let n_ctx = house.models[0].schedule.context_length;
+    let n_ctx = facts.context_length;
     (0..house.n_places()).map(|id| json!({"id": id, "n_ctx": n_ctx, "is_processing": id < n_active})).collect()
 }

@@ -1,8 +1,10 @@
 //! Answers of Ollama's API.
 
+use super::facts::Facts;
 use super::form::{Call, Form, Gathered, Name, Part, Written, line};
-use super::house::{House, Offered};
+use super::house::House;
 use super::job::Token;
+use super::offered::Offered;
 use super::reply::{Api, LINES, Refusal, Reply};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -128,41 +130,52 @@ fn of_seconds(seconds: u64) -> String {
     moment.format("%Y-%m-%dT%H:%M:%SZ").unwrap_or_default()
 }
 
-/// The list of models.
+/// The list of models, in memory or not.
 pub(super) fn tags(house: &House) -> Value {
-    let all = house.models.iter().map(|offered| entry(house, offered));
-    json!({"models": all.collect::<Vec<_>>()})
+    let all = house.models.all();
+    json!({"models": all.iter().map(|facts| entry(house, facts)).collect::<Vec<_>>()})
 }
 
-/// The models in memory: all, for as long as the server runs.
+/// The models in memory, and how long they stay there.
 pub(super) fn running(house: &House) -> Value {
-    let all = house.models.iter().map(|offered| {
-        let mut entry = entry(house, offered);
-        entry["expires_at"] = json!("2106-02-07T06:28:15Z");
+    let all = house.models.running().into_iter().map(|running| {
+        let mut entry = entry(house, &running.facts);
+        let expires_at = running.stays.map(|stays| of_seconds(super::house::now().saturating_add(stays.as_secs())));
+        entry["expires_at"] = json!(expires_at.unwrap_or_else(|| of_seconds(u64::MAX)));
+        entry["size"] = json!(running.facts.file_bytes.saturating_add(running.facts.private));
         entry["size_vram"] = json!(0);
-        entry["context_length"] = json!(offered.schedule.context_length);
+        entry["context_length"] = json!(running.facts.context_length);
         entry
     });
     json!({"models": all.collect::<Vec<_>>()})
 }
 
-fn entry(house: &House, offered: &Offered) -> Value {
+fn entry(house: &House, facts: &Facts) -> Value {
     json!({
-        "name": offered.name,
-        "model": offered.name,
+        "name": facts.name,
+        "model": facts.name,
         "modified_at": of_seconds(house.started_at),
-        "size": offered.model().file().file_bytes(),
-        "digest": offered.hash(),
-        "details": details(offered),
+        "size": facts.file_bytes,
+        "digest": facts.hash,
+        "details": details(facts.n_parameters, facts.quantization),
     })
 }
 
-fn details(offered: &Offered) -> Value {
-    let parameters = offered.n_parameters();
+fn details(n_parameters: u64, quantization: &str) -> Value {
     json!({
         "parent_model": "", "format": "whit", "family": "whit", "families": ["whit"],
-        "parameter_size": size(parameters), "quantization_level": offered.quantization(),
+        "parameter_size": size(n_parameters), "quantization_level": quantization,
     })
+}
+
+/// What a request is answered that only lets a model go.
+pub(super) fn unloaded(name: &str, is_chat: bool) -> Value {
+    let mut object = json!({"model": name, "created_at": timestamp(), "done": true, "done_reason": "unload"});
+    match is_chat {
+        true => object["message"] = json!({"role": "assistant", "content": ""}),
+        false => object["response"] = json!(""),
+    }
+    object
 }
 
 /// A number of parameters in a few digits.
@@ -173,12 +186,12 @@ fn size(n: u64) -> String {
     }
 }
 
-/// The answer to who wants a model to be fetched that is here.
-pub(super) fn pulled(body: &Value) -> Reply {
-    let success = json!({"status": "success"});
+/// The answer to who wants a model to be fetched, which is here or `missing`.
+pub(super) fn pulled(body: &Value, missing: Option<&Refusal>) -> Reply {
+    let end = missing.map_or_else(|| json!({"status": "success"}), |refusal| refusal.value(Api::Ollama));
     match body["stream"] == false {
-        true => Reply::json(&success),
-        false => Reply::text(LINES, line(&json!({"status": "pulling manifest"})) + &line(&success)),
+        true => Reply::json(&end),
+        false => Reply::text(LINES, line(&json!({"status": "pulling manifest"})) + &line(&end)),
     }
 }
 
@@ -195,7 +208,7 @@ pub(super) fn show(house: &House, offered: &Offered) -> Value {
         "modelfile": "",
         "parameters": "",
         "template": offered.template.clone().unwrap_or_default(),
-        "details": details(offered),
+        "details": details(offered.n_parameters(), offered.quantization()),
         "model_info": {
             "general.architecture": "whit",
             "general.parameter_count": offered.n_parameters(),

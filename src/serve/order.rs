@@ -2,11 +2,13 @@
 
 use super::house::Admitted;
 use super::job::Job;
+use super::offered::Offered;
 use serde_json::Value;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use tokio::sync::oneshot;
 use whit::error::Result;
-use whit::generate::Writer;
+use whit::generate::{Scheduler, Writer};
 use whit::inspect::Pooling;
 use whit::model::State;
 use whit::{Compute, TokenId};
@@ -18,6 +20,19 @@ pub(super) enum Order {
     Look(Look),
     /// A state that was lent comes back, for this text.
     Fetched(Box<(State, Waiting)>),
+    /// A model comes into memory at a place.
+    Load {
+        place: usize,
+        offered: Arc<Offered>,
+        scheduler: Box<Scheduler<Job>>,
+    },
+    /// The model at a place goes, which has no texts; when it has gone this is told.
+    Unload {
+        place: usize,
+        done: SyncSender<()>,
+    },
+    /// Memory is short: what can be given back is.
+    Relieve,
     /// More can be kept on disk again.
     Room,
     /// Nobody orders anything any more.

@@ -110,8 +110,18 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
 
 /// The name of a model in its path.
 pub(super) fn model_of(path: &str) -> String {
+    decoded(path.strip_prefix(MODEL).unwrap_or_default())
+}
+
+/// The name of a model in the query of its status; empty where there is none.
+pub(super) fn model_of_query(query: &str) -> String {
+    let named = query.split('&').find_map(|field| field.strip_prefix("model="));
+    decoded(named.unwrap_or_default())
+}
+
+fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
-    let mut rest = path.strip_prefix(MODEL).unwrap_or_default().bytes();
+    let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         let mut digits = rest.clone();
         let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
@@ -155,6 +165,8 @@ mod tests {
         assert_eq!((status(&Method::GET, "/v1/completions"), status(&Method::POST, "/v1/models/a")), (405, 404));
         assert_eq!((status(&Method::GET, "/v1/models/"), status(&Method::GET, "//")), (404, 404));
         assert_eq!(model_of("/v1/models/a%2Fb%zz%c3%A9"), "a/b%zz\u{e9}");
+        assert_eq!(model_of_query("a=b&model=c%20d+e&f"), "c d+e");
+        assert_eq!((model_of_query(""), model_of_query("models=a")), (String::new(), String::new()));
         assert_eq!(api_of("/v1/messages/count_tokens"), Api::Anthropic);
     }
 }

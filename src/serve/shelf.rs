@@ -1,10 +1,12 @@
 //! Beginnings of texts on disk. A thread of its own reads and writes them, so that neither what computes nor what reads requests
 //! ever waits for a disk. It is given copies of what is to be written, and lent the states that are to hold more.
 
-use super::house::{House, Offered};
+use super::house::House;
 use super::job::Job;
 use super::keeper::{Cache, Fetch, Keeper, Shared, Task};
+use super::offered::Offered;
 use super::order::{Order, Waiting};
+use super::slots::Slots;
 use super::thread::started;
 use std::sync::Arc;
 use std::sync::mpsc::{SendError, Sender, channel};
@@ -30,10 +32,9 @@ pub(crate) fn planned_bytes(settings: &Settings) -> u64 {
 
 /// The beginnings on disk, as what computes sees them.
 pub(super) struct Shelf {
-    models: Vec<OfModel>,
+    folder: Folder,
+    models: Slots<OfModel>,
     shared: Arc<Shared>,
-    /// Parts of texts that are copied in a turn, at most.
-    most_copied: usize,
     n_lent: usize,
     /// `None` at the end.
     tasks: Option<Sender<Task>>,
@@ -44,10 +45,26 @@ pub(super) struct Shelf {
 struct OfModel {
     settings: Settings,
     cache: Cache,
+    /// The cache is open, or will be before anything else is read.
+    is_soon_open: bool,
+    /// Parts of texts that are copied in a turn, at most.
+    most_copied: usize,
+}
+
+impl OfModel {
+    fn new(offered: &Offered, folder: &Folder) -> OfModel {
+        OfModel {
+            settings: Settings::new(offered.model(), offered.schedule.kv),
+            cache: Cache::default(),
+            is_soon_open: offered.file.is_soon_verified(folder),
+            most_copied: offered.schedule.batch() / LEAST_READ + 1,
+        }
+    }
 }
 
 impl Shelf {
-    /// Those of the models of `house`; what was lent comes back to `engine`. `None` where there is no folder for them, which is told.
+    /// Those of the models of `house` that are in memory; what was lent comes back to `engine`. `None` where there is no folder for
+    /// them, which is told.
     ///
     /// Weights that are not known to be whole are verified before anything is kept of their texts, meanwhile texts go on without.
     /// Fails where no thread can be started.
@@ -63,26 +80,41 @@ impl Shelf {
         let shared = Arc::new(Shared::default());
         let (tasks, todo) = channel();
         let mut keeper = Keeper::new(house, &shared, engine);
-        let open = |(model, offered): (usize, &Offered)| {
-            let settings = Settings::new(offered.model(), offered.schedule.kv);
-            let cache = Cache::default();
-            if offered.file.is_soon_verified(&folder) {
-                keeper.open(model, &cache);
+        let mut models = Slots::default();
+        for place in house.models.all_loaded() {
+            let Some(offered) = house.models.loaded(place) else { continue };
+            let of_model = OfModel::new(&offered, &folder);
+            if of_model.is_soon_open {
+                keeper.open(&offered, &of_model.cache);
             } else {
-                let _ = tasks.send(Task::Open(model, Arc::clone(&cache)));
+                let _ = tasks.send(Task::Open(Arc::downgrade(&offered), Arc::clone(&of_model.cache)));
             }
-            OfModel { settings, cache }
-        };
-        let models = house.models.iter().enumerate().map(open).collect();
-        let batch = house.models.iter().map(|offered| offered.schedule.batch()).max().unwrap_or(0);
+            models.insert(place, of_model);
+        }
         Ok(Some(Shelf {
+            folder,
             models,
             shared,
-            most_copied: batch / LEAST_READ + 1,
             n_lent: 0,
             tasks: Some(tasks),
             thread: Some(started("cache", move || keeper.run(&todo))?),
         }))
+    }
+
+    /// A model comes into memory at `place`.
+    pub(super) fn load(&mut self, place: usize, offered: &Arc<Offered>) {
+        let of_model = OfModel::new(offered, &self.folder);
+        if let Some(tasks) = &self.tasks {
+            let (offered, cache) = (Arc::downgrade(offered), Arc::clone(&of_model.cache));
+            let task = if of_model.is_soon_open { Task::OpenFirst } else { Task::Open };
+            let _ = tasks.send(task(offered, cache));
+        }
+        self.models.insert(place, of_model);
+    }
+
+    /// The model at `place` goes, of which no state is lent. What was copied of its texts is written all the same.
+    pub(super) fn unload(&mut self, place: usize) {
+        drop(self.models.remove(place));
     }
 
     /// Has `state`, which was lent for a text, hold more of it and come back by an order, where that may be worth it; else gives both
@@ -92,8 +124,9 @@ impl Shelf {
         let n_held = state.tokens().iter().zip(wanted).take_while(|(a, b)| a == b).count();
         // The last token is computed in any case.
         let may_be_worth_it = wanted.len() > n_held + LEAST_READ;
-        let cache = &self.models[waiting.model].cache;
-        let Some(tasks) = self.tasks.as_ref().filter(|_| may_be_worth_it && cache.get().is_some()) else {
+        let OfModel { cache, is_soon_open, .. } = &self.models[waiting.model];
+        let is_open = *is_soon_open || cache.get().is_some();
+        let Some(tasks) = self.tasks.as_ref().filter(|_| may_be_worth_it && is_open) else {
             return Some((state, waiting));
         };
         let fetch = Fetch { cache: Arc::clone(cache), state, waiting };
@@ -117,12 +150,12 @@ impl Shelf {
     /// Copies what is to be kept of the texts of model `model`: so much at a time as is computed in a pass, and as is written
     /// meanwhile. Whether more could be copied at once.
     pub(super) fn keep(&mut self, model: usize, scheduler: &mut Scheduler<Job>) -> bool {
-        let OfModel { settings, cache } = &self.models[model];
+        let OfModel { settings, cache, most_copied, .. } = &self.models[model];
         let Some(tasks) = self.tasks.as_ref().filter(|_| cache.get().is_some()) else { return false };
         if self.shared.is_off() {
             return false;
         }
-        for _ in 0..self.most_copied {
+        for _ in 0..*most_copied {
             if !self.shared.has_room(MOST_WAITING) {
                 return false;
             }

@@ -20,6 +20,14 @@ pub(super) struct Stats {
     pub(super) disk_tokens: AtomicU64,
     pub(super) disk_bytes: AtomicU64,
     pub(super) busy_micros: AtomicU64,
+    /// Time of pauses in which the machine cooled.
+    pub(super) paused_micros: AtomicU64,
+    /// How often memory was short, and the states of texts that were given back for that.
+    pub(super) pressures: AtomicU64,
+    pub(super) states_given_back: AtomicU64,
+    /// Models that came into memory since the start, and those that went.
+    pub(super) loads: AtomicU64,
+    pub(super) unloads: AtomicU64,
     /// Texts that are under way.
     pub(super) active: AtomicU64,
     /// Tokens a second of the last while in which there were such, in thousandths.

@@ -118,6 +118,30 @@ impl Server {
         self.said.lock().expect("no panic").try_iter().collect()
     }
 
+    /// Whether none of its threads wakes up for half a second, at last.
+    pub(crate) fn comes_to_rest(&self) -> bool {
+        let switches = || -> u64 {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process())).expect("threads");
+            let of = |task: std::fs::DirEntry| {
+                let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+                let counts = status.lines().filter(|line| line.contains("ctxt_switches"));
+                counts.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok()).sum::<u64>()
+            };
+            tasks.flatten().map(of).sum()
+        };
+        // Until what the last request left has come to rest.
+        let mut before = switches();
+        for _ in 0..20 {
+            thread::sleep(Duration::from_millis(500));
+            let now = switches();
+            if now == before {
+                return true;
+            }
+            before = now;
+        }
+        false
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a state").is_none()
     }

@@ -3,7 +3,7 @@
 // the console, asks for anything elsewhere, loses what was said, is hard to read or has parts without a name.
 // Usage: node chat.mjs WHIT [FOLDER]; pictures of the screens go to FOLDER.
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -31,6 +31,7 @@ const KEYS = {
   ArrowDown: 40
 };
 const BEGINNING = 'Once upon a time';
+const MODELS = ['first', 'second, with a name that no telephone has room for'];
 // What a hostile file might say.
 const MARKUP = '<img src=x onerror="alert(1)"><script>alert(2)</script>';
 
@@ -467,6 +468,34 @@ async function unkept(page) {
 }
 
 /** Where motion is not wanted nothing moves. And the film shows for a temperature what the server computes for it. */
+async function choosing(page, name) {
+  await page.until('the status', () => now.server);
+  const seen = () => ({ model: now.server.model, hidden: $('which').hidden, all: [...$('which').options].map(({ value }) => value) });
+  const first = await page.run(seen);
+  check(!first.hidden && first.all.join() === MODELS.join() && first.model === MODELS[0], `the models are ${first.all}`);
+  await page.run(() => ['max_tokens', 'seed'].forEach((name, i) => change(name, [6, 7][i])));
+  await page.say(BEGINNING);
+  await page.reply();
+  await page.run(() => {
+    $('which').value = 'second, with a name that no telephone has room for';
+    $('which').dispatchEvent(new Event('change'));
+  });
+  await page.until('the other model', () => now.server.model === 'second, with a name that no telephone has room for');
+  await page.look('with another model');
+  await page.picture(`${name}-1-other`);
+  await page.say(' and then');
+  await page.reply();
+  const wrote = await page.run(() => now.talk.nodes.filter(({ role }) => role === 'model').map(({ model }) => model));
+  check(wrote.join() === MODELS.join(), `${wrote} wrote`);
+  // A word of the first one is changed: the first one goes on.
+  await page.run(() => {
+    const node = now.talk.nodes.find(({ role }) => role === 'model');
+    return choose(node, 1, node.tokens[1], 0);
+  });
+  check((await page.run(() => now.server.model)) === MODELS[0], 'another model goes on with numbers that are not its own');
+  await page.picture(`${name}-2-back`);
+}
+
 async function still(page) {
   await page.until('the status', () => now.server);
   await page.run(() => ['max_tokens', 'temperature'].forEach((name, i) => change(name, [12, 0.6][i])));
@@ -586,10 +615,24 @@ const palette = (css) =>
     .match(/:root \{[^}]*--paper[^}]*\}/g)
     ?.map((rule) => rule.replace(/\s+/g, ' '))
     .join();
-const port = await freePort();
-const server = spawn(whit, ['serve', '--port', `${port}`], { stdio: ['ignore', 'ignore', 'pipe'] });
+const started = [];
 let told = '';
-server.stderr.on('data', (data) => (told += data));
+/** The address of a server with these arguments. */
+async function start(...words) {
+  const port = await freePort();
+  const server = spawn(whit, ['serve', '--port', `${port}`, ...words], { stdio: ['ignore', 'ignore', 'pipe'] });
+  server.stderr.on('data', (data) => (told += data));
+  started.push(server);
+  const url = `http://127.0.0.1:${port}/`;
+  await until(`the server (${told})`, () =>
+    fetch(`${url}whit/status`).then(
+      ({ ok }) => ok,
+      () => false
+    )
+  );
+  return url;
+}
+const models = mkdtempSync(join(tmpdir(), 'whit-models-'));
 const scripted = [await serve(html), await serve(html)];
 const browser = new Browser();
 let failed = 0;
@@ -599,13 +642,9 @@ const report = (name, faults) => {
   faults.forEach((fault) => console.log(`  ${fault}`));
 };
 try {
-  const url = `http://127.0.0.1:${port}/`;
-  await until(`the server (${told})`, () =>
-    fetch(`${url}whit/status`).then(
-      ({ ok }) => ok,
-      () => false
-    )
-  );
+  const url = await start();
+  MODELS.forEach((name) => copyFileSync(join(root, 'models/stories.whit'), join(models, `${name}.whit`)));
+  const several = { url: await start('--models', models) };
   const size = Buffer.byteLength(html);
   const views = readFileSync(join(root, 'src/cli/views/page/page.css'), 'utf8');
   report('the file', [
@@ -616,6 +655,8 @@ try {
     ...SCREENS.map((screen) => [screen.join('-'), screen, drive, {}]),
     ['nothing can be kept', SCREENS[0], unkept, { before: noStorage }],
     ['no room to keep', SCREENS[2], unkept, { before: fullStorage }],
+    ['several models, phone', SCREENS[0], choosing, several],
+    ['several models, laptop', SCREENS[3], choosing, several],
     ['no motion', SCREENS[2], still, { motion: 'reduce' }],
     ['scripted, phone', SCREENS[1], converse, scripted[0]],
     ['scripted, laptop', SCREENS[2], converse, scripted[1]]
@@ -634,6 +675,7 @@ try {
 } finally {
   await browser.close();
   scripted.forEach((of) => of.close());
-  server.kill();
+  started.forEach((server) => server.kill());
+  rmSync(models, { recursive: true });
 }
 process.exitCode = failed ? 1 : 0;

@@ -145,7 +145,7 @@ package() {
     echo
     echo "The Apache License 2.0 is in /usr/share/common-licenses/Apache-2.0."
   } >"$doc/copyright"
-  install -D -m 644 tools/release/whit@.service "$folder/usr/lib/systemd/system/whit@.service"
+  install -D -m 644 -t "$folder/usr/lib/systemd/system" tools/release/whit@.service tools/release/whit.service tools/release/whit.socket
   mkdir "$folder/DEBIAN"
   sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" \
     -e "s/@KIB@/$(du -sk --apparent-size "$folder/usr" | cut -f 1)/" tools/release/control >"$folder/DEBIAN/control"

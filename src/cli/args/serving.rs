@@ -2,7 +2,8 @@
 
 use super::groups::{ComputeArgs, ContextArg, ProgressArg};
 use super::sampling::Sampling;
-use super::values::{seconds, size, template_argument, tokens};
+use super::values::{celsius, seconds, size, template_argument, tokens};
+use crate::requests::Keep;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
@@ -15,6 +16,8 @@ pub(crate) struct Serve {
     /// and the first is that of clients that name none; without it the embedded story model
     #[arg(short, long = "model", value_name = "MODEL", value_hint = ValueHint::FilePath)]
     pub(crate) model: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
     /// Address to serve at; one that other machines can reach needs --api-key-file, --api-key or --no-auth
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub(crate) host: String,
@@ -65,9 +68,41 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) cache: ServerCache,
     #[command(flatten)]
+    pub(crate) manners: Manners,
+    #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     #[command(flatten)]
     pub(crate) progress: ProgressArg,
+}
+
+/// What is left to others on the machine.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Manners")]
+pub(crate) struct Manners {
+    /// Pause between passes while the hottest sensor is above this temperature, 20 to 120
+    #[arg(long, value_name = "CELSIUS", allow_negative_numbers = true, value_parser = celsius)]
+    pub(crate) max_temp: Option<f64>,
+    /// Let other programs come first: 0 as ever to 19 last; below 0, to -20, before others, which needs a right
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-20..=19))]
+    pub(crate) nice: Option<i32>,
+    /// Be taken by the scheduler for work that nobody waits for (SCHED_BATCH)
+    #[arg(long)]
+    pub(crate) batch_scheduling: bool,
+}
+
+/// Models of a folder.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Models")]
+pub(crate) struct FolderArgs {
+    /// Folder of model files, each of which is loaded when somebody asks for it by its name without .whit; SIGHUP has the folder
+    /// be read again
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) models: Option<PathBuf>,
+    /// How long a model of the folder stays in memory after its last use, as 5m, 1h30m or 90 (seconds); 0: not at all; -1 or
+    /// forever: until its memory is needed
+    #[arg(long, value_name = "DURATION", requires = "models", default_value = "5m", allow_hyphen_values = true)]
+    #[arg(value_parser = Keep::of_text)]
+    pub(crate) keep_alive: Keep,
 }
 
 /// Who may ask.

@@ -36,6 +36,12 @@ pub(super) fn logit_bias(text: &str) -> Result<(u32, f32), String> {
     Ok((id, value))
 }
 
+/// A temperature in degrees Celsius.
+pub(super) fn celsius(text: &str) -> Result<f64, String> {
+    let value = text.trim().parse().ok().filter(|value| (20.0..=120.0).contains(value));
+    value.ok_or_else(|| "expected a temperature from 20 to 120".into())
+}
+
 /// Bytes, with a unit of 1000s (k, M, G) or of 1024s (KiB, MiB, GiB) or without.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, f64); 13] = [

@@ -2,9 +2,9 @@
 //! of texts, as vectors are, and in memory that the plan has for it.
 
 use super::super::form::{Form, Gathered, Name, Part};
-use super::super::house::Offered;
 use super::super::job::Token;
 use super::super::limits::{EMBED_BATCH, LOOK_BYTES, MOST_LOOKED, MOST_LOOKING, MOST_LOOKS, MOST_READ, SCORE_BATCH};
+use super::super::offered::Offered;
 use super::super::order::{Look, Order, Work};
 use super::super::reply::{Api, JSON, Refusal};
 use super::super::routes::Route;
@@ -172,7 +172,7 @@ impl Desk {
         if self.house.is_ending() {
             return Err(Refusal::ending());
         }
-        let room = self.house.admit(1).ok_or_else(Refusal::busy)?.pop();
+        let room = self.house.admit(1, model).ok_or_else(Refusal::busy)?.pop();
         let (reply, value) = oneshot::channel();
         let name = self.offered(model).name.clone();
         let work: Work = Box::new(move |compute, go_on| {

@@ -1,7 +1,8 @@
 //! Fields that several answers of OpenAI's API have.
 
+use super::super::facts::Facts;
 use super::super::form::{Gathered, Name};
-use super::super::house::{House, Offered};
+use super::super::house::House;
 use super::super::job::{End, Token};
 use crate::requests::logprobs::{self, Likely};
 use serde_json::{Value, json};
@@ -46,24 +47,23 @@ pub(crate) fn likely(tokens: &[Token]) -> impl Iterator<Item = Likely<'_>> {
 
 /// The list of models.
 pub(crate) fn models(house: &House) -> Value {
-    let all = |offered| model(house, offered);
-    let data: Vec<Value> = house.models.iter().map(all).collect();
-    json!({"object": "list", "data": data})
+    let all = house.models.all();
+    json!({"object": "list", "data": all.iter().map(|facts| model(house, facts)).collect::<Vec<_>>()})
 }
 
 /// A model of the list.
-pub(crate) fn model(house: &House, offered: &Offered) -> Value {
+pub(crate) fn model(house: &House, facts: &Facts) -> Value {
     json!({
-        "id": offered.name,
+        "id": facts.name,
         "object": "model",
         "created": house.started_at,
         "owned_by": "whit",
         "meta": {
-            "n_vocab": offered.model().config().vocab_size,
-            "n_ctx": offered.schedule.context_length,
-            "n_ctx_train": offered.model().config().context_length,
-            "n_embd": offered.model().config().dim,
-            "size": offered.model().file().file_bytes(),
+            "n_vocab": facts.vocab_size,
+            "n_ctx": facts.context_length,
+            "n_ctx_train": facts.longest_context,
+            "n_embd": facts.dim,
+            "size": facts.file_bytes,
         },
     })
 }
