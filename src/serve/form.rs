@@ -3,7 +3,7 @@
 use super::job::{End, Next, Shown, Token};
 use super::log::Figures;
 use super::offered::Offered;
-use super::reply::Refusal;
+use super::reply::{Api, JSON, Refusal};
 use crate::requests::logprobs;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -206,6 +206,31 @@ pub(super) trait Form: Send {
 
     /// The answer in one piece.
     fn whole(&mut self, whole: &Gathered) -> Value;
+}
+
+/// The form of an answer that is never sent in parts: what makes it of all texts.
+pub(super) struct Undivided<F>(pub(super) F);
+
+impl<F: FnMut(&Gathered) -> Value + Send> Form for Undivided<F> {
+    fn content_type(&self) -> &'static str {
+        JSON
+    }
+
+    fn part(&mut self, _text: usize, _part: &Part, _tokens: &[Token]) -> String {
+        String::new()
+    }
+
+    fn ended(&mut self, _text: usize, _so_far: &Gathered) -> String {
+        String::new()
+    }
+
+    fn failed(&mut self, refusal: &Refusal) -> String {
+        refusal.value(Api::OpenAi).to_string()
+    }
+
+    fn whole(&mut self, whole: &Gathered) -> Value {
+        (self.0)(whole)
+    }
 }
 
 /// An event of a stream.

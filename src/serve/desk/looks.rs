@@ -1,12 +1,11 @@
 //! Requests that look into a model. What comes next is a text of no token among the others; the rest is computed between the passes
 //! of texts, as vectors are, and in memory that the plan has for it.
 
-use super::super::form::{Form, Gathered, Name, Part};
-use super::super::job::Token;
+use super::super::form::{Gathered, Name, Undivided};
 use super::super::limits::{EMBED_BATCH, LOOK_BYTES, MOST_LOOKED, MOST_LOOKING, MOST_LOOKS, MOST_READ, SCORE_BATCH};
 use super::super::offered::Offered;
 use super::super::order::{Look, Order, Work};
-use super::super::reply::{Api, JSON, Refusal};
+use super::super::reply::Refusal;
 use super::super::routes::Route;
 use super::super::views;
 use super::{Answer, Desk, Outcome, Request, whole};
@@ -40,7 +39,8 @@ impl Desk {
     fn next(&mut self, request: &Request, body: &Value, model: usize) -> Outcome<Answer> {
         let asked = looks::next(body, &self.offered(model).sampling)?;
         let begin = self.begin(model, &asked)?;
-        let form = NextForm { name: self.name(model), prompt: begin.prompt.clone() };
+        let (name, prompt) = (self.name(model), begin.prompt.clone());
+        let form = Undivided(move |whole: &Gathered| following(&name, &prompt, whole));
         self.write(request.client, begin, |_| Box::new(form))
     }
 
@@ -245,36 +245,13 @@ fn given_up() -> Error {
     Error::new(Kind::Interrupted, "nobody waits for it any more")
 }
 
-/// The form of what comes next.
-struct NextForm {
-    name: Name,
-    prompt: Vec<TokenId>,
-}
-
-impl Form for NextForm {
-    fn content_type(&self) -> &'static str {
-        JSON
-    }
-
-    fn part(&mut self, _text: usize, _part: &Part, _tokens: &[Token]) -> String {
-        String::new()
-    }
-
-    fn ended(&mut self, _text: usize, _so_far: &Gathered) -> String {
-        String::new()
-    }
-
-    fn failed(&mut self, refusal: &Refusal) -> String {
-        refusal.value(Api::OpenAi).to_string()
-    }
-
-    fn whole(&mut self, whole: &Gathered) -> Value {
-        let offered = self.name.offered();
-        let next = whole.texts.first().and_then(|text| text.next.as_ref());
-        let Some((next, tokenizer)) = next.zip(offered.model().tokenizer()) else { return Value::Null };
-        let mut fields = views::next(tokenizer, &self.prompt, next);
-        fields.insert("model".into(), json!(offered.name));
-        fields.insert("cached_tokens".into(), json!(whole.n_held()));
-        Value::Object(fields)
-    }
+/// What comes next behind a prompt, of the model of this name.
+fn following(name: &Name, prompt: &[TokenId], whole: &Gathered) -> Value {
+    let offered = name.offered();
+    let next = whole.texts.first().and_then(|text| text.next.as_ref());
+    let Some((next, tokenizer)) = next.zip(offered.model().tokenizer()) else { return Value::Null };
+    let mut fields = views::next(tokenizer, prompt, next);
+    fields.insert("model".into(), json!(offered.name));
+    fields.insert("cached_tokens".into(), json!(whole.n_held()));
+    Value::Object(fields)
 }

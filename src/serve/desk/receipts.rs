@@ -1,8 +1,7 @@
 //! Receipts of answers: what they depend on, and the answer that has little else.
 
-use super::super::form::{Form, Gathered, Name, Part};
-use super::super::job::{Draft, Token};
-use super::super::reply::{Api, JSON, Refusal};
+use super::super::form::{Gathered, Name, Undivided};
+use super::super::job::Draft;
 use super::{Answer, Desk, Outcome, Request};
 use crate::requests::{Asked, looks};
 use serde_json::{Value, json};
@@ -16,7 +15,8 @@ impl Desk {
     /// The answer to `/whit/receipt`.
     pub(super) fn receipt(&mut self, request: &Request, body: &Value, model: usize) -> Outcome<Answer> {
         let asked = looks::receipt(body, &self.offered(model).sampling)?;
-        let form = Receipted { name: self.name(model) };
+        let name = self.name(model);
+        let form = Undivided(move |whole: &Gathered| receipted(&name, whole));
         let begin = self.begin(model, &asked)?;
         self.write(request.client, begin, |_| Box::new(form))
     }
@@ -52,37 +52,15 @@ impl Desk {
     }
 }
 
-/// A text with its receipt.
-struct Receipted {
-    name: Name,
-}
-
-impl Form for Receipted {
-    fn content_type(&self) -> &'static str {
-        JSON
-    }
-
-    fn part(&mut self, _text: usize, _part: &Part, _tokens: &[Token]) -> String {
-        String::new()
-    }
-
-    fn ended(&mut self, _text: usize, _so_far: &Gathered) -> String {
-        String::new()
-    }
-
-    fn failed(&mut self, refusal: &Refusal) -> String {
-        refusal.value(Api::OpenAi).to_string()
-    }
-
-    fn whole(&mut self, whole: &Gathered) -> Value {
-        let mut answer = json!({"model": self.name.offered().name});
-        if let Some(written) = whole.texts.first() {
-            answer["text"] = json!(written.text);
-            if !written.thinking.is_empty() {
-                answer["thinking"] = json!(written.thinking);
-            }
-            answer["receipt"] = written.receipt.as_ref().map_or(Value::Null, |receipt| receipt.to_json());
+/// A text with its receipt, of the model of this name.
+fn receipted(name: &Name, whole: &Gathered) -> Value {
+    let mut answer = json!({"model": name.offered().name});
+    if let Some(written) = whole.texts.first() {
+        answer["text"] = json!(written.text);
+        if !written.thinking.is_empty() {
+            answer["thinking"] = json!(written.thinking);
         }
-        answer
+        answer["receipt"] = written.receipt.as_ref().map_or(Value::Null, |receipt| receipt.to_json());
     }
+    answer
 }

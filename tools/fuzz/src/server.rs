@@ -2,7 +2,7 @@
 //! What it answers is looked at as a client would.
 
 use crate::bench::Stop;
-use crate::serve::{self, Gate, Offered, Options};
+use crate::serve::{self, Door, Facts, Gate, Offered, Options, Outside, Served};
 use crate::worker;
 use serde_json::Value;
 use std::io::{ErrorKind, Read, Write};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use whit::chat::Argument;
 use whit::error::moves_cursor;
 use whit::generate::{ModelFile, ScheduleOptions};
+use whit::inspect::MemoryPlan;
 use whit::ops::KvDtype;
 use whit::sampler::SamplerOptions;
 use whit::{Compute, kernels};
@@ -40,11 +41,21 @@ fn start() -> Result<SocketAddr, String> {
         let served = (|| {
             let compute = Arc::new(Compute::new(kernels::detect(), 1)?);
             let models = vec![offered("talks", Some(TEMPLATE))?, offered("writes", None)?];
-            let options = Options { gate: Gate::default(), queue: 8, drain: Duration::ZERO, log: None, cache: None };
+            let options = Options {
+                gate: Gate::default(),
+                queue: 8,
+                drain: Duration::ZERO,
+                log: None,
+                cache: None,
+                max_celsius: None,
+                tell: |_| (),
+            };
             let failed = |error: std::io::Error| whit::Error::data(error.to_string()).field("port");
             let socket = tokio::net::TcpSocket::new_v4().map_err(failed)?;
             socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(failed)?;
-            serve::run(socket, models, &compute, options, |address| drop(told.send(Ok(address))))
+            let outside = Outside { door: Door::Bound(socket), notifier: None, pressure: None };
+            let served = Served { models, folder: None };
+            serve::run(outside, served, &compute, options, |address| drop(told.send(Ok(address))))
         })();
         if let Err(error) = served {
             let _ = told.send(Err(error.to_string()));
@@ -55,9 +66,10 @@ fn start() -> Result<SocketAddr, String> {
     address.recv().unwrap_or_else(|_| Err("the server ends before it begins".into()))
 }
 
-fn offered(name: &str, template: Option<&str>) -> whit::Result<Offered> {
+/// A model, and what is known of it; nobody asks what memory it takes.
+fn offered(name: &str, template: Option<&str>) -> whit::Result<(Offered, Facts)> {
     let bytes = whit::default_model().ok_or_else(|| whit::Error::data("there is no story model").field("model"))?;
-    Ok(Offered {
+    let offered = Offered {
         name: name.into(),
         file: ModelFile::of_bytes(bytes)?,
         sampling: SamplerOptions::default(),
@@ -66,7 +78,10 @@ fn offered(name: &str, template: Option<&str>) -> whit::Result<Offered> {
         schedule: ScheduleOptions { n_texts: 4, context_length: CONTEXT, kv: KvDtype::F32, slice: 16 },
         stops: Vec::new(),
         n_tokens: Some(WRITTEN),
-    })
+    };
+    let plan = MemoryPlan { mapped: 0, kv: 0, scratch: 0, stacks: 0, reserved: 0, tables: 0, program: 0 };
+    let facts = Facts::of(&offered, &plan);
+    Ok((offered, facts))
 }
 
 /// An answer as it came.
