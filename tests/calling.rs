@@ -87,10 +87,37 @@ fn calls_are_lines_and_results_are_the_lines_that_follow() {
 #[test]
 fn a_model_whose_template_knows_no_functions_is_told_of_them() {
     let place = Place::new("calling-told", "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}");
-    let mut command = whit();
-    command.args(["chat", "-v", "-n", "1", "-m", &place.model, "--tools", &place.tools, "Hi"]);
-    let output = command.output().expect("whit starts");
-    assert!(output.status.success(), "{}", told(&output));
+    let chat = |seed: &str| {
+        let mut command = whit();
+        command.args([
+            "chat",
+            "-v",
+            "-n",
+            "200",
+            "-s",
+            seed,
+            "--temp",
+            "5",
+            "-m",
+            &place.model,
+            "--tools",
+            &place.tools,
+            "Hi",
+        ]);
+        command.output().expect("whit starts")
+    };
+    let mut kinds = [0; 2];
+    for seed in 0..12 {
+        // Words are said as they are meant, and may be cut; a call is a line.
+        let output = chat(&seed.to_string());
+        assert!(output.status.success(), "{}", told(&output));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let is_call = said.starts_with("{\"id\":");
+        assert!(is_call || !said.starts_with('{'), "{said}");
+        kinds[usize::from(is_call)] += 1;
+    }
+    assert!(kinds.iter().all(|n| *n > 0), "{kinds:?}");
+    let output = chat("0");
     assert!(
         told(&output).contains("template knows no functions, so a system prompt tells of them"),
         "{}",

@@ -189,6 +189,7 @@ fn the_folder_is_read_again_when_it_is_asked_for() {
     assert_eq!(server.post("/api/pull", &json!({"model": "none", "stream": false})).status, 404);
 }
 
+/// M-55
 #[cfg(unix)]
 #[test]
 fn a_file_that_is_cut_spoils_its_own_texts_alone() {
@@ -223,6 +224,7 @@ fn a_file_that_is_cut_spoils_its_own_texts_alone() {
     assert_eq!(server.ask("/v1/completions", &text("a"))["choices"][0]["text"], whole);
 }
 
+/// M-55
 #[test]
 fn a_file_that_is_no_model_is_told_and_the_others_are_served() {
     let models = Models::new("damaged", &["a"]);
@@ -232,16 +234,24 @@ fn a_file_that_is_no_model_is_told_and_the_others_are_served() {
     assert!(server.before_open.iter().any(|line| line.contains("b cannot be served")), "{:?}", server.before_open);
     let refused = server.post("/v1/completions", &text("b"));
     assert!(refused.status == 500 && refused.body.contains("b.whit"), "{}", refused.body);
-    for (folder, what) in [("none", "none"), ("empty", "it has no model file")] {
-        let path = models.0.join(folder);
-        if folder == "empty" {
-            fs::create_dir(&path).expect("a folder");
-        }
+}
+
+/// M-54
+#[test]
+fn a_folder_without_models_and_arguments_that_say_nothing_are_refused() {
+    let models = Models::new("refused", &["a"]);
+    fs::create_dir(models.0.join("empty")).expect("a folder");
+    for (folder, more, code, what) in [
+        ("none", &[][..], 66, "none"),
+        ("empty", &[], 65, "it has no model file"),
+        ("", &["--max-temp", "5"], 64, "expected a temperature"),
+        ("", &["--keep-alive", "soon"], 64, "expected a duration"),
+    ] {
         let mut command = program::whit();
-        let output =
-            command.args(["serve", "--port", "0", "--models"]).arg(&path).output().expect("the program starts");
+        command.args(["serve", "--port", "0", "--models"]).arg(models.0.join(folder)).args(more);
+        let output = command.output().expect("the program starts");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && said.contains(what), "{said}");
+        assert!(output.status.code() == Some(code) && said.contains(what), "{said}");
     }
 }
 

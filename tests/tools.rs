@@ -266,8 +266,14 @@ fn begin(name: &str) -> &'static str {
         "lfm" => "<|tool_call_start|>",
         "mistral" | "mistral_named" => "[TOOL_CALLS]",
         "nemotron" => "<TOOLCALL>",
+        "plain" => "{\"call\":",
         _ => "{\"name\":",
     }
+}
+
+/// What a model of a template has written once it says `text`.
+fn words(name: &str, text: &str) -> String {
+    if name == "plain" { format!("{{\"reply\": \"{text}") } else { text.into() }
 }
 
 /// A template that knows no functions.
@@ -334,8 +340,10 @@ fn a_text_is_free_until_a_call_begins() {
                         reply.whole
                     );
                 }
-                let free = write(&model, &rules, &prompt, seed, "Hello, dear.");
-                assert!(free.text.starts_with("Hello, dear.") && !free.is_cut_short, "{name}: {}", free.whole);
+                let free = write(&model, &rules, &prompt, seed, &words(name, "Hello, dear."));
+                // Words that are a string may be cut before its end.
+                let is_whole = name == "plain" || !free.is_cut_short;
+                assert!(free.text.starts_with("Hello, dear.") && is_whole, "{name}: {}", free.whole);
             }
             assert!(n_whole >= 5, "{name}: {n_whole} are whole");
         }
@@ -421,7 +429,7 @@ fn a_call_its_result_and_the_answer_are_a_conversation() {
             harmless.add_reply(Turn { calls: vec![call.clone()], ..Turn::new(Speaker::Assistant, "") });
             harmless.answer(&call, "21");
             assert_eq!(ends(&tokens), ends(&harmless.tokens().expect("a prompt")), "{name}: {text}");
-            let answer = write(&model, &rules, &tokens, 1, "It is 21.");
+            let answer = write(&model, &rules, &tokens, 1, &words(name, "It is 21."));
             assert!(answer.text.starts_with("It is 21."), "{name}: {}", answer.whole);
         }
     }

@@ -52,6 +52,7 @@ def main():
     parser.add_argument("-m", "--model", help="the story model where none is named")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--pause", type=float, default=0, help="seconds that a client waits between two requests, on average")
     parser.add_argument("--rise", type=float, default=10, help="percent that memory and latency may rise")
     args = parser.parse_args()
     words = ["--chat-template", serving.template_file(), *(["-m", args.model] if args.model else [])]
@@ -62,6 +63,7 @@ def main():
         def client(number):
             rng = random.Random(number)
             while time.monotonic() < end:
+                time.sleep(2 * args.pause * rng.random())
                 path, body = request(rng)
                 if rng.random() < 0.05:
                     with socket.create_connection(("127.0.0.1", server.port)) as stream:

@@ -17,6 +17,8 @@ pub(in crate::chat) struct Family {
     /// What stands between blocks; there is one without.
     pub(super) between_blocks: Option<&'static str>,
     pub(super) form: Form,
+    /// What stands before a reply in words, which is a string of JSON then, in an object of its own; such a reply stands free without.
+    pub(super) says: Option<&'static str>,
 }
 
 /// What a block of calls begins with.
@@ -33,6 +35,8 @@ pub(super) struct Begin {
 pub(super) enum Form {
     /// `{"name": "f", "arguments": {"a": 1}}`
     Json {
+        /// What stands before the name of the function.
+        name: &'static str,
         /// The name of what the function is given.
         given: &'static str,
     },
@@ -62,7 +66,7 @@ const fn begin(mark: &'static str) -> Begin {
 
 /// The beginning of a call that stands for a whole reply.
 const NAME: Begin = Begin { mark: "{\"name\":", is_call: true };
-const JSON: Form = Form::Json { given: "arguments" };
+const JSON: Form = Form::Json { name: "name", given: "arguments" };
 /// JSON in a list, which several families have in marks of their own.
 const LIST: Family = Family {
     name: "",
@@ -73,6 +77,7 @@ const LIST: Family = Family {
     close: "]",
     between_blocks: None,
     form: JSON,
+    says: None,
 };
 /// A call in marks of its own.
 const BLOCKS: Family = Family { open: "", between: None, close: "", between_blocks: Some(""), ..LIST };
@@ -171,14 +176,22 @@ const FAMILIES: [Family; 13] = [
         known_by: &["\"name\":", "\"parameters\":"],
         begins: &[NAME, begin("<|python_tag|>")],
         between_blocks: None,
-        form: Form::Json { given: "parameters" },
+        form: Form::Json { name: "name", given: "parameters" },
         ..BLOCKS
     },
 ];
 const LIST_OF_NAMED: Family = Family { open: "", ..LIST };
 
-/// The form of models whose template knows no functions, of which a system prompt tells them.
-pub(super) const GENERIC: Family = Family { name: "generic JSON", begins: &[NAME], between_blocks: None, ..BLOCKS };
+/// The form of models whose template knows no functions, of which a system prompt tells them. A reply in words has a form, too: models
+/// that were never taught to call choose between two beginnings, where they would not begin a call on their own.
+const GENERIC: Family = Family {
+    name: "generic JSON",
+    begins: &[Begin { mark: "{\"call\":", is_call: true }],
+    between_blocks: None,
+    form: Form::Json { name: "call", given: "arguments" },
+    says: Some("{\"reply\": "),
+    ..BLOCKS
+};
 
 impl Family {
     /// The family of a template with this text; `None` where no row knows it.

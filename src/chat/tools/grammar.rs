@@ -7,6 +7,7 @@ use super::tool::Tool;
 use crate::error::{Error, Result};
 use crate::generate::grammar::{Grammar, Grammars};
 use crate::tokenizer::Tokenizer;
+use serde_json::json;
 use std::fmt::Write;
 
 /// What of a reply a grammar describes.
@@ -16,6 +17,8 @@ pub(super) enum Part {
     Block,
     /// All blocks, from the first mark on.
     All,
+    /// All of a reply: blocks, or words in the form that the family has for them.
+    Reply,
 }
 
 /// The grammar of calls of `tools`, of which a reply may have several.
@@ -43,13 +46,17 @@ pub(super) fn compile(
     let block = rules.rule(&block);
     let start = match part {
         Part::Block => block,
-        Part::All => {
+        Part::All | Part::Reply => {
             let begin = family.begins.iter().find(|begin| !begin.is_call).filter(|_| !begins_with_call(family));
             let begin = begin.map_or(String::from("\"\""), |begin| rules.literal(begin.mark));
             let whole = rules.rule(&format!("{begin} {block}"));
-            match family.between_blocks.filter(|_| several) {
+            let blocks = match family.between_blocks.filter(|_| several) {
                 Some(between) => format!("{whole} ({} {whole})*", rules.literal(between)),
                 None => whole,
+            };
+            match family.says.filter(|_| part == Part::Reply) {
+                Some(says) => format!("{blocks} | {}", words(&mut rules, says)?),
+                None => blocks,
             }
         }
     };
@@ -61,12 +68,19 @@ pub(super) fn begins_with_call(family: Family) -> bool {
     family.begins.iter().any(|begin| begin.is_call)
 }
 
+/// A reply in words, behind `says`.
+fn words(rules: &mut Rules<'_>, says: &str) -> Result<String> {
+    let string = json!({"type": "string"});
+    let body = format!("{} {} \"}}\"", rules.literal(says), rules.json(&string, &string)?);
+    Ok(rules.rule(&body))
+}
+
 /// A call of `tool`.
 fn call(rules: &mut Rules<'_>, form: Form, tool: &Tool) -> Result<String> {
     let (name, schema) = (tool.name.as_str(), &tool.parameters);
     let body = match form {
-        Form::Json { given } => {
-            let before = rules.literal(&format!("{{\"name\": \"{name}\", \"{given}\": "));
+        Form::Json { name: before, given } => {
+            let before = rules.literal(&format!("{{\"{before}\": \"{name}\", \"{given}\": "));
             format!("{before} {} \"}}\"", rules.json(schema, schema).map_err(|error| of_tool(error, tool))?)
         }
         Form::Named { before, between, after } => {

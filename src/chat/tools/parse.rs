@@ -308,7 +308,7 @@ fn call(name: &str, arguments: Argument) -> Read<Call> {
 /// The call that an object names.
 fn json_call(value: &Value) -> Option<Call> {
     let function = if value["function"].is_object() { &value["function"] } else { value };
-    let name = function["name"].as_str()?;
+    let name = function["name"].as_str().or(function["call"].as_str())?;
     let given = ["arguments", "parameters"].iter().find_map(|key| function.get(key));
     let arguments = match given {
         None | Some(Value::Null) => Argument::Dict(Vec::new()),

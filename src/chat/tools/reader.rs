@@ -31,6 +31,8 @@ pub struct Reader {
     gap: String,
     /// Nothing but white space and thoughts came so far.
     is_first: bool,
+    /// What the reply says is written as a string of JSON.
+    is_quoted: bool,
     n_calls: usize,
     /// The number of the first call, for its id.
     first_call: usize,
@@ -42,6 +44,8 @@ enum State {
     Thinking,
     /// Within a block of calls behind its mark.
     Calls(Begin),
+    /// Within words that are a string of JSON.
+    Quoted,
     /// Behind thoughts or a block, where white space means nothing.
     Between,
 }
@@ -63,6 +67,7 @@ impl Reader {
             held: String::new(),
             gap: String::new(),
             is_first: true,
+            is_quoted: false,
             n_calls: 0,
             first_call: 0,
         }
@@ -96,6 +101,11 @@ impl Reader {
         self.n_calls
     }
 
+    /// Whether what the reply says is written as a string of JSON, so that its text is not what was written.
+    pub fn is_quoted(&self) -> bool {
+        self.is_quoted
+    }
+
     /// Goes on as far as the next mark; false where there is nothing to go on with.
     fn step(&mut self, is_end: bool, parts: &mut Vec<Part>) -> bool {
         match self.state {
@@ -111,11 +121,14 @@ impl Reader {
             State::Text => self.text(is_end, parts),
             State::Thinking => self.thoughts(is_end, parts),
             State::Calls(begin) => self.calls(begin, is_end, parts),
+            State::Quoted => self.quoted(is_end, parts),
         }
     }
 
     fn text(&mut self, is_end: bool, parts: &mut Vec<Part>) -> bool {
         let begins = self.begins();
+        let says = self.family.as_deref().and_then(|family| family.says).filter(|_| self.is_first);
+        let says = says.map(|says| [says, "\""].concat());
         let opens = self.marks.filter(|_| self.is_first).map(|marks| marks.open.trim_end());
         let space = self.held.len() - self.held.trim_start().len();
         let find = |mark: &str, at_start: bool| {
@@ -125,6 +138,12 @@ impl Reader {
         let begin =
             begins.iter().filter_map(|begin| Some((find(begin.mark, begin.is_call)?, *begin))).min_by_key(|b| b.0);
         let open = opens.and_then(|open| Some((find(open, true)?, open)));
+        if let Some(says) = says.as_deref().filter(|says| find(says, true).is_some()) {
+            self.held.drain(..space + says.len());
+            (self.is_first, self.is_quoted) = (false, true);
+            self.state = State::Quoted;
+            return true;
+        }
         match (begin, open) {
             (Some((at, begin)), open) if open.is_none_or(|(before, _)| at < before) => {
                 let said = self.held[..at].trim_end().to_owned();
@@ -140,10 +159,33 @@ impl Reader {
                 true
             }
             _ => {
-                let marks = begins.iter().map(|begin| begin.mark).chain(opens);
+                let marks = begins.iter().map(|begin| begin.mark).chain(opens).chain(says.as_deref());
                 let certain = if is_end { self.held.len() } else { self.certain(marks) };
                 let said: String = self.held.drain(..certain).collect();
                 self.say(said, parts);
+                false
+            }
+        }
+    }
+
+    /// Words as JSON writes them, up to the end of their object.
+    fn quoted(&mut self, is_end: bool, parts: &mut Vec<Part>) -> bool {
+        let written = string_of_json(&self.held);
+        let said: String = self.held.drain(..written).collect();
+        let plain = serde_json::from_str(&format!("\"{said}\""));
+        self.say(plain.unwrap_or(said), parts);
+        let close = ["\"}", "\""].into_iter().find(|close| self.held.starts_with(close));
+        match close {
+            Some("\"") if self.held.len() == 1 && !is_end => false,
+            Some(close) => {
+                self.held.drain(..close.len());
+                self.state = State::Between;
+                true
+            }
+            None => {
+                if is_end {
+                    self.held.clear();
+                }
                 false
             }
         }
@@ -223,4 +265,23 @@ impl Reader {
         }
         if any && self.state == State::Text { self.held[..certain].trim_end().len() } else { certain }
     }
+}
+
+/// The bytes of `text` that belong to a string of JSON and are certain: up to the quote that ends it, or to an escape that is cut off.
+fn string_of_json(text: &str) -> usize {
+    let mut at = 0;
+    while let Some(length) = text[at..].find(['"', '\\']) {
+        let before = at + length;
+        let rest = &text[before..];
+        let length = match rest.as_bytes() {
+            [b'\\', b'u', b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B', ..] => 12,
+            [b'\\', b'u', ..] => 6,
+            [b'\\', ..] => 2,
+            _ => return before,
+        };
+        let mut ends = rest.char_indices().map(|(at, c)| at + c.len_utf8());
+        let Some(end) = ends.nth(length - 1) else { return before };
+        at = before + end;
+    }
+    text.len()
 }

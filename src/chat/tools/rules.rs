@@ -39,11 +39,6 @@ impl ReplyRules {
         grammars: Option<&Grammars>,
     ) -> Result<Self> {
         let tokenizer = tokenizer(model)?;
-        let (budget, opens) = match think {
-            Think::Budget(n) => (Some(n), true),
-            Think::On => (None, content.is_some() || tools.is_some_and(|(tools, _)| tools.choice != Choice::Auto)),
-            Think::AsEver | Think::Off => (None, false),
-        };
         let family = tools.map(|(_, family)| family);
         let spelled = spelled(family, marks, tokenizer);
         let whole = |grammar| Whole::new(grammar, marks, model, &spelled).map(Some);
@@ -63,6 +58,7 @@ impl ReplyRules {
             let compile = |part| grammar::compile(family, &allowed, tools.parallel, part, grammars, tokenizer);
             match tools.choice {
                 Choice::None => {}
+                Choice::Auto if family.says.is_some() => whole_reply = whole(compile(Part::Reply)?)?,
                 Choice::Auto => {
                     for begin in family.begins {
                         let grammar = compile(Part::Block)?;
@@ -73,6 +69,11 @@ impl ReplyRules {
                 Choice::Required | Choice::Named(_) => whole_reply = whole(compile(Part::All)?)?,
             }
         }
+        let (budget, opens) = match think {
+            Think::Budget(n) => (Some(n), true),
+            Think::On => (None, whole_reply.is_some()),
+            Think::AsEver | Think::Off => (None, false),
+        };
         let model = Arc::clone(model);
         let plan = Plan { model, marks, budget, opens, begins, whole: whole_reply, goes_on, spelled };
         let constrains = plan.budget.is_some() || plan.whole.is_some() || !plan.begins.is_empty();

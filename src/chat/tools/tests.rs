@@ -111,7 +111,7 @@ fn calls_are_read_in_every_form_and_in_any_pieces() {
             1,
         ),
         ("Llama 3", "Let me see.<|python_tag|>weather.call(city=\"Rome\", days=2)", 1),
-        ("generic JSON", " {\"name\": \"weather\", \"arguments\": {\"city\": \"Rome\", \"days\": 2}}", 1),
+        ("generic JSON", " {\"call\": \"weather\", \"arguments\": {\"city\": \"Rome\", \"days\": 2}}", 1),
     ];
     for (name, reply, n_calls) in cases {
         for n in [1, 3, 7, 1000] {
@@ -131,7 +131,8 @@ fn what_is_no_call_is_text() {
         ("Mistral", "[TOOL_CALLS] of [1]"),
         ("LFM", "<|tool_call_start|>[weather(city=)]<|tool_call_end|>"),
         ("Llama 3", "Then {\"name\": \"weather\", \"parameters\": {}} is a call."),
-        ("generic JSON", "{\"name\": 5}"),
+        ("generic JSON", "{\"call\": 5}"),
+        ("generic JSON", "Well, {\"reply\": \"a\"}"),
         ("Gemma 4", "<|tool_call>call:weather{"),
         ("Qwen3 Coder", "<tool_call>\n<function=weather>\n<parameter=city>\nRome"),
     ];
@@ -139,6 +140,33 @@ fn what_is_no_call_is_text() {
         for n in [1, 4, 1000] {
             let (text, _, calls) = parts(Some(family(name)), false, reply, n);
             assert_eq!((text.replace('\n', ""), calls.len()), (reply.replace('\n', ""), 0), "{name}, {n}");
+        }
+    }
+}
+
+#[test]
+fn words_that_are_a_string_of_json_come_as_they_are_meant() {
+    let written = r#" {"reply": "a \"b\"\n\u00e9\ud83d\ude00 \\ {\"call\": \"f\"} é"}"#;
+    let meant = "a \"b\"\n\u{e9}\u{1f600} \\ {\"call\": \"f\"} é";
+    for n in [1, 2, 5, 1000] {
+        assert_eq!(
+            parts(Some(family("generic JSON")), false, written, n),
+            (meant.into(), String::new(), vec![]),
+            "{n}"
+        );
+    }
+    // What was cut off ends with what is certain, and what is no string of JSON stays.
+    for (written, meant) in [
+        (r#"{"reply": "a\ud83d\ude"#, "a"),
+        (r#"{"reply": "a\"#, "a"),
+        (r#"{"reply": "a""#, "a"),
+        (r#"{"reply": ""}"#, ""),
+        (r#"{"reply": "a\qé"}"#, r"a\qé"),
+        (r#"{"reply": "a\ué"}"#, r#"a"#),
+        (r#"{"reply": 5}"#, r#"{"reply": 5}"#),
+    ] {
+        for n in [1, 3, 1000] {
+            assert_eq!(parts(Some(family("generic JSON")), false, written, n).0, meant, "{written}, {n}");
         }
     }
 }

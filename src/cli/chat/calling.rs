@@ -84,6 +84,11 @@ impl Parts {
         parts.into_iter().try_for_each(|part| self.print(part, out))
     }
 
+    /// Whether what is said is written otherwise.
+    pub(super) fn is_quoted(&self) -> bool {
+        self.reader.is_quoted()
+    }
+
     fn print(&mut self, part: Part, out: &mut Output) -> Outcome<()> {
         match part {
             Part::Text(text) => {
@@ -117,10 +122,10 @@ impl Parts {
 }
 
 /// The turn of a reply of `parts`, which are those of `tokens`. A template that does not take thoughts apart is given all that was
-/// written, of which it takes what it likes.
+/// written, of which it takes what it likes, if words are written as they are said.
 pub(super) fn turn_of(parts: &Parts, tokens: &[TokenId], takes_thoughts: bool) -> Turn {
     let Parts { whole, text, thoughts, calls, .. } = parts;
-    if calls.is_empty() && (thoughts.is_empty() || !takes_thoughts) {
+    if calls.is_empty() && !parts.is_quoted() && (thoughts.is_empty() || !takes_thoughts) {
         return Turn { tokens: tokens.to_vec(), ..Turn::new(Speaker::Assistant, whole.clone()) };
     }
     let thinking = if takes_thoughts { thoughts.clone() } else { String::new() };

@@ -88,7 +88,9 @@ impl Chatting<'_> {
         self.out.flush()?;
         self.tell_end(reason);
         self.ask_for_results();
+        // Words may end anywhere.
         if reason != StopReason::Interrupted
+            && !parts.is_quoted()
             && let Err(error) = constraint::cut_short(&mut writer)
         {
             self.failed(error);
