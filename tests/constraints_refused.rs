@@ -43,7 +43,9 @@ fn what_cannot_be_held_is_refused_by_its_place() {
         (r#"{"enum":[]}"#, "#/enum: a list of values is expected"),
         (r#"{"format":"postcode"}"#, "#/format: the format \"postcode\" is not held"),
         (r#"{"minLength":-1}"#, "#/minLength: a whole number"),
-        (r#"{"minimum":"1"}"#, "#/minimum: a number is expected"),
+        (r#"{"minimum":"1"}"#, "#/minimum: a number below 2^63 is expected"),
+        (r#"{"minimum":1e20}"#, "#/minimum: a number below 2^63 is expected"),
+        (r#"{"exclusiveMaximum":-9223372036854775808}"#, "#/exclusiveMaximum: a number above -2^63 is expected"),
         (r#"{"multipleOf":0}"#, "#/multipleOf: a number above 0"),
         (
             r#"{"properties":{"a/b":{"pattern":"(?=a)b"}}}"#,
@@ -78,6 +80,17 @@ fn what_cannot_be_held_is_refused_by_its_place() {
         assert!(error.kind() == Kind::Data && !error.to_string().contains('\n'), "{error}");
     }
     assert!(grammars.compile(&Rule::Schema(nested)).is_ok());
+    // Bounds that are further out than the engine counts are those to which it does.
+    for bounds in [
+        r#""minimum":-9223372036854775808,"maximum":18446744073709551615"#,
+        r#""minimum":-1e300,"maximum":9"#,
+        r#""exclusiveMinimum":0,"exclusiveMaximum":1e300"#,
+    ] {
+        for kind in ["integer", "number"] {
+            let schema = format!(r#"{{"type":"object","properties":{{"minimum":{{"type":"{kind}",{bounds}}}}}}}"#);
+            assert!(grammars.compile(&Rule::Schema(schema.clone())).is_ok(), "{schema}");
+        }
+    }
     let tree = r##"{"oneOf":[{"type":"null"},{"type":"object","properties":{"left":{"oneOf":[{"$ref":"#"},{"type":"array"}]}}}]}"##;
     assert!(grammars.compile(&Rule::Schema(tree.into())).is_err(), "a reference to the whole is put in its place once");
 }

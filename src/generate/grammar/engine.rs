@@ -293,7 +293,7 @@ impl Constraint for UnderGrammar {
 
 /// `schema` as the engine reads it: formats are patterns, and values are written in one line with a space behind `,` and `:`.
 fn as_written(mut schema: Value) -> Value {
-    schema::write_out_formats(&mut schema);
+    schema::write_out(&mut schema);
     let options = JsonCompileOptions {
         item_separator: ", ".into(),
         key_separator: ": ".into(),

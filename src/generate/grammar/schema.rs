@@ -62,6 +62,9 @@ const MAX_INLINED: usize = 1 << 18;
 /// How deep references may lead to references.
 const MAX_REFERENCES: usize = 64;
 
+/// No bound of a number lies so far out: the engine counts in 64 bits, and negates.
+const BOUND: f64 = 9_223_372_036_854_775_808.0;
+
 /// Whether a regular expression can be held, and why not.
 pub(super) type CheckPattern<'c> = dyn Fn(&str) -> core::result::Result<(), String> + 'c;
 
@@ -137,11 +140,17 @@ fn schemas_of(schema: &mut Map<String, Value>) -> impl Iterator<Item = &mut Valu
     })
 }
 
-/// Writes out the formats of `schema` and of all within it, as patterns.
-pub(super) fn write_out_formats(schema: &mut Value) {
+/// Writes `schema` and all within it as the engine can hold it: formats are patterns, and bounds that lie further out are its own.
+pub(super) fn write_out(schema: &mut Value) {
     let Value::Object(object) = schema else { return };
-    schemas_of(object).for_each(write_out_formats);
+    schemas_of(object).for_each(write_out);
     formats::write_out(object);
+    for (key, value) in object {
+        let is_bound = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"].contains(&key.as_str());
+        if is_bound && let Some(n) = value.as_f64().filter(|n| n.abs() >= BOUND) {
+            *value = Value::from(if n > 0.0 { i64::MAX } else { -i64::MAX });
+        }
+    }
 }
 
 /// The reference that a schema is, if it is nothing else.
@@ -294,8 +303,11 @@ impl Reader<'_> {
             "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties" => {
                 unless(value.as_u64().is_some_and(|n| n <= u64::from(u32::MAX)), "a whole number of 0 to 4294967295")
             }
-            "minimum" | "maximum" => unless(value.is_number(), "a number"),
-            "exclusiveMinimum" | "exclusiveMaximum" => unless(value.is_number() || value.is_boolean(), "a number"),
+            "minimum" => unless(value.as_f64().is_some_and(|n| n < BOUND), "a number below 2^63"),
+            "maximum" => unless(value.as_f64().is_some_and(|n| n > -BOUND), "a number above -2^63"),
+            "exclusiveMinimum" | "exclusiveMaximum" if value.is_boolean() => None,
+            "exclusiveMinimum" => unless(value.as_f64().is_some_and(|n| n < BOUND), "a number below 2^63"),
+            "exclusiveMaximum" => unless(value.as_f64().is_some_and(|n| n > -BOUND), "a number above -2^63"),
             "multipleOf" => unless(value.as_f64().is_some_and(|of| of > 0.0), "a number above 0"),
             "const" | "items" | "additionalItems" | "additionalProperties" => None,
             "$id" | "id" if at_root => None,
