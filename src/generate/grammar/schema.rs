@@ -62,8 +62,11 @@ const MAX_INLINED: usize = 1 << 18;
 /// How deep references may lead to references.
 const MAX_REFERENCES: usize = 64;
 
-/// No bound of a number lies so far out: the engine counts in 64 bits, and negates.
+/// No whole number of the engine, which counts in 64 bits, is so large.
 const BOUND: f64 = 9_223_372_036_854_775_808.0;
+/// The least and the greatest bound that the engine can hold of whole numbers, which it reads as f64 and negates, and of others.
+const WHOLE: (i64, i64) = (-((1 << 62) - 512) * 2, i64::MAX);
+const ANY: (i64, i64) = (-1_000_000_000_000_000_000, 1_000_000_000_000_000_000);
 
 /// Whether a regular expression can be held, and why not.
 pub(super) type CheckPattern<'c> = dyn Fn(&str) -> core::result::Result<(), String> + 'c;
@@ -145,10 +148,12 @@ pub(super) fn write_out(schema: &mut Value) {
     let Value::Object(object) = schema else { return };
     schemas_of(object).for_each(write_out);
     formats::write_out(object);
+    let (lowest, highest) = if object.get("type").is_some_and(|of| of == "integer") { WHOLE } else { ANY };
     for (key, value) in object {
-        let is_bound = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"].contains(&key.as_str());
-        if is_bound && let Some(n) = value.as_f64().filter(|n| n.abs() >= BOUND) {
-            *value = Value::from(if n > 0.0 { i64::MAX } else { -i64::MAX });
+        match (key.as_str(), value.as_f64()) {
+            ("minimum" | "exclusiveMinimum", Some(n)) if n < lowest as f64 => *value = lowest.into(),
+            ("maximum" | "exclusiveMaximum", Some(n)) if n > highest as f64 => *value = highest.into(),
+            _ => {}
         }
     }
 }
