@@ -9,7 +9,6 @@ import os
 import random
 import shlex
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ sys.path.insert(1, str(Path(__file__).parents[2] / "tools/serve"))
 import load  # noqa: E402
 from programs import Failure  # noqa: E402
 from run import LESS, MORE, Samples, cpus_of, need_model, need_program, parse_counts, parse_peer, parse_positive  # noqa: E402
+from serving import free_port  # noqa: E402
 
 PARALLEL = 8
 CONTEXT = 1024  # of each text
@@ -50,9 +50,7 @@ class Program:
     @contextmanager
     def serving(self, threads):
         """Its address while it runs, from when it can be asked."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
+        port = str(free_port())
         place, env = f"127.0.0.1:{port}", dict(os.environ)
         common = ["-m", self.model, "-t", str(threads), "--port", port]
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as said:
