@@ -12,6 +12,7 @@ import random
 import threading
 import time
 import urllib.parse
+from dataclasses import dataclass, field
 
 WORDS = "once upon a time there was little girl who liked to play in the park with her big dog and they found red ball".split()
 
@@ -20,26 +21,34 @@ def prompt(rng, n):
     return "Once " + " ".join(rng.choice(WORDS) for _ in range(n))
 
 
-def ask(place, body, key):
-    """The text, its times and how it ended: the moments at which its parts came."""
+@dataclass
+class Answer:
+    """What came, when its parts came, and how many tokens it has where `stream_options` ask for that; else what was said instead."""
+
+    status: int
+    text: str = ""
+    moments: list = field(default_factory=list)
+    n_tokens: int = 0
+
+
+def ask(place, body, key=None):
     connection = http.client.HTTPConnection(place, timeout=600)
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     start = time.monotonic()
     connection.request("POST", "/v1/completions", json.dumps(body), headers)
     response = connection.getresponse()
+    answer = Answer(response.status)
     if response.status != 200:
-        text = response.read().decode()
-        connection.close()
-        return None, [], response.status, text
-    text, moments = "", []
+        answer.text = response.read().decode()
     for line in response:
         if line.startswith(b"data: {"):
-            choices = json.loads(line[6:])["choices"]
-            if choices and choices[0]["text"]:
-                moments.append(time.monotonic() - start)
-                text += choices[0]["text"]
+            event = json.loads(line[6:])
+            answer.n_tokens = (event.get("usage") or {}).get("completion_tokens", answer.n_tokens)
+            if event["choices"] and event["choices"][0]["text"]:
+                answer.moments.append(time.monotonic() - start)
+                answer.text += event["choices"][0]["text"]
     connection.close()
-    return text, moments, 200, ""
+    return answer
 
 
 def part(values, share):
@@ -79,15 +88,15 @@ def main():
                     pass
                 connection.close()
                 continue
-            text, moments, status, told = ask(place, body, args.key)
+            answer = ask(place, body, args.key)
             with lock:
-                if status == 503:
+                if answer.status == 503:
                     busy += 1
-                elif status != 200:
-                    raise SystemExit(f"{status}: {told}")
+                elif answer.status != 200:
+                    raise SystemExit(f"{answer.status}: {answer.text}")
                 else:
-                    done.append((body, text, moments))
-            if status == 503:
+                    done.append((body, answer.text, answer.moments))
+            if answer.status == 503:
                 time.sleep(0.2)
 
     def long():
@@ -108,9 +117,10 @@ def main():
     print(f"first part: median {part(first, .5) * 1e3:.0f} ms, 99 % {part(first, .99) * 1e3:.0f} ms")
     print(f"between two: median {part(gaps, .5) * 1e3:.1f} ms, 99 % {part(gaps, .99) * 1e3:.0f} ms, longest {part(gaps, 1) * 1e3:.0f} ms")
     if args.check:
-        wrong = sum(ask(place, body, args.key)[0] != text for body, text, _ in done)
+        wrong = sum(ask(place, body, args.key).text != text for body, text, _ in done)
         print(f"asked again alone: {wrong} of {len(done)} differ")
         raise SystemExit(wrong > 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

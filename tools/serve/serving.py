@@ -2,8 +2,10 @@
 import http.client
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -94,6 +96,18 @@ def ask(place, path, body, timeout=600, method="POST"):
         return response.status, response.read().decode()
     finally:
         connection.close()
+
+
+def free_port():
+    """A port that nobody listens at, below those that connections take of themselves."""
+    while True:
+        port = random.randrange(20000, 32768)
+        with socket.socket() as tried:
+            try:
+                tried.bind(("", port))
+                return port
+            except OSError:
+                continue
 
 
 def part(values, share):
