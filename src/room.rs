@@ -12,12 +12,22 @@ std::thread_local! {
 
 /// Makes room in `vector` for `n` more elements; whether there was memory for them.
 pub(crate) fn reserve<T>(vector: &mut Vec<T>, n: usize) -> bool {
+    asking(|| vector.try_reserve_exact(n).is_ok())
+}
+
+/// `n` zeros, whose pages are touched by nobody yet where the system gives pages of zeros; `None` where there is no memory for them.
+pub(crate) fn zeros<T: bytemuck::Zeroable>(n: usize) -> Option<Vec<T>> {
+    asking(|| bytemuck::allocation::try_zeroed_vec(n).ok())
+}
+
+/// What `ask` is answered.
+fn asking<T>(ask: impl FnOnce() -> T) -> T {
     #[cfg(feature = "std")]
     ASKING.set(true);
-    let reserved = vector.try_reserve_exact(n).is_ok();
+    let answer = ask();
     #[cfg(feature = "std")]
     ASKING.set(false);
-    reserved
+    answer
 }
 
 /// Whether this thread takes an answer where there is no memory.

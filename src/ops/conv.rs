@@ -63,12 +63,10 @@ impl ConvCache {
     /// A cache of zeros; fails where its memory cannot be allocated.
     pub fn new(channels: usize, n_blocks: usize) -> Result<Self> {
         assert!(channels > 0 && n_blocks > 0, "an empty cache of a convolution");
-        let mut data = Vec::new();
-        let n = n_blocks.checked_mul(BLOCK * channels).filter(|n| room::reserve(&mut data, *n)).ok_or_else(|| {
+        let data = n_blocks.checked_mul(BLOCK * channels).and_then(room::zeros).ok_or_else(|| {
             let message = format!("no memory for {n_blocks} blocks of a convolution of {channels} channels");
             Error::new(Kind::Resources, message).remedy(Remedy::ShorterContext)
         })?;
-        data.resize(n, 0.0);
         Ok(ConvCache { channels, n_blocks, data })
     }
 

@@ -139,12 +139,8 @@ impl KvCache {
             Error::new(Kind::Resources, format!("no memory for a KV cache of {bytes} bytes a layer"))
                 .hint(format!("ask for a context shorter than {}", n_blocks * BLOCK))
         };
-        let n = bytes.checked_add(ALIGNMENT as u64).and_then(|n| usize::try_from(n).ok()).ok_or_else(too_large)?;
-        // A zeroed vector aborts where its memory cannot be allocated, so a plain one tries it first.
-        if !room::reserve(&mut Vec::<u8>::new(), n) {
-            return Err(too_large());
-        }
-        let data = vec![0; n];
+        let n = bytes.checked_add(ALIGNMENT as u64).and_then(|n| usize::try_from(n).ok());
+        let data: Vec<u8> = n.and_then(room::zeros).ok_or_else(too_large)?;
         let start = data.as_ptr().align_offset(ALIGNMENT);
         Ok(KvCache { shape, data, start })
     }

@@ -63,12 +63,10 @@ impl RecurrentCache {
     /// A cache of an empty text; fails where its memory cannot be allocated.
     pub fn new(shape: RecurrentShape, n_blocks: usize) -> Result<Self> {
         assert!(shape.len() > 0 && n_blocks > 0, "an empty cache of states");
-        let mut data = Vec::new();
-        let n = n_blocks.checked_mul(shape.len()).filter(|n| room::reserve(&mut data, *n)).ok_or_else(|| {
+        let data = n_blocks.checked_mul(shape.len()).and_then(room::zeros).ok_or_else(|| {
             let message = format!("no memory for {n_blocks} states of {} bytes", shape.block_bytes());
             Error::new(Kind::Resources, message).remedy(Remedy::ShorterContext)
         })?;
-        data.resize(n, 0.0);
         Ok(RecurrentCache { shape, n_blocks, data })
     }
 
