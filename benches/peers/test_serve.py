@@ -71,9 +71,9 @@ class Serving(unittest.TestCase):
         blocks = [block.splitlines() for block in page.rstrip().split("\n\n")]
         self.assertEqual([len(block) for block in blocks], [4] * 5, page)
         for block in blocks:
-            more = block[0].endswith("more is better")
-            ratios = [float(line.split()[-1]) for line in block[2:]]
-            self.assertTrue(all((ratio > 1) == more for ratio in ratios), page)
+            whit = float(block[1].split()[1])
+            for _, median, _, _, ratio in (line.split() for line in block[2:]):
+                self.assertLess(abs(whit / float(median) - float(ratio)), 0.02 * float(ratio) + 0.01, page)
         self.assertRegex((self.folder / "whit.log").read_text(), r"^serve -m \S+ -t 1 --port \d+ --parallel 8 -c 1024 --no-cache\n$")
         self.assertRegex((self.folder / "llama.log").read_text(), r"^-fa 1 -m \S+ -t 1 --port \d+ -np 8 -c 8192\n$")
         self.assertEqual((self.folder / "ollama.log").read_text(), "serve\n")
