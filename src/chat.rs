@@ -5,13 +5,13 @@ mod conversation;
 mod generic;
 mod jinja;
 mod prompt;
-#[cfg(feature = "constraints")]
+#[cfg(feature = "rules")]
 pub mod receipt;
 mod template;
 #[cfg(test)]
 mod tests;
 mod thinking;
-#[cfg(feature = "constraints")]
+#[cfg(feature = "rules")]
 pub mod tools;
 mod turn;
 

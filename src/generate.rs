@@ -5,7 +5,7 @@ mod breakers;
 mod constraint;
 #[cfg(feature = "std")]
 mod engine;
-#[cfg(feature = "constraints")]
+#[cfg(feature = "rules")]
 pub mod grammar;
 #[cfg(feature = "std")]
 pub mod guess;

@@ -27,8 +27,8 @@
 //! | `chat` | | `chat`: conversations by a model's chat template |
 //! | `constraints` | | [`generate`]`::grammar`: JSON schemas, grammars, regular expressions and choices that a text keeps to |
 //! | `default-model` | | the story model inside the library, 2.3 MB: [`default_model`] |
-//! | `cli` | | all of the above and what the program `whit` needs |
-//! | `serve` | | `cli`, and what `whit serve` needs |
+//! | `program`, `server` | | what the program `whit` needs at its smallest, and `whit serve` besides |
+//! | `cli`, `serve` | | the same with all of the above |
 //!
 //! Without `std` the library needs an allocator and nothing else. It computes on the calling thread, with the kernels that
 //! the target is sure to have; the bits are the same.

@@ -2,7 +2,7 @@
 
 mod cli;
 mod requests;
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 mod serve;
 
 use std::process::{ExitCode, exit};

@@ -28,7 +28,7 @@ pub struct Conversation {
     /// What a model is told of functions whose template knows none.
     pub(super) told: Option<String>,
     /// The functions that are offered, with the form of their calls.
-    #[cfg(feature = "constraints")]
+    #[cfg(feature = "rules")]
     pub(super) tools: Option<(super::tools::Tools, super::tools::Family)>,
 }
 
@@ -56,7 +56,7 @@ impl Conversation {
             turns: Vec::new(),
             think: Think::AsEver,
             told: None,
-            #[cfg(feature = "constraints")]
+            #[cfg(feature = "rules")]
             tools: None,
         })
     }
@@ -79,7 +79,7 @@ impl Conversation {
     }
 
     /// Gives the template descriptions of functions, or a model whose template does nothing with them a text that tells of them.
-    #[cfg(feature = "constraints")]
+    #[cfg(feature = "rules")]
     pub(super) fn offer(&mut self, descriptions: Vec<Argument>, must_call: bool) {
         let none = descriptions.is_empty();
         self.template.set_tools(descriptions.clone());

@@ -5,7 +5,7 @@ use super::turn::{Call, Speaker, Turn};
 
 /// What the model is told of the functions `tools`, each as templates are given it. Small models choose by the names in the two objects and
 /// by their order: of other words that were tried, most have SmolLM2-135M always call, or never (docs/tools.md).
-#[cfg(feature = "constraints")]
+#[cfg(feature = "rules")]
 pub(super) fn system_text(tools: &[Argument], must_call: bool) -> String {
     let functions = tools.iter().map(|tool| tool.get("function").unwrap_or(tool).json());
     let call = r#"{"call": "the name of the function", "arguments": {"the name of a parameter": "its value"}}"#;

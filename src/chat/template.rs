@@ -98,7 +98,7 @@ impl Template {
     }
 
     /// Whether it tells the model of its functions.
-    #[cfg(feature = "constraints")]
+    #[cfg(feature = "rules")]
     pub(super) fn tells_of_tools(&self) -> bool {
         let names = self.tools.iter().filter_map(|tool| tool.get("function")?.get("name")?.text());
         let text = self.render(&[Turn::new(Speaker::User, "A question?")]);

@@ -60,13 +60,13 @@ impl Marks {
     }
 
     /// The published marks of which `open` opens thoughts.
-    #[cfg(feature = "constraints")]
+    #[cfg(feature = "rules")]
     pub(super) fn opened_by(open: &str) -> Option<Marks> {
         MARKS.into_iter().find(|marks| marks.open == open)
     }
 
     /// Whether a reply to `prompt` begins within thoughts.
-    #[cfg(feature = "constraints")]
+    #[cfg(feature = "rules")]
     pub(super) fn is_open(self, prompt: &[TokenId], tokenizer: &Tokenizer<'_>) -> bool {
         tail(prompt, tokenizer).trim_end().ends_with(self.open.trim_end())
     }
@@ -82,19 +82,19 @@ impl Marks {
     }
 
     /// The tokens that close thoughts under way.
-    #[cfg(feature = "constraints")]
+    #[cfg(feature = "rules")]
     pub(super) fn closing(self, tokenizer: &Tokenizer<'_>) -> Vec<TokenId> {
         tokens(&format!("\n{}\n\n", self.close), tokenizer)
     }
 
     /// The tokens between thoughts and what follows.
-    #[cfg(feature = "constraints")]
+    #[cfg(feature = "rules")]
     pub(super) fn gap(self, tokenizer: &Tokenizer<'_>) -> Vec<TokenId> {
         tokens("\n\n", tokenizer)
     }
 
     /// The tokens that open thoughts.
-    #[cfg(feature = "constraints")]
+    #[cfg(feature = "rules")]
     pub(super) fn opening(self, tokenizer: &Tokenizer<'_>) -> Vec<TokenId> {
         tokens(&format!("{}\n", self.open.trim_end()), tokenizer)
     }

@@ -5,7 +5,7 @@ mod groups;
 mod many;
 mod measuring;
 mod sampling;
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 mod serving;
 mod values;
 pub(crate) mod views;
@@ -17,7 +17,7 @@ pub(crate) use groups::{ComputeArgs, ContextArg, GuessArg, Kv, TextArg};
 pub(crate) use many::{Batch, Embed, Pool, Shard, VectorFormat};
 pub(crate) use measuring::{Bench, Doctor, Eval, Inspect, Plan, Score, Trace, Verify, VerifyReceipt};
 pub(crate) use sampling::Sampling;
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 pub(crate) use serving::{Serve, ServerCache};
 use std::path::PathBuf;
 pub(crate) use values::Guess;
@@ -59,7 +59,7 @@ pub(crate) enum Command {
     #[command(override_usage = "whit batch [OPTIONS] [MODEL] <IN> -o <FILE>")]
     Batch(Box<Batch>),
     /// Serve models to many clients at once, in the words of OpenAI's, Ollama's, llama.cpp's and Anthropic's APIs
-    #[cfg(feature = "serve")]
+    #[cfg(feature = "server")]
     #[command(override_usage = "whit serve [OPTIONS] [MODEL]")]
     Serve(Box<Serve>),
     /// Turn texts into vectors: the last hidden states of their tokens, pooled

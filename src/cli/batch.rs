@@ -278,7 +278,7 @@ impl<'a> Answerer<'a> {
         let plain = |tokens| Ok((tokens, self.of.end_tokens()));
         match prompt {
             Prompt::Text(text) => plain(prompt_tokens(self.of, &[], &text, Specials::AsText)?),
-            #[cfg(feature = "serve")]
+            #[cfg(feature = "server")]
             Prompt::Marked(text) => plain(prompt_tokens(self.of, &[], &text, Specials::Parse)?),
             Prompt::Tokens(tokens) => plain(tokens),
             Prompt::Turns(turns) => {

@@ -26,7 +26,7 @@ mod run;
 mod sampling;
 mod sandbox;
 mod screen;
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 mod serve;
 mod session_file;
 mod setup;
@@ -61,7 +61,7 @@ pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
     let arguments = Cli::command().try_get_matches_from(&typed);
     match arguments.and_then(|arguments| Ok((Cli::from_arg_matches(&arguments)?, arguments))) {
         Ok((cli, arguments)) => {
-            #[cfg(feature = "serve")]
+            #[cfg(feature = "server")]
             let opened = match opened(&cli.command) {
                 Ok(opened) => opened,
                 Err(error) => return exit_code(Err(error.into())),
@@ -71,7 +71,7 @@ pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
                 sandbox::confine(&cli.command, &arguments);
             }
             prepare();
-            #[cfg(feature = "serve")]
+            #[cfg(feature = "server")]
             if let (Command::Serve(args), Some(opened)) = (&cli.command, opened) {
                 return exit_code(serve::run(args, opened));
             }
@@ -91,7 +91,7 @@ pub(crate) fn run(prepare: impl FnOnce()) -> u8 {
 }
 
 /// What a server opens before the right to do so is given up.
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 fn opened(command: &Command) -> whit::Result<Option<serve::Opened>> {
     match command {
         Command::Serve(args) => serve::open(args).map(Some),
@@ -106,7 +106,7 @@ fn command(command: Command) -> Outcome<()> {
         Command::Run(args) => run::run(&args),
         Command::Batch(args) => batch::run(&args),
         // It is run with what was opened for it.
-        #[cfg(feature = "serve")]
+        #[cfg(feature = "server")]
         Command::Serve(_) => Ok(()),
         Command::Embed(args) => embed::run(&args),
         Command::Inspect(args) => inspect::run(&args),

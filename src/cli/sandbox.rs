@@ -18,7 +18,7 @@ pub(super) fn confine(command: &Command, arguments: &ArgMatches) {
     match (command, arguments.subcommand()) {
         (Command::Completions(_) | Command::Man(_), _) | (_, None) => {}
         (Command::Chat(_) | Command::Run(_), _) => drop(confine_process(None)),
-        #[cfg(feature = "serve")]
+        #[cfg(feature = "server")]
         (Command::Serve(args), Some((_, arguments))) => {
             let mut paths = paths(arguments);
             paths.read.extend(args.folder.models.iter().flat_map(|folder| links(folder)));
@@ -30,7 +30,7 @@ pub(super) fn confine(command: &Command, arguments: &ArgMatches) {
 }
 
 /// Where the links in a folder of models lead now.
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 fn links(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));

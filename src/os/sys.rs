@@ -14,7 +14,7 @@ pub fn has_no_output() -> bool {
 }
 
 /// Called before the standard library begins.
-#[cfg(all(target_os = "linux", feature = "cli"))]
+#[cfg(all(target_os = "linux", feature = "program"))]
 #[used]
 // SAFETY: the section holds functions of this type, each of which is called once, before `main`. This one needs nothing that
 // is set up later.

@@ -1,9 +1,9 @@
 //! What a request asks for, in whosever words.
 
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 use super::extension::Extension;
 use whit::TokenId;
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 use whit::chat::Think;
 use whit::chat::Turn;
 use whit::chat::tools::Tools;
@@ -18,13 +18,13 @@ pub(crate) enum Prompt {
     /// A text.
     Text(String),
     /// A text in which names of control tokens are such.
-    #[cfg(feature = "serve")]
+    #[cfg(feature = "server")]
     Marked(String),
     /// The tokens of a text.
     Tokens(Vec<TokenId>),
 }
 
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 impl Prompt {
     /// Bytes of its texts.
     pub(crate) fn n_bytes(&self) -> usize {
@@ -60,14 +60,14 @@ pub(crate) struct Asked {
     /// The functions that are offered.
     pub(crate) tools: Option<Tools>,
     /// How much the model thinks first.
-    #[cfg(feature = "serve")]
+    #[cfg(feature = "server")]
     pub(crate) think: Think,
     /// What an answer has to be.
     pub(crate) rule: Option<Rule>,
     /// With the probabilities of tokens, and so many of the most probable ones in the place of each.
     pub(crate) n_logprobs: Option<usize>,
     pub(crate) sending: Sending,
-    #[cfg(feature = "serve")]
+    #[cfg(feature = "server")]
     pub(crate) extension: Extension,
 }
 
@@ -81,12 +81,12 @@ impl Asked {
             n_answers: 1,
             sampling,
             tools: None,
-            #[cfg(feature = "serve")]
+            #[cfg(feature = "server")]
             think: Think::AsEver,
             rule: None,
             n_logprobs: None,
             sending: Sending::Whole,
-            #[cfg(feature = "serve")]
+            #[cfg(feature = "server")]
             extension: Extension::default(),
         }
     }

@@ -44,7 +44,7 @@ impl<'b> Body<'b> {
     }
 
     /// A text.
-    #[cfg(feature = "serve")]
+    #[cfg(feature = "server")]
     pub(super) fn text(&self, name: &str) -> Result<Option<&'b str>> {
         self.get(name).map(|value| value.as_str().ok_or_else(|| wrong(name, "it is no string"))).transpose()
     }

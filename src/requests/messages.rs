@@ -2,7 +2,7 @@
 
 use super::body::wrong;
 use serde_json::Value;
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 use whit::chat::Speaker;
 use whit::chat::Turn;
 use whit::chat::tools::turn_of_message;
@@ -16,13 +16,13 @@ pub(super) fn turns(value: Option<&Value>) -> Result<Vec<Turn>> {
 }
 
 /// A turn of which only the text is known.
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 pub(super) fn said(role: Speaker, text: String) -> Turn {
     Turn::new(role, text)
 }
 
 /// The text of a message: a string, or parts of these types, which are texts.
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 pub(super) fn content(value: &Value, types: &[&str]) -> Option<String> {
     let is_text = |part: &&Value| part["type"].as_str().is_some_and(|name| types.contains(&name));
     match value {

@@ -4,7 +4,7 @@ use super::body::{Body, wrong};
 use super::messages::turns;
 use super::{Asked, Prompt, Sending};
 use serde_json::Value;
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 use whit::chat::Think;
 use whit::chat::tools::Tools;
 use whit::error::Result;
@@ -52,12 +52,12 @@ pub(crate) fn asked(url: &str, body: &Value, sampling: &SamplerOptions) -> Resul
         stops: body.strings("stop")?,
         n_answers: n_answers as usize,
         tools: tools(&body, is_chat)?,
-        #[cfg(feature = "serve")]
+        #[cfg(feature = "server")]
         think: think(&body)?,
         rule: rule(body.get("response_format"))?,
         n_logprobs: n_logprobs(&body, is_chat)?,
         sending: sending(&body)?,
-        #[cfg(feature = "serve")]
+        #[cfg(feature = "server")]
         extension: super::extension::of(&body)?,
         ..Asked::to(prompt, body.sampling(sampling)?)
     })
@@ -73,7 +73,7 @@ fn tools(body: &Body<'_>, is_chat: bool) -> Result<Option<Tools>> {
 }
 
 /// Whether the model thinks first, as vLLM and llama.cpp are told.
-#[cfg(feature = "serve")]
+#[cfg(feature = "server")]
 fn think(body: &Body<'_>) -> Result<Think> {
     let Some(arguments) = body.get("chat_template_kwargs") else { return Ok(Think::AsEver) };
     let arguments = Body::of("chat_template_kwargs", arguments)?;

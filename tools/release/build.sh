@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds whit and quantize for other machines: build.sh [TARGET...], all four without arguments. Each target gives an archive
-# with its checksum in target/release-archives, and a Debian package where there is an architecture for it.
+# with its checksum in target/release-archives, and a Debian package where there is an architecture for it. build.sh --sizes holds
+# that the program without the story model is small on aarch64: with server and constraints, and without both.
 #
 #   x86_64-unknown-linux-musl       PCs                                              deb amd64
 #   aarch64-unknown-linux-gnu       Pi 3, 4, 5, Zero 2 with a 64-bit system          deb arm64
@@ -15,6 +16,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # Each target is built as if alone, whatever is set here.
 unset CARGO_TARGET_DIR RUSTFLAGS
 umask 022
+sizes=""
+[ "${1:-}" != --sizes ] || { sizes=$1 && shift; }
 targets=("$@")
 [ "${#targets[@]}" -gt 0 ] || targets=(
   x86_64-unknown-linux-musl aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf arm-unknown-linux-musleabihf
@@ -35,7 +38,7 @@ variable() { tr 'a-z-' 'A-Z_' <<<"$1"; }
 
 has_std() { [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; }
 
-# Compiles for $target into $programs.
+# Compiles whit with the features $1 for $target into $programs, and quantize.
 compile() {
   # For size: the whole program is optimized at once, and has no tables to unwind by.
   local cargo=(cargo) flags="-C target-feature=+crt-static -C force-unwind-tables=no" linker="" zig="" options=()
@@ -77,9 +80,9 @@ compile() {
   fi
   variables+=("RUSTFLAGS=$flags")
   options+=(--locked --release --target "$target")
-  env "${variables[@]}" "${cargo[@]}" build -p quantize "${options[@]}"
+  [ -n "$sizes" ] || env "${variables[@]}" "${cargo[@]}" build -p quantize "${options[@]}"
   # The library is optimized for speed, what is around it for size: words, pictures, arguments.
-  env "${variables[@]}" "${cargo[@]}" rustc -p whit --features serve --bin whit "${options[@]}" -- -C opt-level=s
+  env "${variables[@]}" "${cargo[@]}" rustc -p whit --features "$1" --bin whit "${options[@]}" -- -C opt-level=s
 }
 
 # Holds what a release promises of its programs.
@@ -157,13 +160,29 @@ package() {
   echo "$out/$name"
 }
 
+# Holds that whit with the features $1 has at most $2 KiB.
+hold() {
+  local kib
+  compile "$1"
+  kib=$((($(stat -c %s "$programs/whit") + 1023) / 1024))
+  echo "whit with $1 for $target: $kib KiB, at most $2"
+  [ "$kib" -le "$2" ] || fail "that is too large"
+}
+
+if [ -n "$sizes" ]; then
+  target=aarch64-unknown-linux-gnu
+  hold program 3072
+  hold server,constraints 5632
+  exit
+fi
+
 # Writes man pages and completions; programs for other machines cannot be run here.
 cargo build --locked --release -p whit --features serve
 native=$PWD/target/release/whit
 
 for target in "${targets[@]}"; do
   echo "build.sh: $target"
-  compile
+  compile serve
   check
   archive
   case $target in

@@ -37,6 +37,7 @@ pub(super) fn logit_bias(text: &str) -> Result<(u32, f32), String> {
 }
 
 /// A temperature in degrees Celsius.
+#[cfg(feature = "server")]
 pub(super) fn celsius(text: &str) -> Result<f64, String> {
     let value = text.trim().parse().ok().filter(|value| (20.0..=120.0).contains(value));
     value.ok_or_else(|| "expected a temperature from 20 to 120".into())

@@ -10,12 +10,22 @@
 //! # Ok(()) }
 //! ```
 
+#[cfg(feature = "constraints")]
 mod characters;
+#[cfg(feature = "constraints")]
 mod engine;
+#[cfg(not(feature = "constraints"))]
+#[path = "no_engine.rs"]
+mod engine;
+#[cfg(feature = "constraints")]
 mod formats;
+#[cfg(feature = "constraints")]
 mod gbnf;
+#[cfg(feature = "constraints")]
 mod lark;
+#[cfg(feature = "constraints")]
 mod lexemes;
+#[cfg(feature = "constraints")]
 mod schema;
 
 pub use engine::{Grammar, Grammars};
