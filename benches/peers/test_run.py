@@ -165,7 +165,7 @@ class Comparison(Folder):
             "after    read 4.0 GB/s, int8 5.0 GMAC/s, f32 6.0 GMAC/s",
         ])
         rows = [line.split() for line in lines]
-        self.assertEqual([row[4] for row in rows if row[:1] == ["one"]][:4], ["2.00", "4.00", "3.00", "0.50"])
+        self.assertEqual([row[4] for row in [row for row in rows if row[:1] == ["one"]][:4]], ["2.00", "4.00", "3.00", "0.50"])
         self.assertEqual([row[4] for row in rows if row[:1] == ["two"]], ["2.00", "4.00", "3.00", "3.00"])
         figures = [line.split(",")[0] for line in lines if line.endswith("is better")]
         self.assertEqual(figures, ["prefill of 8 tokens", "prefill of 16 tokens", "decode at depth 0",
