@@ -80,6 +80,13 @@ fn what_cannot_be_held_is_refused_by_its_place() {
         assert!(error.kind() == Kind::Data && !error.to_string().contains('\n'), "{error}");
     }
     assert!(grammars.compile(&Rule::Schema(nested)).is_ok());
+    // Long lists are an answer, as long as they may be and longer.
+    for (n, wanted) in [(1000, ""), (1001, "#/properties: 1001 entries are more than the 1000 that are held")] {
+        let properties = (0..n).map(|i| format!(r#""p{i}":{{"type":"null"}}"#)).collect::<Vec<_>>().join(",");
+        let schema = format!(r#"{{"type":"object","properties":{{{properties}}}}}"#);
+        let told = grammars.compile(&Rule::Schema(schema)).err().map(|error| error.to_string());
+        assert!(told.clone().unwrap_or_default().contains(wanted), "{n}: {told:?}");
+    }
     // Bounds that are further out than the engine counts are those to which it does.
     for bounds in [
         r#""minimum":-9223372036854775808,"maximum":18446744073709551615"#,

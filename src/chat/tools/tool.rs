@@ -1,7 +1,7 @@
 //! Functions that a model may call, and messages with calls, from the JSON of OpenAI's interface.
 
 use crate::chat::{Answers, Argument, Call, Speaker, Turn};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, escaped};
 use serde_json::{Map, Value, json};
 
 /// The most functions of a request.
@@ -73,7 +73,7 @@ impl Tools {
         }
         match &choice {
             Choice::Named(name) if !tools.iter().any(|tool| tool.name == *name) => {
-                Err(wrong("tool_choice", &format!("there is no function {name:?}")))
+                Err(wrong("tool_choice", &format!("there is no function \"{}\"", escaped(name, MOST_NAME))))
             }
             Choice::Required if tools.is_empty() => Err(wrong("tool_choice", "there is no function to call")),
             _ if tools.is_empty() => Ok(None),

@@ -57,6 +57,10 @@ const UNSUPPORTED: [&str; 19] = [
 const MOST_SAID: usize = 1000;
 /// How deep schemas may lie within each other, references followed: the engine reads them by recursion.
 const MAX_DEPTH: usize = 128;
+/// Entries of the keywords whose lists the engine reads by recursion, too.
+const MAX_LISTED: usize = 1000;
+const LISTS: [&str; 8] =
+    ["properties", "patternProperties", "required", "items", "prefixItems", "anyOf", "oneOf", "allOf"];
 /// Bytes of what is put in the place of references.
 const MAX_INLINED: usize = 1 << 18;
 /// How deep references may lead to references.
@@ -282,6 +286,10 @@ impl Reader<'_> {
     /// What is wrong with a keyword, if something is.
     fn keyword(&self, key: &str, value: &Value, at_root: bool) -> Option<String> {
         let unless = |is_right: bool, wanted: &str| (!is_right).then(|| format!("{wanted} is expected here"));
+        let n = value.as_array().map(Vec::len).or(value.as_object().map(Map::len)).unwrap_or(0);
+        if n > MAX_LISTED && LISTS.contains(&key) {
+            return Some(format!("{n} entries are more than the {MAX_LISTED} that are held"));
+        }
         match key {
             "type" => of_type(value),
             "$ref" => self.reference(value),
