@@ -152,7 +152,11 @@ pub(super) fn write_out(schema: &mut Value) {
     let Value::Object(object) = schema else { return };
     schemas_of(object).for_each(write_out);
     formats::write_out(object);
-    let (lowest, highest) = if object.get("type").is_some_and(|of| of == "integer") { WHOLE } else { ANY };
+    let is_whole = match object.get("type") {
+        Some(Value::Array(of)) => of.iter().all(|of| of != "number"),
+        of => of.is_some_and(|of| of != "number"),
+    };
+    let (lowest, highest) = if is_whole { WHOLE } else { ANY };
     for (key, value) in object {
         match (key.as_str(), value.as_f64()) {
             ("minimum" | "exclusiveMinimum", Some(n)) if n < lowest as f64 => *value = lowest.into(),
