@@ -278,15 +278,23 @@ fn adjust<'l>(
     scratch
 }
 
+/// Logits that are looked at together.
+const LANES: usize = 16;
+
 /// The largest logit and its id, the lowest among equal ones; an error where one is NaN or the largest not finite.
 fn best(logits: &[f32]) -> Result<(TokenId, f32)> {
-    let mut best = f32::NEG_INFINITY;
-    let mut nan = false;
-    for &logit in logits {
-        nan |= logit.is_nan();
-        best = if logit > best { logit } else { best };
+    // In lanes, so that the loop over a whole vocabulary becomes vector code.
+    let larger = |best: f32, logit: f32| if logit > best { logit } else { best };
+    let (mut lanes, mut nan) = ([f32::NEG_INFINITY; LANES], [0; LANES]);
+    let (rows, rest) = logits.as_chunks::<LANES>();
+    for row in rows {
+        for i in 0..LANES {
+            lanes[i] = larger(lanes[i], row[i]);
+            nan[i] |= u32::from(row[i].is_nan());
+        }
     }
-    if nan {
+    let best = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |best, logit| larger(best, *logit));
+    if nan != [0; LANES] || rest.iter().any(|logit| logit.is_nan()) {
         let id = logits.iter().position(|l| l.is_nan()).unwrap_or_default();
         return Err(Error::data(format!("the logit of token {id} is NaN")).field("logits"));
     }
@@ -294,7 +302,7 @@ fn best(logits: &[f32]) -> Result<(TokenId, f32)> {
         return Err(Error::data(format!("the largest of {} logits is {best}", logits.len())).field("logits"));
     }
     let id = logits.iter().position(|l| *l == best).unwrap_or_default();
-    Ok((id as TokenId, best))
+    Ok((id as TokenId, logits[id]))
 }
 
 #[cfg(test)]
