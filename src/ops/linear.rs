@@ -208,7 +208,10 @@ fn copy(y: &mut [f32], out: &[f32]) {
     for (y, out) in y.iter_mut().zip(out) {
         *y = *out;
     }
-    tail.copy_from_slice(last);
+    // Mostly there is none, and a call for nothing costs as much as a panel.
+    if !tail.is_empty() {
+        tail.copy_from_slice(last);
+    }
 }
 
 /// The outputs of `piece`, bias added, (tokens or panels, 16).
