@@ -61,6 +61,19 @@ impl Random {
         }
     }
 
+    /// A table of levels: any, or one that kernels treat apart. With magnitudes of at most 32 more products fit into 16 bits; levels may
+    /// be the codes themselves.
+    fn levels(&mut self) -> [u8; 16] {
+        let narrow = |bits: u8| (bits % 65).wrapping_sub(32);
+        match self.below(6) {
+            0 => self.pick(&[[0x80; 16], [0x7f; 16]]),
+            1 => self.pick(&[[32; 16], [32_u8.wrapping_neg(); 16]]),
+            2 => core::array::from_fn(|code| code as u8),
+            3 => core::array::from_fn(|_| narrow(self.bits() as u8)),
+            _ => core::array::from_fn(|_| self.bits() as u8),
+        }
+    }
+
     /// `n` panels of any bytes that mean something: every code, scales and weights as [`half`](Self::half).
     pub(crate) fn panels(&mut self, dtype: Dtype, cols: usize, n: usize, wild: bool) -> Vec<u8> {
         let mut panels = Vec::with_capacity(n * panel_bytes(dtype, cols));
@@ -86,21 +99,13 @@ impl Random {
                         panels.extend(self.bits().to_le_bytes().map(|b| if extreme { b & 0x88 } else { b }));
                     }
                     panels.truncate(start + bytes);
-                    if extreme {
-                        panels[start..start + 16].copy_from_slice(&self.pick(&[[0x80; 16], [0x7f; 16]]));
-                    }
+                    panels[start..start + 16].copy_from_slice(&self.levels());
                     if !wild {
                         panels[start + 16] = 100 + self.below(40) as u8;
                     }
                 }
                 Dtype::Q4h | Dtype::Q4m | Dtype::Q5h | Dtype::Q5m => {
-                    let extreme = self.below(3) == 0;
-                    let levels = if extreme {
-                        self.pick(&[[0x80; 16], [0x7f; 16]])
-                    } else {
-                        self.bits().to_le_bytes().repeat(2).try_into().expect("16 levels")
-                    };
-                    panels.extend(levels);
+                    panels.extend(self.levels());
                     panels.resize(start + 32, 0xff);
                     let lines = if matches!(dtype, Dtype::Q4m | Dtype::Q5m) { 2 } else { 1 };
                     for _ in 0..groups(cols) * PANEL_ROWS * lines {
