@@ -10,18 +10,23 @@
 //!
 //! | loop | instructions | A55 | bound | A76 | bound |
 //! |---|---|---|---|---|---|
-//! | one token | 2.2 | 4.6 | 1.8 | 1.0 | 0.9 |
-//! | tile of 4 | 1.9 | 2.9 | 1.7 | 1.0 | 0.8 |
+//! | one token, four panels | 2.0 | 4.6 | 1.6 | 0.9 | 0.8 |
+//! | tile of 4 | 1.8 | 3.0 | 1.5 | 0.9 | 0.8 |
 #![allow(unsafe_code)]
 
 use super::attention::{KvHeadInt8, Query};
 use super::kv4::{KvHeadQ4, Unpacked};
 use super::neon::planes::{self, Rows};
 use super::neon::ternary;
-use super::neon::{self, Codes, Dots, Int8Panel, Row};
-use super::scalar::check_matmul;
+use super::neon::tiles::{
+    add_offsets, add_sums, as_they_are, by_table, each, halves, no_offsets, product_of_four_bits, scales_and_offsets,
+    scales_of_bytes, scales_of_halves,
+};
+use super::neon::{self, Codes, Dots, Int8Panel, Part, Row};
+use super::scalar::{check_matmul, check_matvec};
 use super::{Group, PanelOut, Tokens};
-use crate::quant::{Dtype, PANEL_ROWS, groups};
+use crate::quant::planes::{BYTES, HALVES, Head, OFFSETS, group_bytes, parts};
+use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes};
 use bytemuck::{must_cast, must_cast_ref};
 use core::arch::aarch64::{int8x16_t, int32x4_t, vaddq_s32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32};
 use core::arch::asm;
@@ -29,18 +34,58 @@ use core::hint::black_box;
 use core::mem::offset_of;
 
 /// Tokens of a tile, whose integer sums stay in registers, 16 rows each.
-const TOKENS: usize = 4;
+pub(super) const TOKENS: usize = 4;
+/// Panels that one reading of a token's groups serves, whose f32 sums stay in registers.
+const PANELS: usize = 4;
+/// What clears the integer sums of 16 rows: a load is one instruction, and takes no slot of the pipes that multiply.
+pub(super) static ZEROS: [i32; PANEL_ROWS] = [0; PANEL_ROWS];
 
 /// Same as [`scalar::int8_matvec`](super::scalar::int8_matvec).
 #[target_feature(enable = "neon,dotprod")]
 pub(super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out: &mut [f32]) {
-    neon::matvec(panels, cols, x, out, |panel, x| product(panel, x, 1));
+    let bytes = panel_bytes(Dtype::Int8, cols);
+    check_matvec(panels, bytes, out);
+    let (together, rest) = out.as_chunks_mut::<{ PANELS * PANEL_ROWS }>();
+    let (panels, last) = panels.split_at(together.len() * PANELS * bytes);
+    for (panels, out) in panels.chunks_exact(PANELS * bytes).zip(together) {
+        let panels = core::array::from_fn(|i| Int8Panel::new(&panels[i * bytes..][..bytes], cols));
+        *out = must_cast(products(&panels, x));
+    }
+    neon::matvec(last, cols, x, rest, |panel, x| product(panel, x, 1));
 }
 
 /// Same as [`scalar::int8_matmul`](super::scalar::int8_matmul).
 #[target_feature(enable = "neon,dotprod")]
 pub(super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
-    neon::matmul::<TOKENS>(panel, cols, x, out, |p, x, n| product(p, x, n), |p, x, n, out| tile(p, x, n, out));
+    check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
+    neon::int8_parts(panel, cols, x, out, |part, x, out| add(part, x, out));
+}
+
+/// Adds the products of a part of a panel with the tokens of `x` to `out`.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn add(part: &Part<'_>, x: &[Group], out: &mut [PanelOut]) {
+    by_tiles(part, x, out, |x, n, out| tile(part, x, n, out));
+}
+
+/// The same by a tile of four tokens, which lie at the start of each `n` groups: `tile(x, n, out)`.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+pub(super) fn by_tiles(
+    part: &Part<'_>,
+    x: &[Group],
+    out: &mut [PanelOut],
+    tile: impl Fn(&[Group], usize, &mut [PanelOut; TOKENS]),
+) {
+    let n = out.len();
+    let (tiles, rest) = out.as_chunks_mut();
+    let first_rest = tiles.len() * TOKENS;
+    for (i, out) in tiles.iter_mut().enumerate() {
+        tile(&x[i * TOKENS..], n, out);
+    }
+    for (i, out) in rest.iter_mut().enumerate() {
+        neon::add_one(part, &x[first_rest + i..], n, out, |codes, x| dots(codes, x));
+    }
 }
 
 /// Same as [`scalar`](super::scalar)'s product of one token with weights of `BITS` bits.
@@ -52,7 +97,11 @@ pub(super) fn planes_matvec<const BITS: usize, const CODES: usize, const SCALES:
     out: &mut [f32],
 ) {
     planes::matvec(dtype, panels, x, out, |panel, x, out| {
-        planes::product::<BITS, CODES, SCALES>(panel, x, out, |w, x| dots_of_rows(w, x));
+        if BITS == 4 {
+            out[0] = must_cast(product_of_halves::<CODES, SCALES>(panel, x));
+        } else {
+            planes::product::<BITS, CODES, SCALES>(panel, x, out, |w, x| dots_of_rows(w, x));
+        }
     });
 }
 
@@ -65,7 +114,11 @@ pub(super) fn planes_matmul<const BITS: usize, const CODES: usize, const SCALES:
     out: &mut [PanelOut],
 ) {
     check_matmul(dtype, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
-    planes::product::<BITS, CODES, SCALES>(panel, x, out, |w, x| dots_of_rows(w, x));
+    if out.len() < TOKENS {
+        planes::product::<BITS, CODES, SCALES>(panel, x, out, |w, x| dots_of_rows(w, x));
+    } else {
+        planes::parts::<BITS, CODES, SCALES>(panel, x, out, |part, x, out| add(part, x, out));
+    }
 }
 
 /// Same as [`scalar`](super::scalar)'s product of one token with weights of three values.
@@ -120,6 +173,41 @@ macro_rules! line {
             "sdot v", $s2, ".4s, v", $w2, ".16b, v", $x, ".4b[", $lane, "]\n",
             "sdot v", $s3, ".4s, v", $w3, ".16b, v", $x, ".4b[", $lane, "]\n",
         )+)
+    };
+}
+
+/// Multiplies a group of one panel with a token, whose codes are in v4 and v5 and whose scale is in v6, and adds the products to
+/// 16 f32 sums, four registers from v`a`.
+macro_rules! panel {
+    ($codes:literal, $scales:literal, $a:literal $b:literal $c:literal $d:literal) => {
+        concat!(
+            "ld1 {{v0.16b-v3.16b}}, [{", $codes, "}], #64\n",
+            "ld1 {{v16.4s-v19.4s}}, [{zeros}]\n",
+            "ld1 {{v24.16b-v27.16b}}, [{", $codes, "}], #64\n",
+            line!(0, 0 1 2 3, 4: 16 17 18 19),
+            "ld1 {{v0.16b-v3.16b}}, [{", $codes, "}], #64\n",
+            line!(1, 24 25 26 27, 4: 16 17 18 19),
+            "ld1 {{v24.16b-v27.16b}}, [{", $codes, "}], #64\n",
+            line!(2, 0 1 2 3, 4: 16 17 18 19),
+            "ld1 {{v0.16b-v3.16b}}, [{", $codes, "}], #64\n",
+            line!(3, 24 25 26 27, 4: 16 17 18 19),
+            "ld1 {{v24.16b-v27.16b}}, [{", $codes, "}], #64\n",
+            line!(0, 0 1 2 3, 5: 16 17 18 19),
+            "ld1 {{v0.16b-v3.16b}}, [{", $codes, "}], #64\n",
+            line!(1, 24 25 26 27, 5: 16 17 18 19),
+            "ld1 {{v24.16b-v27.16b}}, [{", $codes, "}], #64\n",
+            line!(2, 0 1 2 3, 5: 16 17 18 19),
+            "ld1 {{v0.8h, v1.8h}}, [{", $scales, "}], #32\n",
+            line!(3, 24 25 26 27, 5: 16 17 18 19),
+            "fcvtl v2.4s, v1.4h\n",
+            "fcvtl2 v3.4s, v1.8h\n",
+            "fcvtl2 v1.4s, v0.8h\n",
+            "fcvtl v0.4s, v0.4h\n",
+            each!("scvtf", 16 = 16, 17 = 17, 18 = 18, 19 = 19; ""),
+            each!("fmul", 0 = 0, 1 = 1, 2 = 2, 3 = 3; ", v6.s[0]"),
+            each!("fmul", 16 = 16, 0; 17 = 17, 1; 18 = 18, 2; 19 = 19, 3),
+            each!("fadd", $a = $a, 16; $b = $b, 17; $c = $c, 18; $d = $d, 19),
+        )
     };
 }
 
@@ -198,116 +286,184 @@ pub(super) fn product(panel: &Int8Panel<'_>, x: &[Group], n: usize) -> Row {
     [a, b, c, d]
 }
 
-/// Adds a group's products with one token, whose integer sums are four registers from v`s0`, to 16 floats of `out`.
-/// The scales of the rows are in v0 to v3; the scale of the token is `at` bytes from {x}.
+/// The products of four panels with one token.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn products(panels: &[Int8Panel<'_>; PANELS], x: &[Group]) -> [Row; PANELS] {
+    let [mut a, mut b, mut c, mut d] = [[vdupq_n_f32(0.0); 4]; PANELS];
+    let groups = panels[0].codes.len();
+    for panel in panels {
+        panel.check(x, 1, 1);
+        assert_eq!(panel.codes.len(), groups, "panels of as many groups");
+    }
+    let [codes0, codes1, codes2, codes3] = panels.each_ref().map(|panel| panel.codes.as_ptr());
+    let [scales0, scales1, scales2, scales3] = panels.each_ref().map(|panel| panel.scales.as_ptr());
+    // SAFETY: `check` holds that there is at least one group and that all groups of the panels, of which each has as many,
+    // and of the token lie in their slices. Each round reads one group, 512 bytes of codes and 32 of scales of each panel,
+    // one `Group`, and the 64 bytes of ZEROS; nothing is written.
+    unsafe {
+        asm!(
+            "2:",
+            "ld1 {{v4.16b, v5.16b}}, [{x}], #32",
+            "ldr s6, [{x}], #8",
+            panel!("codes0", "scales0", 8 9 10 11),
+            panel!("codes1", "scales1", 12 13 14 15),
+            panel!("codes2", "scales2", 20 21 22 23),
+            "subs {groups}, {groups}, #1",
+            panel!("codes3", "scales3", 28 29 30 31),
+            "b.ne 2b",
+            codes0 = inout(reg) codes0 => _,
+            codes1 = inout(reg) codes1 => _,
+            codes2 = inout(reg) codes2 => _,
+            codes3 = inout(reg) codes3 => _,
+            scales0 = inout(reg) scales0 => _,
+            scales1 = inout(reg) scales1 => _,
+            scales2 = inout(reg) scales2 => _,
+            scales3 = inout(reg) scales3 => _,
+            x = inout(reg) x.as_ptr() => _,
+            groups = inout(reg) groups => _,
+            zeros = in(reg) ZEROS.as_ptr(),
+            inout("v8") a[0], inout("v9") a[1], inout("v10") a[2], inout("v11") a[3],
+            inout("v12") b[0], inout("v13") b[1], inout("v14") b[2], inout("v15") b[3],
+            inout("v20") c[0], inout("v21") c[1], inout("v22") c[2], inout("v23") c[3],
+            inout("v28") d[0], inout("v29") d[1], inout("v30") d[2], inout("v31") d[3],
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            options(readonly, nostack)
+        );
+    }
+    [a, b, c, d]
+}
+
+/// Multiplies the codes of a line by halves, as values in four registers from v`r0` and from v`l0`, with lane `lane` of v4 and of v24.
+macro_rules! line_of_halves {
+    ($values:ident, $lane:literal, $($raw:literal)+, $($low:literal)+) => {
+        concat!(
+            halves!($values, 5, $($raw)+, $($low)+),
+            line!($lane, $($low)+, 4: 16 17 18 19),
+            line!($lane, $($raw)+, 24: 16 17 18 19),
+        )
+    };
+}
+
+/// Multiplies a group of codes of 4 bits.
+macro_rules! group_of_halves {
+    ($values:ident) => {
+        concat!(
+            "ldr d6, [{x}, #32]\n",
+            "ldr q24, [{x}, #16]\n",
+            "ldr q4, [{x}], #40\n",
+            "ld1 {{v0.16b-v3.16b}}, [{codes}], #64\n",
+            "ld1 {{v16.4s-v19.4s}}, [{zeros}]\n",
+            "ld1 {{v28.16b-v31.16b}}, [{codes}], #64\n",
+            line_of_halves!($values, 0, 0 1 2 3, 8 9 10 11),
+            "ld1 {{v0.16b-v3.16b}}, [{codes}], #64\n",
+            line_of_halves!($values, 1, 28 29 30 31, 20 21 22 23),
+            "ld1 {{v28.16b-v31.16b}}, [{codes}], #64\n",
+            line_of_halves!($values, 2, 0 1 2 3, 8 9 10 11),
+            line_of_halves!($values, 3, 28 29 30 31, 20 21 22 23),
+        )
+    };
+}
+
+/// The products of one panel of codes of 4 bits with one token.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn product_of_halves<const CODES: usize, const SCALES: usize>(panel: &[u8], x: &Tokens<'_>) -> Row {
+    // The operand is for the 64 bytes of ZEROS.
+    product_of_four_bits!(panel, x, group_of_halves, operands: [zeros = in(reg) ZEROS.as_ptr(),])
+}
+
+/// Converts the integer sums of 16 rows with one token, four registers from v`s0`, multiplies them with the product of the scales
+/// of the rows, v0 to v3, and that of the token, v4.s[0], and adds them to the 16 floats at {out}. The registers v8 to v15 are free.
+/// The scale of the token is `at` bytes from {x}.
 macro_rules! rescale {
     ($at:literal, $s0:literal $s1:literal $s2:literal $s3:literal) => {
         concat!(
-            "ldur s4, [{x}, #{",
-            $at,
-            "}]\n",
+            "ldur s4, [{x}, #{", $at, "}]\n",
             "ld1 {{v8.4s-v11.4s}}, [{out}]\n",
-            "scvtf v",
-            $s0,
-            ".4s, v",
-            $s0,
-            ".4s\n",
-            "scvtf v",
-            $s1,
-            ".4s, v",
-            $s1,
-            ".4s\n",
-            "scvtf v",
-            $s2,
-            ".4s, v",
-            $s2,
-            ".4s\n",
-            "scvtf v",
-            $s3,
-            ".4s, v",
-            $s3,
-            ".4s\n",
-            "fmul v12.4s, v0.4s, v4.s[0]\n",
-            "fmul v13.4s, v1.4s, v4.s[0]\n",
-            "fmul v14.4s, v2.4s, v4.s[0]\n",
-            "fmul v15.4s, v3.4s, v4.s[0]\n",
-            "fmul v12.4s, v12.4s, v",
-            $s0,
-            ".4s\n",
-            "fmul v13.4s, v13.4s, v",
-            $s1,
-            ".4s\n",
-            "fmul v14.4s, v14.4s, v",
-            $s2,
-            ".4s\n",
-            "fmul v15.4s, v15.4s, v",
-            $s3,
-            ".4s\n",
-            "fadd v8.4s, v8.4s, v12.4s\n",
-            "fadd v9.4s, v9.4s, v13.4s\n",
-            "fadd v10.4s, v10.4s, v14.4s\n",
-            "fadd v11.4s, v11.4s, v15.4s\n",
+            each!("scvtf", $s0 = $s0, $s1 = $s1, $s2 = $s2, $s3 = $s3; ""),
+            each!("fmul", 12 = 0, 13 = 1, 14 = 2, 15 = 3; ", v4.s[0]"),
+            each!("fmul", 12 = 12, $s0; 13 = 13, $s1; 14 = 14, $s2; 15 = 15, $s3),
+            each!("fadd", 8 = 8, 12; 9 = 9, 13; 10 = 10, 14; 11 = 11, 15),
             "st1 {{v8.4s-v11.4s}}, [{out}], #64\n",
         )
     };
 }
 pub(super) use rescale;
 
-/// The body of a tile: the products of a panel with the first four of each `n` groups of `x`. The f32 sums stay in `out`,
-/// which lies in L1. A round of the loop does what `load` says, clears v16 to v31, does what `multiply` says, which leaves
-/// the scales of the rows, as halves, in v2 and v3, and rescales the integer sums of each token, which lie in the four
-/// registers of `sums`.
+/// The same where rows have offsets, v8 to v11, which are multiplied with the scale of the token and with the sum of its codes, and
+/// added after the products. That sum is the `start` of a `Group`, which follows its scale, divided by -128: it is subtracted. A sum
+/// of f32 that began with 0 is never -0, so that to subtract a product is to add its negative.
+macro_rules! rescale_with_offsets {
+    ($at:literal, $s0:literal $s1:literal $s2:literal $s3:literal) => {
+        concat!(
+            "ldur d4, [{x}, #{", $at, "}]\n",
+            "scvtf v7.2s, v4.2s, #7\n",
+            each!("scvtf", $s0 = $s0, $s1 = $s1, $s2 = $s2, $s3 = $s3; ""),
+            each!("fmul", 12 = 0, 13 = 1, 14 = 2, 15 = 3; ", v4.s[0]"),
+            each!("fmul", $s0 = $s0, 12; $s1 = $s1, 13; $s2 = $s2, 14; $s3 = $s3, 15),
+            "ld1 {{v12.4s-v15.4s}}, [{out}]\n",
+            each!("fadd", 12 = 12, $s0; 13 = 13, $s1; 14 = 14, $s2; 15 = 15, $s3),
+            each!("fmul", $s0 = 8, $s1 = 9, $s2 = 10, $s3 = 11; ", v4.s[0]"),
+            each!("fmul", $s0 = $s0, $s1 = $s1, $s2 = $s2, $s3 = $s3; ", v7.s[1]"),
+            each!("fsub", 12 = 12, $s0; 13 = 13, $s1; 14 = 14, $s2; 15 = 15, $s3),
+            "st1 {{v12.4s-v15.4s}}, [{out}], #64\n",
+        )
+    };
+}
+pub(super) use rescale_with_offsets;
+
+/// The body of a tile: adds the products of a part with the first four of each `n` groups of `x` to `out`, which lies in L1. A
+/// round of the loop does what `load` says, clears v16 to v31, does what `multiply` says, and rescales the integer sums of each
+/// token, which lie in the four registers of `sums`.
 ///
-/// A round takes, and steps over, the 512 bytes at {codes}, the 32 at {scales} and four times {size} at {x}.
+/// A round takes, and steps over, the 512 bytes at {codes} and four times {size} at {x}.
 macro_rules! tile_of_four {
-    ($panel:expr, $x:expr, $n:expr, $out:expr,
-     load: [$($load:expr),+ $(,)?], multiply: [$($multiply:expr),+ $(,)?],
-     sums: [$($a:literal)+; $($b:literal)+; $($c:literal)+; $($d:literal)+ $(;)?]) => {
+    ($part:expr, $x:expr, $n:expr, $out:expr, load: $load:tt, multiply: $multiply:tt, sums: $sums:tt) => {
+        $part.check($x, TOKENS, $n);
+        if $part.has_offsets {
+            tile_of_four!(
+                @ $part, $x, $n, $out, $load, $multiply, rescale_with_offsets, $sums,
+                "ld1 {{v0.4s-v3.4s}}, [{scales}], #64\nld1 {{v8.4s-v11.4s}}, [{scales}], #64"
+            );
+        } else {
+            tile_of_four!(@ $part, $x, $n, $out, $load, $multiply, rescale, $sums, "ld1 {{v0.4s-v3.4s}}, [{scales}], #64");
+        }
+    };
+    (@ $part:expr, $x:expr, $n:expr, $out:expr, [$($load:expr),+ $(,)?], [$($multiply:expr),+ $(,)?],
+     $rescale:ident, [$($a:literal)+; $($b:literal)+; $($c:literal)+; $($d:literal)+], $load_scales:literal) => {
         const SIZE: isize = size_of::<Group>().cast_signed();
         const SCALE: isize = offset_of!(Group, scale).cast_signed();
-        *$out = [[0.0; PANEL_ROWS]; TOKENS];
-        $panel.check($x, TOKENS, $n);
-        // SAFETY: `check` holds that there is at least one group and that all groups of the panel and of the tokens lie
-        // in their slices. Each round reads one group, 512 bytes of codes and 32 of scales, one `Group` of each token,
-        // and reads and writes the 256 bytes of `out`.
+        const { assert!(offset_of!(Group, start) == offset_of!(Group, scale) + 4) };
+        // SAFETY: `check` holds that there is at least one group and that all groups of the part and of the tokens lie in
+        // their slices. Each round reads one group, 512 bytes of codes and 64 of scales, where there are offsets 64 more, one
+        // `Group` of each token, and the 64 bytes of ZEROS, and reads and writes the 256 bytes of `out`.
         unsafe {
             asm!(
                 "2:",
                 $($load,)+
-                "movi v16.2d, #0",
-                "movi v17.2d, #0",
-                "movi v18.2d, #0",
-                "movi v19.2d, #0",
-                "movi v20.2d, #0",
-                "movi v21.2d, #0",
-                "movi v22.2d, #0",
-                "movi v23.2d, #0",
-                "movi v24.2d, #0",
-                "movi v25.2d, #0",
-                "movi v26.2d, #0",
-                "movi v27.2d, #0",
-                "movi v28.2d, #0",
-                "movi v29.2d, #0",
-                "movi v30.2d, #0",
-                "movi v31.2d, #0",
+                "ld1 {{v16.4s-v19.4s}}, [{zeros}]",
+                "ld1 {{v20.4s-v23.4s}}, [{zeros}]",
+                "ld1 {{v24.4s-v27.4s}}, [{zeros}]",
+                "ld1 {{v28.4s-v31.4s}}, [{zeros}]",
                 $($multiply,)+
-                "fcvtl v0.4s, v2.4h",
-                "fcvtl2 v1.4s, v2.8h",
-                "fcvtl v2.4s, v3.4h",
-                "fcvtl2 v3.4s, v3.8h",
-                rescale!("scale0", $($a)+),
-                rescale!("scale1", $($b)+),
-                rescale!("scale2", $($c)+),
-                rescale!("scale3", $($d)+),
+                $load_scales,
+                $rescale!("scale0", $($a)+),
+                $rescale!("scale1", $($b)+),
+                $rescale!("scale2", $($c)+),
+                $rescale!("scale3", $($d)+),
                 "subs {groups}, {groups}, #1",
                 "sub {out}, {out}, #256",
                 "add {x}, {x}, {rest}",
                 "b.ne 2b",
-                codes = inout(reg) $panel.codes.as_ptr() => _,
-                scales = inout(reg) $panel.scales.as_ptr() => _,
+                codes = inout(reg) $part.codes.as_ptr() => _,
+                scales = inout(reg) $part.scales.as_ptr() => _,
                 x = inout(reg) $x.as_ptr() => _,
                 out = inout(reg) $out.as_mut_ptr() => _,
-                groups = inout(reg) $panel.codes.len() => _,
+                groups = inout(reg) $part.codes.len() => _,
+                zeros = in(reg) ZEROS.as_ptr(),
                 size = in(reg) SIZE,
                 rest = in(reg) ($n - TOKENS) * size_of::<Group>(),
                 scale0 = const SCALE - 4 * SIZE,
@@ -326,12 +482,12 @@ macro_rules! tile_of_four {
 }
 pub(super) use tile_of_four;
 
-/// The products of one panel with the first four of each `n` groups of `x`.
+/// Adds the products of a part with the first four of each `n` groups of `x` to `out`.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-fn tile(panel: &Int8Panel<'_>, x: &[Group], n: usize, out: &mut [PanelOut; TOKENS]) {
+fn tile(part: &Part<'_>, x: &[Group], n: usize, out: &mut [PanelOut; TOKENS]) {
     tile_of_four!(
-        panel, x, n, out,
+        part, x, n, out,
         load: [
             "ld1 {{v8.16b, v9.16b}}, [{x}], {size}",
             "ld1 {{v0.16b-v3.16b}}, [{codes}], #64",
@@ -354,7 +510,6 @@ fn tile(panel: &Int8Panel<'_>, x: &[Group], n: usize, out: &mut [PanelOut; TOKEN
             line!(1, 4 5 6 7, 9: 16 17 18 19, 11: 20 21 22 23, 13: 24 25 26 27, 15: 28 29 30 31),
             "ld1 {{v4.16b-v7.16b}}, [{codes}], #64",
             line!(2, 0 1 2 3, 9: 16 17 18 19, 11: 20 21 22 23, 13: 24 25 26 27, 15: 28 29 30 31),
-            "ld1 {{v2.8h, v3.8h}}, [{scales}], #32",
             line!(3, 4 5 6 7, 9: 16 17 18 19, 11: 20 21 22 23, 13: 24 25 26 27, 15: 28 29 30 31),
         ],
         sums: [16 17 18 19; 20 21 22 23; 24 25 26 27; 28 29 30 31]

@@ -3,7 +3,7 @@
 
 use super::super::scalar::{check_matmul, check_matvec, check_quantize, group_scale};
 use super::super::{Group, PanelOut};
-use super::panel::{Codes, Int8Panel};
+use super::panel::{Codes, Int8Panel, Part, int8_parts};
 use super::tiles::{TOKENS, product, tile};
 use super::{Row, padded};
 use crate::quant::{Dtype, GROUP_SIZE, PANEL_ROWS, groups, panel_bytes};
@@ -52,7 +52,23 @@ pub(in super::super) fn int8_matvec(panels: &[u8], cols: usize, x: &[Group], out
 /// Same as [`scalar::int8_matmul`](super::super::scalar::int8_matmul).
 #[target_feature(enable = "neon")]
 pub(in super::super) fn int8_matmul(panel: &[u8], cols: usize, x: &[Group], out: &mut [PanelOut]) {
-    matmul::<TOKENS>(panel, cols, x, out, |p, x, n| product(p, x, n), |p, x, n, out| tile(p, x, n, out));
+    check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), out.len());
+    int8_parts(panel, cols, x, out, |part, x, out| add(part, x, out));
+}
+
+/// Adds the products of a part of a panel with the tokens of `x` to `out`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn add(part: &Part<'_>, x: &[Group], out: &mut [PanelOut]) {
+    let n = out.len();
+    let (tiles, rest) = out.as_chunks_mut();
+    let first_rest = tiles.len() * TOKENS;
+    for (i, out) in tiles.iter_mut().enumerate() {
+        tile(part, &x[i * TOKENS..], n, out);
+    }
+    for (i, out) in rest.iter_mut().enumerate() {
+        add_one(part, &x[first_rest + i..], n, out, |codes, x| dots(codes, x));
+    }
 }
 
 /// Dot products of 16 rows.
@@ -76,29 +92,33 @@ pub(in super::super) fn matvec(
     }
 }
 
-/// [`int8_matmul`] by the product of a panel with one token and with a tile of N, which lie at the start of each `n`
-/// groups: `product(panel, x, n)`, `tile(panel, x, n, out)`.
+/// Adds the products of a part of a panel with one token, the first of each `n` groups of `x`, to `out`.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(in super::super) fn matmul<const N: usize>(
-    panel: &[u8],
-    cols: usize,
+pub(in super::super) fn add_one(
+    part: &Part<'_>,
     x: &[Group],
-    out: &mut [PanelOut],
-    product: impl Fn(&Int8Panel<'_>, &[Group], usize) -> Row,
-    tile: impl Fn(&Int8Panel<'_>, &[Group], usize, &mut [PanelOut; N]),
+    n: usize,
+    out: &mut PanelOut,
+    dots: impl Fn(&Codes, &Group) -> Dots,
 ) {
-    let n = out.len();
-    check_matmul(Dtype::Int8, panel, cols, x.len(), groups(cols), n);
-    let panel = Int8Panel::new(panel, cols);
-    let (tiles, rest) = out.as_chunks_mut();
-    let first_rest = tiles.len() * N;
-    for (i, out) in tiles.iter_mut().enumerate() {
-        tile(&panel, &x[i * N..], n, out);
+    part.check(x, 1, n);
+    let mut sums: Row = must_cast(*out);
+    let scales = part.scales.chunks_exact(if part.has_offsets { 2 } else { 1 });
+    for ((codes, scales), x) in part.codes.iter().zip(scales).zip(x.iter().step_by(n)) {
+        let dots = dots(codes, x);
+        let offsets = scales.get(1).map(|offsets| must_cast::<_, Row>(*offsets));
+        let scales: Row = must_cast(scales[0]);
+        for i in 0..4 {
+            let products = vmulq_f32(vcvtq_f32_s32(dots[i]), vmulq_n_f32(scales[i], x.scale));
+            sums[i] = vaddq_f32(sums[i], products);
+            if let Some(offsets) = offsets {
+                let sum = vdupq_n_f32(x.sum() as f32);
+                sums[i] = vaddq_f32(sums[i], vmulq_f32(sum, vmulq_n_f32(offsets[i], x.scale)));
+            }
+        }
     }
-    for (i, out) in rest.iter_mut().enumerate() {
-        *out = must_cast(product(&panel, &x[first_rest + i..], n));
-    }
+    *out = must_cast(sums);
 }
 
 /// The exact dot products of a group with one token.

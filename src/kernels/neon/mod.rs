@@ -8,12 +8,12 @@ mod int8;
 mod panel;
 pub(super) mod planes;
 pub(super) mod ternary;
-mod tiles;
+pub(super) mod tiles;
 
 pub(super) use attention::{attend_blocks, attend_f16, attend_f32, attend_int8, attend_q4};
 pub(super) use float::{f16_matmul, f16_matvec, f32_matmul, f32_matvec};
-pub(super) use int8::{Dots, int8_matmul, int8_matvec, matmul, matvec, quantize};
-pub(super) use panel::{Codes, Int8Panel};
+pub(super) use int8::{Dots, add_one, int8_matmul, int8_matvec, matvec, quantize};
+pub(super) use panel::{Codes, Int8Panel, Part, int8_parts};
 pub(super) use planes::{planes_matmul, planes_matvec};
 pub(super) use ternary::{ternary_matmul, ternary_matvec};
 

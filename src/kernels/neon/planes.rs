@@ -7,9 +7,12 @@
 
 use super::super::scalar::{check_matmul, check_matvec};
 use super::super::{Group, PanelOut, Tokens};
+use super::int8::add;
+use super::panel::{AT_ONCE, Codes, Part};
+use super::tiles::{self, narrow_product};
 use crate::quant::planes::{self, BYTES, HALVES, LINE_BYTES, OFFSETS};
 use crate::quant::{Dtype, PANEL_ROWS, groups, panel_bytes};
-use bytemuck::{must_cast, must_cast_ref};
+use bytemuck::{must_cast, must_cast_mut, must_cast_ref};
 use core::arch::aarch64::*;
 
 /// Largest magnitude of values of which eight products are added as i16.
@@ -150,7 +153,13 @@ pub(in super::super) fn planes_matvec<const BITS: usize, const CODES: usize, con
     x: &Tokens<'_>,
     out: &mut [f32],
 ) {
-    matvec(dtype, panels, x, out, |panel, x, out| either::<BITS, CODES, SCALES>(panel, x, out));
+    matvec(dtype, panels, x, out, |panel, x, out| {
+        if BITS == 4 && Head::read(panel).narrow {
+            out[0] = must_cast(narrow_product::<CODES, SCALES>(panel, x));
+        } else {
+            either::<BITS, CODES, SCALES>(panel, x, out);
+        }
+    });
 }
 
 /// Same as [`scalar`](super::super::scalar)'s product of some tokens with weights of `BITS` bits.
@@ -162,7 +171,11 @@ pub(in super::super) fn planes_matmul<const BITS: usize, const CODES: usize, con
     out: &mut [PanelOut],
 ) {
     check_matmul(dtype, panel, x.cols, x.groups.len(), groups(x.cols), out.len());
-    either::<BITS, CODES, SCALES>(panel, x, out);
+    if out.len() < tiles::TOKENS {
+        either::<BITS, CODES, SCALES>(panel, x, out);
+    } else {
+        parts::<BITS, CODES, SCALES>(panel, x, out, |part, x, out| add(part, x, out));
+    }
 }
 
 /// The products of a panel by the instructions that its values allow.
@@ -195,6 +208,50 @@ pub(in super::super) fn matvec(
     assert_eq!(x.groups.len(), groups(x.cols), "groups of {} columns", x.cols);
     for (panel, out) in panels.chunks_exact(bytes).zip(out.as_chunks_mut::<PANEL_ROWS>().0) {
         product(panel, x, core::slice::from_mut(out));
+    }
+}
+
+/// The products of a panel with the tokens of `x`, whose groups are put together once for all of them: `add(part, x, out)` adds the
+/// products of a part to `out`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(in super::super) fn parts<const BITS: usize, const CODES: usize, const SCALES: usize>(
+    panel: &[u8],
+    x: &Tokens<'_>,
+    out: &mut [PanelOut],
+    add: impl Fn(&Part<'_>, &[Group], &mut [PanelOut]),
+) {
+    let head = Head::read(panel);
+    let (scales, planes) = planes::parts::<SCALES, CODES>(panel, x.cols);
+    let has_offsets = SCALES == OFFSETS;
+    let per_group = if has_offsets { 2 } else { 1 };
+    let mut codes: [Codes; AT_ONCE] = [[[0; _]; _]; AT_ONCE];
+    let mut widened = [[0.0; PANEL_ROWS]; 2 * AT_ONCE];
+    out.fill([0.0; PANEL_ROWS]);
+    let parts = planes.chunks(AT_ONCE).zip(scales.chunks(AT_ONCE));
+    for ((planes, scales), x) in parts.zip(x.groups.chunks(AT_ONCE * out.len())) {
+        for (codes, planes) in codes.iter_mut().zip(planes) {
+            put_together::<BITS, SCALES>(&head, planes, codes);
+        }
+        for (widened, scales) in widened.chunks_exact_mut(per_group).zip(scales) {
+            for (widened, scales) in widened.iter_mut().zip(widen(&head, scales)) {
+                *widened = must_cast(scales);
+            }
+        }
+        let (codes, scales) = (&codes[..planes.len()], &widened[..planes.len() * per_group]);
+        add(&Part { codes, scales, has_offsets }, x, out);
+    }
+}
+
+/// The values of a group as int8 has them.
+#[inline]
+#[target_feature(enable = "neon")]
+fn put_together<const BITS: usize, const SCALES: usize>(head: &Head, planes: &[u8], codes: &mut Codes) {
+    let lines: &mut [[[i8; 16]; 4]; 8] = must_cast_mut(codes);
+    for i in 0..4 {
+        for (line, values) in lines.iter_mut().zip(rows::<BITS, SCALES>(head, planes, i)) {
+            line[i] = must_cast(values);
+        }
     }
 }
 
