@@ -9,7 +9,7 @@
 //! | loop | instructions | A53 | bound | A72 | bound |
 //! |---|---|---|---|---|---|
 //! | one token | 4.2 | 6.2 | 3.8 | 2.6 | 2.0 |
-//! | tile of 2 | 4.2 | 6.5 | 3.8 | 2.5 | 2.0 |
+//! | tile of 2 | 4.0 | 6.2 | 3.8 | 2.4 | 2.0 |
 #![allow(unsafe_code)]
 
 use super::super::{Group, PanelOut, Tokens};
