@@ -280,13 +280,18 @@ fn adjust<'l>(
 
 /// The largest logit and its id, the lowest among equal ones; an error where one is NaN or the largest not finite.
 fn best(logits: &[f32]) -> Result<(TokenId, f32)> {
-    let mut best = f32::NEG_INFINITY;
-    let mut nan = false;
-    for &logit in logits {
-        nan |= logit.is_nan();
-        best = if logit > best { logit } else { best };
+    const LANES: usize = 16;
+    let mut best = [f32::NEG_INFINITY; LANES];
+    let mut nan = [false; LANES];
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    for chunk in chunks {
+        for ((best, nan), logit) in best.iter_mut().zip(&mut nan).zip(chunk) {
+            *nan |= logit.is_nan();
+            *best = if logit > best { *logit } else { *best };
+        }
     }
-    if nan {
+    let best = best.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, f32::max);
+    if nan.contains(&true) || rest.iter().any(|logit| logit.is_nan()) {
         let id = logits.iter().position(|l| l.is_nan()).unwrap_or_default();
         return Err(Error::data(format!("the logit of token {id} is NaN")).field("logits"));
     }
