@@ -38,4 +38,4 @@ for view in attend lens; do
   node "$here/deepen.mjs" "$view.html" "$view-deep.html"
 done
 node "$here/check.mjs" "$pages"
-node "$here/chat.mjs" "$whit"
+node "$here/chat.mjs" chromium "$whit"
