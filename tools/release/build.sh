@@ -172,8 +172,8 @@ hold() {
 
 if [ -n "$sizes" ]; then
   target=aarch64-unknown-linux-musl
-  hold program 3072
-  hold server,constraints 5632
+  hold program 2624
+  hold server,constraints 4608
   exit
 fi
 
