@@ -57,9 +57,8 @@ pub struct Many {
 }
 
 /// What of a text is no part of the pass.
-struct Job<J, L> {
+struct Job<J> {
     name: J,
-    listener: L,
     text: String,
     error: Option<Error>,
 }
@@ -82,19 +81,20 @@ impl Many {
     /// false where it said no, and texts under way are given up.
     ///
     /// Fails where `done` does, or a pass; a text of whose logits no token can be chosen fails alone.
-    pub fn write<J, L: Listener>(
+    pub fn write<J, L: Listener + Send>(
         &mut self,
         next: &mut dyn FnMut() -> Option<(J, Writer, L)>,
         done: &mut dyn FnMut(J, L, Result<Finished>) -> Result<()>,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<bool> {
-        let (mut texts, mut jobs): (Vec<Together>, Vec<Job<J, L>>) = (Vec::new(), Vec::new());
+        let (mut texts, mut listeners, mut jobs): (Vec<Together>, Vec<L>, Vec<Job<J>>) = Default::default();
         loop {
             while !self.free.is_empty() {
                 let Some((name, mut writer, listener)) = next() else { break };
                 let state = self.nearest(&mut writer);
                 texts.push(Together { state, writer });
-                jobs.push(Job { name, listener, text: String::new(), error: None });
+                listeners.push(listener);
+                jobs.push(Job { name, text: String::new(), error: None });
             }
             if texts.is_empty() {
                 return Ok(true);
@@ -104,22 +104,22 @@ impl Many {
                 return Ok(false);
             }
             let Many { model, compute, workspace, .. } = self;
-            advance_each(model, compute, workspace, &mut texts, &mut |i, writer, logits| {
-                jobs[i].error = writer.take(logits, &mut jobs[i].listener).err();
-            })?;
+            for (i, error) in advance_each(model, compute, workspace, &mut texts, &mut listeners)?.1 {
+                jobs[i].error = Some(error);
+            }
             for i in (0..texts.len()).rev() {
-                let (Together { writer, .. }, job) = (&mut texts[i], &mut jobs[i]);
+                let (Together { writer, .. }, listener, job) = (&mut texts[i], &mut listeners[i], &mut jobs[i]);
                 while let Some(piece) = writer.piece() {
                     job.text.push_str(piece.text);
                     if let Some(token) = piece.token {
-                        job.listener.has(writer.n_generated(), token);
+                        listener.has(writer.n_generated(), token);
                     }
                 }
                 if writer.stop_reason().is_none() && job.error.is_none() {
                     continue;
                 }
                 let Together { state, writer } = texts.remove(i);
-                let Job { name, listener, text, error } = jobs.remove(i);
+                let (listener, Job { name, text, error }) = (listeners.remove(i), jobs.remove(i));
                 self.free.push(state);
                 let reason = writer.stop_reason().unwrap_or(StopReason::Interrupted);
                 let finished = Finished { text, reason, n_generated: writer.n_generated() };

@@ -2,6 +2,7 @@
 //! the others, and a text goes on from the state that holds most of it. No text's bits depend on the others.
 
 use super::kept::Kept;
+use super::together::{Ready, choose};
 use super::{Piece, StopReason, ToKeep, Writer};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
@@ -40,7 +41,7 @@ impl ScheduleOptions {
 }
 
 /// What somebody wants of a text, who sees how its tokens are chosen.
-pub trait Job: Watcher {
+pub trait Job: Watcher + Send {
     /// Whether anybody still waits for it; asked before each pass.
     fn is_wanted(&self) -> bool;
 
@@ -264,17 +265,24 @@ impl<J: Job> Scheduler<J> {
             0 => &mut [],
             n => workspace.logits(model, compute, 0..n, Watch::default()),
         };
-        let mut rows = logits.chunks_exact(vocab_size);
+        let is_ready = texts.iter_mut().zip(&complete).filter(|(_, complete)| **complete);
+        let mut ready: Vec<Ready<J>> = is_ready
+            .zip(logits.chunks_exact(vocab_size))
+            .map(|((text, _), logits)| Ready {
+                writer: &mut text.writer,
+                watcher: &mut text.job,
+                logits,
+                taken: Ok(()),
+            })
+            .collect();
+        choose(compute, &mut ready);
+        let mut taken = ready.into_iter().map(|ready| ready.taken).collect::<Vec<_>>().into_iter();
         let mut ended = Vec::new();
         for (i, (text, is_complete)) in texts.iter_mut().zip(complete).enumerate() {
-            let taken = match is_complete.then(|| rows.next()).flatten() {
-                Some(logits) => text.writer.take(logits, &mut text.job),
-                None => Ok(()),
-            };
-            if text.goes_on(taken) {
-                continue;
+            let taken = is_complete.then(|| taken.next()).flatten().unwrap_or(Ok(()));
+            if !text.goes_on(taken) {
+                ended.push(i);
             }
-            ended.push(i);
         }
         for i in ended.into_iter().rev() {
             self.free.push(self.texts.remove(i).freed());

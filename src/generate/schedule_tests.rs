@@ -4,12 +4,16 @@ use crate::kernels;
 use crate::model::saved::{Saved, seal};
 use crate::ops::KV_BLOCK;
 use crate::sampler::{Sampler, SamplerOptions};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 /// What became of each text, by its name.
-type Results = Rc<RefCell<BTreeMap<usize, Told>>>;
+type Results = Arc<Mutex<BTreeMap<usize, Told>>>;
+
+fn of(results: &Results) -> MutexGuard<'_, BTreeMap<usize, Told>> {
+    results.lock().expect("no panic")
+}
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Told {
@@ -23,7 +27,7 @@ struct Told {
 struct Wanted {
     name: usize,
     results: Results,
-    pass: Rc<RefCell<usize>>,
+    pass: Arc<AtomicUsize>,
     /// Pieces after which nobody wants it.
     leaves_after: usize,
 }
@@ -32,13 +36,13 @@ impl Watcher for Wanted {}
 
 impl Wanted {
     fn told(&self, tell: impl FnOnce(&mut Told)) {
-        tell(self.results.borrow_mut().entry(self.name).or_default());
+        tell(of(&self.results).entry(self.name).or_default());
     }
 }
 
 impl Job for Wanted {
     fn is_wanted(&self) -> bool {
-        self.results.borrow().get(&self.name).is_none_or(|told| told.passes.len() < self.leaves_after)
+        of(&self.results).get(&self.name).is_none_or(|told| told.passes.len() < self.leaves_after)
     }
 
     fn begun(&mut self, n_held: usize) {
@@ -46,7 +50,7 @@ impl Job for Wanted {
     }
 
     fn piece(&mut self, piece: Piece<'_>) {
-        let pass = *self.pass.borrow();
+        let pass = self.pass.load(Ordering::Relaxed);
         self.told(|told| {
             told.text.push_str(piece.text);
             told.passes.push(pass);
@@ -62,7 +66,7 @@ struct House {
     model: Arc<Model>,
     scheduler: Scheduler<Wanted>,
     results: Results,
-    pass: Rc<RefCell<usize>>,
+    pass: Arc<AtomicUsize>,
 }
 
 impl House {
@@ -71,7 +75,7 @@ impl House {
         let compute = Arc::new(Compute::new(kernels::detect(), 1).expect("a thread"));
         let options = ScheduleOptions { n_texts, context_length: 128, kv: KvDtype::F16, slice };
         let scheduler = Scheduler::new(&model, &compute, options).expect("memory");
-        Some(House { model, scheduler, results: Results::default(), pass: Rc::default() })
+        Some(House { model, scheduler, results: Results::default(), pass: Arc::default() })
     }
 
     fn begin(&mut self, name: usize, prompt: &[TokenId], n_tokens: usize, leaves_after: usize) {
@@ -87,12 +91,12 @@ impl House {
 
     fn begin_with(&mut self, name: usize, prompt: &[TokenId], n: usize, leaves_after: usize, options: SamplerOptions) {
         let writer = self.writer(prompt, n, options);
-        let (results, pass) = (Rc::clone(&self.results), Rc::clone(&self.pass));
+        let (results, pass) = (Arc::clone(&self.results), Arc::clone(&self.pass));
         self.scheduler.begin(writer, Wanted { name, results, pass, leaves_after });
     }
 
     fn step(&mut self) -> Passed {
-        *self.pass.borrow_mut() += 1;
+        self.pass.fetch_add(1, Ordering::Relaxed);
         self.scheduler.step().expect("a pass")
     }
 
@@ -103,7 +107,7 @@ impl House {
     }
 
     fn told(&self, name: usize) -> Told {
-        self.results.borrow().get(&name).cloned().unwrap_or_default()
+        of(&self.results).get(&name).cloned().unwrap_or_default()
     }
 }
 

@@ -5,6 +5,7 @@ use super::Writer;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::model::{Model, Span, State, Wants, Watch, Workspace};
+use crate::sampler::Watcher;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
@@ -25,23 +26,40 @@ pub struct Together {
 /// error names the first such text by its place in `texts`; all others have their next piece all the same. The text wants its
 /// logits again in every later pass, until its writer is [interrupted](Writer::interrupt) or it is left out.
 pub fn advance(model: &Model, compute: &Compute, workspace: &mut Workspace, texts: &mut [Together]) -> Result<usize> {
-    let mut failed = None;
-    let n_tokens = advance_each(model, compute, workspace, texts, &mut |i, writer, logits| {
-        if let Err(error) = writer.take(logits, &mut ()) {
-            failed.get_or_insert_with(|| Error::new(error.kind(), error.to_string()).field(format!("text {i}")));
-        }
-    })?;
-    failed.map_or(Ok(n_tokens), Err)
+    let (n_tokens, failed) = advance_each(model, compute, workspace, texts, &mut vec![(); texts.len()])?;
+    let first = failed.into_iter().next();
+    first.map_or(Ok(n_tokens), |(i, error)| Err(Error::new(error.kind(), error.to_string()).field(format!("text {i}"))))
 }
 
-/// [`advance`], where `take` gives each writer, with its place in `texts`, its logits.
-pub(super) fn advance_each(
+/// A writer that is to choose its next token, and who sees how.
+pub(super) struct Ready<'a, W> {
+    pub(super) writer: &'a mut Writer,
+    pub(super) watcher: &'a mut W,
+    pub(super) logits: &'a [f32],
+    /// Whether it could.
+    pub(super) taken: Result<()>,
+}
+
+/// Has each of `ready` choose, shared among the threads: where a model is small, choosing among its tokens takes as long as computing them.
+pub(super) fn choose<W: Watcher + Send>(compute: &Compute, ready: &mut [Ready<'_, W>]) {
+    let n = ready.len();
+    if n > 0 {
+        compute.threads.run_columns(ready, n, 1, 1, &|_, mut ready| {
+            for Ready { writer, watcher, logits, taken } in ready.row(0) {
+                *taken = writer.take(logits, *watcher);
+            }
+        });
+    }
+}
+
+/// [`advance`], where each text has a watcher; the texts that could choose no token are given by place, each with its error.
+pub(super) fn advance_each<W: Watcher + Send>(
     model: &Model,
     compute: &Compute,
     workspace: &mut Workspace,
     texts: &mut [Together],
-    take: &mut dyn FnMut(usize, &mut Writer, &[f32]),
-) -> Result<usize> {
+    watchers: &mut [W],
+) -> Result<(usize, Vec<(usize, Error)>)> {
     let (mut room, mut rows) = (workspace.batch(), workspace.logit_rows());
     let mut spans = Vec::new();
     let mut complete = Vec::new();
@@ -67,17 +85,22 @@ pub(super) fn advance_each(
         }
     }
     if spans.is_empty() {
-        return Ok(0);
+        return Ok((0, Vec::new()));
     }
     let n_tokens = spans.iter().map(|span| span.tokens.len()).sum();
     let n_rows = workspace.pass(model, compute, &mut spans, Watch::default())?;
     if n_rows == 0 {
-        return Ok(n_tokens);
+        return Ok((n_tokens, Vec::new()));
     }
     let logits = workspace.logits(model, compute, 0..n_rows, Watch::default());
-    let ready = texts.iter_mut().zip(complete).enumerate().filter(|(_, (_, complete))| *complete);
-    for ((i, (text, _)), logits) in ready.zip(logits.chunks_exact(model.config().vocab_size)) {
-        take(i, &mut text.writer, logits);
-    }
-    Ok(n_tokens)
+    let complete = texts.iter_mut().zip(watchers).enumerate().zip(complete).filter(|(_, complete)| *complete);
+    let (places, mut ready): (Vec<usize>, Vec<Ready<W>>) = complete
+        .zip(logits.chunks_exact(model.config().vocab_size))
+        .map(|(((i, (text, watcher)), _), logits)| {
+            (i, Ready { writer: &mut text.writer, watcher, logits, taken: Ok(()) })
+        })
+        .unzip();
+    choose(compute, &mut ready);
+    let failed = places.into_iter().zip(ready).filter_map(|(i, ready)| Some((i, ready.taken.err()?)));
+    Ok((n_tokens, failed.collect()))
 }

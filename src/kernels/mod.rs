@@ -1,7 +1,8 @@
 //! The only place that knows instruction sets: one table of functions per backend, chosen once at run time.
 //!
 //! [`scalar`] is plain Rust, always compiled, and the truth: every kernel of every other backend gives the same bits
-//! for the same input (docs/numerics.md; a NaN counts as equal to any NaN), which `tests/kernels_battery.rs` holds.
+//! for the same input (docs/numerics.md; a NaN counts as equal to any NaN), which `tests/kernels_battery.rs` holds, and for
+//! WebAssembly `tools/wasm/src/battery.rs`.
 //! Kernels see slices and shapes, never names, files, threads or configurations. Each call checks the sizes of its
 //! arguments once.
 //!
@@ -29,12 +30,19 @@ pub mod math;
 mod neon;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 mod neon32;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "arm", target_os = "linux"),
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 mod online_softmax;
 mod products;
 mod rotate;
 mod rows;
 pub mod scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
 #[cfg(any(test, not(feature = "std")))]
 mod soft;
 mod table;

@@ -36,7 +36,12 @@ pub struct ProductTable(pub(super) [Products; Dtype::ALL.len()]);
 
 impl ProductTable {
     /// The table with another row for `dtype`.
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
+    #[cfg(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        all(target_arch = "arm", target_os = "linux"),
+        all(target_arch = "wasm32", target_feature = "simd128")
+    ))]
     pub(super) const fn with(mut self, dtype: Dtype, row: Products) -> Self {
         self.0[dtype as usize] = row;
         self

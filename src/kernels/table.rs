@@ -7,14 +7,26 @@ use super::Products;
 use super::backend::Backend;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 use super::neon32;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use super::simd128::{self, Int8, Integers, Levels, Ternary, products};
 use super::{Kernels, Peaks, scalar};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512, avxvnni};
 #[cfg(target_arch = "aarch64")]
 use super::{dotprod, i8mm, neon};
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "arm", target_os = "linux"),
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 use crate::quant::Dtype;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "arm", target_os = "linux"),
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 use crate::quant::planes::{self, group_bytes};
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 use std::arch::is_aarch64_feature_detected;
@@ -380,8 +392,46 @@ fn has_neon() -> bool {
 pub(super) static BACKENDS: &[Backend] =
     &[Backend { kernels: &SCALAR, features: &[] }, Backend { kernels: &NEON32, features: &[("neon", has_neon)] }];
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+static SIMD128_PEAKS: Peaks = Peaks { floats: scalar::f32_peak, quantized: simd128::int8_peak };
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+static SIMD128: Kernels = Kernels {
+    name: "simd128",
+    quantize: simd128::quantize,
+    products: SCALAR
+        .products
+        .with(Dtype::Int8, products::<Int8>())
+        .with(Dtype::Q4, products::<Levels<{ Dtype::Q4 as usize }, { planes::BYTES }>>())
+        .with(Dtype::Q5, products::<Integers<{ Dtype::Q5 as usize }, { group_bytes(5) }, { planes::BYTES }>>())
+        .with(Dtype::Q6, products::<Integers<{ Dtype::Q6 as usize }, { group_bytes(6) }, { planes::BYTES }>>())
+        .with(Dtype::T2, products::<Ternary>())
+        .with(Dtype::Q4h, products::<Levels<{ Dtype::Q4h as usize }, { planes::HALVES }>>())
+        .with(Dtype::Q4m, products::<Levels<{ Dtype::Q4m as usize }, { planes::OFFSETS }>>())
+        .with(Dtype::Q5h, products::<Integers<{ Dtype::Q5h as usize }, { group_bytes(5) }, { planes::HALVES }>>())
+        .with(Dtype::Q5m, products::<Integers<{ Dtype::Q5m as usize }, { group_bytes(5) }, { planes::OFFSETS }>>()),
+    attend_f16: |queries, head, _hint| simd128::attend_f16(queries, head),
+    attend_f32: |queries, head, _hint| simd128::attend_f32(queries, head),
+    attend_int8: |queries, head, _hint| simd128::attend_int8(queries, head),
+    attend_q4: |queries, head, _hint| simd128::attend_q4(queries, head),
+    peaks: &SIMD128_PEAKS,
+    ..SCALAR
+};
+
 /// The backends of this architecture, from the plainest to the best.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux"))))]
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(super) static BACKENDS: &[Backend] = &[
+    Backend { kernels: &SCALAR, features: &[] },
+    Backend { kernels: &SIMD128, features: &[("simd128", || cfg!(target_feature = "simd128"))] },
+];
+
+/// The backends of this architecture, from the plainest to the best.
+#[cfg(not(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "arm", target_os = "linux"),
+    all(target_arch = "wasm32", target_feature = "simd128")
+)))]
 pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, features: &[] }];
 
 /// The backends of every architecture but scalar, with the architecture.
@@ -392,6 +442,7 @@ const EVERYWHERE: &[(&str, &str)] = &[
     ("neon", "aarch64 or arm"),
     ("dotprod", "aarch64"),
     ("i8mm", "aarch64"),
+    ("simd128", "wasm32 with simd128"),
 ];
 
 /// The backends that this architecture does not have, with theirs.

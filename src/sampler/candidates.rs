@@ -56,6 +56,18 @@ fn visit_in_order<T>(
     items.len()
 }
 
+/// The largest logit of `items`; lanes side by side need not wait for each other.
+fn best_of(items: &[Candidate]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 8];
+    let (chunks, rest) = items.as_chunks::<8>();
+    for chunk in chunks {
+        for (lane, c) in lanes.iter_mut().zip(chunk) {
+            *lane = if c.logit > *lane { c.logit } else { *lane };
+        }
+    }
+    rest.iter().map(|c| c.logit).chain(lanes).fold(f32::NEG_INFINITY, f32::max)
+}
+
 impl Candidates {
     /// Room for `vocab_size` candidates.
     pub(super) fn with_capacity(vocab_size: usize) -> Self {
@@ -65,8 +77,10 @@ impl Candidates {
     /// Starts over with every token whose logit is above minus infinity, in id order.
     pub(super) fn start(&mut self, logits: &[f32]) {
         self.items.clear();
-        let all = logits.iter().zip(0..).map(|(&logit, id)| Candidate { id, logit, weight: 0.0 });
-        self.items.extend(all.filter(|c| c.logit > f32::NEG_INFINITY));
+        self.items.extend(logits.iter().zip(0..).map(|(&logit, id)| Candidate { id, logit, weight: 0.0 }));
+        if logits.contains(&f32::NEG_INFINITY) {
+            self.items.retain(|c| c.logit > f32::NEG_INFINITY);
+        }
         (self.mass, self.is_weighed) = (0.0, false);
     }
 
@@ -93,10 +107,28 @@ impl Candidates {
         if k == 0 || k >= self.items.len() {
             return;
         }
-        self.items.select_nth_unstable_by(k - 1, by_rank);
-        self.items.truncate(k);
+        let bound = self.reached_by(k);
+        self.items.retain(|c| c.logit >= bound);
+        if k < self.items.len() {
+            self.items.select_nth_unstable_by(k - 1, by_rank);
+            self.items.truncate(k);
+        }
         self.rank();
         self.sum();
+    }
+
+    /// A logit that at least `k` candidates reach, and where `k` is small few more: the k-th of those that are the largest of a run of
+    /// candidates. It takes one look at each, where a selection moves most of them.
+    fn reached_by(&self, k: usize) -> f32 {
+        const RUNS: usize = 512;
+        let mut largest = [f32::NEG_INFINITY; RUNS];
+        if k > RUNS {
+            return f32::NEG_INFINITY;
+        }
+        for (largest, run) in largest.iter_mut().zip(self.items.chunks(self.items.len().div_ceil(RUNS))) {
+            *largest = best_of(run);
+        }
+        *largest.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
     }
 
     /// Softmax, without the division: weights from logits, where they are not those already. Candidates whose weight is too small
@@ -177,7 +209,7 @@ impl Candidates {
 
     /// The largest logit.
     pub(super) fn best(&self) -> f32 {
-        self.items.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max)
+        best_of(&self.items)
     }
 
     fn rank(&mut self) {

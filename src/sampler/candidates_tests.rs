@@ -61,7 +61,7 @@ fn until(ordered: &[(TokenId, f64)], p: f64) -> Vec<TokenId> {
 pub(in crate::sampler) fn for_random_logits(mut check: impl FnMut(&[f32], f32)) {
     let mut rng = Rng::new(11);
     for case in 0..300 {
-        let n = [1, 2, 17, 64, 65, 700][case % 6];
+        let n = [1, 2, 17, 64, 65, 700, 5000][case % 7];
         let mut logits = random_logits(&mut rng, n);
         logits[case % n] = 2.0;
         check(&logits, rng.uniform() as f32);

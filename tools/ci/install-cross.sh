@@ -5,7 +5,7 @@
 #
 # It exists for machines whose rustup can fetch no further targets. Where it can, this does the same:
 #   rustup target add aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf arm-unknown-linux-musleabihf \
-#     x86_64-unknown-linux-musl wasm32-unknown-unknown
+#     aarch64-unknown-linux-musl x86_64-unknown-linux-musl wasm32-unknown-unknown
 #   apt-get install gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf qemu-user nodejs
 # and plain `cargo` takes the place of `cargo +deb`.
 set -euo pipefail

@@ -1,14 +1,13 @@
-// Drives the page of `whit serve` in Chromium, with the server and its embedded story model: says something, stops, chooses
-// another word, edits, reloads, on a phone and on a laptop, light and dark, by keyboard alone. Fails where the page writes to
-// the console, asks for anything elsewhere, loses what was said, is hard to read or has parts without a name.
-// Usage: node chat.mjs WHIT [FOLDER]; pictures of the screens go to FOLDER.
+// Drives the page of `whit serve` in Chromium or Firefox, with the server and its embedded story model: says something, stops,
+// chooses another word, edits, reloads, on a phone and on a laptop, light and dark, by keyboard alone. Fails where the page
+// writes to the console, asks for anything elsewhere, loses what was said, is hard to read or has parts without a name.
+// Usage: node chat.mjs chromium|firefox WHIT [FOLDER]; pictures of the screens go to FOLDER.
 import { spawn } from 'node:child_process';
 import { copyFileSync, existsSync, readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Browser } from './browser.mjs';
 import { KEY, serve } from './scripted.mjs';
 
 const LARGEST = 200_000;
@@ -19,23 +18,13 @@ const SCREENS = [
   [1280, 800, 'light'],
   [1280, 800, 'dark']
 ];
-const KEYS = {
-  Enter: 13,
-  Escape: 27,
-  Tab: 9,
-  End: 35,
-  Home: 36,
-  ArrowLeft: 37,
-  ArrowUp: 38,
-  ArrowRight: 39,
-  ArrowDown: 40
-};
 const BEGINNING = 'Once upon a time';
 const MODELS = ['first', 'second, with a name that no telephone has room for'];
 // What a hostile file might say.
 const MARKUP = '<img src=x onerror="alert(1)"><script>alert(2)</script>';
 
-const [whit, folder] = process.argv.slice(2);
+const [kind, whit, folder] = process.argv.slice(2);
+const { Browser, Tab } = await import(`./${kind}.mjs`);
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 
 const freePort = () =>
@@ -59,78 +48,15 @@ const check = (isTrue, what) => {
   if (!isTrue) throw new Error(what);
 };
 
-/** A page of the browser in a profile of its own; `faults` are what it should not do. */
-class Page {
-  static async open(browser, url, [width, height, scheme], { before, motion = 'no-preference' } = {}) {
-    const page = new Page();
-    const { browserContextId } = await browser.send('Target.createBrowserContext');
-    const { targetId } = await browser.send('Target.createTarget', { url: 'about:blank', browserContextId });
-    const { sessionId } = await browser.send('Target.attachToTarget', { targetId, flatten: true });
-    Object.assign(page, { faults: [], url, width, send: (method, params) => browser.send(method, params, sessionId) });
-    page.keepFiles = (downloadPath) =>
-      browser.send('Browser.setDownloadBehavior', { behavior: 'allow', browserContextId, downloadPath });
-    page.close = () => browser.send('Target.disposeBrowserContext', { browserContextId });
-    browser.heard = (event) => event.sessionId === sessionId && page.hear(event);
-    for (const domain of ['Page', 'Runtime', 'Log', 'Network', 'Accessibility', 'DOM'])
-      await page.send(`${domain}.enable`);
-    await page.send('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: width < 500 });
-    await page.send('Emulation.setTouchEmulationEnabled', { enabled: width < 500 });
-    await page.send('Emulation.setEmulatedMedia', {
-      features: [
-        { name: 'prefers-color-scheme', value: scheme },
-        { name: 'prefers-reduced-motion', value: motion }
-      ]
-    });
-    if (before) await page.send('Page.addScriptToEvaluateOnNewDocument', { source: `(${before})()` });
-    await page.load();
-    return page;
-  }
-
-  hear({ method, params }) {
-    if (method === 'Page.loadEventFired') this.loaded?.();
-    if (method === 'Runtime.exceptionThrown') {
-      const { text, exception } = params.exceptionDetails;
-      this.faults.push(`exception: ${exception?.description ?? text}`);
-    }
-    if (method === 'Runtime.consoleAPICalled')
-      this.faults.push(`console: ${params.args.map((arg) => arg.value).join(' ')}`);
-    if (method === 'Log.entryAdded') this.faults.push(`log: ${params.entry.text} ${params.entry.url ?? ''}`);
-    if (method === 'Network.requestWillBeSent') {
-      const { url } = params.request;
-      if (!url.startsWith(this.url) && !/^(data|blob):/.test(url)) this.faults.push(`request: ${url}`);
-    }
-  }
-
-  async load() {
-    const load = new Promise((done) => (this.loaded = done));
-    await this.send('Page.navigate', { url: this.url });
-    await load;
-  }
-
-  async run(of, ...given) {
-    const answer = await this.send('Runtime.evaluate', {
-      expression: `(${of})(${given.map((value) => JSON.stringify(value)).join(', ')})`,
-      awaitPromise: true,
-      returnByValue: true
-    });
-    const { exceptionDetails: wrong, result } = answer;
-    if (wrong) throw new Error(wrong.exception?.description ?? wrong.text);
-    return result.value;
-  }
-
+/** The page in a tab: what a reader does, and looks at. */
+class Page extends Tab {
   until(what, of, ...given) {
     return until(what, () => this.run(of, ...given));
   }
 
-  async press(key, modifiers = 0) {
-    const of = { key, code: key, windowsVirtualKeyCode: KEYS[key], modifiers, ...(key === 'Enter' && { text: '\r' }) };
-    await this.send('Input.dispatchKeyEvent', { type: 'keyDown', ...of });
-    await this.send('Input.dispatchKeyEvent', { type: 'keyUp', ...of });
-  }
-
   async say(text) {
     await this.run(() => document.querySelector('#text').focus());
-    await this.send('Input.insertText', { text });
+    await this.type(text);
     await this.press('Enter');
   }
 
@@ -147,30 +73,14 @@ class Page {
         document.getAnimations().map(({ effect, finished }) => effect.getTiming().iterations === 1 && finished)
       )
     );
-    const { data } = await this.send('Page.captureScreenshot', { format: 'png' });
-    writeFileSync(join(folder, `${name}.png`), Buffer.from(data, 'base64'));
+    writeFileSync(join(folder, `${name}.png`), await this.screen(), 'base64');
   }
 
   /** What is hard to read, out of the screen or without a name. */
   async look(when) {
     const seen = await this.run(faultsOfView);
     this.faults.push(...seen.map((fault) => `${when}: ${fault}`));
-    const { nodes } = await this.send('Accessibility.getFullAXTree');
-    const named = new Set([
-      'button',
-      'textbox',
-      'slider',
-      'spinbutton',
-      'link',
-      'region',
-      'dialog',
-      'complementary',
-      'navigation'
-    ]);
-    for (const { role, name, ignored } of nodes) {
-      if (!ignored && named.has(role?.value) && !name?.value)
-        this.faults.push(`${when}: a ${role.value} without a name`);
-    }
+    this.faults.push(...(await this.nameless()).map((role) => `${when}: a ${role} without a name`));
   }
 }
 
@@ -365,7 +275,8 @@ async function drive(page, name) {
   await page.keepFiles(papers);
   await page.run(() => document.querySelector('#export').click());
   const kept = join(papers, 'whit-conversations.json');
-  const exported = await until('the export', () => existsSync(kept) && JSON.parse(readFileSync(kept, 'utf8')));
+  // The name may be there before what it names.
+  const exported = JSON.parse(await until('the export', () => existsSync(kept) && readFileSync(kept, 'utf8')));
   check(
     exported.talks[0].nodes.some(({ text }) => text === first.text),
     'what was said is not in the file'
@@ -409,9 +320,7 @@ async function drive(page, name) {
       ]
     })
   );
-  const { root: document_ } = await page.send('DOM.getDocument');
-  const { nodeId } = await page.send('DOM.querySelector', { nodeId: document_.nodeId, selector: '#import' });
-  await page.send('DOM.setFileInputFiles', { nodeId, files: [file] });
+  await page.give('#import', file);
   await page.until('the import', () => now.talk.id === 'hostile');
   rmSync(papers, { recursive: true });
   check((await page.run(() => talks.size)) === 2, 'what is no conversation came in');
@@ -521,7 +430,7 @@ async function converse(page, name, { heard, said }) {
   // The key is asked for once.
   await page.until('the question for the key', () => document.querySelector('#ask').open);
   await page.look('asked for the key');
-  await page.send('Input.insertText', { text: KEY });
+  await page.type(KEY);
   await page.press('Enter');
   await page.until('the status', () => now.server?.model === 'scripted');
   await page.look('at first');
@@ -579,7 +488,7 @@ async function converse(page, name, { heard, said }) {
     'Escape does not end the edit'
   );
   await page.run(edit);
-  await page.send('Input.insertText', { text: ' again' });
+  await page.type(' again');
   await page.press('Enter');
   await page.until('the edited text', () => path()[0].text === 'hello again');
   await page.reply();
@@ -638,7 +547,7 @@ const browser = new Browser();
 let failed = 0;
 const report = (name, faults) => {
   failed += faults.length;
-  console.log(`${faults.length ? 'FAILED' : 'ok'} chat: ${name}`);
+  console.log(`${faults.length ? 'FAILED' : 'ok'} chat in ${kind}: ${name}`);
   faults.forEach((fault) => console.log(`  ${fault}`));
 };
 try {

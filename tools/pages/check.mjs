@@ -3,7 +3,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { Browser } from './browser.mjs';
+import { Browser } from './chromium.mjs';
 
 const LARGEST = 300_000;
 const SIZES = [

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes every page that whit can write, with the embedded model and some as of a deeper one, and checks each in Chromium;
-# then drives the page of `whit serve`.
+# then drives the page of `whit serve` in Chromium and, where it is there, in Firefox.
 # Usage: tools/pages/check.sh [WHIT]
 set -euo pipefail
 
@@ -38,4 +38,12 @@ for view in attend lens; do
   node "$here/deepen.mjs" "$view.html" "$view-deep.html"
 done
 node "$here/check.mjs" "$pages"
-node "$here/chat.mjs" "$whit"
+node "$here/chat.mjs" chromium "$whit"
+if firefox=$(command -v firefox-esr || command -v firefox); then
+  FIREFOX=$firefox node "$here/chat.mjs" firefox "$whit"
+elif [ -n "${WHIT_REQUIRE_SHARED:-}" ] && apt-cache show firefox-esr >/dev/null 2>&1; then
+  echo "Firefox is missing, though firefox-esr can be installed: tools/ci/install-browser.sh" >&2
+  exit 1
+else
+  echo "SKIPPED chat in firefox: neither firefox-esr nor firefox is installed"
+fi

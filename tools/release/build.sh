@@ -4,7 +4,7 @@
 # that the program without the story model grows no further on aarch64: with server and constraints, and without both.
 #
 #   x86_64-unknown-linux-musl       PCs                                              deb amd64
-#   aarch64-unknown-linux-gnu       Pi 3, 4, 5, Zero 2 with a 64-bit system          deb arm64
+#   aarch64-unknown-linux-musl      Pi 3, 4, 5, Zero 2 with a 64-bit system          deb arm64
 #   armv7-unknown-linux-gnueabihf   Pi 2 and later with a 32-bit system
 #   arm-unknown-linux-musleabihf    every Pi with a 32-bit system, Pi 1 and Zero too  deb armhf
 #
@@ -20,7 +20,7 @@ sizes=""
 [ "${1:-}" != --sizes ] || { sizes=$1 && shift; }
 targets=("$@")
 [ "${#targets[@]}" -gt 0 ] || targets=(
-  x86_64-unknown-linux-musl aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf arm-unknown-linux-musleabihf
+  x86_64-unknown-linux-musl aarch64-unknown-linux-musl armv7-unknown-linux-gnueabihf arm-unknown-linux-musleabihf
 )
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 out=$PWD/target/release-archives
@@ -51,15 +51,15 @@ compile() {
     cargo=(cargo +deb)
   fi
   case $target in
-    aarch64-unknown-linux-gnu)
-      linker=aarch64-linux-gnu-gcc
-      flags="$flags -C link-arg=-Wl,-T,$PWD/tools/release/no-tables.ld"
-      ;;
     armv7-unknown-linux-gnueabihf)
       linker=arm-linux-gnueabihf-gcc
       flags="$flags -C link-arg=-Wl,-z,max-page-size=65536"
       ;;
     x86_64-unknown-linux-musl) zig="x86_64-linux-musl x86_64" ;;
+    aarch64-unknown-linux-musl)
+      zig="aarch64-linux-musl generic"
+      linker=rust-lld
+      ;;
     arm-unknown-linux-musleabihf)
       zig="arm-linux-musleabihf arm1176jzf_s"
       linker=rust-lld
@@ -68,9 +68,10 @@ compile() {
     *) fail "unknown target $target" ;;
   esac
   if [ -n "$zig" ] && ! has_std; then
-    # The standard library is built too, against the C library that zig brings.
+    # The standard library is built too, against the C library that zig brings; without what names the functions of a
+    # backtrace, since a stripped program without tables to unwind by has neither.
     variables+=(RUSTC_BOOTSTRAP=1 "WHIT_ZIG_TARGET=${zig% *}" "WHIT_ZIG_CPU=${zig#* }")
-    options=(-Zbuild-std=std,panic_abort)
+    options=(-Zbuild-std=std,panic_abort -Zbuild-std-features=)
     linker=$PWD/tools/release/zig-linker.sh
     flags="$flags -C link-self-contained=no"
   fi
@@ -82,7 +83,7 @@ compile() {
   options+=(--locked --release --target "$target")
   [ -n "$sizes" ] || env "${variables[@]}" "${cargo[@]}" build -p quantize "${options[@]}"
   # The library is optimized for speed, what is around it for size: words, pictures, arguments.
-  env "${variables[@]}" "${cargo[@]}" rustc -p whit --features "$1" --bin whit "${options[@]}" -- -C opt-level=s
+  env "${variables[@]}" "${cargo[@]}" rustc -p whit --features "$1" --bin whit "${options[@]}" -- -C opt-level=z
 }
 
 # Holds what a release promises of its programs.
@@ -170,9 +171,9 @@ hold() {
 }
 
 if [ -n "$sizes" ]; then
-  target=aarch64-unknown-linux-gnu
-  hold program 3712
-  hold server,constraints 5888
+  target=aarch64-unknown-linux-musl
+  hold program 2624
+  hold server,constraints 4608
   exit
 fi
 
@@ -187,7 +188,7 @@ for target in "${targets[@]}"; do
   archive
   case $target in
     x86_64-unknown-linux-musl) package amd64 ;;
-    aarch64-unknown-linux-gnu) package arm64 ;;
+    aarch64-unknown-linux-musl) package arm64 ;;
     arm-unknown-linux-musleabihf) package armhf ;;
   esac
 done

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds whit for WebAssembly, with and without simd128, and runs it in node on the story model: the golden hashes and the
-# native program's text must come out. tools/ci/install-cross.sh installs what this needs where rustup has no wasm32.
+# native program's text must come out; with simd128 also those of the model in fewer bits, and each kernel must equal its scalar
+# twin. tools/ci/install-cross.sh installs what this needs where rustup has no wasm32.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -12,14 +13,25 @@ else
     cargo +deb build -Zbuild-std=std,panic_abort)
 fi
 prompt="Once upon a time"
+few_bits=()
 text=$(cargo run --quiet -- generate "$prompt" -n 64 --temp 0 --quiet)
+mkdir -p target/wasm
+for weights in q4 q5 q6; do
+  cargo run --quiet -p quantize -- models/stories -o "target/wasm/stories-$weights.whit" --weights "$weights" --effort fast --force \
+    >target/wasm/quantize.log
+  few_bits+=("$weights=target/wasm/stories-$weights.whit")
+done
 # Link-time optimisation takes a minute and changes nothing that is checked.
 export CARGO_PROFILE_RELEASE_LTO=off
-for feature in -simd128 +simd128; do
-  folder=target/wasm/$feature
+# check KERNELS FEATURE MODELS...
+check() {
+  local kernels=$1 feature=$2 folder=target/wasm/$2
+  shift 2
   RUSTFLAGS="-C target-feature=$feature" CARGO_TARGET_DIR=$folder \
-    "${build[@]}" --release --target "$target" -p whit-wasm
-  wasm=$folder/$target/release/whit_wasm.wasm
+    "${build[@]}" --release --target "$target" -p whit-wasm --features battery
+  local wasm=$folder/$target/release/whit_wasm.wasm
   echo "wasm: $feature, $(stat -c %s "$wasm") bytes"
-  node tools/wasm/check.mjs "$wasm" models/stories.whit tools/quantize/tests/goldens/goldens.txt "$prompt" "$text"
-done
+  node tools/wasm/check.mjs "$wasm" "$kernels" tools/quantize/tests/goldens/goldens.txt "$prompt" "$text" "$@"
+}
+check scalar -simd128 int8=models/stories.whit
+check simd128 +simd128 int8=models/stories.whit "${few_bits[@]}"

@@ -5,6 +5,9 @@
 //! UTF-8.
 #![allow(unsafe_code, reason = "the border to JavaScript is made of addresses")]
 
+#[cfg(feature = "battery")]
+mod battery;
+
 use core::cell::RefCell;
 use core::ptr;
 use std::sync::Arc;
@@ -153,4 +156,18 @@ pub extern "C" fn whit_ended() -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn whit_next_bytes() -> usize {
     with(0, |state| Ok(machine(state)?.piece.len()))
+}
+
+/// Compares the kernels with the scalar ones, see `battery.rs`. Gives the number of comparisons.
+#[cfg(feature = "battery")]
+#[unsafe(no_mangle)]
+pub extern "C" fn whit_battery(random_cases: usize, spoiled: usize) -> usize {
+    with(0, |_| battery::compare(random_cases, spoiled))
+}
+
+/// Kernels that [`whit_battery`] compares: the numbers that `spoiled` may be are 1 to this one.
+#[cfg(feature = "battery")]
+#[unsafe(no_mangle)]
+pub extern "C" fn whit_battery_kernels() -> usize {
+    battery::KERNELS
 }
