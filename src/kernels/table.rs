@@ -9,7 +9,7 @@ use super::backend::Backend;
 use super::neon32;
 use super::{Kernels, Peaks, scalar};
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512, avxvnni};
+use super::{avx2, avx512, avx512::amx, avxvnni};
 #[cfg(target_arch = "aarch64")]
 use super::{dotprod, i8mm, neon};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
@@ -111,6 +111,9 @@ macro_rules! entry {
             matmul: entry!(|panel, x, _hint, out| $isa::planes_matmul<$bits, { group_bytes($bits) }, { planes::$scales }>($dtype, panel, x, out)),
         }
     };
+    (planes matmul: $isa:ident, $dtype:expr, $bits:literal, $scales:ident) => {
+        entry!(|panel, x, hint, out| $isa::planes_matmul<$bits, { group_bytes($bits) }, { planes::$scales }>($dtype, panel, x, hint, out))
+    };
     (planes hint: $isa:ident, $dtype:expr, $bits:literal, $scales:ident) => {
         Products {
             matvec: entry!(|panels, x, hint, out| $isa::planes_matvec<$bits, { group_bytes($bits) }, { planes::$scales }>($dtype, panels, x, hint, out)),
@@ -211,12 +214,35 @@ static AVX512: Kernels = Kernels {
     ..AVX2
 };
 
+#[cfg(target_arch = "x86_64")]
+static AMX_PEAKS: Peaks = Peaks { floats: entry!(avx512::f32_peak(rounds)), quantized: entry!(amx::int8_peak(rounds)) };
+
+#[cfg(target_arch = "x86_64")]
+static AMX: Kernels = Kernels {
+    name: "amx",
+    // With one token there is no tile to multiply with: its product is AVX-512's.
+    products: AVX512
+        .products
+        .with_matmul(Dtype::Int8, entry!(amx::int8_matmul(panel, x, hint, out)))
+        .with_matmul(Dtype::Q4, entry!(planes matmul: amx, Dtype::Q4, 4, BYTES))
+        .with_matmul(Dtype::Q5, entry!(planes matmul: amx, Dtype::Q5, 5, BYTES))
+        .with_matmul(Dtype::Q6, entry!(planes matmul: amx, Dtype::Q6, 6, BYTES))
+        .with_matmul(Dtype::T2, entry!(amx::ternary_matmul(panel, x, hint, out)))
+        .with_matmul(Dtype::Q4h, entry!(planes matmul: amx, Dtype::Q4h, 4, HALVES))
+        .with_matmul(Dtype::Q4m, entry!(planes matmul: amx, Dtype::Q4m, 4, OFFSETS))
+        .with_matmul(Dtype::Q5h, entry!(planes matmul: amx, Dtype::Q5h, 5, HALVES))
+        .with_matmul(Dtype::Q5m, entry!(planes matmul: amx, Dtype::Q5m, 5, OFFSETS)),
+    peaks: &AMX_PEAKS,
+    ..AVX512
+};
+
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(target_arch = "x86_64")]
 pub(super) static BACKENDS: &[Backend] = &[
-    Backend { kernels: &SCALAR, features: &[] },
+    Backend { kernels: &SCALAR, by_itself: true, features: &[] },
     Backend {
         kernels: &AVX2,
+        by_itself: true,
         features: &[
             ("avx2", || is_x86_feature_detected!("avx2")),
             ("fma", || is_x86_feature_detected!("fma")),
@@ -225,6 +251,7 @@ pub(super) static BACKENDS: &[Backend] = &[
     },
     Backend {
         kernels: &AVXVNNI,
+        by_itself: true,
         features: &[
             ("avx2", || is_x86_feature_detected!("avx2")),
             ("fma", || is_x86_feature_detected!("fma")),
@@ -234,6 +261,7 @@ pub(super) static BACKENDS: &[Backend] = &[
     },
     Backend {
         kernels: &AVX512,
+        by_itself: true,
         features: &[
             ("avx2", || is_x86_feature_detected!("avx2")),
             ("fma", || is_x86_feature_detected!("fma")),
@@ -242,6 +270,20 @@ pub(super) static BACKENDS: &[Backend] = &[
             ("avx512bw", || is_x86_feature_detected!("avx512bw")),
             ("avx512vl", || is_x86_feature_detected!("avx512vl")),
             ("avx512vnni", || is_x86_feature_detected!("avx512vnni")),
+        ],
+    },
+    Backend {
+        kernels: &AMX,
+        by_itself: false,
+        features: &[
+            ("avx2", || is_x86_feature_detected!("avx2")),
+            ("fma", || is_x86_feature_detected!("fma")),
+            ("f16c", || is_x86_feature_detected!("f16c")),
+            ("avx512f", || is_x86_feature_detected!("avx512f")),
+            ("avx512bw", || is_x86_feature_detected!("avx512bw")),
+            ("avx512vl", || is_x86_feature_detected!("avx512vl")),
+            ("avx512vnni", || is_x86_feature_detected!("avx512vnni")),
+            ("amx-int8", amx::usable),
         ],
     },
 ];
@@ -306,13 +348,9 @@ static I8MM_PEAKS: Peaks = Peaks { floats: entry!(neon::f32_peak(rounds)), quant
 static I8MM: Kernels = Kernels {
     name: "i8mm",
     // With one token there is no matrix to multiply with: its product is dotprod's.
-    products: DOTPROD.products.with(
-        Dtype::Int8,
-        Products {
-            matvec: DOTPROD.products.0[Dtype::Int8 as usize].matvec,
-            matmul: entry!(|panel, x, _hint, out| i8mm::int8_matmul(panel, x.cols, x.groups, out)),
-        },
-    ),
+    products: DOTPROD
+        .products
+        .with_matmul(Dtype::Int8, entry!(|panel, x, _hint, out| i8mm::int8_matmul(panel, x.cols, x.groups, out))),
     peaks: &I8MM_PEAKS,
     ..DOTPROD
 };
@@ -320,10 +358,11 @@ static I8MM: Kernels = Kernels {
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(target_arch = "aarch64")]
 pub(super) static BACKENDS: &[Backend] = &[
-    Backend { kernels: &SCALAR, features: &[] },
-    Backend { kernels: &NEON, features: &[("neon", || is_aarch64_feature_detected!("neon"))] },
+    Backend { kernels: &SCALAR, by_itself: true, features: &[] },
+    Backend { kernels: &NEON, by_itself: true, features: &[("neon", || is_aarch64_feature_detected!("neon"))] },
     Backend {
         kernels: &DOTPROD,
+        by_itself: true,
         features: &[
             ("neon", || is_aarch64_feature_detected!("neon")),
             ("dotprod", || is_aarch64_feature_detected!("dotprod")),
@@ -331,6 +370,7 @@ pub(super) static BACKENDS: &[Backend] = &[
     },
     Backend {
         kernels: &I8MM,
+        by_itself: true,
         features: &[
             ("neon", || is_aarch64_feature_detected!("neon")),
             ("dotprod", || is_aarch64_feature_detected!("dotprod")),
@@ -377,18 +417,21 @@ fn has_neon() -> bool {
 
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
-pub(super) static BACKENDS: &[Backend] =
-    &[Backend { kernels: &SCALAR, features: &[] }, Backend { kernels: &NEON32, features: &[("neon", has_neon)] }];
+pub(super) static BACKENDS: &[Backend] = &[
+    Backend { kernels: &SCALAR, by_itself: true, features: &[] },
+    Backend { kernels: &NEON32, by_itself: true, features: &[("neon", has_neon)] },
+];
 
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux"))))]
-pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, features: &[] }];
+pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, by_itself: true, features: &[] }];
 
 /// The backends of every architecture but scalar, with the architecture.
 const EVERYWHERE: &[(&str, &str)] = &[
     ("avx2", "x86-64"),
     ("avxvnni", "x86-64"),
     ("avx512", "x86-64"),
+    ("amx", "x86-64"),
     ("neon", "aarch64 or arm"),
     ("dotprod", "aarch64"),
     ("i8mm", "aarch64"),
