@@ -95,6 +95,9 @@ fn expected() -> Vec<&'static str> {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vnni");
         add("avx512", avx2 && avx512);
+        // The library asks the CPU and, for the permission, the system; here the list of the system tells.
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        add("amx", avx2 && avx512 && cpuinfo.split_whitespace().any(|flag| flag == "amx_int8"));
     }
     #[cfg(target_arch = "aarch64")]
     {

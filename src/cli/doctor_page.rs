@@ -187,7 +187,7 @@ fn ranges(numbers: &[usize]) -> String {
 fn kernels_text() -> String {
     let names: Vec<_> = kernels::available().map(|kernels| kernels.name).collect();
     let lacking = kernels::unavailable().map(|(name, missing)| format!("; {name} lacks {}", missing.join(", ")));
-    format!("{}, the best of {}{}", kernels::detect().name, names.join(", "), lacking.collect::<String>())
+    format!("{}, chosen of {}{}", kernels::detect().name, names.join(", "), lacking.collect::<String>())
 }
 
 /// Into which cache the kernels chosen prefetch.

@@ -128,6 +128,8 @@ impl Activation {
 /// A backend and the CPU features without which it must not run.
 pub(super) struct Backend {
     pub(super) kernels: &'static Kernels,
+    /// Whether it is chosen where nobody names one: not before its speed was measured.
+    pub(super) by_itself: bool,
     pub(super) features: &'static [Feature],
 }
 

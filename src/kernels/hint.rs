@@ -94,7 +94,7 @@ mod tests {
     fn no_intel_gets_lines_that_are_used_once() {
         let intel = Cpu { maker: *b"GenuineIntel", family: 6 };
         let zen = Cpu { maker: *b"AuthenticAMD", family: 0x17 };
-        for name in ["avx2", "avxvnni", "avx512"] {
+        for name in ["avx2", "avxvnni", "avx512", "amx"] {
             assert_eq!(suited(&intel, name), Hint::L1);
         }
         assert_eq!(suited(&zen, "avx2"), Hint::NonTemporal);

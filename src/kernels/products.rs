@@ -21,13 +21,16 @@ pub struct Tokens<'a> {
     pub groups: &'a [Group],
 }
 
+/// See [`Products::matmul`].
+pub(super) type Matmul = fn(panel: &[u8], x: &Tokens<'_>, hint: Hint, out: &mut [PanelOut]);
+
 /// The products of one weight format. Panels are as in [`quant`](crate::quant); `hint` changes no result.
 #[derive(Clone, Copy)]
 pub struct Products {
     /// Product of consecutive `panels` with one token `x`: `out` (panels * 16).
     pub matvec: fn(panels: &[u8], x: &Tokens<'_>, hint: Hint, out: &mut [f32]),
     /// Product of one `panel` with the n tokens of `x`, at most [`TILE`]: `out` (n, 16).
-    pub matmul: fn(panel: &[u8], x: &Tokens<'_>, hint: Hint, out: &mut [PanelOut]),
+    pub matmul: Matmul,
 }
 
 /// A row of [`Products`] for each weight format, in the order of [`Dtype::ALL`]: `table[dtype]`.
@@ -44,6 +47,13 @@ impl ProductTable {
     ))]
     pub(super) const fn with(mut self, dtype: Dtype, row: Products) -> Self {
         self.0[dtype as usize] = row;
+        self
+    }
+
+    /// The table with other products of some tokens for `dtype`, and those of one as they are.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    pub(super) const fn with_matmul(mut self, dtype: Dtype, matmul: Matmul) -> Self {
+        self.0[dtype as usize].matmul = matmul;
         self
     }
 }

@@ -11,7 +11,7 @@ use super::neon32;
 use super::simd128::{self, Int8, Integers, Levels, Ternary, products};
 use super::{Kernels, Peaks, scalar};
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512, avxvnni};
+use super::{avx2, avx512, avx512::amx, avxvnni};
 #[cfg(target_arch = "aarch64")]
 use super::{dotprod, i8mm, neon};
 #[cfg(any(
@@ -123,6 +123,9 @@ macro_rules! entry {
             matmul: entry!(|panel, x, _hint, out| $isa::planes_matmul<$bits, { group_bytes($bits) }, { planes::$scales }>($dtype, panel, x, out)),
         }
     };
+    (planes matmul: $isa:ident, $dtype:expr, $bits:literal, $scales:ident) => {
+        entry!(|panel, x, hint, out| $isa::planes_matmul<$bits, { group_bytes($bits) }, { planes::$scales }>($dtype, panel, x, hint, out))
+    };
     (planes hint: $isa:ident, $dtype:expr, $bits:literal, $scales:ident) => {
         Products {
             matvec: entry!(|panels, x, hint, out| $isa::planes_matvec<$bits, { group_bytes($bits) }, { planes::$scales }>($dtype, panels, x, hint, out)),
@@ -223,12 +226,35 @@ static AVX512: Kernels = Kernels {
     ..AVX2
 };
 
+#[cfg(target_arch = "x86_64")]
+static AMX_PEAKS: Peaks = Peaks { floats: entry!(avx512::f32_peak(rounds)), quantized: entry!(amx::int8_peak(rounds)) };
+
+#[cfg(target_arch = "x86_64")]
+static AMX: Kernels = Kernels {
+    name: "amx",
+    // With one token there is no tile to multiply with: its product is AVX-512's.
+    products: AVX512
+        .products
+        .with_matmul(Dtype::Int8, entry!(amx::int8_matmul(panel, x, hint, out)))
+        .with_matmul(Dtype::Q4, entry!(planes matmul: amx, Dtype::Q4, 4, BYTES))
+        .with_matmul(Dtype::Q5, entry!(planes matmul: amx, Dtype::Q5, 5, BYTES))
+        .with_matmul(Dtype::Q6, entry!(planes matmul: amx, Dtype::Q6, 6, BYTES))
+        .with_matmul(Dtype::T2, entry!(amx::ternary_matmul(panel, x, hint, out)))
+        .with_matmul(Dtype::Q4h, entry!(planes matmul: amx, Dtype::Q4h, 4, HALVES))
+        .with_matmul(Dtype::Q4m, entry!(planes matmul: amx, Dtype::Q4m, 4, OFFSETS))
+        .with_matmul(Dtype::Q5h, entry!(planes matmul: amx, Dtype::Q5h, 5, HALVES))
+        .with_matmul(Dtype::Q5m, entry!(planes matmul: amx, Dtype::Q5m, 5, OFFSETS)),
+    peaks: &AMX_PEAKS,
+    ..AVX512
+};
+
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(target_arch = "x86_64")]
 pub(super) static BACKENDS: &[Backend] = &[
-    Backend { kernels: &SCALAR, features: &[] },
+    Backend { kernels: &SCALAR, by_itself: true, features: &[] },
     Backend {
         kernels: &AVX2,
+        by_itself: true,
         features: &[
             ("avx2", || is_x86_feature_detected!("avx2")),
             ("fma", || is_x86_feature_detected!("fma")),
@@ -237,6 +263,7 @@ pub(super) static BACKENDS: &[Backend] = &[
     },
     Backend {
         kernels: &AVXVNNI,
+        by_itself: true,
         features: &[
             ("avx2", || is_x86_feature_detected!("avx2")),
             ("fma", || is_x86_feature_detected!("fma")),
@@ -246,6 +273,7 @@ pub(super) static BACKENDS: &[Backend] = &[
     },
     Backend {
         kernels: &AVX512,
+        by_itself: true,
         features: &[
             ("avx2", || is_x86_feature_detected!("avx2")),
             ("fma", || is_x86_feature_detected!("fma")),
@@ -254,6 +282,20 @@ pub(super) static BACKENDS: &[Backend] = &[
             ("avx512bw", || is_x86_feature_detected!("avx512bw")),
             ("avx512vl", || is_x86_feature_detected!("avx512vl")),
             ("avx512vnni", || is_x86_feature_detected!("avx512vnni")),
+        ],
+    },
+    Backend {
+        kernels: &AMX,
+        by_itself: false,
+        features: &[
+            ("avx2", || is_x86_feature_detected!("avx2")),
+            ("fma", || is_x86_feature_detected!("fma")),
+            ("f16c", || is_x86_feature_detected!("f16c")),
+            ("avx512f", || is_x86_feature_detected!("avx512f")),
+            ("avx512bw", || is_x86_feature_detected!("avx512bw")),
+            ("avx512vl", || is_x86_feature_detected!("avx512vl")),
+            ("avx512vnni", || is_x86_feature_detected!("avx512vnni")),
+            ("amx-int8", amx::usable),
         ],
     },
 ];
@@ -318,13 +360,9 @@ static I8MM_PEAKS: Peaks = Peaks { floats: entry!(neon::f32_peak(rounds)), quant
 static I8MM: Kernels = Kernels {
     name: "i8mm",
     // With one token there is no matrix to multiply with: its product is dotprod's.
-    products: DOTPROD.products.with(
-        Dtype::Int8,
-        Products {
-            matvec: DOTPROD.products.0[Dtype::Int8 as usize].matvec,
-            matmul: entry!(|panel, x, _hint, out| i8mm::int8_matmul(panel, x.cols, x.groups, out)),
-        },
-    ),
+    products: DOTPROD
+        .products
+        .with_matmul(Dtype::Int8, entry!(|panel, x, _hint, out| i8mm::int8_matmul(panel, x.cols, x.groups, out))),
     peaks: &I8MM_PEAKS,
     ..DOTPROD
 };
@@ -332,10 +370,11 @@ static I8MM: Kernels = Kernels {
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(target_arch = "aarch64")]
 pub(super) static BACKENDS: &[Backend] = &[
-    Backend { kernels: &SCALAR, features: &[] },
-    Backend { kernels: &NEON, features: &[("neon", || is_aarch64_feature_detected!("neon"))] },
+    Backend { kernels: &SCALAR, by_itself: true, features: &[] },
+    Backend { kernels: &NEON, by_itself: true, features: &[("neon", || is_aarch64_feature_detected!("neon"))] },
     Backend {
         kernels: &DOTPROD,
+        by_itself: true,
         features: &[
             ("neon", || is_aarch64_feature_detected!("neon")),
             ("dotprod", || is_aarch64_feature_detected!("dotprod")),
@@ -343,6 +382,7 @@ pub(super) static BACKENDS: &[Backend] = &[
     },
     Backend {
         kernels: &I8MM,
+        by_itself: true,
         features: &[
             ("neon", || is_aarch64_feature_detected!("neon")),
             ("dotprod", || is_aarch64_feature_detected!("dotprod")),
@@ -389,8 +429,10 @@ fn has_neon() -> bool {
 
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
-pub(super) static BACKENDS: &[Backend] =
-    &[Backend { kernels: &SCALAR, features: &[] }, Backend { kernels: &NEON32, features: &[("neon", has_neon)] }];
+pub(super) static BACKENDS: &[Backend] = &[
+    Backend { kernels: &SCALAR, by_itself: true, features: &[] },
+    Backend { kernels: &NEON32, by_itself: true, features: &[("neon", has_neon)] },
+];
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 static SIMD128_PEAKS: Peaks = Peaks { floats: scalar::f32_peak, quantized: simd128::int8_peak };
@@ -421,8 +463,8 @@ static SIMD128: Kernels = Kernels {
 /// The backends of this architecture, from the plainest to the best.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(super) static BACKENDS: &[Backend] = &[
-    Backend { kernels: &SCALAR, features: &[] },
-    Backend { kernels: &SIMD128, features: &[("simd128", || cfg!(target_feature = "simd128"))] },
+    Backend { kernels: &SCALAR, by_itself: true, features: &[] },
+    Backend { kernels: &SIMD128, by_itself: true, features: &[("simd128", || cfg!(target_feature = "simd128"))] },
 ];
 
 /// The backends of this architecture, from the plainest to the best.
@@ -432,13 +474,14 @@ pub(super) static BACKENDS: &[Backend] = &[
     all(target_arch = "arm", target_os = "linux"),
     all(target_arch = "wasm32", target_feature = "simd128")
 )))]
-pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, features: &[] }];
+pub(super) static BACKENDS: &[Backend] = &[Backend { kernels: &SCALAR, by_itself: true, features: &[] }];
 
 /// The backends of every architecture but scalar, with the architecture.
 const EVERYWHERE: &[(&str, &str)] = &[
     ("avx2", "x86-64"),
     ("avxvnni", "x86-64"),
     ("avx512", "x86-64"),
+    ("amx", "x86-64"),
     ("neon", "aarch64 or arm"),
     ("dotprod", "aarch64"),
     ("i8mm", "aarch64"),

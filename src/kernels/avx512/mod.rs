@@ -3,6 +3,7 @@
 //!
 //! One operand of `dpbusd` is unsigned: it is w + 128, and each sum starts at -128 times the sum of the input's codes.
 
+pub(super) mod amx;
 mod attention;
 mod planes;
 mod ternary;
@@ -69,7 +70,8 @@ fn add_group(sum: __m512, dots: __m512i, scales: __m512, scale: f32) -> __m512 {
 /// The instructions: they multiply the weights plus 128, which flips one bit, with the inputs.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
-fn unit<'a>() -> impl Unit<'a, INT8_SCALES, INT8_CODES, 1, Unpacked = [__m512i; 8], Sums = __m512i> {
+fn unit<'a>()
+-> impl Unit<'a, INT8_SCALES, INT8_CODES, 1, Unpacked = [__m512i; 8], Line = __m512i, Sums = __m512i, Floats = __m512> {
     Closures {
         prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
         ahead: |hint| Ahead {

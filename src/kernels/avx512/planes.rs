@@ -114,8 +114,8 @@ fn add(sums: __m512, dots: __m512i, by: Scaling<__m512>, x: &Group) -> __m512 {
 
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
-fn unit<'a, const BITS: usize, const CODES: usize, const SCALES: usize>()
--> impl Unit<'a, SCALES, CODES, 1, Unpacked = [__m512i; 8], Sums = __m512i> {
+pub(super) fn unit<'a, const BITS: usize, const CODES: usize, const SCALES: usize>()
+-> impl Unit<'a, SCALES, CODES, 1, Line = __m512i, Sums = __m512i, Floats = __m512> {
     // The start is that of weights plus 128; q5 and q6 add 16 and 32, integers with offsets nothing.
     let shift = if BITS == 4 { 0 } else { 8 - BITS };
     Closures {

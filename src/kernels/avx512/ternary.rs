@@ -33,7 +33,7 @@ fn unsigned(planes: &[u8; GROUP_BYTES]) -> [__m512i; 8] {
 
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
-fn unit<'a>() -> impl Unit<'a, 0, GROUP_BYTES, 1> {
+pub(super) fn unit<'a>() -> impl Unit<'a, 0, GROUP_BYTES, 1, Line = __m512i, Sums = __m512i, Floats = __m512> {
     Closures {
         prefetch: |hint, start: *const u8, distance, bytes| prefetch(hint, start, distance, bytes),
         ahead: |_| Ahead { matvec: 2048, matmul: 2048 },
