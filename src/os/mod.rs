@@ -39,7 +39,7 @@ use std::path::Path;
 
 use crate::error::{Error, Kind};
 
-/// The error for `path` when `action` failed with `error`.
+/// The error for `path` when `action` failed with `error`: of this kind, or of missing resources where there was no memory.
 pub(crate) fn failed(kind: Kind, path: &Path, action: &str, error: &io::Error) -> Error {
     let (message, hint) = match error.kind() {
         io::ErrorKind::NotFound => ("it does not exist".to_owned(), None),
@@ -52,8 +52,12 @@ pub(crate) fn failed(kind: Kind, path: &Path, action: &str, error: &io::Error) -
             ("the file would be larger than this process may write".to_owned(), Some("raise the limit (ulimit -f)"))
         }
         io::ErrorKind::ReadOnlyFilesystem => ("the file system is read-only".to_owned(), None),
+        io::ErrorKind::OutOfMemory => {
+            ("there is no memory for it".to_owned(), Some("end other programs, or raise the limit (ulimit -v)"))
+        }
         _ => (error.to_string(), None),
     };
+    let kind = if error.kind() == io::ErrorKind::OutOfMemory { Kind::Resources } else { kind };
     let error = Error::new(kind, format!("{action}: {message}")).in_file(path.display().to_string());
     match hint {
         Some(hint) => error.hint(hint),
