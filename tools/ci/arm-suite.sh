@@ -26,7 +26,10 @@ done
 smollm2=../shared/models/SmolLM2-135M-Instruct.Q4_1.gguf
 if [ -e "$smollm2" ]; then
   export WHIT_SMOLLM2_INT8=$PWD/target/smollm2-int8.whit
-  env -u CARGO_TARGET_DIR cargo run -p quantize -- "$smollm2" -o "$WHIT_SMOLLM2_INT8" --weights int8 --effort fast --force
+  quantize=(env -u CARGO_TARGET_DIR cargo run -p quantize --)
+  [ -z "${WHIT_PROGRAMS:-}" ] || quantize=("$WHIT_PROGRAMS/quantize")
+  mkdir -p target
+  "${quantize[@]}" "$smollm2" -o "$WHIT_SMOLLM2_INT8" --weights int8 --effort fast --force
 fi
 
 # run TARGET CPU ARGUMENTS...

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds whit for WebAssembly, with and without simd128, and runs it in node on the story model: the golden hashes and the
 # native program's text must come out; with simd128 also those of the model in fewer bits, and each kernel must equal its scalar
-# twin. tools/ci/install-cross.sh installs what this needs where rustup has no wasm32.
+# twin. tools/ci/install-cross.sh installs what this needs where rustup has no wasm32. WHIT_PROGRAMS: a folder with whit and quantize,
+# which are built otherwise.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -14,10 +15,15 @@ else
 fi
 prompt="Once upon a time"
 few_bits=()
-text=$(cargo run --quiet -- generate "$prompt" -n 64 --temp 0 --quiet)
+if [ -z "${WHIT_PROGRAMS:-}" ]; then
+  cargo build --quiet
+  cargo build --quiet -p quantize
+  WHIT_PROGRAMS=${CARGO_TARGET_DIR:-target}/debug
+fi
+text=$("$WHIT_PROGRAMS/whit" generate "$prompt" -n 64 --temp 0 --quiet)
 mkdir -p target/wasm
 for weights in q4 q5 q6; do
-  cargo run --quiet -p quantize -- models/stories -o "target/wasm/stories-$weights.whit" --weights "$weights" --effort fast --force \
+  "$WHIT_PROGRAMS/quantize" models/stories -o "target/wasm/stories-$weights.whit" --weights "$weights" --effort fast --force \
     >target/wasm/quantize.log
   few_bits+=("$weights=target/wasm/stories-$weights.whit")
 done
